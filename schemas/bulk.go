@@ -1,0 +1,168 @@
+package schemas
+
+import (
+	"encoding/binary"
+)
+
+// The bulk messages (put, have, get, edges) carry nearly every byte of the
+// system, so they are encoded by hand, without reflection, and decoded without
+// copying: a decoded message aliases the bytes it was decoded from. On the wire
+// they are ordinary msgpack maps that any library reads and writes.
+
+// PutRequest asks every node that its subject names to store chunks. The
+// answer is a [PutReply] from each, after its disk has synced.
+type PutRequest struct {
+	Session string  // who sends: the unit of the node's flow control
+	Vault   VaultID //
+	Chunks  []Chunk // fields on the wire: id, conteudo_arquivo, kind, trees, data, sum
+}
+
+// IDsRequest is a have, get or edges request: about which chunks.
+type IDsRequest struct {
+	Vault VaultID
+	IDs   []ChunkID
+}
+
+// HaveReply answers storage.have: which of the asked ids the node holds on
+// stable storage, known to be good.
+type HaveReply struct {
+	Reply
+	// Have has a bit for each asked id, in order: bit i%8 of byte i/8.
+	Have []byte `msgpack:"have"`
+}
+
+// Held reports bit i.
+func (r *HaveReply) Held(i int) bool { return i/8 < len(r.Have) && r.Have[i/8]&(1<<(i%8)) != 0 }
+
+// ChunksReply answers storage.get and storage.edges (there without contents).
+// Chunks are in the order asked and may be fewer than asked, when the rest did
+// not fit the message or failed: the asker asks again for what is missing. What
+// the node could not read is in Failed.
+type ChunksReply struct {
+	Reply
+	Chunks []Chunk  // fields on the wire: id_arquivo, conteudo_arquivo, kind, trees, data, sum
+	Failed []Failed // each with the reason
+}
+
+// Failed is one chunk that a node could not read.
+type Failed struct {
+	ID      ChunkID `msgpack:"id"`
+	Code    Code    `msgpack:"code"`
+	Message string  `msgpack:"message"`
+}
+
+// BatchBuilder collects chunks into one bulk message of at most [MaxBatch]
+// bytes. The zero value is not ready; see [NewPut] and [NewChunks].
+type BatchBuilder struct {
+	buf   []byte
+	count int // where the array's length stands in buf
+	n     uint32
+	idKey string
+}
+
+// NewPut starts a put in buf[:0].
+func NewPut(buf []byte, session string, vault VaultID) *BatchBuilder {
+	buf = append(buf[:0], 0x83)
+	buf = appendString(appendString(buf, "session"), session)
+	buf = appendBin(appendString(buf, "vault"), vault[:])
+	return startChunks(buf, "id")
+}
+
+// NewChunks starts a successful reply to a get or edges request in buf[:0].
+func NewChunks(buf []byte) *BatchBuilder {
+	buf = append(buf[:0], 0x83)
+	buf = append(appendString(buf, "status"), 0xcc, byte(Success))
+	return startChunks(buf, "id_arquivo")
+}
+
+func startChunks(buf []byte, idKey string) *BatchBuilder {
+	buf = append(appendString(buf, "chunks"), 0xdd, 0, 0, 0, 0)
+	return &BatchBuilder{buf: buf, count: len(buf) - 4, idKey: idKey}
+}
+
+// chunkEnvelope is more than the names, lengths and checksum of a chunk take.
+const chunkEnvelope = 160
+
+// Fits reports whether c can still be added. The first chunk always fits, as
+// long as it is valid.
+func (b *BatchBuilder) Fits(c *Chunk) bool {
+	return b.n == 0 || len(b.buf)+c.Size()+chunkEnvelope <= MaxBatch
+}
+
+// Add copies c into the message.
+func (b *BatchBuilder) Add(c *Chunk) {
+	b.n++
+	b.buf = append(b.buf, 0x86)
+	b.buf = appendBin(appendString(b.buf, b.idKey), c.ID[:])
+	b.buf = append(appendString(b.buf, "kind"), byte(c.Kind))
+	b.buf = appendIDs(appendString(b.buf, "trees"), c.Trees)
+	b.buf = appendIDs(appendString(b.buf, "data"), c.Data)
+	b.buf = appendBin(appendString(b.buf, "sum"), c.Sum[:])
+	b.buf = appendBin(appendString(b.buf, "conteudo_arquivo"), c.Content)
+}
+
+// Len is how many chunks were added; Size how many bytes the message has so far.
+func (b *BatchBuilder) Len() int  { return int(b.n) }
+func (b *BatchBuilder) Size() int { return len(b.buf) }
+
+// Put is the finished put. It is the builder's own buffer.
+func (b *BatchBuilder) Put() []byte {
+	binary.BigEndian.PutUint32(b.buf[b.count:], b.n)
+	return b.buf
+}
+
+// Reply is the finished reply. It is the builder's own buffer.
+func (b *BatchBuilder) Reply(failed []Failed) []byte {
+	binary.BigEndian.PutUint32(b.buf[b.count:], b.n)
+	b.buf = append(appendString(b.buf, "failed"), 0xdd, 0, 0, 0, 0)
+	binary.BigEndian.PutUint32(b.buf[len(b.buf)-4:], uint32(len(failed)))
+	for _, f := range failed {
+		b.buf = append(b.buf, 0x83)
+		b.buf = appendBin(appendString(b.buf, "id"), f.ID[:])
+		b.buf = appendString(appendString(b.buf, "code"), string(f.Code))
+		b.buf = appendString(appendString(b.buf, "message"), f.Message)
+	}
+	return b.buf
+}
+
+// Encode is the request as msgpack.
+func (r *IDsRequest) Encode() []byte {
+	b := make([]byte, 0, 48+len(r.IDs)*len(ChunkID{}))
+	b = append(b, 0x82)
+	b = appendBin(appendString(b, "vault"), r.Vault[:])
+	return appendIDs(appendString(b, "id_arquivo"), r.IDs)
+}
+
+func appendString(b []byte, s string) []byte {
+	switch n := len(s); {
+	case n < 32:
+		b = append(b, 0xa0|byte(n))
+	case n < 256:
+		b = append(b, 0xd9, byte(n))
+	default:
+		b = binary.BigEndian.AppendUint16(append(b, 0xda), uint16(min(n, 1<<16-1)))
+		s = s[:min(n, 1<<16-1)]
+	}
+	return append(b, s...)
+}
+
+func appendBinHead(b []byte, n int) []byte {
+	switch {
+	case n < 256:
+		return append(b, 0xc4, byte(n))
+	case n < 1<<16:
+		return binary.BigEndian.AppendUint16(append(b, 0xc5), uint16(n))
+	}
+	return binary.BigEndian.AppendUint32(append(b, 0xc6), uint32(n))
+}
+
+func appendBin(b, v []byte) []byte { return append(appendBinHead(b, len(v)), v...) }
+
+// appendIDs writes ids as one bin: their bytes one after the other.
+func appendIDs(b []byte, ids []ChunkID) []byte {
+	b = appendBinHead(b, len(ids)*len(ChunkID{}))
+	for i := range ids {
+		b = append(b, ids[i][:]...)
+	}
+	return b
+}

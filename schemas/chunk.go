@@ -1,0 +1,110 @@
+package schemas
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/zeebo/blake3"
+)
+
+// MaxContent is the largest content of one stored chunk, in bytes, edges
+// included: with the envelope of a put it always fits NATS's default
+// max_payload of 1 MiB, of which headers are a part.
+const MaxContent = 1_000_000
+
+// MaxBatch is how large a bulk message may be, in bytes: 1 MiB less room for
+// headers, so that it passes any NATS server with default settings.
+const MaxBatch = 1<<20 - 4096
+
+// MaxEdges bounds the clear edges of one tree chunk.
+const MaxEdges = 16384
+
+// Kind says what a stored chunk is.
+type Kind uint8
+
+const (
+	// Data is a sealed piece of a file. It has no edges.
+	Data Kind = 1
+	// Tree is a sealed chunk with clear edges to other chunks.
+	Tree Kind = 2
+	// Plain is an unsealed small file, as the seed's transmit sends it: its
+	// id is its [PlainChunkID]. It has no edges.
+	Plain Kind = 3
+)
+
+// String is the kind's name in documents and messages.
+func (k Kind) String() string {
+	switch k {
+	case Data:
+		return "data"
+	case Tree:
+		return "tree"
+	case Plain:
+		return "plain"
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}
+
+// Chunk is what travels to a node, is kept there and comes back.
+//
+// A chunk read from a message aliases the message's bytes: whoever keeps it
+// longer than the message must copy it.
+type Chunk struct {
+	ID   ChunkID
+	Kind Kind
+	// Trees and Data are the clear edges of a tree chunk: the ids of the tree
+	// chunks and of the data chunks it points to. The sealed content names a
+	// child by its place in Trees followed by Data.
+	Trees, Data []ChunkID
+	// Content is the sealed frame (or, for Plain, the file itself).
+	Content []byte
+	// Sum is the [Chunk.Checksum] that the sender computed.
+	Sum Sum
+}
+
+// Size is what the chunk counts against windows and [MaxContent], in bytes.
+func (c *Chunk) Size() int {
+	return len(c.Content) + len(ChunkID{})*(len(c.Trees)+len(c.Data))
+}
+
+// Checksum is the BLAKE3-256 over kind, edges and content:
+//
+//	kind u8 | len(trees) u32le | len(data) u32le | trees | data | content
+//
+// The client computes it after sealing, the node checks it on put, get, scrub
+// and copy.
+func (c *Chunk) Checksum() (s Sum) {
+	h := blake3.New()
+	var head [9]byte
+	head[0] = byte(c.Kind)
+	binary.LittleEndian.PutUint32(head[1:], uint32(len(c.Trees)))
+	binary.LittleEndian.PutUint32(head[5:], uint32(len(c.Data)))
+	h.Write(head[:])
+	for i := range c.Trees {
+		h.Write(c.Trees[i][:])
+	}
+	for i := range c.Data {
+		h.Write(c.Data[i][:])
+	}
+	h.Write(c.Content)
+	h.Sum(s[:0])
+	return s
+}
+
+// Validate reports what is wrong with the chunk's shape: kind, edges, size.
+// It does not compute the checksum.
+func (c *Chunk) Validate() error {
+	switch {
+	case c.ID.IsZero():
+		return Errorf(BadChunk, "a chunk without an id")
+	case c.Kind != Data && c.Kind != Tree && c.Kind != Plain:
+		return Errorf(BadChunk, "chunk %s has the unknown kind %d", c.ID.Short(), c.Kind)
+	case c.Kind != Tree && len(c.Trees)+len(c.Data) > 0:
+		return Errorf(BadChunk, "chunk %s is %v and has edges", c.ID.Short(), c.Kind)
+	case len(c.Trees)+len(c.Data) > MaxEdges:
+		return Errorf(BadChunk, "chunk %s has %d edges, at most %d are allowed", c.ID.Short(), len(c.Trees)+len(c.Data), MaxEdges)
+	case c.Size() > MaxContent:
+		return Errorf(BadChunk, "chunk %s has %d bytes, at most %d are allowed", c.ID.Short(), c.Size(), MaxContent)
+	}
+	return nil
+}

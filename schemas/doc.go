@@ -1,0 +1,34 @@
+// Package schemas is the ground floor of Servidor Backup: what travels over the
+// bus and what it means. Every other package imports it; it imports none of
+// them.
+//
+// # The system in a page
+//
+// People save files over the network and get them back. There are three kinds of
+// node, and each only ever dials a NATS server: clients, coordinators and storage
+// nodes.
+//
+// A client cuts a file into chunks where its content says so, names each chunk
+// by a keyed hash ([ChunkID]), asks storage nodes which they hold already,
+// compresses and seals the others, and publishes each to the subject that names
+// its replica set ([PutSubject]); a node acknowledges after its disk has synced.
+// A folder becomes a tree of chunks: what a tree chunk points to is readable by
+// the server (its clear edges), what it says is not. Then the client asks the
+// coordinator to commit; the coordinator checks through the clear edges that
+// everything new is held, and only then writes the [Version] to the catalogue.
+//
+// # What is here
+//
+//   - message.go: the messages, as Go structs with their names on the wire. Those
+//     of the seed ("apelido", "nome_arquivo", "conteudo_arquivo", "id_arquivo")
+//     keep their names; newer ones are English.
+//   - bulk.go, bulkread.go: the messages that carry chunks, encoded by hand.
+//   - codec.go: msgpack, with limits for bytes from outside.
+//   - subject.go: every NATS subject, built and taken apart in one place.
+//   - status.go: the seed's 255, 158 and 906, and stable error codes.
+//   - name.go: which names are allowed, and how a version is written.
+//   - nodemap.go: the node map, and placement as a pure function of it.
+//   - id.go, chunk.go: ids, and the chunk as nodes keep it.
+//
+// The formats are documented for other languages in docs/protocol.md.
+package schemas

@@ -1,0 +1,120 @@
+package schemas
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/vmihailenco/msgpack/v5"
+	"github.com/zeebo/blake3"
+)
+
+// ChunkID names a chunk inside its vault. For a sealed chunk it is a keyed
+// 256-bit BLAKE3 of the plaintext, so only the holder of the vault's key can
+// compute or test it; for the seed's unsealed chunks see [PlainChunkID].
+type ChunkID [32]byte
+
+// VaultID names a vault on storage nodes: the scope of deduplication and of
+// garbage collection. See [SealedVault] and [PlainVault].
+type VaultID [16]byte
+
+// NodeID names a storage node. It is made once, when the node's directory is
+// made, and is a single NATS subject token (see [ValidNodeID]).
+type NodeID string
+
+// Sum is the BLAKE3-256 of what a node keeps of a chunk; see [Chunk.Checksum].
+type Sum [32]byte
+
+// SourceID is what the server knows of where a record's content comes from: a
+// keyed hash of host and path, equal for equal sources, that says nothing else.
+// The zero SourceID stands for "no source" (the seed's transmit).
+type SourceID [16]byte
+
+// String is the id in hex.
+func (id ChunkID) String() string { return hex.EncodeToString(id[:]) }
+
+// Short is the first four bytes in hex, for messages to people.
+func (id ChunkID) Short() string { return hex.EncodeToString(id[:4]) }
+
+// IsZero reports whether id is the zero id, which names no chunk.
+func (id ChunkID) IsZero() bool { return id == ChunkID{} }
+
+// String is the id in hex.
+func (id VaultID) String() string { return hex.EncodeToString(id[:]) }
+
+// String is the checksum in hex.
+func (s Sum) String() string { return hex.EncodeToString(s[:]) }
+
+// ParseChunkID reads what [ChunkID.String] wrote.
+func ParseChunkID(s string) (ChunkID, error) {
+	var id ChunkID
+	if len(s) != 2*len(id) {
+		return id, fmt.Errorf("a chunk id has %d hex digits, this one has %d", 2*len(id), len(s))
+	}
+	_, err := hex.Decode(id[:], []byte(s))
+	return id, err
+}
+
+// SealedVault is the vault of a nickname whose chunks are sealed by clients.
+func SealedVault(nickname string) VaultID { return vaultID("sealed", nickname) }
+
+// PlainVault is the vault of a nickname's unsealed chunks: what comes through
+// the seed's backup.transmit. It is apart from the sealed one, so that nothing
+// the seed's trust model allows touches sealed data.
+func PlainVault(nickname string) VaultID { return vaultID("plain", nickname) }
+
+func vaultID(kind, nickname string) (id VaultID) {
+	blake3.DeriveKey("servidor-backup 2026 vault id "+kind, []byte(nickname), id[:])
+	return id
+}
+
+// PlainChunkID is the id of an unsealed chunk: a BLAKE3 keyed by the vault's
+// id, which everyone knows. It checks content; it hides nothing.
+func PlainChunkID(vault VaultID, content []byte) (id ChunkID) {
+	var key [32]byte
+	blake3.DeriveKey("servidor-backup 2026 plain chunk id", vault[:], key[:])
+	h, err := blake3.NewKeyed(key[:])
+	if err != nil {
+		panic(err) // the key's length is right by construction
+	}
+	h.Write(content)
+	h.Sum(id[:0])
+	return id
+}
+
+// ValidNodeID reports whether s can be a node's id: 1 to 32 lower-case letters
+// and digits.
+func ValidNodeID(s NodeID) bool {
+	if len(s) == 0 || len(s) > 32 {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+var errIDLength = errors.New("an id of the wrong length")
+
+// Ids travel as msgpack bin of their exact length.
+
+func (id ChunkID) EncodeMsgpack(e *msgpack.Encoder) error   { return e.EncodeBytes(id[:]) }
+func (id VaultID) EncodeMsgpack(e *msgpack.Encoder) error   { return e.EncodeBytes(id[:]) }
+func (id SourceID) EncodeMsgpack(e *msgpack.Encoder) error  { return e.EncodeBytes(id[:]) }
+func (id *ChunkID) DecodeMsgpack(d *msgpack.Decoder) error  { return decodeID(d, id[:]) }
+func (id *VaultID) DecodeMsgpack(d *msgpack.Decoder) error  { return decodeID(d, id[:]) }
+func (id *SourceID) DecodeMsgpack(d *msgpack.Decoder) error { return decodeID(d, id[:]) }
+
+func decodeID(d *msgpack.Decoder, id []byte) error {
+	b, err := d.DecodeBytes()
+	if err != nil {
+		return err
+	}
+	if len(b) != len(id) {
+		return errIDLength
+	}
+	copy(id, b)
+	return nil
+}

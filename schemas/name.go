@@ -1,0 +1,76 @@
+package schemas
+
+import (
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxName bounds nicknames and record names, in bytes.
+const MaxName = 1024
+
+// CheckNickname reports why s cannot be a nickname, with the code [BadName].
+func CheckNickname(s string) error { return checkName("nickname", s) }
+
+// CheckRecord reports why s cannot be a record's name, with the code [BadName].
+// On top of what holds for nicknames, a record may not end in "@" and digits:
+// that is how a version is written.
+func CheckRecord(s string) error {
+	if err := checkName("name", s); err != nil {
+		return err
+	}
+	if _, n, ok := splitVersion(s); ok {
+		return Errorf(BadName, "the name %q ends like a version (@%d): choose another name", s, n)
+	}
+	return nil
+}
+
+func checkName(what, s string) error {
+	switch {
+	case s == "":
+		return Errorf(BadName, "the %s is empty", what)
+	case len(s) > MaxName:
+		return Errorf(BadName, "the %s has %d bytes, at most %d are allowed", what, len(s), MaxName)
+	case !utf8.ValidString(s):
+		return Errorf(BadName, "the %s %q is not valid UTF-8", what, s)
+	case s == "." || s == "..":
+		return Errorf(BadName, "the %s %q is not allowed", what, s)
+	case strings.ContainsRune(s, '/'):
+		return Errorf(BadName, "the %s %q contains %q, which is not allowed", what, s, "/")
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return Errorf(BadName, "the %s %q contains a control character, which is not allowed", what, s)
+	}
+	return nil
+}
+
+// VersionID writes a version's id: NAME@NUMBER.
+func VersionID(record string, number uint64) string {
+	return record + "@" + strconv.FormatUint(number, 10)
+}
+
+// ParseVersionID reads NAME@NUMBER, or NAME alone with the number 0 for the
+// newest. Errors have the code [BadName].
+func ParseVersionID(s string) (record string, number uint64, err error) {
+	record, number, ok := splitVersion(s)
+	if !ok {
+		record, number = s, 0
+	} else if number == 0 {
+		return "", 0, Errorf(BadName, "%q names version 0: versions begin at 1", s)
+	}
+	return record, number, CheckRecord(record)
+}
+
+func splitVersion(s string) (record string, number uint64, ok bool) {
+	at := strings.LastIndexByte(s, '@')
+	if at < 0 || at == len(s)-1 {
+		return s, 0, false
+	}
+	for _, c := range []byte(s[at+1:]) {
+		if c < '0' || c > '9' {
+			return s, 0, false
+		}
+	}
+	number, err := strconv.ParseUint(s[at+1:], 10, 64)
+	return s[:at], number, err == nil
+}
