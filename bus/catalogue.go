@@ -1,0 +1,247 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/zeebo/blake3"
+
+	"servidor-backup/schemas"
+)
+
+// Errors of buckets.
+var (
+	ErrNoKey    = errors.New("no such key")
+	ErrExists   = errors.New("the key exists already")
+	ErrConflict = errors.New("the key was changed by another")
+)
+
+// BucketConfig describes a bucket; it is used when the bucket is first made.
+type BucketConfig struct {
+	Name        string
+	Description string
+	// TTL lets values lapse that nobody has written again for so long; 0 keeps
+	// them.
+	TTL time.Duration
+	// Replicas on a NATS cluster; 0 is 1.
+	Replicas int
+}
+
+// Bucket is a JetStream key-value bucket of msgpack values. A write has been
+// synced when it returns. Reads may come from a follower that is behind; writes
+// are protected by compare-and-set, so what was decided on a stale read fails
+// with [ErrConflict] or [ErrExists] and is decided again.
+type Bucket struct{ kv jetstream.KeyValue }
+
+// OpenBucket binds to the bucket, making it if there is none. A bucket that
+// exists is left as it is: its stream may have been tuned by the operator.
+func OpenBucket(ctx context.Context, nc *nats.Conn, cfg BucketConfig) (*Bucket, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	kv, err := js.KeyValue(ctx, cfg.Name)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket:      cfg.Name,
+			Description: cfg.Description,
+			TTL:         cfg.TTL,
+			Replicas:    max(cfg.Replicas, 1),
+			Storage:     jetstream.FileStorage,
+			History:     1,
+		})
+		if errors.Is(err, jetstream.ErrBucketExists) {
+			kv, err = js.KeyValue(ctx, cfg.Name)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket %s: %w", cfg.Name, err)
+	}
+	return &Bucket{kv: kv}, nil
+}
+
+// Get decodes the value of key into v and returns its revision, or [ErrNoKey].
+func (b *Bucket) Get(ctx context.Context, key string, v any) (revision uint64, err error) {
+	e, err := b.kv.Get(ctx, key)
+	if err != nil {
+		return 0, b.wrap("read", key, err)
+	}
+	return e.Revision(), b.decode(e, v)
+}
+
+// Create writes a key that does not exist yet; [ErrExists] otherwise.
+func (b *Bucket) Create(ctx context.Context, key string, v any) (revision uint64, err error) {
+	value, err := schemas.Marshal(v)
+	if err != nil {
+		return 0, err
+	}
+	revision, err = b.kv.Create(ctx, key, value)
+	return revision, b.wrap("create", key, err)
+}
+
+// Update writes a key whose revision is still the given one; [ErrConflict]
+// otherwise.
+func (b *Bucket) Update(ctx context.Context, key string, v any, revision uint64) (uint64, error) {
+	value, err := schemas.Marshal(v)
+	if err != nil {
+		return 0, err
+	}
+	next, err := b.kv.Update(ctx, key, value, revision)
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		err = ErrConflict // the library has one error for both
+	}
+	return next, b.wrap("update", key, err)
+}
+
+// Delete removes a key.
+func (b *Bucket) Delete(ctx context.Context, key string) error {
+	return b.wrap("delete", key, b.kv.Delete(ctx, key))
+}
+
+// Edit reads the value into v (which stays as it is when there is none), lets
+// change alter it, and writes it, again from the start when someone else was
+// faster. change returns false to leave things as they are.
+func (b *Bucket) Edit(ctx context.Context, key string, v any, reset func(), change func() (bool, error)) (revision uint64, err error) {
+	for {
+		reset()
+		revision, err = b.Get(ctx, key, v)
+		missing := errors.Is(err, ErrNoKey)
+		if err != nil && !missing {
+			return 0, err
+		}
+		if write, err := change(); err != nil || !write {
+			return revision, err
+		}
+		if missing {
+			revision, err = b.Create(ctx, key, v)
+		} else {
+			revision, err = b.Update(ctx, key, v, revision)
+		}
+		if !errors.Is(err, ErrExists) && !errors.Is(err, ErrConflict) {
+			return revision, err
+		}
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// Entry is a value as [Bucket.Scan] and [Bucket.Watch] hand it out.
+type Entry struct {
+	Key      string
+	Revision uint64
+	Deleted  bool
+	value    []byte
+}
+
+// Decode decodes the value into v.
+func (e *Entry) Decode(v any) error { return schemas.Unmarshal(e.value, v) }
+
+func (b *Bucket) decode(e jetstream.KeyValueEntry, v any) error {
+	if err := schemas.Unmarshal(e.Value(), v); err != nil {
+		return fmt.Errorf("the key %s of the bucket %s: %w", e.Key(), b.kv.Bucket(), err)
+	}
+	return nil
+}
+
+// Scan calls visit for every value whose key matches the filter (a key with the
+// wildcards * and >), in the order of their last writes.
+func (b *Bucket) Scan(ctx context.Context, filter string, visit func(Entry) error) error {
+	w, err := b.kv.Watch(ctx, filter, jetstream.IgnoreDeletes())
+	if err != nil {
+		return b.wrap("scan", filter, err)
+	}
+	defer w.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case e, open := <-w.Updates():
+			if e == nil {
+				if !open {
+					return b.wrap("scan", filter, errors.New("the watcher ended early"))
+				}
+				return nil
+			}
+			if err := visit(entryOf(e)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// Watch calls visit for every value and then for every change, until ctx ends
+// or the connection closes. visit gets nil once, when all that was there has
+// been seen.
+func (b *Bucket) Watch(ctx context.Context, filter string, visit func(*Entry)) error {
+	w, err := b.kv.Watch(ctx, filter)
+	if err != nil {
+		return b.wrap("watch", filter, err)
+	}
+	defer w.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case e, open := <-w.Updates():
+			switch {
+			case !open:
+				return b.wrap("watch", filter, errors.New("the connection was closed"))
+			case e == nil:
+				visit(nil)
+			default:
+				entry := entryOf(e)
+				visit(&entry)
+			}
+		}
+	}
+}
+
+func entryOf(e jetstream.KeyValueEntry) Entry {
+	return Entry{
+		Key:      e.Key(),
+		Revision: e.Revision(),
+		Deleted:  e.Operation() != jetstream.KeyValuePut,
+		value:    e.Value(),
+	}
+}
+
+func (b *Bucket) wrap(what, key string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrKeyDeleted):
+		err = ErrNoKey
+	case errors.Is(err, jetstream.ErrKeyExists):
+		err = ErrExists
+	}
+	return fmt.Errorf("%s the key %s of the bucket %s: %w", what, key, b.kv.Bucket(), err)
+}
+
+// maxToken keeps two names, a number and a bucket well inside NATS's limit of
+// 4 KiB for a protocol line.
+const maxToken = 200
+
+// KeyToken makes one token of a key out of any name. Letters, digits, "-" and
+// "_" stand for themselves, so that "nats kv ls" is readable; other bytes become
+// = and two hex digits; what gets too long becomes == and a hash.
+func KeyToken(name string) string {
+	const hex = "0123456789abcdef"
+	var t []byte
+	for _, c := range []byte(name) {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' {
+			t = append(t, c)
+		} else {
+			t = append(t, '=', hex[c>>4], hex[c&15])
+		}
+	}
+	if len(t) <= maxToken {
+		return string(t)
+	}
+	sum := blake3.Sum256([]byte(name))
+	return fmt.Sprintf("==%x", sum[:16])
+}

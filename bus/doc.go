@@ -1,0 +1,12 @@
+// Package bus is the floor that knows NATS. Everything that the system says to
+// itself goes through here:
+//
+//   - server.go: the embedded NATS server with JetStream, synced on every write;
+//   - conn.go: connections that say what they wait for, and never wait silently;
+//   - request.go: typed request and reply, with failures as *schemas.Error;
+//   - service.go: endpoints of nats.go/micro services, with a pool behind them;
+//   - window.go: bulk transfer under the receiver's flow control;
+//   - catalogue.go: what is kept in JetStream key-value buckets, under CAS.
+//
+// It imports schemas and no role.
+package bus

@@ -1,0 +1,374 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"servidor-backup/schemas"
+)
+
+// ErrNodeSilent is returned for a message that a node has not acknowledged in
+// time.
+var ErrNodeSilent = errors.New("the storage node does not answer")
+
+// SenderOptions tune a [Sender]; the zero value is right for production.
+type SenderOptions struct {
+	// Resend is after how long an unacknowledged message may be sent again;
+	// default 5 s. Puts are idempotent.
+	Resend time.Duration
+	// Absent is for how long nobody may be subscribed for a node that has not
+	// answered yet; default 4 s. One that has answered before may be
+	// restarting, and is given Silent.
+	Absent time.Duration
+	// Silent is for how long a node may leave all its messages unacknowledged;
+	// default 45 s. A slow disk acknowledges late, but it does acknowledge.
+	Silent time.Duration
+	// Status is told what the sender waits for, and "" when it goes on.
+	Status func(text string)
+}
+
+// Sender publishes bulk messages to replica sets, as many at a time as the
+// receivers allow: each node says in every acknowledgement how many bytes this
+// session may have unacknowledged there, and a session begins with one message.
+// So no node is ever sent more than it has memory for, and a slow disk shows as
+// a small window, never as a broken connection.
+//
+// A message is done when every node of its set has acknowledged it. It is sent
+// again after a reconnect, when a node has acknowledged something newer but not
+// it, and when a node is silent.
+type Sender struct {
+	nc    *nats.Conn
+	opt   SenderOptions
+	sub   *nats.Subscription
+	inbox string
+	stop  context.CancelFunc
+	loop  sync.WaitGroup
+
+	mu      sync.Mutex
+	room    *sync.Cond // signalled when a window opens or the sender closes
+	seq     uint64
+	pending map[uint64]*message
+	nodes   map[schemas.NodeID]*receiver
+	closed  error
+	waiting bool // a Status is on the screen
+}
+
+type message struct {
+	seq     uint64
+	subject string
+	payload []byte
+	missing []schemas.NodeID // who has not acknowledged yet
+	sent    time.Time        // the last time
+	nobody  time.Time        // since when no one is subscribed; zero if someone is
+	done    func(error)
+	// A message can be finished while its payload is still being handed to the
+	// connection; done waits for that, because it gives the payload back.
+	publishing int
+	finished   bool
+	result     error
+}
+
+type receiver struct {
+	id       schemas.NodeID
+	inflight int64
+	window   int64
+	answered bool      // ever
+	heard    time.Time // last acknowledgement, or when the first unacknowledged message was sent
+	newest   uint64    // highest seq acknowledged
+}
+
+// NewSender makes a sender with an inbox of its own on nc.
+func NewSender(nc *nats.Conn, opt SenderOptions) (*Sender, error) {
+	if opt.Resend == 0 {
+		opt.Resend = 5 * time.Second
+	}
+	if opt.Absent == 0 {
+		opt.Absent = 4 * time.Second
+	}
+	if opt.Silent == 0 {
+		opt.Silent = 45 * time.Second
+	}
+	if opt.Status == nil {
+		opt.Status = func(string) {}
+	}
+	s := &Sender{
+		nc: nc, opt: opt, inbox: nc.NewInbox(),
+		pending: map[uint64]*message{}, nodes: map[schemas.NodeID]*receiver{},
+	}
+	s.room = sync.NewCond(&s.mu)
+	sub, err := nc.Subscribe(s.inbox+".*", s.acknowledged)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to acknowledgements: %w", err)
+	}
+	s.sub = sub
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.loop.Go(func() { s.watch(ctx) })
+	return s, nil
+}
+
+// Send waits until every node of set has room, and publishes payload to them.
+// done is called exactly once if Send returns nil: after all nodes have
+// acknowledged, or with the reason why they will not. Until then payload must
+// not be changed. done must not block, nor call the sender.
+func (s *Sender) Send(ctx context.Context, set []schemas.NodeID, payload []byte, done func(error)) error {
+	m, err := s.admit(ctx, set, payload, done)
+	if err != nil {
+		return err
+	}
+	s.publish(m)
+	return nil
+}
+
+func (s *Sender) admit(ctx context.Context, set []schemas.NodeID, payload []byte, done func(error)) (*message, error) {
+	defer context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.room.Broadcast()
+	})()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	size := int64(len(payload))
+	for !s.hasRoom(set, size) && ctx.Err() == nil && s.closed == nil {
+		s.room.Wait()
+	}
+	if err := errors.Join(ctx.Err(), s.closed); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	for _, id := range set {
+		r := s.nodes[id]
+		if r.inflight == 0 {
+			r.heard = now
+		}
+		r.inflight += size
+	}
+	s.seq++
+	m := &message{seq: s.seq, subject: schemas.PutSubject(set), payload: payload,
+		missing: slices.Clone(set), sent: now, done: done, publishing: 1}
+	s.pending[m.seq] = m
+	return m, nil
+}
+
+// hasRoom reports whether every node of set may be sent size more bytes. One
+// message is always allowed.
+func (s *Sender) hasRoom(set []schemas.NodeID, size int64) bool {
+	for _, id := range set {
+		r := s.nodes[id]
+		if r == nil {
+			r = &receiver{id: id}
+			s.nodes[id] = r
+		}
+		if r.inflight > 0 && r.inflight+size > r.window {
+			return false
+		}
+	}
+	return true
+}
+
+// publish hands m, whose publishing was counted, to the connection.
+func (s *Sender) publish(m *message) {
+	err := s.nc.PublishRequest(m.subject, s.inbox+"."+strconv.FormatUint(m.seq, 10), m.payload)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m.publishing--
+	// What could not be published because the connection is down is sent
+	// again when it is back; what can never be sent fails now.
+	if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrMaxPayload) {
+		s.finish(m, fmt.Errorf("send %d bytes to %s: %w", len(m.payload), m.subject, err))
+	}
+	if m.finished && m.publishing == 0 {
+		m.done(m.result)
+	}
+}
+
+// acknowledged handles one answer from one node.
+func (s *Sender) acknowledged(a *nats.Msg) {
+	seq, err := strconv.ParseUint(a.Subject[strings.LastIndexByte(a.Subject, '.')+1:], 10, 64)
+	if err != nil {
+		return
+	}
+	if len(a.Data) == 0 && a.Header.Get("Status") == "503" {
+		s.absent(seq)
+		return
+	}
+	var rep schemas.PutReply
+	if schemas.Unmarshal(a.Data, &rep) != nil {
+		return // not from a node; the message will be sent again
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.nodes[rep.Node]
+	if r == nil {
+		return
+	}
+	r.answered, r.heard = true, time.Now()
+	if rep.Window > 0 {
+		r.window = rep.Window
+	}
+	s.goesOn()
+	s.room.Broadcast()
+	m := s.pending[seq]
+	if m == nil {
+		return // an answer to a message that was sent twice
+	}
+	if err := rep.Err(); err != nil {
+		if schemas.CodeOf(err) != schemas.NodeClosed { // a node that restarts is waited for
+			s.finish(m, fmt.Errorf("storage node %s: %w", rep.Node, err))
+		}
+		return
+	}
+	r.newest = max(r.newest, seq)
+	m.nobody = time.Time{}
+	if i := slices.Index(m.missing, rep.Node); i >= 0 {
+		m.missing = slices.Delete(m.missing, i, i+1)
+		r.inflight -= int64(len(m.payload))
+	}
+	if len(m.missing) == 0 {
+		s.finish(m, nil)
+	}
+}
+
+// absent notes that no node of the set is subscribed.
+func (s *Sender) absent(seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.pending[seq]; m != nil && m.nobody.IsZero() {
+		m.nobody = time.Now()
+	}
+}
+
+// finish ends m. The caller holds the lock.
+func (s *Sender) finish(m *message, err error) {
+	if _, open := s.pending[m.seq]; !open {
+		return
+	}
+	delete(s.pending, m.seq)
+	for _, id := range m.missing {
+		s.nodes[id].inflight -= int64(len(m.payload))
+	}
+	s.room.Broadcast()
+	if m.publishing > 0 {
+		m.finished, m.result = true, err
+		return
+	}
+	m.done(err)
+}
+
+// watch sends again what seems lost and gives up on what will not come.
+func (s *Sender) watch(ctx context.Context) {
+	reconnected := s.nc.StatusChanged(nats.CONNECTED)
+	defer s.nc.RemoveStatusListener(reconnected)
+	tick := time.NewTicker(min(s.opt.Resend/4, 250*time.Millisecond))
+	defer tick.Stop()
+	for {
+		all := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-reconnected:
+			all = true
+		case <-tick.C:
+		}
+		for _, m := range s.overdue(all, time.Now()) {
+			s.publish(m)
+		}
+	}
+}
+
+// overdue fails what has been waited for long enough and returns what to send
+// again: everything after a reconnect.
+func (s *Sender) overdue(all bool, now time.Time) []*message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var again []*message
+	for _, m := range s.pending {
+		if silent := s.givenUp(m, now); silent != nil {
+			s.finish(m, fmt.Errorf("%w: %s", ErrNodeSilent, silent.id))
+			continue
+		}
+		if all || s.lost(m, now) {
+			m.sent = now
+			m.publishing++
+			again = append(again, m)
+		}
+	}
+	slices.SortFunc(again, func(a, b *message) int { return int(a.seq) - int(b.seq) })
+	return again
+}
+
+// givenUp is the node because of which m cannot be delivered, or nil.
+func (s *Sender) givenUp(m *message, now time.Time) *receiver {
+	if !s.nc.IsConnected() {
+		return nil // the connection says what it waits for; the caller's context ends it
+	}
+	for _, id := range m.missing {
+		r := s.nodes[id]
+		limit, since := s.opt.Silent, r.heard
+		if !m.nobody.IsZero() {
+			since = m.nobody
+			if !r.answered {
+				limit = s.opt.Absent
+			}
+		}
+		silent := now.Sub(since)
+		if silent > limit {
+			return r
+		}
+		if silent > limit/4 && !s.waiting {
+			s.waiting = true
+			s.opt.Status(fmt.Sprintf("waiting for storage node %s", id))
+		}
+	}
+	return nil
+}
+
+// goesOn takes a Status back.
+func (s *Sender) goesOn() {
+	if s.waiting {
+		s.waiting = false
+		s.opt.Status("")
+	}
+}
+
+// lost reports whether m should be sent again to those who miss it.
+func (s *Sender) lost(m *message, now time.Time) bool {
+	age := now.Sub(m.sent)
+	if !m.nobody.IsZero() {
+		return age > s.opt.Resend/20
+	}
+	if age < s.opt.Resend {
+		return false
+	}
+	for _, id := range m.missing {
+		// Nodes work in order, so something newer that is acknowledged means
+		// that m got lost; a slow node is left in peace as long as it answers.
+		if r := s.nodes[id]; r.newest > m.seq || now.Sub(r.heard) > s.opt.Resend {
+			return true
+		}
+	}
+	return false
+}
+
+// Close ends the sender. What is still unacknowledged is reported as an error
+// to its done function.
+func (s *Sender) Close() {
+	s.stop()
+	s.loop.Wait()
+	_ = s.sub.Unsubscribe() // fails only when the connection is closed already
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = errors.New("the sender is closed")
+	for _, m := range s.pending {
+		s.finish(m, s.closed)
+	}
+	s.room.Broadcast()
+}
