@@ -167,8 +167,6 @@ type CommitRequest struct {
 type CommitReply struct {
 	Reply
 	Version *Version `msgpack:"version,omitempty"`
-	// Missing are some of the chunks that no node holds, with [Incomplete].
-	Missing []ChunkID `msgpack:"missing,omitempty"`
 }
 
 // NodesRequest asks for the node map, on backup.nodes.
@@ -180,8 +178,9 @@ type NodesReply struct {
 	Map *NodeMap `msgpack:"map,omitempty"`
 }
 
-// RegisterRequest is a node's card, on storage.register: at start, whenever the
-// connection or the coordinator comes back, and as its heartbeat.
+// RegisterRequest is a node's card: on storage.register at start and whenever
+// the connection or the coordinator comes back, and without an answer on
+// storage.alive as its heartbeat. A node that leaves says so with the state Down.
 type RegisterRequest struct {
 	Protocol int  `msgpack:"protocol"`
 	Node     Node `msgpack:"node"`
@@ -191,7 +190,7 @@ type RegisterRequest struct {
 type RegisterReply struct {
 	Reply
 	Epoch uint64 `msgpack:"epoch"`
-	// Heartbeat is how often to register again, in ns.
+	// Heartbeat is how often to publish the card, in ns.
 	Heartbeat int64 `msgpack:"heartbeat"`
 }
 

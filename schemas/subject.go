@@ -74,3 +74,7 @@ func GetSubject(n NodeID) string { return getPrefix + string(n) }
 
 // EdgesSubject is where node n is asked for the clear edges of chunks.
 func EdgesSubject(n NodeID) string { return edgesPrefix + string(n) }
+
+// SubjectAlive is where nodes publish their cards every few seconds, for all
+// coordinators to hear.
+const SubjectAlive = "storage.alive"

@@ -1,0 +1,148 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+
+	"servidor-backup/bus"
+	"servidor-backup/schemas"
+)
+
+// Options tune a coordinator; the zero value is right for production.
+type Options struct {
+	// Version of the program, shown by "nats micro info".
+	Version string
+	// Log takes what an operator should know; nil discards it.
+	Log *slog.Logger
+	// Replicas of the catalogue on a NATS cluster; default 1.
+	Replicas int
+	// Silence is after how long a node that says nothing is down; default 10 s.
+	Silence time.Duration
+	// SessionTTL is after how long a session that is not renewed lapses;
+	// default 2 min.
+	SessionTTL time.Duration
+}
+
+// Coordinator is one running coordinator.
+type Coordinator struct {
+	nc       *nats.Conn
+	opt      Options
+	id       string
+	service  *bus.Service
+	members  *members
+	records  *records
+	sessions *bus.Bucket
+	sender   *bus.Sender
+	stop     context.CancelFunc
+	loops    sync.WaitGroup
+}
+
+// Start binds to the buckets, making those that are missing, and serves. ctx
+// bounds the start only.
+func Start(ctx context.Context, nc *nats.Conn, opt Options) (*Coordinator, error) {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Silence == 0 {
+		opt.Silence = 10 * time.Second
+	}
+	if opt.SessionTTL == 0 {
+		opt.SessionTTL = 2 * time.Minute
+	}
+	c := &Coordinator{nc: nc, opt: opt, id: nuid.Next()}
+	if err := c.open(ctx); err != nil {
+		return nil, err
+	}
+	run, stop := context.WithCancel(context.Background())
+	c.stop = stop
+	if err := c.start(ctx, run); err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
+	c.event(schemas.EventCoordinatorStarted, c.id, "", "a coordinator has started")
+	return c, nil
+}
+
+func (c *Coordinator) open(ctx context.Context) error {
+	bucket := func(name, what string, ttl time.Duration) (*bus.Bucket, error) {
+		return bus.OpenBucket(ctx, c.nc, bus.BucketConfig{Name: name, Description: what, TTL: ttl, Replicas: c.opt.Replicas})
+	}
+	catalogue, err := bucket("backup-catalogue", "records and versions", 0)
+	if err != nil {
+		return err
+	}
+	nodes, err := bucket("backup-nodes", "storage nodes' cards", 0)
+	if err != nil {
+		return err
+	}
+	if c.sessions, err = bucket("backup-sessions", "open sessions", c.opt.SessionTTL); err != nil {
+		return err
+	}
+	c.records = &records{kv: catalogue}
+	c.members = newMembers(nodes, c.opt, c.event)
+	return nil
+}
+
+func (c *Coordinator) start(ctx, run context.Context) (err error) {
+	if c.sender, err = bus.NewSender(c.nc, bus.SenderOptions{Silent: 20 * time.Second}); err != nil {
+		return err
+	}
+	if err := c.members.start(ctx, run, c.nc, &c.loops); err != nil {
+		return err
+	}
+	c.service, err = bus.NewService(c.nc, bus.ServiceConfig{
+		Name:        "backup-coordinator",
+		Description: "brings clients and storage nodes together",
+		Version:     c.opt.Version,
+		Workers:     32,
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		bus.Handle(c.service, "transmit", schemas.SubjectTransmit, c.transmit),
+		bus.Handle(c.service, "list", schemas.SubjectList, c.list),
+		bus.Handle(c.service, "download", schemas.SubjectDownload, c.download),
+		bus.Handle(c.service, "nodes", schemas.SubjectNodes, c.nodes),
+		bus.Handle(c.service, "session-open", schemas.SubjectSessionOpen, c.openSession),
+		bus.Handle(c.service, "session-renew", schemas.SubjectSessionRenew, c.renewSession),
+		bus.Handle(c.service, "session-commit", schemas.SubjectSessionCommit, c.commitSession),
+		bus.Handle(c.service, "register", schemas.SubjectRegister, c.members.register),
+	)
+}
+
+// Stop ends the coordinator after the requests under way. The connection stays
+// open; it is the caller's.
+func (c *Coordinator) Stop() error {
+	var err error
+	if c.service != nil {
+		err = c.service.Stop()
+	}
+	c.stop()
+	c.loops.Wait()
+	if c.sender != nil {
+		c.sender.Close()
+	}
+	return err
+}
+
+// nodes answers backup.nodes.
+func (c *Coordinator) nodes(context.Context, *schemas.NodesRequest) (any, error) {
+	return &schemas.NodesReply{Reply: schemas.OK, Map: c.members.nodeMap()}, nil
+}
+
+// event tells the world. Events are news, not promises: one that is lost on the
+// way is lost.
+func (c *Coordinator) event(kind, subject, owner, text string, args ...any) {
+	e := schemas.Event{Kind: kind, Time: time.Now().UnixNano(), Subject: subject, Owner: owner, Text: fmt.Sprintf(text, args...)}
+	c.opt.Log.Info(e.Text, "event", kind, "subject", subject)
+	if b, err := schemas.Marshal(&e); err == nil {
+		_ = c.nc.Publish(schemas.EventSubject(kind), b)
+	}
+}

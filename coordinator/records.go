@@ -1,0 +1,216 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"servidor-backup/bus"
+	"servidor-backup/schemas"
+)
+
+// records is the catalogue: what was saved, by whom, under which name.
+//
+// Its bucket has three kinds of key, each name made a token by bus.KeyToken:
+//
+//	vault.NICKNAME                    vaultEntry
+//	record.NICKNAME.RECORD            schemas.Record, the head: what lists show
+//	version.NICKNAME.RECORD.NUMBER    schemas.Version; NUMBER has ten digits
+//
+// A version's key is created once and never written again. The head follows it;
+// if a crash comes between, the next commit finds the version and moves on.
+type records struct{ kv *bus.Bucket }
+
+// vaultEntry says that a nickname has a vault, and with which key.
+type vaultEntry struct {
+	Nickname string `msgpack:"apelido"`
+	// Fingerprint of the key that seals the vault; empty while only the seed's
+	// transmit has used the nickname.
+	Fingerprint []byte `msgpack:"fingerprint,omitempty"`
+	Created     int64  `msgpack:"created"`
+}
+
+func vaultKey(nickname string) string { return "vault." + bus.KeyToken(nickname) }
+
+func recordKey(nickname, record string) string {
+	return "record." + bus.KeyToken(nickname) + "." + bus.KeyToken(record)
+}
+
+func versionKey(nickname, record string, number uint64) string {
+	return fmt.Sprintf("version.%s.%s.%010d", bus.KeyToken(nickname), bus.KeyToken(record), number)
+}
+
+// enterVault makes the nickname's entry, and holds a client with another key
+// off. A nil fingerprint is the seed's transmit, which has no key.
+func (r *records) enterVault(ctx context.Context, nickname string, fingerprint []byte) error {
+	var v vaultEntry
+	_, err := r.kv.Edit(ctx, vaultKey(nickname), &v, func() { v = vaultEntry{} }, func() (bool, error) {
+		switch {
+		case v.Nickname == "":
+			v = vaultEntry{Nickname: nickname, Fingerprint: fingerprint, Created: time.Now().UnixNano()}
+			return true, nil
+		case len(fingerprint) == 0 || slices.Equal(v.Fingerprint, fingerprint):
+			return false, nil
+		case len(v.Fingerprint) == 0:
+			v.Fingerprint = fingerprint
+			return true, nil
+		}
+		return false, schemas.Errorf(schemas.OtherKey, "the vault of %q was made with another key: copy the key file from the machine that made it, or choose another nickname", nickname)
+	})
+	return err
+}
+
+// vault tells whether the nickname is known; [schemas.UnknownNickname] if not.
+func (r *records) vault(ctx context.Context, nickname string) (v vaultEntry, err error) {
+	_, err = r.kv.Get(ctx, vaultKey(nickname), &v)
+	if errors.Is(err, bus.ErrNoKey) {
+		err = schemas.Errorf(schemas.UnknownNickname, "nothing was ever saved under the nickname %q", nickname)
+	}
+	return v, err
+}
+
+// head reads a record's head; a zero Record if there is none.
+func (r *records) head(ctx context.Context, nickname, record string) (h schemas.Record, err error) {
+	_, err = r.kv.Get(ctx, recordKey(nickname, record), &h)
+	if errors.Is(err, bus.ErrNoKey) {
+		return schemas.Record{}, nil
+	}
+	return h, err
+}
+
+// version reads one version; number 0 is the newest. Errors tell an unknown
+// nickname, record and version apart.
+func (r *records) version(ctx context.Context, nickname, record string, number uint64) (*schemas.Version, error) {
+	if _, err := r.vault(ctx, nickname); err != nil {
+		return nil, err
+	}
+	h, err := r.head(ctx, nickname, record)
+	if err != nil {
+		return nil, err
+	}
+	if h.Latest == 0 {
+		return nil, schemas.Errorf(schemas.UnknownRecord, "%q has no record %q", nickname, record)
+	}
+	if number == 0 {
+		number = h.Latest
+	}
+	v := new(schemas.Version)
+	_, err = r.kv.Get(ctx, versionKey(nickname, record, number), v)
+	if errors.Is(err, bus.ErrNoKey) {
+		return nil, schemas.Errorf(schemas.UnknownVersion, "%q has no version %d (its newest is %d)", record, number, h.Latest)
+	}
+	return v, err
+}
+
+// heads lists a nickname's records after the given name, sorted by name.
+func (r *records) heads(ctx context.Context, nickname, after string) (all []schemas.Record, err error) {
+	err = r.kv.Scan(ctx, "record."+bus.KeyToken(nickname)+".*", func(e bus.Entry) error {
+		var h schemas.Record
+		if err := e.Decode(&h); err != nil {
+			return err
+		}
+		if h.Name > after {
+			all = append(all, h)
+		}
+		return nil
+	})
+	slices.SortFunc(all, func(a, b schemas.Record) int { return strings.Compare(a.Name, b.Name) })
+	return all, err
+}
+
+// versions lists a record's versions below the given number (0: all), newest
+// first.
+func (r *records) versions(ctx context.Context, nickname, record string, below uint64) (all []schemas.Version, err error) {
+	filter := fmt.Sprintf("version.%s.%s.*", bus.KeyToken(nickname), bus.KeyToken(record))
+	err = r.kv.Scan(ctx, filter, func(e bus.Entry) error {
+		var v schemas.Version
+		if err := e.Decode(&v); err != nil {
+			return err
+		}
+		if below == 0 || v.Number < below {
+			all = append(all, v)
+		}
+		return nil
+	})
+	slices.SortFunc(all, func(a, b schemas.Version) int {
+		switch {
+		case a.Number > b.Number:
+			return -1
+		case a.Number < b.Number:
+			return 1
+		}
+		return 0
+	})
+	return all, err
+}
+
+// checkSource refuses a record that stands for another source. moved lets a
+// sealed record go on from a new place.
+func checkSource(h *schemas.Record, source schemas.SourceID, sealed, moved bool) error {
+	switch {
+	case h.Latest == 0 || h.Sealed == sealed && (moved || h.Source == source):
+		return nil
+	case h.Sealed != sealed && h.Sealed:
+		return schemas.Errorf(schemas.NameTaken, "the name %q stands for a sealed record of a client: choose another name", h.Name)
+	case h.Sealed != sealed:
+		return schemas.Errorf(schemas.NameTaken, "the name %q stands for a file that was sent unsealed: choose another name with --name", h.Name)
+	}
+	return schemas.Errorf(schemas.NameTaken, "the name %q stands for another source, on another host or in another place: choose another name with --name, or say --moved if this is the same content in a new place", h.Name)
+}
+
+// commit gives v its number, id and time, writes it, and moves the head. If the
+// version's session has been committed before, that version is returned.
+//
+// Order: the version is created (synced) before the head names it; both before
+// the caller is told.
+func (r *records) commit(ctx context.Context, v *schemas.Version, moved bool) (*schemas.Version, error) {
+	h, err := r.head(ctx, v.Nickname, v.Record)
+	if err != nil {
+		return nil, err
+	}
+	sealed := v.RootKind != schemas.Plain
+	if err := checkSource(&h, v.Source, sealed, moved); err != nil {
+		return nil, err
+	}
+	for number := h.Latest; ; number++ {
+		if number > 0 { // a version that a head does not know yet, or this session's own
+			var old schemas.Version
+			_, err := r.kv.Get(ctx, versionKey(v.Nickname, v.Record, number), &old)
+			if err == nil && old.Session == v.Session {
+				return &old, r.moveHead(ctx, &old)
+			}
+			if err != nil && !errors.Is(err, bus.ErrNoKey) {
+				return nil, err
+			}
+		}
+		v.Number, v.Created = number+1, time.Now().UnixNano()
+		v.ID = schemas.VersionID(v.Record, v.Number)
+		_, err := r.kv.Create(ctx, versionKey(v.Nickname, v.Record, v.Number), v)
+		if err == nil {
+			return v, r.moveHead(ctx, v)
+		}
+		if !errors.Is(err, bus.ErrExists) {
+			return nil, err
+		}
+	}
+}
+
+// moveHead makes the record's head name v, unless it names a newer one.
+func (r *records) moveHead(ctx context.Context, v *schemas.Version) error {
+	var h schemas.Record
+	_, err := r.kv.Edit(ctx, recordKey(v.Nickname, v.Record), &h, func() { h = schemas.Record{} }, func() (bool, error) {
+		if h.Latest >= v.Number {
+			return false, nil
+		}
+		h = schemas.Record{
+			Name: v.Record, Versions: h.Versions + (v.Number - h.Latest), Latest: v.Number,
+			Created: v.Created, Files: v.Files, Bytes: v.Bytes,
+			Source: v.Source, Sealed: v.RootKind != schemas.Plain,
+		}
+		return true, nil
+	})
+	return err
+}
