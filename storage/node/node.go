@@ -1,0 +1,238 @@
+// Package node serves a [storage.Store] on the bus: it registers with the
+// coordinators, takes puts under its own flow control, and answers what it
+// holds.
+//
+// # The order of a put
+//
+//  1. the message arrives; its shape, and each chunk's checksum, are checked;
+//  2. the store appends the chunks, together with those of other messages that
+//     are waiting, and syncs;
+//  3. only then is the message acknowledged, with the window for what may follow.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"servidor-backup/bus"
+	"servidor-backup/schemas"
+	"servidor-backup/storage"
+)
+
+// Options describe a node; the zero value works.
+type Options struct {
+	// Name is what people call the node; default: its id.
+	Name string
+	// Zone is where it stands; copies are spread over zones.
+	Zone string
+	// Weight is its share of new data, relative to other nodes; default: the
+	// GiB of its file system.
+	Weight uint32
+	// Version of the program.
+	Version string
+	// Budget bounds the unacknowledged bytes of all sessions together; default
+	// 32 MiB: enough to keep a disk busy, little enough to stay under the 64
+	// MiB at which NATS cuts a connection off.
+	Budget int64
+	// Log takes what an operator should know; nil discards it.
+	Log *slog.Logger
+	// Status is told what the node waits for, and "" when it goes on.
+	Status func(text string)
+}
+
+// Node is one running storage node.
+type Node struct {
+	nc      *nats.Conn
+	store   *storage.Store
+	opt     Options
+	service *bus.Service
+	windows *windows
+	stop    context.CancelFunc
+	loops   sync.WaitGroup
+	puts    sync.WaitGroup
+	// heartbeat is how often to publish the card; the coordinator decides.
+	heartbeat time.Duration
+}
+
+// Start serves store on nc and registers. It returns when the node serves and
+// has registered, or ctx ends; a missing coordinator is waited for. The store
+// and the connection stay the caller's.
+func Start(ctx context.Context, nc *nats.Conn, store *storage.Store, opt Options) (*Node, error) {
+	n := &Node{nc: nc, store: store, opt: opt}
+	n.setDefaults()
+	n.windows = newWindows(n.opt.Budget)
+	run, stop := context.WithCancel(context.Background())
+	n.stop = stop
+	if err := n.serve(); err != nil {
+		return nil, errors.Join(err, n.Stop())
+	}
+	first := make(chan struct{})
+	n.loops.Go(func() { n.keepRegistered(run, first) })
+	select {
+	case <-first:
+		return n, nil
+	case <-ctx.Done():
+		return nil, errors.Join(ctx.Err(), n.Stop())
+	}
+}
+
+func (n *Node) setDefaults() {
+	id := n.store.NodeID()
+	if n.opt.Name == "" {
+		n.opt.Name = string(id)
+	}
+	if n.opt.Weight == 0 {
+		n.opt.Weight = uint32(min(max(n.store.Stats().DiskTotal>>30, 1), 1<<20))
+	}
+	if n.opt.Budget == 0 {
+		n.opt.Budget = 32 << 20
+	}
+	if n.opt.Log == nil {
+		n.opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if n.opt.Status == nil {
+		n.opt.Status = func(string) {}
+	}
+}
+
+func (n *Node) serve() (err error) {
+	id := n.store.NodeID()
+	n.service, err = bus.NewService(n.nc, bus.ServiceConfig{
+		Name:        "backup-storage",
+		Description: "keeps chunks",
+		Version:     n.opt.Version,
+		Metadata:    map[string]string{"node": string(id), "name": n.opt.Name, "zone": n.opt.Zone},
+	})
+	if err != nil {
+		return err
+	}
+	for i, subject := range schemas.PutSubscriptions(id) {
+		// Twice the budget: sessions that begin have one message each on top
+		// of the windows that were given out before.
+		if err := n.service.HandleStream(fmt.Sprintf("put-%d", i), subject, false, int(2*n.opt.Budget), n.put); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		n.service.HandleBytes("have", schemas.HaveSubject(id), n.have),
+		n.service.HandleBytes("get", schemas.GetSubject(id), n.get),
+		n.service.HandleBytes("edges", schemas.EdgesSubject(id), n.edges),
+	)
+}
+
+// Stop says that the node leaves, ends what is under way and returns.
+func (n *Node) Stop() error {
+	n.stop()
+	n.loops.Wait()
+	n.publishCard(schemas.Down)
+	var err error
+	if n.service != nil {
+		err = n.service.Stop()
+	}
+	n.puts.Wait()
+	return err
+}
+
+// put handles one put message. The store commits in groups, so messages are
+// handed to it side by side; how many there can be is bounded by the windows.
+func (n *Node) put(m micro.Request) {
+	req, err := schemas.DecodePut(m.Data())
+	if err != nil {
+		n.acknowledge(m, "", err)
+		return
+	}
+	n.puts.Go(func() {
+		n.acknowledge(m, req.Session, n.store.Put(context.Background(), req.Vault, req.Chunks))
+	})
+}
+
+func (n *Node) acknowledge(m micro.Request, session string, err error) {
+	rep := schemas.PutReply{Reply: schemas.OK, Node: n.store.NodeID(), Window: n.windows.of(session, time.Now())}
+	if err != nil {
+		err = storageError(err)
+		rep.Reply = schemas.Fail(err)
+		n.opt.Log.Warn("a put was refused", "session", session, "error", err)
+	}
+	bus.Respond(m, &rep, err)
+}
+
+// storageError gives an error of the disk, which has no code, the seed's status
+// for a storage node.
+func storageError(err error) error {
+	if schemas.CodeOf(err) != "" {
+		return err
+	}
+	return schemas.Errorf(schemas.DiskFailed, "%v", err)
+}
+
+// have answers which chunks are held.
+func (n *Node) have(_ context.Context, b []byte) ([]byte, error) {
+	req, err := decodeIDs(b)
+	if err != nil {
+		return nil, err
+	}
+	held := make([]bool, len(req.IDs))
+	if err := n.store.Has(req.Vault, req.IDs, held); err != nil {
+		return nil, storageError(err)
+	}
+	rep := &schemas.HaveReply{Reply: schemas.OK, Have: make([]byte, (len(held)+7)/8)}
+	for i, ok := range held {
+		if ok {
+			rep.Have[i/8] |= 1 << (i % 8)
+		}
+	}
+	return schemas.Marshal(rep)
+}
+
+// get answers with chunks, edges with their clear edges alone.
+func (n *Node) get(_ context.Context, b []byte) ([]byte, error)   { return n.read(b, n.store.Get) }
+func (n *Node) edges(_ context.Context, b []byte) ([]byte, error) { return n.read(b, n.store.Edges) }
+
+// failedRoom is kept free in a reply for each chunk that may fail.
+const failedRoom = 512
+
+func (n *Node) read(b []byte, read func(schemas.VaultID, schemas.ChunkID) (schemas.Chunk, error)) ([]byte, error) {
+	req, err := decodeIDs(b)
+	if err != nil {
+		return nil, err
+	}
+	rep := schemas.NewChunks(nil)
+	var failed []schemas.Failed
+	for _, id := range req.IDs {
+		c, err := read(req.Vault, id)
+		if err != nil {
+			err = storageError(err)
+			failed = append(failed, schemas.Failed{ID: id, Code: schemas.CodeOf(err), Message: shorten(err.Error())})
+			if code := schemas.CodeOf(err); code != schemas.NotHeld {
+				n.opt.Log.Error("a chunk could not be read", "chunk", id, "vault", req.Vault, "error", err)
+			}
+		} else if !rep.Fits(&c) || len(failed)*failedRoom > schemas.MaxBatch/4 {
+			break // the asker asks again for the rest
+		} else {
+			rep.Add(&c)
+		}
+	}
+	return rep.Reply(failed), nil
+}
+
+func shorten(s string) string { return s[:min(len(s), 300)] }
+
+func decodeIDs(b []byte) (*schemas.IDsRequest, error) {
+	req, err := schemas.DecodeIDs(b)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(req.IDs) == 0:
+		return nil, schemas.Errorf(schemas.BadRequest, "the request names no chunk (id_arquivo is empty or missing)")
+	case len(req.IDs) > bus.MaxIDs:
+		return nil, schemas.Errorf(schemas.BadRequest, "the request names %d chunks, at most %d are allowed", len(req.IDs), bus.MaxIDs)
+	}
+	return req, nil
+}
