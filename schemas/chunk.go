@@ -54,7 +54,7 @@ type Chunk struct {
 	Kind Kind
 	// Trees and Data are the clear edges of a tree chunk: the ids of the tree
 	// chunks and of the data chunks it points to. The sealed content names a
-	// child by its place in Trees followed by Data.
+	// child by its place in the one list or the other.
 	Trees, Data []ChunkID
 	// Content is the sealed frame (or, for Plain, the file itself).
 	Content []byte

@@ -1,0 +1,167 @@
+package client
+
+import (
+	"encoding/binary"
+	"io"
+)
+
+// Files are cut by keyed FastCDC (Xia et al., USENIX ATC 2016 and 2020): a
+// gear hash rolls over the content, and a chunk ends where its top bits are
+// zero. The cut depends on the last 64 bytes only, so after an insertion the
+// cuts fall into step again. The gear table comes from the vault's key: the
+// lengths of chunks, which the server sees, do not tell known files.
+//
+// Normalized chunking, level 2: up to normChunk a cut needs two more zero bits
+// than the average length would ask for, thereafter two fewer, which narrows
+// the lengths around the average.
+const (
+	// minChunk is the shortest chunk that is not the content's last.
+	minChunk = 128 << 10
+	// normChunk is where cuts become easy. It lies below the average, which
+	// comes out at 512 KiB.
+	normChunk = 424 << 10
+	// maxChunk is the longest chunk: with sealOverhead it fits
+	// schemas.MaxContent even if it cannot be compressed.
+	maxChunk = 999_800
+
+	hardBits = 19 + 2 // 19 is log2 of the average
+	easyBits = 19 - 2
+
+	// gearWindow is how many bytes a 64-bit gear hash remembers.
+	gearWindow = 64
+
+	// chunkerBuffer is a good size for a chunker's buffer, in bytes: what is
+	// left of it when less than a chunk remains is moved to its front, which
+	// at this size is less than a third of what is read.
+	chunkerBuffer = 4 << 20
+)
+
+// gearTable maps a byte to the random word that it adds to the rolling hash.
+// It is only read once it is made.
+type gearTable [256]uint64
+
+// newGear makes the table of a vault's key.
+func newGear(key VaultKey) *gearTable {
+	var raw [256 * 8]byte
+	key.derive("gear", raw[:])
+	g := new(gearTable)
+	for i := range g {
+		g[i] = binary.LittleEndian.Uint64(raw[8*i:])
+	}
+	return g
+}
+
+// cut returns the length of the first chunk of buf. buf holds at least
+// maxChunk bytes or all that is left of the content; the result then depends
+// on nothing but the content. It is 0 only for an empty buf.
+func (g *gearTable) cut(buf []byte) int {
+	if len(buf) <= minChunk {
+		return len(buf)
+	}
+	buf = buf[:min(len(buf), maxChunk)]
+	norm := min(len(buf), normChunk)
+	// The window is filled before the first byte where a cut may be, so
+	// that a cut point is a matter of its own neighbourhood and not of where
+	// the chunk began.
+	var hash uint64
+	for _, b := range buf[minChunk-gearWindow : minChunk] {
+		hash = hash<<1 + g[b]
+	}
+	n, hash := g.scan(buf[minChunk:norm], hash, hardBits)
+	if n > 0 {
+		return minChunk + n
+	}
+	if n, _ = g.scan(buf[norm:], hash, easyBits); n > 0 {
+		return norm + n
+	}
+	return len(buf)
+}
+
+// scan rolls the hash over buf until its top bits are all zero. It returns how
+// many bytes that took, or 0 if it did not happen, and the hash.
+func (g *gearTable) scan(buf []byte, hash uint64, bits uint) (int, uint64) {
+	limit := uint64(1) << (64 - bits)
+	i := 0
+	// Four bytes at a time, and one exit for the four of them, is what makes
+	// this loop fast; the loop below then finds which byte it was.
+	for ; i+4 <= len(buf); i += 4 {
+		four := buf[i : i+4 : i+4]
+		h1 := hash<<1 + g[four[0]]
+		h2 := h1<<1 + g[four[1]]
+		h3 := h2<<1 + g[four[2]]
+		h4 := h3<<1 + g[four[3]]
+		if h1 < limit || h2 < limit || h3 < limit || h4 < limit {
+			break
+		}
+		hash = h4
+	}
+	for ; i < len(buf); i++ {
+		hash = hash<<1 + g[buf[i]]
+		if hash < limit {
+			return i + 1, hash
+		}
+	}
+	return 0, hash
+}
+
+// chunker cuts what a reader yields into chunks.
+type chunker struct {
+	gear       *gearTable
+	r          io.Reader
+	buf        []byte
+	start, end int // buf[start:end] is read and not yet yielded
+	err        error
+}
+
+// newChunker cuts r. buf is the chunker's to use for as long as it is in use;
+// one that is too short for a chunk, or nil, is replaced by an own one.
+func newChunker(r io.Reader, gear *gearTable, buf []byte) *chunker {
+	if len(buf) < 2*maxChunk {
+		buf = make([]byte, chunkerBuffer)
+	}
+	return &chunker{gear: gear, r: r, buf: buf}
+}
+
+// reset makes the chunker begin anew with another reader and the same buffer.
+func (c *chunker) reset(r io.Reader) {
+	*c = chunker{gear: c.gear, r: r, buf: c.buf}
+}
+
+// next returns the next chunk, or io.EOF after the last. The bytes are the
+// chunker's: the caller may change them, but they are good only until the next
+// call. An error of the reader comes at once, without what was read before it,
+// and stays.
+func (c *chunker) next() ([]byte, error) {
+	if err := c.fill(); err != nil {
+		return nil, err
+	}
+	n := c.gear.cut(c.buf[c.start:c.end])
+	if n == 0 {
+		return nil, io.EOF
+	}
+	chunk := c.buf[c.start : c.start+n : c.start+n]
+	c.start += n
+	return chunk, nil
+}
+
+// fill reads until there is enough for any chunk, or all that is left.
+func (c *chunker) fill() error {
+	if c.end-c.start < maxChunk && c.err == nil && len(c.buf)-c.start < maxChunk {
+		c.end = copy(c.buf, c.buf[c.start:c.end])
+		c.start = 0
+	}
+	for empty := 0; c.end-c.start < maxChunk && c.err == nil; {
+		var n int
+		n, c.err = c.r.Read(c.buf[c.end:])
+		c.end += n
+		if n > 0 {
+			empty = 0
+		} else if empty++; empty > 100 && c.err == nil {
+			c.err = io.ErrNoProgress
+		}
+	}
+	if c.err == io.EOF {
+		return nil
+	}
+	return c.err
+}

@@ -1,0 +1,193 @@
+package client
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/iotest"
+)
+
+// noise is n pseudo-random bytes, the same for the same seed.
+func noise(seed byte, n int) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{seed}).Read(b)
+	return b
+}
+
+// cutAll is where the chunker ends its chunks. It fails the test if the chunks
+// do not join to want.
+func cutAll(t *testing.T, r io.Reader, want []byte) (ends []int) {
+	t.Helper()
+	c := newChunker(r, newGear(testKey()), nil)
+	for end := 0; ; {
+		chunk, err := c.next()
+		if err == io.EOF {
+			if end != len(want) {
+				t.Fatalf("the chunks end at %d of %d", end, len(want))
+			}
+			return ends
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(chunk, want[end:end+len(chunk)]) {
+			t.Fatalf("the chunk at %d is not what was read", end)
+		}
+		end += len(chunk)
+		ends = append(ends, end)
+	}
+}
+
+// The same key and content must be cut in the same places by every release:
+// otherwise nothing deduplicates against what older ones stored.
+func TestCutPointsArePinned(t *testing.T) {
+	data := noise(1, 6<<20)
+	golden := []int{485360, 964014, 1409152, 1631331, 2216147, 2770376, 3294426,
+		3912294, 4350097, 4800278, 5275349, 5793797, 6229873, 6291456}
+	if got := cutAll(t, bytes.NewReader(data), data); !slices.Equal(got, golden) {
+		t.Errorf("cut at %v, pinned %v", got, golden)
+	}
+}
+
+func TestChunkLengths(t *testing.T) {
+	data := noise(2, 24<<20)
+	ends := cutAll(t, bytes.NewReader(data), data)
+	start := 0
+	for _, end := range ends[:len(ends)-1] {
+		if n := end - start; n < minChunk || n > maxChunk {
+			t.Errorf("a chunk of %d bytes", n)
+		}
+		start = end
+	}
+	if avg := len(data) / len(ends); avg < 450<<10 || avg > 600<<10 {
+		t.Errorf("chunks have %d bytes on average", avg)
+	}
+}
+
+func TestShortContents(t *testing.T) {
+	if ends := cutAll(t, bytes.NewReader(nil), nil); ends != nil {
+		t.Errorf("nothing was cut into %v", ends)
+	}
+	for _, n := range []int{1, minChunk - 1, minChunk} {
+		data := noise(3, n)
+		if ends := cutAll(t, bytes.NewReader(data), data); len(ends) != 1 {
+			t.Errorf("%d bytes were cut into %v", n, ends)
+		}
+	}
+}
+
+// Content without any border is cut at the longest length.
+func TestUniformContent(t *testing.T) {
+	data := make([]byte, 2*maxChunk+5)
+	want := []int{maxChunk, 2 * maxChunk, 2*maxChunk + 5}
+	if ends := cutAll(t, bytes.NewReader(data), data); !slices.Equal(ends, want) {
+		t.Errorf("zeros are cut at %v", ends)
+	}
+}
+
+func TestCutsFallIntoStepAfterInsertion(t *testing.T) {
+	data := noise(4, 12<<20)
+	longer := append([]byte("x"), data...)
+	before := cutAll(t, bytes.NewReader(data), data)
+	var shared int
+	for _, end := range cutAll(t, bytes.NewReader(longer), longer) {
+		if slices.Contains(before, end-1) {
+			shared++
+		}
+	}
+	if shared < len(before)-4 {
+		t.Errorf("%d of %d cuts are where they were", shared, len(before))
+	}
+}
+
+func TestCutsDependOnTheKey(t *testing.T) {
+	data := noise(5, maxChunk)
+	other := testKey()
+	other[0]++
+	if newGear(testKey()).cut(data) == newGear(other).cut(data) {
+		t.Error("two keys cut alike")
+	}
+}
+
+func TestCutsDoNotDependOnReads(t *testing.T) {
+	data := noise(6, 3<<20)
+	want := cutAll(t, bytes.NewReader(data), data)
+	for name, r := range map[string]io.Reader{
+		"one byte":      iotest.OneByteReader(bytes.NewReader(data)),
+		"half":          iotest.HalfReader(bytes.NewReader(data)),
+		"data with EOF": iotest.DataErrReader(bytes.NewReader(data)),
+	} {
+		if got := cutAll(t, r, data); !slices.Equal(got, want) {
+			t.Errorf("%s: cut at %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestChunkerErrorsStay(t *testing.T) {
+	broken := errors.New("broken disk")
+	c := newChunker(io.MultiReader(bytes.NewReader(noise(7, 10)), iotest.ErrReader(broken)), newGear(testKey()), nil)
+	for range 2 {
+		if chunk, err := c.next(); err != broken || chunk != nil {
+			t.Errorf("got %d bytes and %v", len(chunk), err)
+		}
+	}
+	c.reset(bytes.NewReader([]byte("whole")))
+	if chunk, err := c.next(); err != nil || string(chunk) != "whole" {
+		t.Errorf("after reset: %q, %v", chunk, err)
+	}
+	c.reset(stuckReader{})
+	if _, err := c.next(); err != io.ErrNoProgress {
+		t.Errorf("a reader that yields nothing: %v", err)
+	}
+}
+
+type stuckReader struct{}
+
+func (stuckReader) Read([]byte) (int, error) { return 0, nil }
+
+// Whatever the content, its chunks are within bounds and join to it.
+func FuzzChunker(f *testing.F) {
+	f.Add([]byte("seed"), uint32(3<<20), uint16(1))
+	f.Add([]byte{0}, uint32(2<<20), uint16(4096))
+	f.Fuzz(func(t *testing.T, pattern []byte, size uint32, read uint16) {
+		if len(pattern) == 0 {
+			pattern = noise(8, 1<<20)
+		}
+		data := bytes.Repeat(pattern, int(size%(4<<20))/len(pattern)+1)
+		start := 0
+		for _, end := range cutAll(t, &slowReader{data, int(read) + 1}, data) {
+			if n := end - start; n > maxChunk || n < minChunk && end != len(data) {
+				t.Fatalf("a chunk of %d bytes", n)
+			}
+			start = end
+		}
+	})
+}
+
+// slowReader yields at most step bytes at a time.
+type slowReader struct {
+	data []byte
+	step int
+}
+
+func (r *slowReader) Read(p []byte) (int, error) {
+	if len(r.data) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), r.step)], r.data)
+	r.data = r.data[n:]
+	return n, nil
+}
+
+func BenchmarkCut(b *testing.B) {
+	gear, data := newGear(testKey()), noise(1, 64<<20)
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		for rest := data; len(rest) > 0; {
+			rest = rest[gear.cut(rest):]
+		}
+	}
+}
