@@ -1,0 +1,262 @@
+package client
+
+import (
+	"fmt"
+	"strings"
+
+	"servidor-backup/schemas"
+)
+
+// EntryType says what an entry of a tree is. The numbers are part of the
+// format.
+type EntryType uint8
+
+const (
+	TypeFile    EntryType = 1
+	TypeDir     EntryType = 2
+	TypeSymlink EntryType = 3
+	TypeFifo    EntryType = 4
+	TypeChar    EntryType = 5
+	TypeBlock   EntryType = 6
+	TypeSocket  EntryType = 7
+)
+
+var entryTypeNames = [...]string{
+	TypeFile: "file", TypeDir: "dir", TypeSymlink: "symlink", TypeFifo: "fifo",
+	TypeChar: "char device", TypeBlock: "block device", TypeSocket: "socket",
+}
+
+// String is the type's name in messages.
+func (t EntryType) String() string {
+	if int(t) < len(entryTypeNames) && entryTypeNames[t] != "" {
+		return entryTypeNames[t]
+	}
+	return fmt.Sprintf("entry type %d", uint8(t))
+}
+
+// Entry is one file, folder or link of a version, with all that a restore
+// needs to make it anew and all that a backup needs to see that it has not
+// changed. Fields that do not apply to the type are zero.
+type Entry struct {
+	// Path is relative to the record's top: components of any bytes except
+	// NUL and '/', separated by '/'; not necessarily UTF-8. The top folder
+	// itself is ".", and no other path has a component "." or "..".
+	Path string
+	Type EntryType
+	// Mode holds the twelve bits of chmod in the Unix layout: permissions
+	// and 07000 for setuid, setgid and sticky.
+	Mode        uint32
+	UID, GID    uint32
+	User, Group string // the names that went with UID and GID; may be ""
+	// Mtime and Ctime are nanoseconds since 1970 UTC; negative before.
+	Mtime, Ctime int64
+	// Size is the file's length in bytes, holes included.
+	Size int64
+	// Dev and Ino, with Ctime, tell a later backup that this is still the
+	// same file; a restore makes no use of them.
+	Dev, Ino uint64
+	// HardLink is the path of the entry, earlier in the order, that this one
+	// is another name of; the content is there. "" for a file with one name
+	// and for the first of several.
+	HardLink string
+	// Target is what a symlink says, as it says it.
+	Target string
+	// Rdev is the number of a device, as the kernel of the backed-up machine
+	// packs it.
+	Rdev uint64
+	// Xattrs are the extended attributes, ascending by name, ACLs among
+	// them. Where they need more than maxInlineXattrs bytes they are in
+	// XattrContent and Xattrs is nil.
+	Xattrs []Xattr
+	// XattrContent finds what encodeXattrs made of large attributes.
+	XattrContent Content
+	// Content finds a file's bytes.
+	Content Content
+}
+
+// Xattr is one extended attribute. The name has its namespace ("user.x").
+type Xattr struct {
+	Name  string
+	Value []byte
+}
+
+// Content says which chunks hold a file's bytes. Few are listed in the entry
+// itself, many in a file tree of their own; a [fileWriter] decides. A gap
+// between two pieces, or after the last one, is a hole: it reads as zeros and
+// is kept nowhere.
+type Content struct {
+	// Pieces are ascending by offset and do not overlap.
+	Pieces []Piece
+	// Tree is the root of the file tree, or zero. With it, Pieces is nil.
+	Tree schemas.ChunkID
+	// Bytes is the sum of the pieces' lengths: what a restore has to fetch,
+	// unsealed.
+	Bytes int64
+}
+
+// Piece is a run of a file's bytes kept as one data chunk.
+type Piece struct {
+	Off, Len int64
+	ID       schemas.ChunkID
+}
+
+// Limits of one entry. Together they keep the largest entry well below
+// maxNode, so that every entry fits a leaf. The path's bound is far above
+// PATH_MAX because deep folders can be made and read step by step.
+const (
+	maxPath         = 128 << 10
+	maxTarget       = 64 << 10
+	maxName         = 1 << 10 // of a user or group
+	maxInlineXattrs = 64 << 10
+	maxXattrs       = 16 << 20 // encoded, wherever they are kept
+	maxInlinePieces = 32
+)
+
+// comparePath orders paths as a depth-first walk with sorted names meets them:
+// component by component, bytewise, a folder before what is in it. So "a" <
+// "a/x" < "a.b", although '.' < '/'. "." stands before everything.
+func comparePath(a, b string) int {
+	if a == "." || b == "." {
+		return boolInt(a != ".") - boolInt(b != ".")
+	}
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return int(pathByte(a[i])) - int(pathByte(b[i]))
+		}
+	}
+	return len(a) - len(b)
+}
+
+// pathByte is a byte's rank in a path: the separator ends a component, so it
+// comes before any byte that would make the component longer. NUL, which would
+// tie with it, is in no path.
+func pathByte(c byte) byte {
+	if c == '/' {
+		return 0
+	}
+	return c
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// inSubtree reports whether path is top or lies below it.
+func inSubtree(path, top string) bool {
+	return top == "." || path == top ||
+		len(path) > len(top) && path[len(top)] == '/' && strings.HasPrefix(path, top)
+}
+
+// checkPath says why path cannot be an entry's, or nil. Restores rely on it:
+// a path that passes leads nowhere but below the record's top.
+func checkPath(path string) error {
+	switch {
+	case path == ".":
+		return nil
+	case path == "":
+		return fmt.Errorf("an empty path")
+	case len(path) > maxPath:
+		return fmt.Errorf("a path of %d bytes, at most %d are allowed", len(path), maxPath)
+	case strings.IndexByte(path, 0) >= 0:
+		return fmt.Errorf("the path %q has a NUL byte", path)
+	}
+	for part := range strings.SplitSeq(path, "/") {
+		if part == "" || part == "." || part == ".." {
+			return fmt.Errorf("the path %q has the component %q", path, part)
+		}
+	}
+	return nil
+}
+
+// check says what is wrong with the entry's fields, or nil. It is applied to
+// what is written and to what is read.
+func (e *Entry) check() error {
+	if err := checkPath(e.Path); err != nil {
+		return err
+	}
+	switch {
+	case e.Type < TypeFile || e.Type > TypeSocket:
+		return schemas.Errorf(schemas.TooNew, "%q is of the unknown %v: it was saved by a newer program", e.Path, e.Type)
+	case e.Mode&^0o7777 != 0:
+		return fmt.Errorf("%q has the mode %#o", e.Path, e.Mode)
+	case e.Size < 0:
+		return fmt.Errorf("%q has the size %d", e.Path, e.Size)
+	case len(e.User) > maxName || len(e.Group) > maxName:
+		return fmt.Errorf("%q has an owner's name of more than %d bytes", e.Path, maxName)
+	case len(e.Target) > maxTarget:
+		return fmt.Errorf("%q has a link target of %d bytes, at most %d are allowed", e.Path, len(e.Target), maxTarget)
+	case xattrSize(e.Xattrs) > maxInlineXattrs:
+		return fmt.Errorf("%q has %d bytes of attributes in the entry, at most %d are allowed there", e.Path, xattrSize(e.Xattrs), maxInlineXattrs)
+	case e.HardLink != "" && checkPath(e.HardLink) != nil:
+		return fmt.Errorf("%q is another name of %q, which no path can be", e.Path, e.HardLink)
+	}
+	if err := checkXattrOrder(e.Xattrs); err != nil {
+		return fmt.Errorf("%q: %w", e.Path, err)
+	}
+	if err := e.Content.check(e.Size); err != nil {
+		return fmt.Errorf("content of %q: %w", e.Path, err)
+	}
+	if err := e.XattrContent.check(maxXattrs); err != nil {
+		return fmt.Errorf("attributes of %q: %w", e.Path, err)
+	}
+	return nil
+}
+
+// check says what is wrong with a content that has to lie within size bytes.
+func (c *Content) check(size int64) error {
+	if c.Bytes < 0 || c.Bytes > size {
+		return fmt.Errorf("%d bytes of content in a file of %d", c.Bytes, size)
+	}
+	if !c.Tree.IsZero() {
+		if len(c.Pieces) > 0 {
+			return fmt.Errorf("both a list of chunks and a tree of them")
+		}
+		return nil
+	}
+	if len(c.Pieces) > maxInlinePieces {
+		return fmt.Errorf("%d chunks in the entry, at most %d are allowed there", len(c.Pieces), maxInlinePieces)
+	}
+	var end, sum int64
+	for _, p := range c.Pieces {
+		if err := p.check(end, size); err != nil {
+			return err
+		}
+		end, sum = p.Off+p.Len, sum+p.Len
+	}
+	if sum != c.Bytes {
+		return fmt.Errorf("chunks of %d bytes together, and %d are named", sum, c.Bytes)
+	}
+	return nil
+}
+
+// check says what is wrong with a piece that has to lie within [from, to).
+func (p *Piece) check(from, to int64) error {
+	if p.Len <= 0 || p.Len > maxChunk || p.Off < from || p.Off > to-p.Len {
+		return fmt.Errorf("a chunk for the bytes [%d, %d+%d) where only [%d, %d) are left", p.Off, p.Off, p.Len, from, to)
+	}
+	return nil
+}
+
+// checkXattrOrder says whether attributes are strictly ascending by name, so
+// that equal sets of them are equal bytes.
+func checkXattrOrder(xs []Xattr) error {
+	for i := 1; i < len(xs); i++ {
+		if xs[i].Name <= xs[i-1].Name {
+			return fmt.Errorf("the extended attribute %q comes after %q", xs[i].Name, xs[i-1].Name)
+		}
+	}
+	return nil
+}
+
+// xattrSize is about how many bytes attributes need in an entry.
+func xattrSize(xs []Xattr) int {
+	n := 0
+	for i := range xs {
+		n += len(xs[i].Name) + len(xs[i].Value) + 8
+	}
+	return n
+}

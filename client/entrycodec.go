@@ -1,0 +1,271 @@
+package client
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"servidor-backup/schemas"
+)
+
+// An entry in a leaf is a msgpack map of one-letter keys. Fields that are zero
+// are left out, the others come in this order:
+//
+//	p path       t type      m mode      u uid        g gid
+//	U user       G group     w mtime     c ctime      s size
+//	d dev        i ino       h hard link l target     r rdev
+//	x xattrs     X xattr content         b content
+//
+// Paths, names and targets are msgpack bin, for they need not be UTF-8. x is a
+// flat list name, value, name, value, …. A content is a flat list as well:
+// three numbers (gap, length, place) for each piece, where gap is the length of
+// the hole before it; or the two numbers (bytes, place) for a file tree. Places
+// count in the leaf's edges: in its trees for a file tree, in its data for a
+// piece. They always take three bytes, so that the length of an entry does not
+// depend on where it stands.
+//
+// A new field must come with a new nodeVersion: a program that does not know a
+// field would drop it when it carries the entry over to the next version.
+
+// encode writes the entry as an item of n.
+func (e *Entry) encode(n *openNode) {
+	n.fields.buf.Reset()
+	f := fieldWriter{node: n, packer: &n.fields}
+	f.bytes("p", e.Path)
+	f.uint("t", uint64(e.Type))
+	f.uint("m", uint64(e.Mode))
+	f.uint("u", uint64(e.UID))
+	f.uint("g", uint64(e.GID))
+	f.bytes("U", e.User)
+	f.bytes("G", e.Group)
+	f.int("w", e.Mtime)
+	f.int("c", e.Ctime)
+	f.int("s", e.Size)
+	f.uint("d", e.Dev)
+	f.uint("i", e.Ino)
+	f.bytes("h", e.HardLink)
+	f.bytes("l", e.Target)
+	f.uint("r", e.Rdev)
+	f.xattrs("x", e.Xattrs)
+	f.content("X", &e.XattrContent)
+	f.content("b", &e.Content)
+	n.items.EncodeMapLen(f.count)
+	n.items.buf.Write(n.fields.buf.Bytes())
+}
+
+// fieldWriter writes the fields of a map and counts them.
+type fieldWriter struct {
+	*packer
+	node  *openNode
+	count int
+}
+
+// key begins a field, unless its value is zero.
+func (f *fieldWriter) key(key string, write bool) bool {
+	if write {
+		f.count++
+		f.EncodeString(key)
+	}
+	return write
+}
+
+func (f *fieldWriter) uint(key string, v uint64) {
+	if f.key(key, v != 0) {
+		f.EncodeUint(v)
+	}
+}
+
+func (f *fieldWriter) int(key string, v int64) {
+	if f.key(key, v != 0) {
+		f.EncodeInt(v)
+	}
+}
+
+func (f *fieldWriter) bytes(key, v string) {
+	if f.key(key, v != "") {
+		f.bin(v)
+	}
+}
+
+func (f *fieldWriter) xattrs(key string, xs []Xattr) {
+	if f.key(key, len(xs) > 0) {
+		f.xattrList(xs)
+	}
+}
+
+func (f *fieldWriter) content(key string, c *Content) {
+	if !f.key(key, len(c.Pieces) > 0 || !c.Tree.IsZero()) {
+		return
+	}
+	if !c.Tree.IsZero() {
+		f.EncodeArrayLen(2)
+		f.EncodeInt(c.Bytes)
+		f.EncodeUint16(f.node.treePlace(c.Tree))
+		return
+	}
+	f.EncodeArrayLen(3 * len(c.Pieces))
+	end := int64(0)
+	for _, p := range c.Pieces {
+		f.EncodeInt(p.Off - end)
+		f.EncodeInt(p.Len)
+		f.EncodeUint16(f.node.dataPlace(p.ID))
+		end = p.Off + p.Len
+	}
+}
+
+// packer writes msgpack to a buffer. That cannot fail, so the encoder's errors
+// are not looked at.
+type packer struct {
+	*msgpack.Encoder
+	buf *bytes.Buffer
+}
+
+func newPacker() packer {
+	buf := new(bytes.Buffer)
+	return packer{msgpack.NewEncoder(buf), buf}
+}
+
+func (p *packer) bin(s string) {
+	p.EncodeBytesLen(len(s))
+	p.buf.WriteString(s)
+}
+
+func (p *packer) xattrList(xs []Xattr) {
+	p.EncodeArrayLen(2 * len(xs))
+	for i := range xs {
+		p.bin(xs[i].Name)
+		p.EncodeBytesLen(len(xs[i].Value))
+		p.buf.Write(xs[i].Value)
+	}
+}
+
+// decodeEntry reads the item that encode wrote. Its error stays in r.
+func decodeEntry(r *nodeReader) (string, *Entry) {
+	e := new(Entry)
+	for range r.mapLen(maxFields) {
+		e.decodeField(r, r.str(1))
+	}
+	if r.err == nil {
+		r.err = e.check()
+	}
+	return e.Path, e
+}
+
+// maxFields bounds the map of an entry; nodeVersion 1 has 18 fields.
+const maxFields = 18
+
+func (e *Entry) decodeField(r *nodeReader, key string) {
+	switch key {
+	case "p":
+		e.Path = r.str(maxPath)
+	case "t":
+		e.Type = EntryType(r.uint(1<<8 - 1))
+	case "m":
+		e.Mode = uint32(r.uint(1<<32 - 1))
+	case "u":
+		e.UID = uint32(r.uint(1<<32 - 1))
+	case "g":
+		e.GID = uint32(r.uint(1<<32 - 1))
+	case "U":
+		e.User = r.str(maxName)
+	case "G":
+		e.Group = r.str(maxName)
+	case "w":
+		e.Mtime = r.int()
+	case "c":
+		e.Ctime = r.int()
+	case "s":
+		e.Size = r.int()
+	case "d":
+		e.Dev = r.uint(1<<64 - 1)
+	case "i":
+		e.Ino = r.uint(1<<64 - 1)
+	case "h":
+		e.HardLink = r.str(maxPath)
+	case "l":
+		e.Target = r.str(maxTarget)
+	case "r":
+		e.Rdev = r.uint(1<<64 - 1)
+	case "x":
+		e.Xattrs = r.xattrs(maxInlineXattrs)
+	case "X":
+		e.XattrContent = r.content()
+	case "b":
+		e.Content = r.content()
+	default:
+		r.fail(fmt.Errorf("an entry with the unknown field %q", key))
+	}
+}
+
+// content reads what fieldWriter.content wrote.
+func (r *nodeReader) content() (c Content) {
+	n := r.arrayLen(3 * maxInlinePieces)
+	if n == 2 {
+		c.Bytes = r.int()
+		c.Tree = r.treeEdge()
+		return c
+	}
+	if n%3 != 0 {
+		r.fail(fmt.Errorf("a content of %d numbers", n))
+		return c
+	}
+	end := int64(0)
+	c.Pieces = make([]Piece, n/3)
+	for i := range c.Pieces {
+		p := Piece{Off: end + r.int(), Len: r.int(), ID: r.dataEdge()}
+		c.Pieces[i] = p
+		c.Bytes += p.Len
+		end = p.Off + p.Len
+	}
+	return c
+}
+
+// xattrs reads what packer.xattrList wrote, limit bytes at most.
+func (r *nodeReader) xattrs(limit int) []Xattr {
+	n := r.arrayLen(limit)
+	if n%2 != 0 {
+		r.fail(fmt.Errorf("attributes of %d elements", n))
+	}
+	var xs []Xattr
+	for range n / 2 {
+		x := Xattr{Name: r.str(limit), Value: r.bytes(limit)}
+		if r.err != nil {
+			return nil
+		}
+		xs = append(xs, x)
+	}
+	if err := checkXattrOrder(xs); err != nil {
+		r.fail(err)
+	}
+	return xs
+}
+
+// encodeXattrs makes attributes, ascending by name, into the bytes that
+// Entry.XattrContent finds. It is for entries whose xattrSize is above
+// maxInlineXattrs.
+func encodeXattrs(xs []Xattr) ([]byte, error) {
+	if n := xattrSize(xs); n > maxXattrs {
+		return nil, fmt.Errorf("%d bytes of extended attributes, at most %d can be saved", n, maxXattrs)
+	}
+	if err := checkXattrOrder(xs); err != nil {
+		return nil, err
+	}
+	p := newPacker()
+	p.xattrList(xs)
+	return p.buf.Bytes(), nil
+}
+
+// decodeXattrs reads what encodeXattrs made.
+func decodeXattrs(b []byte) ([]Xattr, error) {
+	if len(b) > maxXattrs {
+		return nil, fmt.Errorf("%d bytes of extended attributes, at most %d are allowed: %w", len(b), maxXattrs, ErrDamaged)
+	}
+	r := newNodeReader(treeNode{payload: b})
+	xs := r.xattrs(maxXattrs)
+	r.end()
+	if r.err != nil {
+		return nil, damaged("extended attributes", schemas.ChunkID{}, r.err)
+	}
+	return xs, nil
+}

@@ -1,0 +1,268 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+
+	"servidor-backup/schemas"
+)
+
+// treePut takes a finished node: its id, its clear edges and its payload, still
+// to be sealed. It is called for every child before its parent, and for an
+// equal node each time it comes up. The slices are good only during the call.
+type treePut func(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error
+
+// treeWriter makes the path tree of a version. It keeps one open node per level
+// and nothing else. A writer that has failed stays failed.
+type treeWriter struct{ b treeBuilder }
+
+func newTreeWriter(k *keys, put treePut) *treeWriter {
+	return &treeWriter{treeBuilder{k: k, kind: pathTree, put: put}}
+}
+
+// errBadEntry is the one error of a treeWriter after which it goes on: the entry
+// breaks a limit or a rule of the format and was left out.
+var errBadEntry = errors.New("the entry cannot be saved")
+
+// add takes the next entry, strictly after the one before by comparePath. It
+// keeps nothing of it.
+func (w *treeWriter) add(e *Entry) error {
+	if err := e.check(); err != nil {
+		return fmt.Errorf("%w: %w", errBadEntry, err)
+	}
+	return w.b.add(0, e.Path, e.encode)
+}
+
+// finish puts what is still open and returns the tree's root. A tree without
+// entries has one, too. The writer cannot be used any more.
+func (w *treeWriter) finish() (schemas.ChunkID, error) { return w.b.finish() }
+
+// fileWriter makes the Content of a file: a list where it is short, else a file
+// tree.
+type fileWriter struct {
+	b       treeBuilder
+	content Content
+	end     int64 // where the last piece ended
+	grown   bool  // the pieces are in b and not in content
+}
+
+func newFileWriter(k *keys, put treePut) *fileWriter {
+	return &fileWriter{b: treeBuilder{k: k, kind: fileTree, put: put}}
+}
+
+// add takes the next piece, which begins where the last one ended or, after a
+// hole, later.
+func (w *fileWriter) add(off, length int64, id schemas.ChunkID) error {
+	p := Piece{Off: off, Len: length, ID: id}
+	if err := p.check(w.end, maxFileSize); err != nil {
+		w.b.err = errors.Join(w.b.err, err)
+		return w.b.err
+	}
+	w.end = off + length
+	w.content.Bytes += length
+	if !w.grown && len(w.content.Pieces) < maxInlinePieces {
+		w.content.Pieces = append(w.content.Pieces, p)
+		return w.b.err
+	}
+	for _, early := range w.content.Pieces {
+		w.addToTree(early)
+	}
+	w.content.Pieces, w.grown = nil, true
+	return w.addToTree(p)
+}
+
+// maxFileSize is the largest offset that a file can have, in bytes.
+const maxFileSize = 1<<63 - 1
+
+func (w *fileWriter) addToTree(p Piece) error {
+	return w.b.add(0, offsetKey(p.Off), func(n *openNode) {
+		n.items.EncodeArrayLen(3)
+		n.items.EncodeInt(p.Off)
+		n.items.EncodeInt(p.Len)
+		n.items.EncodeUint16(n.dataPlace(p.ID))
+	})
+}
+
+// finish returns the content, with all its nodes put. The writer cannot be used
+// any more.
+func (w *fileWriter) finish() (Content, error) {
+	if !w.grown {
+		return w.content, w.b.err
+	}
+	root, err := w.b.finish()
+	w.content.Tree = root
+	return w.content, err
+}
+
+// treeBuilder makes a tree of either kind from items in ascending order.
+type treeBuilder struct {
+	k      *keys
+	kind   treeKind
+	put    treePut
+	levels []*openNode // from the leaves up
+	last   string      // key of the last item
+	err    error
+}
+
+// openNode is a node that is being filled.
+type openNode struct {
+	items  packer
+	fields packer // room for one entry's fields, or for the whole payload
+	count  int    // items in it
+	first  string // key of the first item
+	weight int
+	refs   int // places given to the current item
+	trees  edgeList
+	data   edgeList
+
+	closed int             // nodes put at this level so far
+	lastID schemas.ChunkID // the id of the last of them
+}
+
+func newOpenNode() *openNode {
+	return &openNode{items: newPacker(), fields: newPacker(), trees: newEdgeList(), data: newEdgeList()}
+}
+
+// treePlace and dataPlace are where the node's edges name id, which they do
+// once however many items do.
+func (n *openNode) treePlace(id schemas.ChunkID) uint16 {
+	n.refs++
+	return n.trees.place(id)
+}
+
+func (n *openNode) dataPlace(id schemas.ChunkID) uint16 {
+	n.refs++
+	return n.data.place(id)
+}
+
+// edgeList is one of a node's two lists of edges, in order of first use.
+type edgeList struct {
+	ids    []schemas.ChunkID
+	places map[schemas.ChunkID]uint16
+}
+
+func newEdgeList() edgeList { return edgeList{places: map[schemas.ChunkID]uint16{}} }
+
+func (l *edgeList) place(id schemas.ChunkID) uint16 {
+	place, ok := l.places[id]
+	if !ok {
+		place = uint16(len(l.ids))
+		l.ids = append(l.ids, id)
+		l.places[id] = place
+	}
+	return place
+}
+
+func (l *edgeList) reset() {
+	l.ids = l.ids[:0]
+	clear(l.places)
+}
+
+// add has write append one item to the open node of a level, and ends the node
+// where a border is due.
+func (b *treeBuilder) add(level int, key string, write func(*openNode)) error {
+	if b.err != nil {
+		return b.err
+	}
+	if err := b.checkOrder(level, key); err != nil {
+		b.err = err
+		return err
+	}
+	n := b.open(level)
+	before := n.items.buf.Len()
+	n.refs = 0
+	write(n)
+	weight := n.items.buf.Len() - before + n.refs*edgeSize
+	if n.count == 0 {
+		n.first = key
+	}
+	n.count++
+	n.weight += weight
+	if b.isFull(level, n, key, weight) {
+		b.err = b.close(level)
+	}
+	return b.err
+}
+
+// checkOrder holds the leaves' keys in order; the levels above follow.
+func (b *treeBuilder) checkOrder(level int, key string) error {
+	if level > 0 {
+		return nil
+	}
+	if b.last != "" && b.kind.compare(key, b.last) <= 0 {
+		return fmt.Errorf("%q does not come after %q in a tree: this is a bug", key, b.last)
+	}
+	b.last = key
+	return nil
+}
+
+// open is the open node of a level, which is made if it is the first.
+func (b *treeBuilder) open(level int) *openNode {
+	if level == len(b.levels) {
+		b.levels = append(b.levels, newOpenNode())
+	}
+	return b.levels[level]
+}
+
+// isFull reports whether n ends after its last item, of this key and weight.
+func (b *treeBuilder) isFull(level int, n *openNode, key string, weight int) bool {
+	if level > 0 && n.count < minFanout {
+		return false
+	}
+	return n.weight >= maxNode ||
+		len(n.trees.ids)+len(n.data.ids) >= maxNodeEdges ||
+		n.weight >= minNode && b.k.isBorder(b.kind, level, key, weight)
+}
+
+// close puts the open node of a level and names it in the level above.
+func (b *treeBuilder) close(level int) error {
+	n := b.levels[level]
+	payload := b.payload(level, n)
+	id := b.k.treeID(n.trees.ids, n.data.ids, payload)
+	if err := b.put(id, n.trees.ids, n.data.ids, payload); err != nil {
+		return err
+	}
+	n.closed, n.lastID = n.closed+1, id
+	n.items.buf.Reset()
+	n.trees.reset()
+	n.data.reset()
+	n.count, n.weight = 0, 0
+	first := n.first
+	return b.add(level+1, first, func(parent *openNode) {
+		parent.items.EncodeArrayLen(2)
+		parent.items.bin(first)
+		parent.items.EncodeUint16(parent.treePlace(id))
+	})
+}
+
+// payload is the node as msgpack. It is good until the next call.
+func (b *treeBuilder) payload(level int, n *openNode) []byte {
+	p := &n.fields
+	p.buf.Reset()
+	p.EncodeArrayLen(4)
+	p.EncodeUint(nodeVersion)
+	p.EncodeUint(uint64(b.kind))
+	p.EncodeUint(uint64(level))
+	p.EncodeArrayLen(n.count)
+	p.buf.Write(n.items.buf.Bytes())
+	return p.buf.Bytes()
+}
+
+// finish closes the open nodes from the leaves up. The root is the first level
+// that is one node: naming it in a node above, as close has done, would only
+// make the tree deeper, and that node is never put.
+func (b *treeBuilder) finish() (schemas.ChunkID, error) {
+	for level := 0; b.err == nil; level++ {
+		n := b.open(level)
+		if n.count > 0 || n.closed == 0 {
+			b.err = b.close(level)
+		}
+		if b.err == nil && n.closed == 1 {
+			b.err = errFinished
+			return n.lastID, nil
+		}
+	}
+	return schemas.ChunkID{}, b.err
+}
+
+var errFinished = errors.New("the tree is finished: this is a bug")
