@@ -1,0 +1,210 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"servidor-backup/bus"
+	"servidor-backup/schemas"
+)
+
+// ErrNoCoordinator is returned when a NATS server answers and no coordinator
+// does.
+var ErrNoCoordinator = errors.New("no coordinator answers")
+
+// ErrNoKey is returned when a sealed version is to be read and the key file is
+// not there.
+var ErrNoKey = errors.New("the vault's key is not on this machine")
+
+// Options says whom to talk to and as whom.
+type Options struct {
+	// Server is one or more NATS URLs, separated by commas.
+	Server string
+	// Nickname is whose vault it is.
+	Nickname string
+	// KeyFile holds the vault's key. It is made at the first backup.
+	KeyFile string
+	// Host is part of what a record stands for; default: the machine's name.
+	Host string
+	// SkipSelfCheck leaves out opening every chunk again after sealing it.
+	SkipSelfCheck bool
+	// Status is told what the client is waiting for, and "" when it goes on.
+	// It is called from several goroutines and must not block; nil is fine.
+	Status func(text string)
+}
+
+// Client talks to one server for one nickname. It is safe for concurrent use.
+type Client struct {
+	opt  Options
+	ctl  *nats.Conn
+	host string
+
+	mu         sync.Mutex
+	data       *nats.Conn // bulk data has a connection of its own
+	keys       *keys
+	key        VaultKey
+	keyCreated bool
+}
+
+const (
+	// connectTime bounds the first connection.
+	connectTime = 5 * time.Second
+	// roleTime is for how long a coordinator that has answered before may be
+	// away, restarting.
+	roleTime = 20 * time.Second
+	// awayTime is for how long the server may be away in the middle of work.
+	awayTime = 60 * time.Second
+)
+
+// Connect dials the server. It fails within five seconds when there is none.
+func Connect(ctx context.Context, opt Options) (*Client, error) {
+	if err := schemas.CheckNickname(opt.Nickname); err != nil {
+		return nil, err
+	}
+	if opt.Status == nil {
+		opt.Status = func(string) {}
+	}
+	c := &Client{opt: opt, host: opt.Host}
+	if c.host == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("find this machine's name: %w", err)
+		}
+		c.host = host
+	}
+	var err error
+	if c.ctl, err = c.dial(ctx, "control"); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Client) dial(ctx context.Context, what string) (*nats.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	return bus.Connect(ctx, bus.ConnOptions{
+		URL: c.opt.Server, Name: "backup client " + what + " of " + c.opt.Nickname, Status: c.opt.Status,
+	})
+}
+
+// Close ends the connections.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ctl.Close()
+	if c.data != nil {
+		c.data.Close()
+	}
+}
+
+// dataConn is the connection for bulk data, made when it is first needed.
+func (c *Client) dataConn(ctx context.Context) (*nats.Conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var err error
+	if c.data == nil {
+		c.data, err = c.dial(ctx, "data")
+	}
+	return c.data, err
+}
+
+// KeyCreated reports whether this client made the vault's key (so the person
+// must be told that this machine alone can restore).
+func (c *Client) KeyCreated() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.keyCreated
+}
+
+// vaultKeys loads the vault's key, and makes it if create says so.
+func (c *Client) vaultKeys(create bool) (*keys, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.keys != nil {
+		return c.keys, nil
+	}
+	key, err := LoadKey(c.opt.KeyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		if !create {
+			return nil, fmt.Errorf("%w: %s is missing; copy it from the machine that made the backups", ErrNoKey, c.opt.KeyFile)
+		}
+		key, err = CreateKey(c.opt.KeyFile)
+		c.keyCreated = err == nil
+		if errors.Is(err, fs.ErrExist) { // another backup was faster
+			key, err = LoadKey(c.opt.KeyFile)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.key, c.keys = key, newKeys(key)
+	return c.keys, nil
+}
+
+// request asks a coordinator.
+func (c *Client) request(ctx context.Context, subject string, req any, rep bus.Reply) error {
+	err := bus.Request(ctx, c.ctl, subject, req, rep)
+	switch {
+	case errors.Is(err, bus.ErrNobody):
+		return fmt.Errorf("%w at %s: start one with \"backup coordinator --server %s\"", ErrNoCoordinator, c.opt.Server, c.opt.Server)
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		return fmt.Errorf("the coordinator at %s did not answer in time: is its NATS server healthy? (%w)", c.opt.Server, err)
+	}
+	return err
+}
+
+// insist asks a coordinator that was there a moment ago: one that restarts is
+// waited for.
+func (c *Client) insist(ctx context.Context, subject string, req any, rep bus.Reply) error {
+	deadline := time.Now().Add(roleTime)
+	for {
+		err := c.request(ctx, subject, req, rep)
+		away := errors.Is(err, ErrNoCoordinator) || errors.Is(err, context.DeadlineExceeded)
+		if !away || ctx.Err() != nil || time.Now().After(deadline) {
+			return err
+		}
+		c.opt.Status("waiting for a coordinator")
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+		c.opt.Status("")
+	}
+}
+
+// watched is ctx, ended when the server has been away for awayTime.
+func (c *Client) watched(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for last := time.Now(); ; {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-tick.C:
+				if c.ctl.IsConnected() {
+					last = now
+				} else if now.Sub(last) > awayTime {
+					cancel(fmt.Errorf("%w at %s for %v: run the command again, what has been stored is not sent twice", bus.ErrNoServer, c.opt.Server, awayTime))
+				}
+			}
+		}
+	}()
+	return ctx, cancel
+}
+
+// Nodes asks the coordinator for the node map.
+func (c *Client) Nodes(ctx context.Context) (*schemas.NodeMap, error) {
+	var rep schemas.NodesReply
+	err := c.request(ctx, schemas.SubjectNodes, &schemas.NodesRequest{}, &rep)
+	return rep.Map, err
+}

@@ -1,0 +1,26 @@
+// Package client saves files and folders and brings them back. It is a library;
+// the command is in cmd/backup.
+//
+// # The path of a byte
+//
+// backup.go reads it forwards, restore.go backwards:
+//
+//	walk.go      folders, in order, one lstat a file        place.go
+//	meta*.go     owner, times, links, attributes, holes     place_*.go
+//	chunk.go     cut where the content says so              (pieces of a file)
+//	keys.go      a keyed hash is the chunk's name           keys.go
+//	seal.go      compress, seal, open again, compare        seal.go
+//	send.go      have?, pack, put under windows             fetch.go
+//	tree*.go     entries and chunk lists, as chunks         treeread.go
+//
+// # What a backup does
+//
+// The walk meets every path in the tree's order, and so it can be merged with
+// the parent version's tree as that is read: a file whose size, times and inode
+// are those of its entry there is not opened. Others are read and cut by a few
+// readers; hashing, asking the nodes what they hold, sealing and sending are
+// steps with a bounded number of bytes between them, so memory does not depend
+// on what is saved. Entries are added to the new tree in order, each as soon as
+// the ids of its chunks are known. When every put has been acknowledged, which
+// nodes do after syncing, the session is committed.
+package client

@@ -1,0 +1,152 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"servidor-backup/bus"
+	"servidor-backup/schemas"
+)
+
+// opened is a version that can be read.
+type opened struct {
+	schemas.Version
+	k       *keys
+	holders *bus.Holders
+	get     treeGet
+	tree    *treeReader
+	label   *label
+	plain   *[]byte // the whole content, for what the seed's transmit sent
+}
+
+// open asks the coordinator for a version and gets what is needed to read it.
+func (c *Client) open(ctx context.Context, id string) (*opened, error) {
+	var rep schemas.DownloadReply
+	if err := c.request(ctx, schemas.SubjectDownload, &schemas.DownloadRequest{Nickname: c.opt.Nickname, ID: id}, &rep); err != nil {
+		return nil, err
+	}
+	if rep.Version == nil {
+		return nil, fmt.Errorf("the coordinator's answer about %s names no version", id)
+	}
+	v := &opened{Version: *rep.Version, plain: rep.Content}
+	if v.plain != nil {
+		return v, nil
+	}
+	data, err := c.dataConn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if v.k, err = c.vaultKeys(false); err != nil {
+		return nil, err
+	}
+	if v.label, err = v.k.openLabel(v.Sealed); err != nil {
+		return nil, fmt.Errorf("%s: %w", v.ID, err)
+	}
+	v.holders = bus.NewHolders(data, rep.Map)
+	v.get = treeGetter(v.k, v.Vault, v.holders)
+	v.tree = newTreeReader(v.get, v.Root)
+	return v, nil
+}
+
+// treeGetter fetches and opens tree chunks.
+func treeGetter(k *keys, vault schemas.VaultID, holders *bus.Holders) treeGet {
+	return func(ctx context.Context, ids []schemas.ChunkID) ([]treeNode, error) {
+		nodes := make([]treeNode, len(ids))
+		err := holders.Chunks(ctx, vault, ids, false, func(place int, c *schemas.Chunk) error {
+			payload, err := k.openTree(nil, c)
+			nodes[place] = treeNode{payload: payload, trees: c.Trees, data: c.Data}
+			return err
+		})
+		return nodes, err
+	}
+}
+
+// plainEntry is the entry of a file that the seed's transmit sent, of which only
+// the content is known.
+func (v *opened) plainEntry() *Entry {
+	return &Entry{Path: v.Record, Type: TypeFile, Mode: 0o644, Size: int64(len(*v.plain)), Mtime: v.Created}
+}
+
+// inside finds the path in the tree that a person means: slashes and dots at the
+// ends do not matter, and the name of the record's folder may stand before it.
+func (v *opened) inside(ctx context.Context, p string) (*Entry, error) {
+	clean := path.Clean(strings.Trim(p, "/"))
+	e, err := v.tree.lookup(ctx, clean)
+	if err == nil || v.label.Top == "" {
+		return e, err
+	}
+	if clean == v.label.Top {
+		return v.tree.lookup(ctx, ".")
+	}
+	if rest, ok := strings.CutPrefix(clean, v.label.Top+"/"); ok {
+		if e, err := v.tree.lookup(ctx, rest); err == nil {
+			return e, nil
+		}
+	}
+	return nil, fmt.Errorf("%s: %w", v.ID, err)
+}
+
+// wholeXattrs fetches attributes that are kept in chunks.
+func (v *opened) wholeXattrs(ctx context.Context, e *Entry) error {
+	if e.XattrContent.Bytes == 0 {
+		return nil
+	}
+	var b []byte
+	pieces := newPieceIter(ctx, v.get, e.XattrContent, maxXattrs)
+	for {
+		p, ok, err := pieces.Next()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			e.Xattrs, err = decodeXattrs(b)
+			return err
+		}
+		if err := v.fetchOne(ctx, p, func(plain []byte) error {
+			b = append(b, plain...)
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+}
+
+// fetchOne fetches and opens one piece. plain is good during use only.
+func (v *opened) fetchOne(ctx context.Context, p Piece, use func(plain []byte) error) error {
+	return v.holders.Chunks(ctx, v.Vault, []schemas.ChunkID{p.ID}, false, func(_ int, c *schemas.Chunk) error {
+		return v.openPiece(p, c, use)
+	})
+}
+
+// openPiece opens a data chunk and checks that it is as long as the tree says.
+func (v *opened) openPiece(p Piece, c *schemas.Chunk, use func(plain []byte) error) error {
+	buf := newPlain(int(p.Len))
+	defer func() { plains.put(buf) }()
+	plain, err := v.k.openData(buf[:0], c.ID, c.Content)
+	if err != nil {
+		return err
+	}
+	buf = plain
+	if int64(len(plain)) != p.Len {
+		return fmt.Errorf("chunk %s has %d bytes, its file says %d: %w", c.ID.Short(), len(plain), p.Len, ErrDamaged)
+	}
+	return use(plain)
+}
+
+// isDamage reports whether err is about one chunk, and not about the way to it:
+// other files can still be brought back.
+func isDamage(err error) bool {
+	code := schemas.CodeOf(err)
+	return code == schemas.Corrupt || code == schemas.NotHeld || errors.Is(err, ErrDamaged)
+}
+
+// unreachable turns silence of nodes into what a person can act on.
+func unreachable(err error) error {
+	if errors.Is(err, bus.ErrNobody) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("a storage node that holds the data does not answer; is it running? (%w)", err)
+	}
+	return err
+}

@@ -1,0 +1,217 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// placedFile is a regular file that is being restored. What is never written
+// stays a hole. Writes may be concurrent; finish or abort ends it.
+type placedFile struct {
+	p     *placer
+	entry *Entry
+	dir   *placeDir
+	name  string // that it is to have
+	used  string // that it has until it is finished
+	f     *os.File
+	links []pendingLink // under placer.mu
+}
+
+// create makes an empty file for e. A file that it is to replace stays until
+// finish.
+func (p *placer) create(e *Entry) (*placedFile, error) {
+	pf, err := p.createFile(e)
+	if err != nil {
+		return nil, fmt.Errorf("restore %q: %w", e.Path, err)
+	}
+	return pf, nil
+}
+
+func (p *placer) createFile(e *Entry) (*placedFile, error) {
+	if err := checkPlace(e.Path); err != nil {
+		return nil, err
+	}
+	d, name, err := p.enter(e.Path)
+	if err != nil {
+		return nil, err
+	}
+	pf := &placedFile{p: p, entry: e, dir: d, name: name}
+	if err := pf.make(); err != nil {
+		p.leave(d)
+		return nil, err
+	}
+	p.mu.Lock()
+	p.writing[e.Path] = pf
+	p.mu.Unlock()
+	return pf, nil
+}
+
+// make opens the file under its name or a temporary one.
+func (pf *placedFile) make() error {
+	if err := pf.dir.acquire(); err != nil {
+		return err
+	}
+	defer pf.dir.release()
+	var err error
+	pf.used, err = pf.p.put(pf.dir.folder, pf.name, func(d *folder, name string) (err error) {
+		pf.f, err = d.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		return bare(err)
+	})
+	return err
+}
+
+// WriteAt writes b at off, in bytes from the file's start. Bytes beyond the
+// entry's size are refused.
+func (pf *placedFile) WriteAt(b []byte, off int64) (int, error) {
+	if off < 0 || int64(len(b)) > pf.entry.Size-off {
+		return 0, fmt.Errorf("restore %q: %d bytes at %d do not fit its size of %d", pf.entry.Path, len(b), off, pf.entry.Size)
+	}
+	n, err := pf.f.WriteAt(b, off)
+	if err != nil {
+		return n, fmt.Errorf("restore %q: write: %w", pf.entry.Path, bare(err))
+	}
+	return n, nil
+}
+
+// finish gives the file its size, metadata and name, then makes its further
+// names. If it fails for the file itself, the file is removed.
+func (pf *placedFile) finish() error {
+	if err := pf.complete(); err != nil {
+		return errors.Join(fmt.Errorf("restore %q: %w", pf.entry.Path, err), pf.abort())
+	}
+	return pf.end()
+}
+
+func (pf *placedFile) complete() error {
+	if err := pf.dir.acquire(); err != nil {
+		return err
+	}
+	defer pf.dir.release()
+	if err := pf.f.Truncate(pf.entry.Size); err != nil {
+		return bare(err)
+	}
+	pf.p.setMeta(placed{dir: pf.dir.folder, name: pf.used, file: pf.f}, pf.entry)
+	// Some file systems tell only now that the disk is full.
+	if err := pf.f.Close(); err != nil {
+		return bare(err)
+	}
+	return pf.dir.rename(pf.used, pf.name)
+}
+
+// abort removes the file; one that it was to replace stays. The error is about
+// what could not be cleaned up, and about further names of the file, which are
+// lost with it.
+func (pf *placedFile) abort() error {
+	pf.f.Close() // what it says does not matter any more
+	err := pf.remove()
+	for _, l := range pf.unlist() {
+		pf.p.leave(l.dir)
+		err = errors.Join(err, fmt.Errorf("restore %q: it is another name of %q, which was not restored", l.entry.Path, pf.entry.Path))
+	}
+	return err
+}
+
+func (pf *placedFile) remove() error {
+	if err := pf.dir.acquire(); err != nil {
+		return fmt.Errorf("remove the unfinished %q: %w", pf.entry.Path, err)
+	}
+	defer pf.dir.release()
+	if err := pf.dir.root.Remove(pf.used); err != nil {
+		return fmt.Errorf("remove the unfinished %q: %w", pf.entry.Path, bare(err))
+	}
+	return nil
+}
+
+// end makes the names that waited for the file.
+func (pf *placedFile) end() error {
+	var failed error
+	for _, l := range pf.unlist() {
+		if err := pf.p.makeLink(l); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("restore %q: %w", l.entry.Path, err))
+		}
+	}
+	return failed
+}
+
+// unlist makes the file count as finished in its folder and returns what waited
+// for it.
+func (pf *placedFile) unlist() []pendingLink {
+	pf.p.mu.Lock()
+	delete(pf.p.writing, pf.entry.Path)
+	links := pf.links
+	pf.p.mu.Unlock()
+	pf.p.leave(pf.dir)
+	return links
+}
+
+// pendingLink is a further name of a file that is still being written.
+type pendingLink struct {
+	entry *Entry
+	dir   *placeDir
+	name  string
+}
+
+func (p *placer) link(e *Entry) error {
+	if err := checkPlace(e.HardLink); err != nil {
+		return err
+	}
+	d, name, err := p.enter(e.Path)
+	if err != nil {
+		return err
+	}
+	l := pendingLink{entry: e, dir: d, name: name}
+	p.mu.Lock()
+	first := p.writing[e.HardLink]
+	if first != nil {
+		first.links = append(first.links, l)
+	}
+	p.mu.Unlock()
+	if first != nil {
+		return nil
+	}
+	return p.makeLink(l)
+}
+
+// makeLink makes the link and finishes it in its folder.
+func (p *placer) makeLink(l pendingLink) error {
+	defer p.leave(l.dir)
+	from, fromName, err := p.first(l.entry)
+	if err != nil {
+		return err
+	}
+	if err := from.acquire(); err != nil {
+		return err
+	}
+	defer from.release()
+	if err := l.dir.acquire(); err != nil {
+		return err
+	}
+	defer l.dir.release()
+	used, err := p.put(l.dir.folder, l.name, func(d *folder, name string) error {
+		return linkBetween(from, fromName, d, name)
+	})
+	if err != nil {
+		return fmt.Errorf("link to %q: %w", l.entry.HardLink, err)
+	}
+	return l.dir.rename(used, l.name)
+}
+
+// first finds the first name of a file with several. What has that name must be
+// what the version says: in a target that was not empty it may be anything.
+func (p *placer) first(e *Entry) (*folder, string, error) {
+	above, name := splitPath(e.HardLink)
+	dir, err := p.find(above)
+	if err != nil {
+		return nil, "", err
+	}
+	info, err := dir.lstat(name)
+	if err != nil {
+		return nil, "", fmt.Errorf("look at %q, of which it is another name: %w", e.HardLink, err)
+	}
+	if entryType(info.Mode()) != e.Type || e.Type == TypeFile && info.Size() != e.Size {
+		return nil, "", fmt.Errorf("%q, of which it is another name, was not restored: %w", e.HardLink, fs.ErrNotExist)
+	}
+	return dir, name, nil
+}

@@ -1,0 +1,407 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"servidor-backup/bus"
+	"servidor-backup/schemas"
+)
+
+const (
+	// plainBudget bounds the plaintext between a file and its seal, in bytes;
+	// flightBudget the sealed bytes between their packing and the last
+	// acknowledgement, whatever the nodes' windows would allow.
+	plainBudget  = 16 << 20
+	flightBudget = 24 << 20
+	// linger is how long a message waits to be filled before it is sent as it
+	// is: little beside a sync, and much beside the sealing of small chunks.
+	linger = 4 * time.Millisecond
+	// haveBatch is how many chunks one question to the nodes is about at most.
+	haveBatch = 1024
+	// haveSlots is how many such questions are under way at a time.
+	haveSlots = 4
+)
+
+// uploader takes chunks in the clear and gets them to the nodes: it asks who
+// holds what, seals the rest, packs and sends. Each step has its own goroutines,
+// and between them are bounded numbers of bytes, so whoever is slowest sets the
+// pace.
+type uploader struct {
+	k       *keys
+	vault   schemas.VaultID
+	session string
+	holders *bus.Holders
+	out     *bus.Sender
+	seal    sealOptions
+
+	plain, flight *semaphore.Weighted
+	asked         chan *outgoing // whose nodes are to be asked
+	wanted        chan *outgoing // to be sealed
+	sealed        chan *outgoing // to be packed
+	ctx           context.Context
+	fail          context.CancelCauseFunc // ends ctx; the first cause stays
+	steps         sync.WaitGroup
+
+	mu       sync.Mutex
+	underWay map[schemas.ChunkID]struct{} // taken, not done with: equal ones are dropped
+	ending   bool                         // nothing more will be taken
+	drained  chan struct{}                // closed when ending and nothing is under way
+
+	chunks, sent, stored atomic.Int64
+}
+
+// outgoing is a chunk on its way. plain is the payload in the clear; the chunk's
+// Content is set once it is sealed.
+type outgoing struct {
+	chunk schemas.Chunk
+	plain []byte
+}
+
+// newUploader starts the steps. They end with finish, or with ctx.
+func newUploader(ctx context.Context, k *keys, vault schemas.VaultID, session string, holders *bus.Holders, out *bus.Sender, seal sealOptions) *uploader {
+	u := &uploader{
+		k: k, vault: vault, session: session, holders: holders, out: out, seal: seal,
+		plain: semaphore.NewWeighted(plainBudget), flight: semaphore.NewWeighted(flightBudget),
+		asked: make(chan *outgoing, haveBatch), wanted: make(chan *outgoing), sealed: make(chan *outgoing, 4),
+		underWay: map[schemas.ChunkID]struct{}{}, drained: make(chan struct{}),
+	}
+	u.ctx, u.fail = context.WithCancelCause(ctx)
+	var sealers sync.WaitGroup
+	u.step(u.ask)
+	for range runtime.GOMAXPROCS(0) {
+		sealers.Add(1)
+		u.step(func() error {
+			defer sealers.Done()
+			return u.sealAll()
+		})
+	}
+	u.step(func() error {
+		sealers.Wait()
+		close(u.sealed)
+		return nil
+	})
+	u.step(u.pack)
+	return u
+}
+
+// step runs f beside the others; its failure ends them all.
+func (u *uploader) step(f func() error) {
+	u.steps.Go(func() {
+		if err := f(); err != nil {
+			u.fail(err)
+		}
+	})
+}
+
+// reserve waits for room for n bytes of plaintext. What is reserved is given
+// back by the step that is done with it, or by release.
+func (u *uploader) reserve(n int) error {
+	if u.plain.Acquire(u.ctx, int64(n)) != nil {
+		return context.Cause(u.ctx)
+	}
+	return nil
+}
+
+func (u *uploader) release(n int) { u.plain.Release(int64(n)) }
+
+// data takes a data chunk whose room was reserved, and its id. The uploader owns
+// plain from then on.
+func (u *uploader) data(id schemas.ChunkID, plain []byte) error {
+	return u.take(&outgoing{chunk: schemas.Chunk{ID: id, Kind: schemas.Data}, plain: plain})
+}
+
+// tree takes a tree chunk; it is a [treePut]. It copies what it keeps.
+func (u *uploader) tree(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
+	if err := u.reserve(len(payload)); err != nil {
+		return err
+	}
+	return u.take(&outgoing{
+		chunk: schemas.Chunk{ID: id, Kind: schemas.Tree, Trees: append([]schemas.ChunkID(nil), trees...), Data: append([]schemas.ChunkID(nil), data...)},
+		plain: append(newPlain(len(payload))[:0], payload...),
+	})
+}
+
+func (u *uploader) take(o *outgoing) error {
+	u.mu.Lock()
+	_, twice := u.underWay[o.chunk.ID]
+	u.underWay[o.chunk.ID] = struct{}{}
+	u.mu.Unlock()
+	if twice {
+		u.release(len(o.plain))
+		plains.put(o.plain)
+		return nil
+	}
+	select {
+	case u.asked <- o:
+		return nil
+	case <-u.ctx.Done():
+		return context.Cause(u.ctx)
+	}
+}
+
+// done notes that nothing more happens to a chunk.
+func (u *uploader) done(id schemas.ChunkID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.underWay, id)
+	if u.ending && len(u.underWay) == 0 {
+		close(u.drained)
+	}
+}
+
+// ask gathers what is waiting into questions. While questions are under way the
+// next one grows, so batches are as large as the nodes are slow.
+func (u *uploader) ask() error {
+	defer close(u.wanted)
+	questions, ctx := errgroup.WithContext(u.ctx)
+	questions.SetLimit(haveSlots)
+	for {
+		some, open := u.gather()
+		if len(some) > 0 {
+			questions.Go(func() error { return u.question(ctx, some) })
+		}
+		if !open {
+			return questions.Wait()
+		}
+	}
+}
+
+func (u *uploader) gather() (some []*outgoing, open bool) {
+	select {
+	case o, open := <-u.asked:
+		if !open {
+			return nil, false
+		}
+		some = append(some, o)
+	case <-u.ctx.Done():
+		return nil, false
+	}
+	for len(some) < haveBatch {
+		select {
+		case o, open := <-u.asked:
+			if !open {
+				return some, false
+			}
+			some = append(some, o)
+		default:
+			return some, true
+		}
+	}
+	return some, true
+}
+
+// question asks who holds some chunks and passes on those that nobody does.
+func (u *uploader) question(ctx context.Context, some []*outgoing) error {
+	ids := make([]schemas.ChunkID, len(some))
+	for i, o := range some {
+		ids[i] = o.chunk.ID
+	}
+	held, err := u.holders.Have(ctx, u.vault, ids, false)
+	if err != nil {
+		return fmt.Errorf("ask the storage nodes what they hold: %w", err)
+	}
+	for i, o := range some {
+		if held[i] {
+			u.release(len(o.plain))
+			plains.put(o.plain)
+			u.done(o.chunk.ID)
+			continue
+		}
+		select {
+		case u.wanted <- o:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// sealAll seals what is wanted.
+func (u *uploader) sealAll() error {
+	for o := range u.wanted {
+		err := u.sealOne(o)
+		u.release(len(o.plain))
+		plains.put(o.plain)
+		o.plain = nil
+		if err != nil {
+			return err
+		}
+		select {
+		case u.sealed <- o:
+		case <-u.ctx.Done():
+			return u.ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (u *uploader) sealOne(o *outgoing) (err error) {
+	buf := newPlain(len(o.plain) + sealOverhead)[:0]
+	c := &o.chunk
+	if c.Kind == schemas.Tree {
+		c.Content, err = u.k.sealTree(buf, c.ID, c.Trees, c.Data, o.plain, u.seal)
+	} else {
+		c.Content, err = u.k.sealData(buf, c.ID, o.plain, u.seal)
+	}
+	c.Sum = c.Checksum()
+	return err
+}
+
+// parcel is a message being filled for one node.
+type parcel struct {
+	batch *schemas.BatchBuilder
+	ids   []schemas.ChunkID
+}
+
+// pack fills messages, one per replica set at a time, and sends them when they
+// are full or nothing has come for a while.
+func (u *uploader) pack() error {
+	open := map[schemas.NodeID]*parcel{}
+	idle := time.NewTimer(linger)
+	defer idle.Stop()
+	for {
+		select {
+		case o, more := <-u.sealed:
+			if !more {
+				return u.dispatchAll(open)
+			}
+			if err := u.add(open, o); err != nil {
+				return err
+			}
+			idle.Reset(linger)
+		case <-idle.C:
+			if err := u.dispatchAll(open); err != nil {
+				return err
+			}
+		case <-u.ctx.Done():
+			return u.ctx.Err()
+		}
+	}
+}
+
+func (u *uploader) add(open map[schemas.NodeID]*parcel, o *outgoing) error {
+	var set [1]schemas.NodeID
+	placed := u.holders.Placement().Place(set[:0], o.chunk.ID, 1)
+	if len(placed) == 0 {
+		return schemas.Errorf(schemas.NoNode, "no storage node is up any more: start one and run the backup again, what has been stored is not sent twice")
+	}
+	node := placed[0]
+	p := open[node]
+	if p != nil && !p.batch.Fits(&o.chunk) {
+		if err := u.dispatch(node, p); err != nil {
+			return err
+		}
+		p = nil
+	}
+	if p == nil {
+		p = &parcel{batch: schemas.NewPut(messages.get(), u.session, u.vault)}
+		open[node] = p
+	}
+	p.batch.Add(&o.chunk)
+	p.ids = append(p.ids, o.chunk.ID)
+	u.chunks.Add(1)
+	u.stored.Add(int64(o.chunk.Size()))
+	plains.put(o.chunk.Content)
+	o.chunk.Content = nil
+	return nil
+}
+
+func (u *uploader) dispatchAll(open map[schemas.NodeID]*parcel) error {
+	for node, p := range open {
+		if err := u.dispatch(node, p); err != nil {
+			return err
+		}
+		delete(open, node)
+	}
+	return nil
+}
+
+func (u *uploader) dispatch(node schemas.NodeID, p *parcel) error {
+	payload := p.batch.Put()
+	size := int64(len(payload))
+	if err := u.flight.Acquire(u.ctx, size); err != nil {
+		return err
+	}
+	u.sent.Add(size)
+	return u.out.Send(u.ctx, []schemas.NodeID{node}, payload, func(err error) {
+		u.flight.Release(size)
+		if err == nil {
+			messages.put(payload) // a failed one may still be on its way
+		} else {
+			u.fail(err)
+		}
+		for _, id := range p.ids {
+			u.done(id)
+		}
+	})
+}
+
+// finish waits until everything that was taken is acknowledged. Nothing may be
+// taken any more.
+func (u *uploader) finish() error {
+	close(u.asked)
+	u.mu.Lock()
+	if u.ending = true; len(u.underWay) == 0 {
+		close(u.drained)
+	}
+	u.mu.Unlock()
+	select {
+	case <-u.drained:
+	case <-u.ctx.Done():
+	}
+	err := context.Cause(u.ctx)
+	u.fail(nil)
+	u.steps.Wait()
+	return err
+}
+
+// abandon ends all steps; what is on its way is not waited for.
+func (u *uploader) abandon(err error) {
+	u.fail(err)
+	u.steps.Wait()
+}
+
+// messages are buffers for whole bulk messages.
+var messages = bufferPool{size: schemas.MaxBatch}
+
+// plains are buffers for one chunk, in the clear or sealed.
+var plains = bufferPool{size: schemas.MaxContent}
+
+// newPlain returns n bytes for a chunk, from the pool if it is large. Whoever is
+// done with them gives them to plains.put.
+func newPlain(n int) []byte {
+	if n < minChunk {
+		return make([]byte, n)
+	}
+	return plains.get()[:n]
+}
+
+// bufferPool lends buffers of one capacity.
+type bufferPool struct {
+	size int
+	pool sync.Pool
+}
+
+// get returns an empty buffer.
+func (p *bufferPool) get() []byte {
+	if b, ok := p.pool.Get().(*[]byte); ok {
+		return (*b)[:0]
+	}
+	return make([]byte, 0, p.size)
+}
+
+// put takes a buffer back whose bytes nobody uses any more.
+func (p *bufferPool) put(b []byte) {
+	if cap(b) >= p.size {
+		b = b[:0]
+		p.pool.Put(&b)
+	}
+}

@@ -1,0 +1,496 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"servidor-backup/bus"
+	"servidor-backup/bus/bustest"
+	"servidor-backup/client"
+	"servidor-backup/client/treetest"
+	"servidor-backup/coordinator"
+	"servidor-backup/schemas"
+	"servidor-backup/storage"
+	"servidor-backup/storage/node"
+	"servidor-backup/storage/storagetest"
+)
+
+// world is a whole system in this process: a real server, a coordinator and
+// storage nodes on real disks.
+type world struct {
+	t      testing.TB
+	server *bus.Server
+	stores []*storage.Store
+	dirs   []string
+	key    string
+}
+
+func newWorld(t testing.TB, nodes int) *world {
+	t.Helper()
+	w := &world{t: t, server: bustest.Server(t), key: filepath.Join(t.TempDir(), "ana.key")}
+	nc := bustest.Connect(t, w.server)
+	c, err := coordinator.Start(t.Context(), nc, coordinator.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { check(t, c.Stop()) })
+	for i := range nodes {
+		w.addNode(nc, fmt.Sprintf("node%d", i))
+	}
+	return w
+}
+
+func (w *world) addNode(nc *nats.Conn, name string) {
+	w.t.Helper()
+	dir := w.t.TempDir()
+	store, err := storage.Open(dir, storage.Options{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n, err := node.Start(w.t.Context(), nc, store, node.Options{Name: name, Weight: 1})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.stores, w.dirs = append(w.stores, store), append(w.dirs, dir)
+	w.t.Cleanup(func() {
+		check(w.t, n.Stop())
+		storagetest.Clean(w.t, store)
+		check(w.t, store.Close())
+	})
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func (w *world) client(change ...func(*client.Options)) *client.Client {
+	w.t.Helper()
+	opt := client.Options{Server: w.server.URL(), Nickname: "ana", KeyFile: w.key, Host: "here"}
+	for _, f := range change {
+		f(&opt)
+	}
+	c, err := client.Connect(w.t.Context(), opt)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(c.Close)
+	return c
+}
+
+func save(t testing.TB, c *client.Client, opt client.BackupOptions) *client.BackupResult {
+	t.Helper()
+	opt.Warn = func(path string, err error) { t.Errorf("%s: %v", path, err) }
+	res, err := c.Backup(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+func bringBack(t testing.TB, c *client.Client, opt client.RestoreOptions) *client.RestoreResult {
+	t.Helper()
+	opt.Warn = func(path string, err error) { t.Errorf("%s: %v", path, err) }
+	res, err := c.Restore(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+func TestSaveAndBringBack(t *testing.T) {
+	w := newWorld(t, 2)
+	src := treetest.New(t, 1, treetest.Small)
+	c := w.client()
+	first := save(t, c, client.BackupOptions{Paths: []string{src}, Name: "things"})
+	if !c.KeyCreated() {
+		t.Error("the first backup made no key")
+	}
+	to := treetest.TempDir(t)
+	res := bringBack(t, w.client(), client.RestoreOptions{ID: "things", To: to})
+	same(t, src, filepath.Join(to, res.Top[0]))
+	if res.Files != first.Files || res.Bytes != first.Bytes {
+		t.Errorf("saved %d files of %d bytes, brought back %d of %d", first.Files, first.Bytes, res.Files, res.Bytes)
+	}
+	for i, s := range w.stores {
+		if s.Stats().Chunks == 0 {
+			t.Errorf("node %d holds nothing: placement does not spread", i)
+		}
+	}
+}
+
+func same(t testing.TB, a, b string) {
+	t.Helper()
+	for _, difference := range treetest.Compare(a, b, treetest.Options{Special: true}) {
+		t.Error(difference)
+	}
+}
+
+func TestUnchangedFilesAreNotReadAgain(t *testing.T) {
+	w := newWorld(t, 1)
+	src := t.TempDir()
+	for i := range 300 {
+		write(t, filepath.Join(src, fmt.Sprintf("d%d/f%d", i%7, i)), noise(byte(i), i*100))
+	}
+	settle(t, src)
+	c := w.client()
+	first := save(t, c, client.BackupOptions{Paths: []string{src}, Name: "r"})
+	second := save(t, c, client.BackupOptions{Paths: []string{src}, Name: "r"})
+	if second.Read != 0 || second.Sent*100 >= first.Sent || second.Version.Root != first.Version.Root {
+		t.Errorf("the second run read %d bytes and sent %d (the first sent %d)", second.Read, second.Sent, first.Sent)
+	}
+	if second.Unchanged != 300 || second.Bytes != first.Bytes || second.Version.Number != 2 {
+		t.Errorf("the second run: %+v", second)
+	}
+	write(t, filepath.Join(src, "d3/f3"), []byte("new"))
+	third := save(t, c, client.BackupOptions{Paths: []string{src}, Name: "r"})
+	if third.Read != 3 {
+		t.Errorf("one file of 3 bytes changed, %d bytes were read", third.Read)
+	}
+}
+
+// settle backs off until the times of what is below dir are old enough to be
+// trusted.
+func settle(t testing.TB, dir string) {
+	t.Helper()
+	probe := filepath.Join(t.TempDir(), "probe")
+	newest := changeTime(t, dir)
+	for {
+		write(t, probe, nil)
+		if changeTime(t, filepath.Dir(probe))-newest > 30_000_000 {
+			return
+		}
+		check(t, os.Remove(probe))
+	}
+}
+
+// changeTime is the newest mtime below dir, in ns.
+func changeTime(t testing.TB, dir string) (newest int64) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			newest = max(newest, info.ModTime().UnixNano())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newest
+}
+
+func write(t testing.TB, path string, content []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// noise is n bytes that do not compress.
+func noise(seed byte, n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b) // it cannot fail
+	return b
+}
+
+func TestAnInsertedByteCostsLittle(t *testing.T) {
+	w := newWorld(t, 1)
+	src := filepath.Join(t.TempDir(), "big")
+	content := noise(1, 48<<20)
+	write(t, src, content)
+	c := w.client()
+	save(t, c, client.BackupOptions{Paths: []string{src}})
+	write(t, src, append([]byte("x"), content...))
+	second := save(t, c, client.BackupOptions{Paths: []string{src}})
+	if second.Sent > 4<<20 || second.Sent == 0 {
+		t.Errorf("a byte at the front of 48 MiB sent %d bytes", second.Sent)
+	}
+	var back bytes.Buffer
+	if err := c.Cat(t.Context(), "big@1", "", &back); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(back.Bytes(), content) {
+		t.Error("the first version is not what was saved")
+	}
+}
+
+func TestPartsOfAVersion(t *testing.T) {
+	w := newWorld(t, 1)
+	src := filepath.Join(t.TempDir(), "photos")
+	write(t, filepath.Join(src, "a/one"), []byte("1"))
+	write(t, filepath.Join(src, "a/deep/two"), []byte("22"))
+	write(t, filepath.Join(src, "b/three"), []byte("333"))
+	check(t, os.Link(filepath.Join(src, "a/one"), filepath.Join(src, "b/same")))
+	check(t, os.Link(filepath.Join(src, "a/one"), filepath.Join(src, "b/same2")))
+	c := w.client()
+	save(t, c, client.BackupOptions{Paths: []string{src}})
+
+	for _, inside := range []string{"a/deep", "photos/a/deep", "/a/deep/"} {
+		to := t.TempDir()
+		res := bringBack(t, c, client.RestoreOptions{ID: "photos@1", Inside: []string{inside}, To: to})
+		same(t, filepath.Join(src, "a/deep"), filepath.Join(to, "deep"))
+		if want := []string{"deep"}; !slices.Equal(res.Top, want) {
+			t.Errorf("%s appeared as %v, want %v", inside, res.Top, want)
+		}
+	}
+	// The first name of the linked file is outside of what is asked for.
+	to := t.TempDir()
+	bringBack(t, c, client.RestoreOptions{ID: "photos", Inside: []string{"b"}, To: to})
+	for _, name := range []string{"same", "same2"} {
+		if b, err := os.ReadFile(filepath.Join(to, "b", name)); err != nil || string(b) != "1" {
+			t.Errorf("%s holds %q, %v", name, b, err)
+		}
+	}
+	one, err1 := os.Stat(filepath.Join(to, "b/same"))
+	two, err2 := os.Stat(filepath.Join(to, "b/same2"))
+	if err1 != nil || err2 != nil || !os.SameFile(one, two) {
+		t.Error("two names of one file became two files")
+	}
+
+	_, err := c.Restore(t.Context(), client.RestoreOptions{ID: "photos", Inside: []string{"c"}, To: t.TempDir()})
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "c") {
+		t.Errorf("a path that is not inside: %v", err)
+	}
+	if _, err := c.Restore(t.Context(), client.RestoreOptions{ID: "photos", Inside: []string{"b"}, To: to}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("what is there already was not respected: %v", err)
+	}
+	write(t, filepath.Join(to, "b/three"), []byte("other"))
+	bringBack(t, c, client.RestoreOptions{ID: "photos", Inside: []string{"b"}, To: to, Force: true})
+	if b, _ := os.ReadFile(filepath.Join(to, "b/three")); string(b) != "333" {
+		t.Errorf("--force left %q", b)
+	}
+}
+
+func TestSeveralPathsAndExcludes(t *testing.T) {
+	w := newWorld(t, 1)
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "x/keep"), []byte("k"))
+	write(t, filepath.Join(dir, "x/drop.tmp"), []byte("d"))
+	write(t, filepath.Join(dir, "y"), []byte("y"))
+	c := w.client()
+	paths := []string{filepath.Join(dir, "y"), filepath.Join(dir, "x")}
+	if _, err := c.Backup(t.Context(), client.BackupOptions{Paths: paths}); err == nil {
+		t.Error("two paths without a name were accepted")
+	}
+	save(t, c, client.BackupOptions{Paths: paths, Name: "both", Exclude: []string{"*.tmp"}})
+	var got []string
+	check(t, c.Tree(t.Context(), "both", "", func(e *client.Entry) error {
+		got = append(got, e.Path)
+		return nil
+	}))
+	if want := []string{"x", "x/keep", "y"}; !slices.Equal(got, want) {
+		t.Errorf("saved %v, want %v", got, want)
+	}
+	to := t.TempDir()
+	res := bringBack(t, c, client.RestoreOptions{ID: "both", To: to})
+	if want := []string{"x", "y"}; !slices.Equal(res.Top, want) {
+		t.Errorf("brought back %v, want %v", res.Top, want)
+	}
+}
+
+func TestStandardInput(t *testing.T) {
+	w := newWorld(t, 1)
+	content := noise(2, 3<<20)
+	c := w.client()
+	if _, err := c.Backup(t.Context(), client.BackupOptions{Paths: []string{"-"}, Stdin: bytes.NewReader(content)}); err == nil {
+		t.Error("standard input without a name was accepted")
+	}
+	save(t, c, client.BackupOptions{Paths: []string{"-"}, Stdin: bytes.NewReader(content), Name: "dump"})
+	var back bytes.Buffer
+	check(t, c.Cat(t.Context(), "dump", "", &back))
+	if !bytes.Equal(back.Bytes(), content) {
+		t.Error("standard input came back changed")
+	}
+	broken := io.MultiReader(bytes.NewReader(content), brokenReader{})
+	if _, err := c.Backup(t.Context(), client.BackupOptions{Paths: []string{"-"}, Stdin: broken, Name: "dump"}); !errors.Is(err, errBroken) {
+		t.Errorf("input that breaks off became a version: %v", err)
+	}
+}
+
+var errBroken = errors.New("the pipe broke")
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, errBroken }
+
+func TestSparseFiles(t *testing.T) {
+	w := newWorld(t, 1)
+	dir := filepath.Join(t.TempDir(), "vm")
+	check(t, os.Mkdir(dir, 0o755))
+	f, err := os.Create(filepath.Join(dir, "disk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, off := range []int64{1 << 20, 200 << 20} {
+		if _, err := f.WriteAt([]byte("data"), off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(t, f.Truncate(300<<20))
+	check(t, f.Close())
+	c := w.client()
+	res := save(t, c, client.BackupOptions{Paths: []string{dir}})
+	if res.Sent > 1<<20 {
+		t.Errorf("8 bytes in a sparse file sent %d bytes", res.Sent)
+	}
+	to := treetest.TempDir(t)
+	bringBack(t, c, client.RestoreOptions{ID: "vm", To: to})
+	same(t, dir, filepath.Join(to, "vm"))
+	var n counter
+	check(t, c.Cat(t.Context(), "vm", "disk", &n))
+	if n != 300<<20 {
+		t.Errorf("as a stream it has %d bytes", n)
+	}
+}
+
+type counter int64
+
+func (c *counter) Write(b []byte) (int, error) {
+	*c += counter(len(b))
+	return len(b), nil
+}
+
+func TestNamesStandForOneSource(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := filepath.Join(t.TempDir(), "x"), filepath.Join(t.TempDir(), "x")
+	write(t, a, []byte("a"))
+	write(t, b, []byte("b"))
+	c := w.client()
+	save(t, c, client.BackupOptions{Paths: []string{a}})
+	_, err := c.Backup(t.Context(), client.BackupOptions{Paths: []string{b}})
+	if schemas.CodeOf(err) != schemas.NameTaken || !strings.Contains(err.Error(), "--name") {
+		t.Errorf("another place: %v", err)
+	}
+	elsewhere := w.client(func(o *client.Options) { o.Host = "there" })
+	if _, err := elsewhere.Backup(t.Context(), client.BackupOptions{Paths: []string{a}}); schemas.CodeOf(err) != schemas.NameTaken {
+		t.Errorf("another host: %v", err)
+	}
+	if v := save(t, c, client.BackupOptions{Paths: []string{b}, Moved: true}).Version; v.Number != 2 {
+		t.Errorf("a moved source became version %d", v.Number)
+	}
+	versions, err := c.Versions(t.Context(), "x")
+	if err != nil || len(versions) != 2 || versions[0].Paths[0] != b || versions[1].Paths[0] != a || versions[0].Host != "here" {
+		t.Errorf("versions are %+v, %v", versions, err)
+	}
+}
+
+func TestAnotherKeyIsRefused(t *testing.T) {
+	w := newWorld(t, 1)
+	src := filepath.Join(t.TempDir(), "x")
+	write(t, src, []byte("a"))
+	save(t, w.client(), client.BackupOptions{Paths: []string{src}})
+	stranger := w.client(func(o *client.Options) { o.KeyFile = filepath.Join(t.TempDir(), "k") })
+	if _, err := stranger.Backup(t.Context(), client.BackupOptions{Paths: []string{src}}); schemas.CodeOf(err) != schemas.OtherKey {
+		t.Errorf("a second key: %v", err)
+	}
+	keyless := w.client(func(o *client.Options) { o.KeyFile = filepath.Join(t.TempDir(), "none") })
+	if _, err := keyless.Restore(t.Context(), client.RestoreOptions{ID: "x", To: t.TempDir()}); !errors.Is(err, client.ErrNoKey) {
+		t.Errorf("without a key: %v", err)
+	}
+}
+
+// What is interrupted is not lost: the next run sends what is missing.
+func TestAnInterruptedBackupGoesOn(t *testing.T) {
+	w := newWorld(t, 1)
+	src := filepath.Join(t.TempDir(), "big")
+	content := noise(3, 40<<20)
+	write(t, src, content)
+	c := w.client()
+	ctx, cancel := context.WithCancel(t.Context())
+	progress := &client.Progress{}
+	go func() {
+		defer cancel()
+		poll := time.NewTicker(time.Millisecond)
+		defer poll.Stop()
+		for progress.Sent.Load() < 15<<20 && ctx.Err() == nil {
+			<-poll.C
+		}
+	}()
+	_, err := c.Backup(ctx, client.BackupOptions{Paths: []string{src}, Progress: progress})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("the backup ended with %v", err)
+	}
+	if records, err := c.Records(t.Context()); err != nil || len(records) != 0 {
+		t.Errorf("an interrupted backup is listed: %v, %v", records, err)
+	}
+	res := save(t, w.client(), client.BackupOptions{Paths: []string{src}})
+	if res.Sent > 35<<20 {
+		t.Errorf("after 15 MiB were sent, %d of 40 MiB were sent again", res.Sent)
+	}
+	to := t.TempDir()
+	bringBack(t, c, client.RestoreOptions{ID: "big", To: to})
+	if b, err := os.ReadFile(filepath.Join(to, "big")); err != nil || !bytes.Equal(b, content) {
+		t.Errorf("it came back with %d bytes, %v", len(b), err)
+	}
+}
+
+func TestClientsSideBySide(t *testing.T) {
+	w := newWorld(t, 2)
+	// The key is made by one of them, whoever is first.
+	var all sync.WaitGroup
+	for i := range 6 {
+		all.Go(func() {
+			src := filepath.Join(t.TempDir(), fmt.Sprintf("r%d", i))
+			for j := range 30 {
+				write(t, filepath.Join(src, fmt.Sprint(j)), noise(byte(30*i+j), 1<<(j%18)))
+			}
+			c := w.client()
+			for range 2 {
+				save(t, c, client.BackupOptions{Paths: []string{src}})
+			}
+			to := t.TempDir()
+			bringBack(t, c, client.RestoreOptions{ID: filepath.Base(src), To: to})
+			same(t, src, filepath.Join(to, filepath.Base(src)))
+		})
+	}
+	all.Wait()
+	if records, err := w.client().Records(t.Context()); err != nil || len(records) != 6 {
+		t.Errorf("%d records, %v", len(records), err)
+	}
+}
+
+// A record that came unsealed through the seed's protocol can be had with this
+// client, too.
+func TestSeedRecords(t *testing.T) {
+	w := newWorld(t, 1)
+	nc := bustest.Connect(t, w.server)
+	content := []byte("olá")
+	var rep schemas.TransmitReply
+	if err := bus.Request(t.Context(), nc, schemas.SubjectTransmit, &schemas.TransmitRequest{Nickname: "ana", Record: "nota.txt", Content: &content}, &rep); err != nil {
+		t.Fatal(err)
+	}
+	c := w.client()
+	to := t.TempDir()
+	bringBack(t, c, client.RestoreOptions{ID: rep.ID, To: to})
+	if b, err := os.ReadFile(filepath.Join(to, "nota.txt")); err != nil || string(b) != "olá" {
+		t.Errorf("it holds %q, %v", b, err)
+	}
+	var entries int
+	check(t, c.Tree(t.Context(), "nota.txt", "", func(*client.Entry) error { entries++; return nil }))
+	if entries != 1 {
+		t.Errorf("%d entries", entries)
+	}
+}

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package treetest
+
+import (
+	"os"
+	"time"
+)
+
+// setLinkTime: the time of a link cannot be chosen here.
+func setLinkTime(*os.Root, string, string, time.Time) error { return nil }
+
+// special and attributes are made on Linux only.
+func (g *generator) special()    {}
+func (g *generator) attributes() {}

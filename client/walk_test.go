@@ -1,0 +1,266 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"servidor-backup/client/treetest"
+)
+
+// makeFiles makes the named files with their names as content, and folders for
+// names that end in a slash.
+func makeFiles(t *testing.T, dir string, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		err := os.MkdirAll(filepath.Dir(path), 0o755)
+		if strings.HasSuffix(name, "/") {
+			err = errors.Join(err, os.MkdirAll(path, 0o755))
+		} else {
+			err = errors.Join(err, os.WriteFile(path, []byte(name), 0o644))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// walkAll walks the paths of a command line.
+func walkAll(t *testing.T, paths []string, exclude *matcher, visit func(walkItem) error) walkCount {
+	t.Helper()
+	roots, err := newRoots(paths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count, err := walk(t.Context(), roots, exclude, visit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return count
+}
+
+// wantWalk checks the entries' paths of a walk without errors.
+func wantWalk(t *testing.T, paths []string, exclude *matcher, want ...string) {
+	t.Helper()
+	var got []string
+	walkAll(t, paths, exclude, func(it walkItem) error {
+		if it.Err != nil {
+			t.Errorf("%q: %v", it.Path, it.Err)
+		}
+		got = append(got, it.Path)
+		return nil
+	})
+	if !slices.Equal(got, want) {
+		t.Errorf("walked %q, want %q", got, want)
+	}
+}
+
+func TestWalkIsInOrder(t *testing.T) {
+	dir := treetest.New(t, 4, treetest.Small)
+	last, n := "", 0
+	walkAll(t, []string{dir}, nil, func(it walkItem) error {
+		if it.Err != nil {
+			t.Errorf("%q: %v", it.Path, it.Err)
+		} else if it.Entry.Path != it.Path {
+			t.Errorf("the item %q has an entry %q", it.Path, it.Entry.Path)
+		} else if err := it.Entry.check(); err != nil {
+			t.Error(err)
+		}
+		if n > 0 && comparePath(last, it.Path) >= 0 {
+			t.Errorf("%q came after %q", it.Path, last)
+		}
+		last = it.Path
+		n++
+		return nil
+	})
+	if n < 200 {
+		t.Errorf("only %d entries were walked", n)
+	}
+}
+
+func TestWalkRoots(t *testing.T) {
+	dir := t.TempDir()
+	makeFiles(t, dir, "docs/x", "docs/y/z", "file", "other/docs/x", "a/")
+	at := func(name string) string { return filepath.Join(dir, name) }
+	if err := os.Symlink("docs", at("current")); err != nil {
+		t.Fatal(err)
+	}
+	wantWalk(t, []string{at("docs")}, nil, ".", "x", "y", "y/z")
+	wantWalk(t, []string{at("docs") + "/"}, nil, ".", "x", "y", "y/z")
+	wantWalk(t, []string{at("file")}, nil, "file")
+	wantWalk(t, []string{at("file"), at("docs"), at("a")}, nil, "a", "docs", "docs/x", "docs/y", "docs/y/z", "file")
+	wantWalk(t, []string{at("current")}, nil, ".", "x", "y", "y/z")
+	wantWalk(t, []string{at("current"), at("file")}, nil, "current", "current/x", "current/y", "current/y/z", "file")
+
+	t.Chdir(at("docs"))
+	wantWalk(t, []string{"."}, nil, ".", "x", "y", "y/z")
+	wantWalk(t, []string{".", "../file"}, nil, "docs", "docs/x", "docs/y", "docs/y/z", "file")
+}
+
+func TestImpossibleRoots(t *testing.T) {
+	dir := t.TempDir()
+	makeFiles(t, dir, "docs/x", "other/docs/x")
+	for name, tc := range map[string]struct {
+		paths []string
+		want  string
+	}{
+		"none":      {nil, "no path"},
+		"missing":   {[]string{filepath.Join(dir, "nothing")}, "nothing"},
+		"same name": {[]string{filepath.Join(dir, "docs"), filepath.Join(dir, "other/docs")}, "two records"},
+		"nameless":  {[]string{filepath.Join(dir, "docs"), "/"}, "save it alone"},
+	} {
+		if _, err := newRoots(tc.paths); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: got %v, want an error with %q", name, err, tc.want)
+		}
+	}
+}
+
+// What vanishes during a walk is told, and everything else is walked.
+func TestWalkGoesOnAfterErrors(t *testing.T) {
+	dir := t.TempDir()
+	makeFiles(t, dir, "a/x", "b", "c/x")
+	var whole, failed []string
+	walkAll(t, []string{dir}, nil, func(it walkItem) error {
+		if it.Err == nil {
+			whole = append(whole, it.Path)
+		} else if failed = append(failed, it.Path); !errors.Is(it.Err, fs.ErrNotExist) || it.Entry != nil {
+			t.Errorf("%q: got %v, want fs.ErrNotExist and no entry", it.Path, it.Err)
+		}
+		if it.Path == "a" && it.Err == nil {
+			return errors.Join(os.RemoveAll(filepath.Join(dir, "a")), os.Remove(filepath.Join(dir, "b")))
+		}
+		return nil
+	})
+	if want := []string{".", "a", "c", "c/x"}; !slices.Equal(whole, want) {
+		t.Errorf("walked %q, want %q", whole, want)
+	}
+	if want := []string{"a", "b"}; !slices.Equal(failed, want) {
+		t.Errorf("failed for %q, want %q", failed, want)
+	}
+}
+
+func TestUnreadableFolder(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root reads everything")
+	}
+	dir := treetest.TempDir(t)
+	makeFiles(t, dir, "a/x", "b")
+	if err := os.Chmod(filepath.Join(dir, "a"), 0); err != nil {
+		t.Fatal(err)
+	}
+	var failed []string
+	walkAll(t, []string{dir}, nil, func(it walkItem) error {
+		if errors.Is(it.Err, fs.ErrPermission) {
+			failed = append(failed, it.Path)
+		}
+		return nil
+	})
+	if !slices.Contains(failed, "a") || slices.Contains(failed, "b") {
+		t.Errorf("failed for %q, want a", failed)
+	}
+}
+
+func TestWalkEndsEarly(t *testing.T) {
+	dir := t.TempDir()
+	makeFiles(t, dir, "a", "b")
+	roots, err := newRoots([]string{dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := errors.New("stop")
+	if _, err := walk(t.Context(), roots, nil, func(walkItem) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("got %v, want the visitor's error", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err = walk(ctx, roots, nil, func(walkItem) error { cancel(); return nil })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+}
+
+func TestWalkCountsWhatItLeavesOut(t *testing.T) {
+	dir := t.TempDir()
+	makeFiles(t, dir, "a", "cache/x", "cache/y")
+	t.Chdir(dir) // the path of a socket must be short
+	l, err := net.Listen("unix", "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	m, err := newMatcher([]string{"cache"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := walkAll(t, []string{dir}, m, func(walkItem) error { return nil })
+	if want := (walkCount{Excluded: 1, Special: 1}); count != want {
+		t.Errorf("got %+v, want %+v", count, want)
+	}
+}
+
+func TestOpenAfterTheWalk(t *testing.T) {
+	dir := t.TempDir()
+	makeFiles(t, dir, "a/b/file")
+	var last walkItem
+	walkAll(t, []string{dir}, nil, func(it walkItem) error { last = it; return nil })
+	if err := os.WriteFile(filepath.Join(dir, "a/b/file"), []byte("longer than before"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, _, err := last.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if got, err := io.ReadAll(f); string(got) != "longer than before" || int64(len(got)) != last.Entry.Size {
+		t.Errorf("read %q (%v), and the entry's size is %d", got, err, last.Entry.Size)
+	}
+}
+
+func TestWalkBoundsOpenFolders(t *testing.T) {
+	dir := treetest.TempDir(t)
+	makeFiles(t, dir, strings.Repeat("d/", 4*maxOpenFolders), strings.Repeat("d/", 2*maxOpenFolders)+"z")
+	roots, err := newRoots([]string{dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := newFolders()
+	most, n := 0, 0
+	w := walker{ctx: t.Context(), names: newOwnerNames(), set: set, visit: func(it walkItem) error {
+		most = max(most, set.open.Len())
+		n++
+		return it.Err
+	}}
+	if err := w.root(roots[0]); err != nil {
+		t.Fatal(err)
+	}
+	if want := 4*maxOpenFolders + 2; n != want || most != maxOpenFolders {
+		t.Errorf("%d entries with up to %d folders open, want %d with %d", n, most, want, maxOpenFolders)
+	}
+	set.close()
+	if set.open.Len() != 0 {
+		t.Errorf("%d folders stay open", set.open.Len())
+	}
+}
+
+func BenchmarkWalk(b *testing.B) {
+	dir := treetest.New(b, 1, treetest.Large)
+	roots, err := newRoots([]string{dir})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	entries := 0
+	for b.Loop() {
+		if _, err := walk(b.Context(), roots, nil, func(walkItem) error { entries++; return nil }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(entries), "ns/entry")
+}
