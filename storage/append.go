@@ -1,0 +1,353 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"servidor-backup/schemas"
+)
+
+const (
+	// A batch is what one sync pays for. More bytes than this make the first
+	// put wait longer than the sync costs.
+	maxBatchBytes = 16 << 20
+	// More chunks than this make the index's batch large for its memtable.
+	maxBatchChunks = 8192
+	// A put is handed over in parts of this size, so that a batch is never
+	// much larger than it should be.
+	maxPartBytes = 4 << 20
+)
+
+// putRequest is a part of a put on its way to the writer. The sender waits on
+// done, so the writer may read the chunks until it answers.
+type putRequest struct {
+	vault  schemas.VaultID
+	chunks []schemas.Chunk
+	bytes  int64
+	done   chan error // of capacity 1
+}
+
+// Put stores chunks. It returns nil when all of them are on stable storage and
+// Has says so. Chunks that are held are not written again; one that is known to
+// be damaged is, and takes the place of the bad one. The slices are only read,
+// and only until Put returns. After an error some of the chunks may be stored.
+//
+// ctx is honoured until the writer takes the chunks over; from then on the
+// answer is the disk's.
+//
+// Errors are of the codes [schemas.BadChunk] (nothing is stored),
+// [schemas.DiskFull] (try again when there is room), [schemas.DiskFailed] and
+// [schemas.NodeClosed], or ctx's.
+func (s *Store) Put(ctx context.Context, vault schemas.VaultID, chunks []schemas.Chunk) error {
+	for i := range chunks {
+		if err := checkChunk(&chunks[i]); err != nil {
+			return err
+		}
+	}
+	for len(chunks) > 0 {
+		r := &putRequest{vault: vault, done: make(chan error, 1)}
+		n := 0
+		for ; n < len(chunks) && n < maxBatchChunks && r.bytes < maxPartBytes; n++ {
+			r.bytes += recordHeaderSize + int64(chunks[n].Size())
+		}
+		r.chunks, chunks = chunks[:n], chunks[n:]
+		if err := s.submit(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkChunk(c *schemas.Chunk) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	if c.Sum != c.Checksum() {
+		return schemas.Errorf(schemas.BadChunk, "chunk %s does not match its checksum; send it again", c.ID.Short())
+	}
+	return nil
+}
+
+// submit hands the request to the writer and waits for the answer.
+func (s *Store) submit(ctx context.Context, r *putRequest) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.refusal(); err != nil {
+		return err
+	}
+	select {
+	case <-s.stop:
+		return s.closedError()
+	case <-ctx.Done():
+		return ctx.Err()
+	case s.puts <- r:
+		return <-r.done
+	}
+}
+
+// writer appends to the last segment. Only its goroutine uses it.
+//
+// The file's bytes are records up to end.offset and leftovers up to size: what a
+// torn or refused batch left. The next batch covers them.
+type writer struct {
+	s      *Store
+	file   vfs.File // nil when the next segment is to be made
+	end    location
+	size   int64
+	marked bool   // nothing was appended since the last mark
+	buf    []byte // of the batch; kept from one to the next
+}
+
+// run is the writer's goroutine: it ends when the store is closed.
+func (w *writer) run() {
+	for {
+		select {
+		case r := <-w.s.puts:
+			w.serve(w.gather(r))
+			continue
+		default:
+		}
+		w.mark()
+		select {
+		case r := <-w.s.puts:
+			w.serve(w.gather(r))
+		case <-w.s.stop:
+			return
+		}
+	}
+}
+
+// gather takes the puts that wait, up to a batch.
+func (w *writer) gather(first *putRequest) []*putRequest {
+	batch := []*putRequest{first}
+	bytes, chunks := first.bytes, len(first.chunks)
+	for bytes < maxBatchBytes && chunks < maxBatchChunks {
+		select {
+		case r := <-w.s.puts:
+			batch = append(batch, r)
+			bytes += r.bytes
+			chunks += len(r.chunks)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// serve commits the batch and answers its puts.
+func (w *writer) serve(batch []*putRequest) {
+	err := w.s.refusal()
+	if err == nil {
+		err = w.refused(w.commit(batch))
+	}
+	for _, r := range batch {
+		r.done <- err
+	}
+}
+
+// refused turns a failed commit into the answer to its puts, and makes the
+// store refuse later ones if the disk failed.
+func (w *writer) refused(err error) error {
+	full := vfs.IsNoSpaceError(err) || schemas.CodeOf(err) == schemas.DiskFull
+	w.s.full.Store(full)
+	switch {
+	case err == nil || schemas.CodeOf(err) == schemas.DiskFull:
+		return err
+	case full:
+		return fmt.Errorf("%w: %w", schemas.Errorf(schemas.DiskFull,
+			"the disk of node %s is full; make room or add a node", w.s.identity.node), err)
+	}
+	w.s.fail(err)
+	return w.s.refusal()
+}
+
+// job is a chunk that the batch writes.
+type job struct {
+	key   indexKey
+	vault schemas.VaultID
+	chunk *schemas.Chunk
+}
+
+// commit makes a batch durable. The order is what the store's promise rests on:
+//
+//  1. a batch is appended only behind bytes that are synced;
+//  2. its segment's file header and directory entry are synced before it;
+//  3. the batch is synced before the index points into it, so that the index
+//     never knows of more than the segments hold;
+//  4. the index knows of it before its puts are answered, so that Has says yes
+//     to whatever was acknowledged.
+//
+// An error leaves end where it was: nothing of the batch counts.
+func (w *writer) commit(batch []*putRequest) (err error) {
+	entries, err := w.s.index.newBatch()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, entries.close()) }()
+	jobs, need, err := w.plan(batch, entries)
+	if err != nil || len(jobs) == 0 {
+		return err
+	}
+	if err := w.s.checkSpace(need); err != nil {
+		return err
+	}
+	if err := w.makeRoom(need); err != nil {
+		return err
+	}
+	if err := w.encode(jobs, entries); err != nil {
+		return err
+	}
+	if err := w.append(); err != nil {
+		return err
+	}
+	return entries.commit(w.end)
+}
+
+// plan chooses what must be written: each chunk once, and none that is held.
+// need is how many bytes that takes at most.
+func (w *writer) plan(batch []*putRequest, entries *indexBatch) (jobs []job, need int64, err error) {
+	seen := map[indexKey]bool{}
+	need = recordHeaderSize // a void may follow
+	for _, r := range batch {
+		for i := range r.chunks {
+			c := &r.chunks[i]
+			k := chunkKey(r.vault, c.ID, 0)
+			if seen[k] {
+				continue
+			}
+			seen[k] = true
+			e, held, err := entries.get(k)
+			if err != nil {
+				return nil, 0, err
+			}
+			if held && !e.corrupt {
+				continue
+			}
+			jobs = append(jobs, job{k, r.vault, c})
+			need += recordHeaderSize + int64(c.Size())
+		}
+	}
+	return jobs, need, nil
+}
+
+// makeRoom goes on to the next segment if the batch does not fit this one. A
+// segment takes at least one batch, however long.
+func (w *writer) makeRoom(need int64) error {
+	if w.file != nil && w.end.offset > fileHeaderSize && w.end.offset+need > w.s.opt.SegmentSize {
+		if err := w.seal(); err != nil {
+			return err
+		}
+	}
+	if w.file != nil {
+		return nil
+	}
+	n := w.end.segment + 1
+	file, size, err := w.s.createSegment(n)
+	if err != nil {
+		return err
+	}
+	w.file, w.end, w.size, w.marked = file, location{n, fileHeaderSize}, size, true
+	return nil
+}
+
+// seal ends the segment. All of it is on stable storage before the next one is
+// made: recovery takes a later segment for the proof of that.
+func (w *writer) seal() error {
+	w.buf = w.buf[:0]
+	if err := w.append(); err != nil {
+		return err
+	}
+	file := w.file
+	w.file = nil
+	if err := file.Close(); err != nil {
+		return fmt.Errorf("close %s: %w", segmentPlace(w.end.segment), err)
+	}
+	if _, err := w.s.index.db.AsyncFlush(); err != nil {
+		return fmt.Errorf("flush the index: %w", err)
+	}
+	return nil
+}
+
+// encode puts the batch's records into buf and their places into entries.
+func (w *writer) encode(jobs []job, entries *indexBatch) error {
+	w.buf = w.buf[:0]
+	now := w.s.opt.Now().Unix()
+	for _, j := range jobs {
+		r := record{at: location{w.end.segment, w.end.offset + int64(len(w.buf))}}
+		r.head = recordHeader{time: now, batchStart: w.end.offset, vault: j.vault}
+		w.buf = w.s.codec.appendChunk(w.buf, r.at, &r.head, j.chunk)
+		if err := entries.put(j.key, entryOf(&r)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// append writes buf at the end, covers leftovers behind it, syncs, and moves the
+// end. After an error the end is where it was and the bytes behind it are
+// leftovers.
+func (w *writer) append() error {
+	end := w.end
+	end.offset += int64(len(w.buf))
+	if rest := w.size - end.offset; rest > 0 {
+		void := recordHeader{
+			kind: kindVoid, content: uint32(max(0, rest-recordHeaderSize)),
+			time: w.s.opt.Now().Unix(), batchStart: w.end.offset,
+		}
+		w.buf = w.s.codec.appendHeader(w.buf, end, &void)
+		end.offset += void.size()
+	}
+	if err := w.write(); err != nil {
+		return err
+	}
+	if err := w.file.SyncData(); err != nil {
+		return errors.Join(fmt.Errorf("sync %s: %w", segmentPlace(w.end.segment), err), w.measure())
+	}
+	w.end, w.size, w.marked = end, max(w.size, end.offset), false
+	return nil
+}
+
+// write writes buf at the end. It moves nothing.
+func (w *writer) write() error {
+	if len(w.buf) == 0 {
+		return nil
+	}
+	if _, err := w.file.WriteAt(w.buf, w.end.offset); err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", segmentPlace(w.end.segment), err), w.measure())
+	}
+	return nil
+}
+
+// measure finds out how many leftovers a failed write left.
+func (w *writer) measure() (err error) {
+	w.size, err = fileSize(w.file)
+	return err
+}
+
+// mark notes that everything before it is synced, while there is nothing better
+// to do. It needs no sync: if it is lost, no more is known than before.
+func (w *writer) mark() {
+	if w.marked || w.file == nil || w.s.failed() != nil {
+		return
+	}
+	h := recordHeader{kind: kindMark, time: w.s.opt.Now().Unix(), batchStart: w.end.offset}
+	w.buf = w.s.codec.appendHeader(w.buf[:0], w.end, &h)
+	if err := w.write(); err != nil {
+		w.refused(err) // nobody waits for the answer; Stats and the next put tell
+		return
+	}
+	w.end.offset += recordHeaderSize
+	w.size = max(w.size, w.end.offset)
+	w.marked = true
+}
+
+func (w *writer) close() error {
+	if w.file == nil {
+		return nil
+	}
+	return w.file.Close()
+}

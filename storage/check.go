@@ -1,0 +1,254 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"servidor-backup/schemas"
+)
+
+// Problem is one thing that a check found wrong.
+type Problem struct {
+	Segment string // as a path in the store's directory
+	Offset  int64  // bytes from the start of the segment
+	Length  int64  // bytes; 0 if it is not known
+	// Vault and ID name the chunk that is to be put again; zero if the damage
+	// names none.
+	Vault schemas.VaultID
+	ID    schemas.ChunkID
+	What  string // a sentence
+}
+
+// String is the problem in one line.
+func (p Problem) String() string {
+	place := fmt.Sprintf("%s at offset %d", p.Segment, p.Offset)
+	if !p.ID.IsZero() {
+		place += fmt.Sprintf(", chunk %v", p.ID)
+	}
+	return place + ": " + p.What
+}
+
+// CheckReport is what a check read and found.
+type CheckReport struct {
+	Segments int64
+	Records  int64
+	Bytes    int64 // of segments
+	Dead     int64 // bytes of records whose chunk was written again elsewhere
+	Problems int64
+}
+
+// Check reads the whole store back: every byte of every segment and every entry
+// of the index, as they are when it begins. Reads and puts go on meanwhile. It
+// calls found for each problem, from the goroutine of the caller; a chunk that
+// it finds damaged is not held from then on, so the next Put replaces it.
+//
+// The error is not about problems: the check was cancelled, the store closed,
+// or the index cannot be read.
+func (s *Store) Check(ctx context.Context, found func(Problem)) (CheckReport, error) {
+	if err := s.enter(); err != nil {
+		return CheckReport{}, err
+	}
+	defer s.leave()
+	c := &check{s: s, ctx: ctx, found: found, until: s.index.snapshot().position, told: map[indexKey]bool{}}
+	for n := uint32(1); n <= c.until.segment; n++ {
+		if err := c.segment(n); err != nil {
+			return c.report, err
+		}
+	}
+	if err := c.entries(); err != nil {
+		return c.report, err
+	}
+	c.unclaimed()
+	return c.report, nil
+}
+
+type check struct {
+	s      *Store
+	ctx    context.Context
+	found  func(Problem)
+	until  location // where the store ended when the check began
+	report CheckReport
+
+	sound int64 // records whose entry points to them and knows of no damage
+	told  map[indexKey]bool
+	holes []hole
+}
+
+// hole is a stretch of bytes that are no valid record. What stood there may be
+// known from the index, as a damaged chunk or as a dead record.
+type hole struct {
+	at          location
+	size, known int64
+}
+
+// goOn is an error when the check is to stop.
+func (c *check) goOn() error {
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	return c.s.stopped()
+}
+
+func (c *check) tell(p Problem) {
+	c.report.Problems++
+	c.found(p)
+}
+
+// tellChunk tells of a chunk's record, once.
+func (c *check) tellChunk(k indexKey, e *entry, what string) {
+	if c.told[k] {
+		return
+	}
+	c.told[k] = true
+	c.tell(Problem{
+		Segment: segmentPlace(e.segment), Offset: e.offset, Length: e.size(),
+		Vault: k.vault(), ID: k.id(), What: what,
+	})
+	for i := range c.holes {
+		h := &c.holes[i]
+		if h.at.segment == e.segment && h.at.offset <= e.offset && e.offset < h.at.offset+h.size {
+			h.known += e.size()
+		}
+	}
+}
+
+// segment checks one segment's bytes.
+func (c *check) segment(n uint32) error {
+	c.report.Segments++
+	f, err := c.s.openSegment(n, vfs.SequentialReadsOption)
+	if err != nil {
+		c.tell(Problem{Segment: segmentPlace(n), What: err.Error()})
+		return nil
+	}
+	err = c.bytes(f, n)
+	return errors.Join(err, f.Close())
+}
+
+func (c *check) bytes(f vfs.File, n uint32) error {
+	if err := c.s.checkSegmentHeader(f, n); err != nil {
+		c.tell(Problem{Segment: segmentPlace(n), Length: fileHeaderSize, What: err.Error()})
+	}
+	end := int64(math.MaxInt64)
+	if n == c.until.segment {
+		end = c.until.offset
+	}
+	scan, err := c.s.scan(f, location{n, fileHeaderSize}, end)
+	if err != nil {
+		c.tell(Problem{Segment: segmentPlace(n), What: err.Error()})
+		return nil
+	}
+	if n == c.until.segment && scan.end < end {
+		c.tell(Problem{Segment: segmentPlace(n), Offset: scan.end, Length: end - scan.end, What: "the end of the file is gone"})
+	}
+	scan.skipBad = true
+	for {
+		if err := c.goOn(); err != nil {
+			return err
+		}
+		r, ok, err := scan.next()
+		if err != nil || !ok {
+			return err
+		}
+		if err := c.record(&r); err != nil {
+			return err
+		}
+	}
+}
+
+// record checks one record against the index.
+func (c *check) record(r *record) error {
+	c.report.Records++
+	c.report.Bytes += r.size
+	if r.state == unreadable || r.state == badBody && !r.head.isChunk() {
+		return c.hole(r)
+	}
+	if !r.head.isChunk() {
+		return nil
+	}
+	k := chunkKey(r.head.vault, r.head.id, r.head.shard)
+	e, ok, err := c.s.index.get(&k)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		e := entryOf(r)
+		c.tellChunk(k, &e, "the index does not know it; make the index anew")
+	case e.location != r.at:
+		c.report.Dead += r.size
+	case r.state == badBody:
+		c.tellChunk(k, &e, "the bytes do not match their checksum")
+		return c.s.index.markCorrupt(&k, e.location)
+	case !e.corrupt:
+		c.sound++
+	}
+	return nil
+}
+
+func (c *check) hole(r *record) error {
+	dead, err := c.s.index.deadBytes(r.at, location{r.at.segment, r.end()})
+	c.report.Dead += dead
+	c.holes = append(c.holes, hole{r.at, r.size, dead})
+	return err
+}
+
+// entries checks that every entry points to a sound record of its chunk. Each
+// sound record was counted with its entry, so if there are as many entries, all
+// of them were seen; only otherwise each is followed to its place.
+func (c *check) entries() error {
+	var live int64
+	err := c.eachEntry(func(k indexKey, e entry) error {
+		if e.corrupt {
+			c.tellChunk(k, &e, "it is known to be damaged and was not put again yet")
+		} else {
+			live++
+		}
+		return nil
+	})
+	if err != nil || live == c.sound {
+		return err
+	}
+	return c.eachEntry(func(k indexKey, e entry) error {
+		if e.corrupt {
+			return nil
+		}
+		_, err := c.s.readEntry(&k, &e, false)
+		switch {
+		case errors.Is(err, errRecord):
+			c.tellChunk(k, &e, "there is no such record at its place")
+			return c.s.index.markCorrupt(&k, e.location)
+		case err != nil:
+			c.tellChunk(k, &e, err.Error())
+		}
+		return nil
+	})
+}
+
+// eachEntry calls f with the entries that were there when the check began.
+func (c *check) eachEntry(f func(indexKey, entry) error) error {
+	return c.s.index.each(func(k indexKey, e entry) error {
+		if err := c.goOn(); err != nil {
+			return err
+		}
+		if !e.before(c.until) {
+			return nil
+		}
+		return f(k, e)
+	})
+}
+
+// unclaimed tells of the damaged bytes that belong to no chunk the index knows.
+func (c *check) unclaimed() {
+	for _, h := range c.holes {
+		if h.known >= h.size {
+			continue
+		}
+		c.tell(Problem{
+			Segment: segmentPlace(h.at.segment), Offset: h.at.offset, Length: h.size,
+			What: "these bytes are no record, and no chunk of the index stood here",
+		})
+	}
+}

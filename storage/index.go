@@ -1,0 +1,358 @@
+package storage
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"servidor-backup/schemas"
+)
+
+// The index's keys and values, numbers little endian except in keys:
+//
+//	'c' vault 16 | chunk id 32 | shard u8  → segment u32 | offset i64 | content u32 | edges u32 | k u8 | m u8 | flags u8
+//	'd' segment u32be | offset u64be       → length i64: a dead record, whose chunk was written again elsewhere
+//	'p'                                    → version u8 | segment u32 | offset i64 | chunks, bytes, corrupt, damaged i64
+const (
+	keyChunk    = 'c'
+	keyDead     = 'd'
+	keyPosition = 'p'
+
+	indexVersion = 1
+	entrySize    = 23
+	stateSize    = 1 + 12 + 4*8
+	flagCorrupt  = 1
+)
+
+type indexKey [1 + 16 + 32 + 1]byte
+
+func chunkKey(vault schemas.VaultID, id schemas.ChunkID, shard uint8) (k indexKey) {
+	k[0] = keyChunk
+	copy(k[1:], vault[:])
+	copy(k[17:], id[:])
+	k[49] = shard
+	return k
+}
+
+func (k *indexKey) vault() schemas.VaultID { return schemas.VaultID(k[1:17]) }
+func (k *indexKey) id() schemas.ChunkID    { return schemas.ChunkID(k[17:49]) }
+
+// entry says where a chunk's record is and how long its parts are.
+type entry struct {
+	location
+	content uint32 // bytes
+	edges   uint32 // number
+	k, m    uint8
+	corrupt bool // known to be damaged: not held
+}
+
+// entryOf is the entry of the chunk record r.
+func entryOf(r *record) entry {
+	return entry{
+		location: r.at, content: r.head.content, edges: r.head.trees + r.head.data,
+		k: r.head.k, m: r.head.m, corrupt: r.state != good,
+	}
+}
+
+// size is the length of the whole record, in bytes.
+func (e *entry) size() int64 {
+	return recordHeaderSize + int64(idSize)*int64(e.edges) + int64(e.content)
+}
+
+func (e *entry) encode() []byte {
+	b := make([]byte, 0, entrySize)
+	b = binary.LittleEndian.AppendUint32(b, e.segment)
+	b = binary.LittleEndian.AppendUint64(b, uint64(e.offset))
+	b = binary.LittleEndian.AppendUint32(b, e.content)
+	b = binary.LittleEndian.AppendUint32(b, e.edges)
+	var flags byte
+	if e.corrupt {
+		flags |= flagCorrupt
+	}
+	return append(b, e.k, e.m, flags)
+}
+
+func decodeEntry(b []byte) (e entry, err error) {
+	if len(b) != entrySize {
+		return e, errIndexValue
+	}
+	e.segment = binary.LittleEndian.Uint32(b)
+	e.offset = int64(binary.LittleEndian.Uint64(b[4:]))
+	e.content = binary.LittleEndian.Uint32(b[12:])
+	e.edges = binary.LittleEndian.Uint32(b[16:])
+	e.k, e.m = b[20], b[21]
+	e.corrupt = b[22]&flagCorrupt != 0
+	if e.content > schemas.MaxContent || e.edges > schemas.MaxEdges {
+		return e, errIndexValue
+	}
+	return e, nil
+}
+
+// indexState is what the index says of itself.
+type indexState struct {
+	position location // everything before it is indexed; zero if nothing is
+	counts
+}
+
+// counts are sums over the index: chunks held and their content in bytes,
+// chunks known to be corrupt, and damaged stretches that name no chunk.
+type counts struct{ chunks, bytes, corrupt, damaged int64 }
+
+func (c *counts) add(e *entry, sign int64) {
+	if e.corrupt {
+		c.corrupt += sign
+		return
+	}
+	c.chunks += sign
+	c.bytes += sign * int64(e.content)
+}
+
+func (s *indexState) encode() []byte {
+	b := append(make([]byte, 0, stateSize), indexVersion)
+	b = binary.LittleEndian.AppendUint32(b, s.position.segment)
+	b = binary.LittleEndian.AppendUint64(b, uint64(s.position.offset))
+	for _, n := range []int64{s.chunks, s.bytes, s.corrupt, s.damaged} {
+		b = binary.LittleEndian.AppendUint64(b, uint64(n))
+	}
+	return b
+}
+
+func decodeState(b []byte) (s indexState, err error) {
+	if len(b) != stateSize || b[0] != indexVersion {
+		return s, errIndexValue
+	}
+	s.position.segment = binary.LittleEndian.Uint32(b[1:])
+	s.position.offset = int64(binary.LittleEndian.Uint64(b[5:]))
+	for i, n := range []*int64{&s.chunks, &s.bytes, &s.corrupt, &s.damaged} {
+		*n = int64(binary.LittleEndian.Uint64(b[13+8*i:]))
+	}
+	return s, nil
+}
+
+var errIndexValue = errors.New("the index holds a value that this program did not write")
+
+// index finds chunks. Its methods are safe for concurrent use, except that only
+// one batch may be under way.
+type index struct {
+	db *pebble.DB
+
+	mu    sync.Mutex // orders changes of state and of entries
+	state indexState
+}
+
+// openIndex opens the index in dir. One that is damaged, as a power cut can
+// leave it, is removed and begun anew, because recovery can fill it: then fresh
+// is true. Failures of Pebble's background work go to failed, from other
+// goroutines.
+func openIndex(fsys vfs.FS, dir string, failed func(error)) (x *index, fresh bool, err error) {
+	x, err = tryIndex(fsys, dir, failed)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errIndexValue) || pebble.IsCorruptionError(err) {
+		if err := fsys.RemoveAll(dir); err != nil {
+			return nil, false, fmt.Errorf("remove the damaged index in %s: %w", dir, err)
+		}
+		fresh = true
+		x, err = tryIndex(fsys, dir, failed)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("open the index in %s: %w", dir, err)
+	}
+	return x, fresh, nil
+}
+
+func tryIndex(fsys vfs.FS, dir string, failed func(error)) (*index, error) {
+	db, err := pebble.Open(dir, indexOptions(fsys, failed))
+	if err != nil {
+		return nil, err
+	}
+	x := &index{db: db}
+	value, closer, err := db.Get([]byte{keyPosition})
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+		return x, nil
+	case err == nil:
+		x.state, err = decodeState(value)
+		err = errors.Join(err, closer.Close())
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return x, nil
+}
+
+func indexOptions(fsys vfs.FS, failed func(error)) *pebble.Options {
+	o := &pebble.Options{
+		FS: fsys,
+		// The segments are the log; see the package comment.
+		DisableWAL: true,
+		// Fixed, so that a new version of Pebble does not by itself make a
+		// directory that the program of yesterday cannot open.
+		FormatMajorVersion: pebble.FormatColumnarBlocks,
+		// Small: what is asked is mostly answered by filters, and the page
+		// cache holds the rest.
+		CacheSize:    16 << 20,
+		MemTableSize: 8 << 20,
+		// A flush that waits for a slow disk must not stop the writer at once.
+		MemTableStopWritesThreshold: 4,
+		MaxOpenFiles:                256,
+		Logger:                      indexLogger{failed},
+		EventListener:               &pebble.EventListener{BackgroundError: failed},
+	}
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return o
+}
+
+// indexLogger keeps Pebble quiet and alive: what Pebble would log is returned
+// or reported as well, and a failure that it calls fatal stops puts, not the
+// process.
+type indexLogger struct{ failed func(error) }
+
+func (indexLogger) Infof(string, ...any)  {}
+func (indexLogger) Errorf(string, ...any) {}
+func (l indexLogger) Fatalf(format string, args ...any) {
+	l.failed(fmt.Errorf("the index: "+format, args...))
+}
+
+// snapshot is the state as of the last batch.
+func (x *index) snapshot() indexState {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.state
+}
+
+// get is the entry of one key.
+func (x *index) get(k *indexKey) (e entry, ok bool, err error) {
+	value, closer, err := x.db.Get(k[:])
+	if errors.Is(err, pebble.ErrNotFound) {
+		return e, false, nil
+	}
+	if err != nil {
+		return e, false, indexError(err)
+	}
+	e, err = decodeEntry(value)
+	if err = errors.Join(err, closer.Close()); err != nil {
+		return e, false, indexError(err)
+	}
+	return e, true, nil
+}
+
+func indexError(err error) error {
+	return fmt.Errorf("read the index (it can be made anew from the segments: RebuildIndex): %w", err)
+}
+
+// lookup answers many keys with one iterator. Unlike get it asks the filters of
+// the lowest level too, which pays where most keys are new.
+type lookup struct{ it *pebble.Iterator }
+
+func (x *index) newLookup() (*lookup, error) {
+	it, err := x.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
+	if err != nil {
+		return nil, indexError(err)
+	}
+	return &lookup{it}, nil
+}
+
+func (l *lookup) get(k *indexKey) (e entry, ok bool, err error) {
+	if !l.it.SeekPrefixGE(k[:]) {
+		if err := l.it.Error(); err != nil {
+			return e, false, indexError(err)
+		}
+		return e, false, nil
+	}
+	if e, err = decodeEntry(l.it.Value()); err != nil {
+		return e, false, indexError(err)
+	}
+	return e, true, nil
+}
+
+func (l *lookup) close() error { return l.it.Close() }
+
+// markCorrupt notes that the record of the key is damaged, unless the key has
+// another record by now.
+func (x *index) markCorrupt(k *indexKey, at location) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e, ok, err := x.get(k)
+	if err != nil || !ok || e.corrupt || e.location != at {
+		return err
+	}
+	state := x.state
+	state.add(&e, -1)
+	e.corrupt = true
+	state.add(&e, +1)
+	b := x.db.NewBatch()
+	if err := b.Set(k[:], e.encode(), nil); err != nil {
+		return errors.Join(err, b.Close())
+	}
+	return x.commit(b, state)
+}
+
+// commit applies the batch with the state. x.mu is held.
+func (x *index) commit(b *pebble.Batch, state indexState) error {
+	err := b.Set([]byte{keyPosition}, state.encode(), nil)
+	if err == nil {
+		err = b.Commit(pebble.NoSync)
+	}
+	if err = errors.Join(err, b.Close()); err != nil {
+		return fmt.Errorf("write the index: %w", err)
+	}
+	x.state = state
+	return nil
+}
+
+// deadBytes is the length of the records in [from, to) that are known to be
+// dead.
+func (x *index) deadBytes(from, to location) (n int64, err error) {
+	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: deadKey(from), UpperBound: deadKey(to)})
+	if err != nil {
+		return 0, indexError(err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		if len(it.Value()) != 8 {
+			return 0, indexError(errIndexValue)
+		}
+		n += int64(binary.LittleEndian.Uint64(it.Value()))
+	}
+	return n, it.Error()
+}
+
+func deadKey(at location) []byte {
+	b := binary.BigEndian.AppendUint32([]byte{keyDead}, at.segment)
+	return binary.BigEndian.AppendUint64(b, uint64(at.offset))
+}
+
+// each calls f with every entry until f returns an error.
+func (x *index) each(f func(indexKey, entry) error) (err error) {
+	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyChunk}, UpperBound: []byte{keyChunk + 1}})
+	if err != nil {
+		return indexError(err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		var k indexKey
+		if copy(k[:], it.Key()) != len(it.Key()) || len(it.Key()) != len(k) {
+			return indexError(errIndexValue)
+		}
+		e, err := decodeEntry(it.Value())
+		if err != nil {
+			return indexError(err)
+		}
+		if err := f(k, e); err != nil {
+			return err
+		}
+	}
+	return it.Error()
+}
+
+// close makes the index durable and closes it.
+func (x *index) close() error {
+	return errors.Join(x.db.Flush(), x.db.Close())
+}

@@ -1,0 +1,121 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"servidor-backup/schemas"
+)
+
+// Has says of each id whether its chunk is held: have, as long as ids, is filled.
+// A chunk that is known to be damaged, or not yet on stable storage, is not held.
+func (s *Store) Has(vault schemas.VaultID, ids []schemas.ChunkID, have []bool) (err error) {
+	if len(have) != len(ids) {
+		return fmt.Errorf("asked for %d chunks with room for %d answers", len(ids), len(have))
+	}
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	look, err := s.index.newLookup()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, look.close()) }()
+	for i, id := range ids {
+		k := chunkKey(vault, id, 0)
+		e, ok, err := look.get(&k)
+		if err != nil {
+			return err
+		}
+		have[i] = ok && !e.corrupt
+	}
+	return nil
+}
+
+// Get reads a chunk and checks it. Its memory is the caller's.
+//
+// Errors are of the codes [schemas.NotHeld], [schemas.Corrupt] (which names the
+// place; from then on Has says no, and the next Put of the chunk replaces it),
+// [schemas.DiskFailed] if the disk does not read, and [schemas.NodeClosed].
+func (s *Store) Get(vault schemas.VaultID, id schemas.ChunkID) (schemas.Chunk, error) {
+	return s.read(vault, id, true)
+}
+
+// Edges is Get without the content, which it does not read: the sum is the
+// whole chunk's, what was checked is the edges.
+func (s *Store) Edges(vault schemas.VaultID, id schemas.ChunkID) (schemas.Chunk, error) {
+	return s.read(vault, id, false)
+}
+
+func (s *Store) read(vault schemas.VaultID, id schemas.ChunkID, content bool) (c schemas.Chunk, err error) {
+	if err := s.enter(); err != nil {
+		return c, err
+	}
+	defer s.leave()
+	k := chunkKey(vault, id, 0)
+	e, ok, err := s.index.get(&k)
+	switch {
+	case err != nil:
+		return c, err
+	case !ok:
+		return c, schemas.Errorf(schemas.NotHeld, "node %s does not hold chunk %s; ask the others of its set", s.identity.node, id.Short())
+	case e.corrupt:
+		return c, s.corruptError(&e, id)
+	}
+	c, err = s.readEntry(&k, &e, content)
+	if errors.Is(err, errRecord) {
+		return schemas.Chunk{}, errors.Join(s.corruptError(&e, id), s.index.markCorrupt(&k, e.location))
+	}
+	return c, err
+}
+
+func (s *Store) corruptError(e *entry, id schemas.ChunkID) error {
+	return schemas.Errorf(schemas.Corrupt, "chunk %s is damaged on node %s, in %s at offset %d; read it from another node and put it here again",
+		id.Short(), s.identity.node, segmentPlace(e.segment), e.offset)
+}
+
+// readEntry reads a chunk, or its edges alone, with one read. It fails with
+// errRecord if what is there is not the chunk.
+func (s *Store) readEntry(k *indexKey, e *entry, content bool) (c schemas.Chunk, err error) {
+	size := e.size()
+	if !content {
+		size -= int64(e.content)
+	}
+	b := make([]byte, size)
+	if err := s.readAt(b, e.location); err != nil {
+		return c, err
+	}
+	h, err := s.codec.decodeHeader(b, e.location)
+	if err != nil {
+		return c, err
+	}
+	if h.vault != k.vault() || h.id != k.id() || h.size() != e.size() || h.content != e.content {
+		return c, errRecord
+	}
+	c = chunkOf(&h, b[recordHeaderSize:])
+	if content && !bodyOK(&h, &c) || !content && !edgesOK(&h, &c) {
+		return c, errRecord
+	}
+	if !content {
+		c.Content = nil
+	}
+	return c, nil
+}
+
+// readAt fills b from the place. A segment that ends before is errRecord.
+func (s *Store) readAt(b []byte, at location) error {
+	f, err := s.files.acquire(at.segment)
+	if err == nil {
+		err = errors.Join(readFull(f, b, at.offset), s.files.release(f))
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errRecord
+	}
+	return fmt.Errorf("%w: %w", schemas.Errorf(schemas.DiskFailed,
+		"node %s cannot read %s at offset %d; look after its disk", s.identity.node, segmentPlace(at.segment), at.offset), err)
+}

@@ -1,0 +1,29 @@
+package storage_test
+
+import (
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"servidor-backup/storage"
+	"servidor-backup/storage/storagetest"
+)
+
+func TestContractOnDisk(t *testing.T) {
+	storagetest.Contract(t, func(t *testing.T) (string, storage.Options) {
+		return t.TempDir(), storage.Options{}
+	})
+}
+
+func TestContractInMemory(t *testing.T) {
+	storagetest.Contract(t, func(t *testing.T) (string, storage.Options) {
+		return "store", storage.Options{FS: vfs.NewMem()}
+	})
+}
+
+// Small segments: every put rolls.
+func TestContractManySegments(t *testing.T) {
+	storagetest.Contract(t, func(t *testing.T) (string, storage.Options) {
+		return "a/b/store", storage.Options{FS: vfs.NewCrashableMem(), SegmentSize: 4096}
+	})
+}
