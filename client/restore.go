@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -460,7 +461,7 @@ func (r *restorer) arrived(w want, c *schemas.Chunk) error {
 		if err != nil || f == nil {
 			return err
 		}
-		_, err = f.WriteAt(plain, w.piece.Off)
+		err = w.job.write(f, plain, w.piece.Off)
 		r.opt.Progress.Bytes.Add(int64(len(plain)))
 		return err
 	})
@@ -481,6 +482,44 @@ func (j *fileJob) target(r *restorer) (*placedFile, error) {
 	var err error
 	j.file, err = r.placer.create(j.entry)
 	return j.file, err
+}
+
+// hole is the unit of file systems, below which nothing can be left out.
+const hole = 4096
+
+// write writes a piece. In a file with holes, zeros are left out: small holes
+// were saved as such.
+func (j *fileJob) write(f *placedFile, plain []byte, off int64) error {
+	if j.entry.Content.Bytes == j.entry.Size {
+		_, err := f.WriteAt(plain, off)
+		return err
+	}
+	for len(plain) > 0 {
+		n, zero := run(plain, off)
+		if !zero {
+			if _, err := f.WriteAt(plain[:n], off); err != nil {
+				return err
+			}
+		}
+		plain, off = plain[n:], off+int64(n)
+	}
+	return nil
+}
+
+var zeroBlock [hole]byte
+
+// run is the length of the longest beginning of b, which stands at off in its
+// file, that is all zero blocks or has none.
+func run(b []byte, off int64) (n int, zero bool) {
+	for n < len(b) {
+		size := min(hole-int(off+int64(n))%hole, len(b)-n)
+		z := bytes.Equal(b[n:n+size], zeroBlock[:size])
+		if n > 0 && z != zero {
+			break
+		}
+		n, zero = n+size, z
+	}
+	return n, zero
 }
 
 // fail gives the file up; the first reason is told.

@@ -24,6 +24,9 @@ const (
 	// to show any later change: clocks of file systems tick some milliseconds
 	// apart.
 	trust = 20 * time.Millisecond
+	// smallHole is the length below which a hole is read as zeros: a chunk never
+	// spans a hole, and many small chunks cost more than zeros, which compress.
+	smallHole = minChunk
 )
 
 // saver makes a version's tree: it merges the walk with the parent's tree, has
@@ -205,7 +208,7 @@ func (s *saver) readOne(ctx context.Context, sv *saving, cutter *chunker) error 
 		return nil
 	}
 	if s.p.roots == nil {
-		return s.readStdin(e, cutter)
+		return s.readStdin(ctx, e, cutter)
 	}
 	for attempt := 1; ; attempt++ {
 		again, err := s.readFile(sv, cutter, attempt == attempts)
@@ -276,19 +279,23 @@ func (s *saver) content(f *os.File, size int64, cutter *chunker) (Content, error
 		return s.smallContent(f, size, w)
 	}
 	extents := dataExtents(f, size)
-	for {
-		x, more, err := extents.next()
-		if err != nil {
+	for region, more := (extent{}), true; more; {
+		var next extent
+		var err error
+		if next, more, err = extents.next(); err != nil {
 			return Content{}, &readError{err}
 		}
-		if !more {
-			return w.finish()
+		if end := region.Off + region.Len; more && region.Len > 0 && next.Off-end < smallHole {
+			region.Len = next.Off + next.Len - region.Off
+			continue
 		}
-		cutter.reset(io.NewSectionReader(f, x.Off, x.Len))
-		if _, err := s.pieces(w, cutter, x.Off); err != nil {
+		cutter.reset(io.NewSectionReader(f, region.Off, region.Len))
+		if _, err := s.pieces(w, cutter, region.Off); err != nil {
 			return Content{}, err
 		}
+		region = next
 	}
+	return w.finish()
 }
 
 // smallContent reads a file of one chunk with one call.
@@ -348,8 +355,11 @@ func (s *saver) piece(w *fileWriter, off int64, plain []byte) error {
 	return w.add(off, n, id)
 }
 
-func (s *saver) readStdin(e *Entry, cutter *chunker) error {
-	cutter.reset(s.p.Stdin)
+// readStdin reads to the end of standard input, or until ctx ends.
+func (s *saver) readStdin(ctx context.Context, e *Entry, cutter *chunker) error {
+	in := abandonable(ctx, s.p.Stdin)
+	defer in.Close()
+	cutter.reset(in)
 	w := newFileWriter(s.up.k, s.up.tree)
 	size, err := s.pieces(w, cutter, 0)
 	var failed *readError
@@ -362,6 +372,19 @@ func (s *saver) readStdin(e *Entry, cutter *chunker) error {
 	e.Size = size
 	e.Content, err = w.finish()
 	return err
+}
+
+// abandonable is r, except that reads fail as soon as ctx ends or it is closed.
+// A read of a pipe or terminal cannot be called off, so the goroutine that waits
+// in one is left behind, until its read returns, or with the process.
+func abandonable(ctx context.Context, r io.Reader) io.ReadCloser {
+	out, in := io.Pipe()
+	go func() {
+		_, err := io.Copy(in, r)
+		in.CloseWithError(err) // nil is the end of the stream
+	}()
+	context.AfterFunc(ctx, func() { in.CloseWithError(context.Cause(ctx)) })
+	return out
 }
 
 // moveXattrs puts attributes that are too many for a tree's leaf into chunks.

@@ -344,7 +344,11 @@ func TestSparseFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, off := range []int64{1 << 20, 200 << 20} {
+	offsets := []int64{1 << 20, 200 << 20}
+	for i := range int64(500) {
+		offsets = append(offsets, 220<<20+i*32<<10) // holes too small for a chunk's end each
+	}
+	for _, off := range offsets {
 		if _, err := f.WriteAt([]byte("data"), off); err != nil {
 			t.Fatal(err)
 		}
@@ -354,7 +358,10 @@ func TestSparseFiles(t *testing.T) {
 	c := w.client()
 	res := save(t, c, client.BackupOptions{Paths: []string{dir}})
 	if res.Sent > 1<<20 {
-		t.Errorf("8 bytes in a sparse file sent %d bytes", res.Sent)
+		t.Errorf("2 KB in a sparse file sent %d bytes", res.Sent)
+	}
+	if res.Chunks > 60 {
+		t.Errorf("a sparse file became %d chunks", res.Chunks)
 	}
 	to := treetest.TempDir(t)
 	bringBack(t, c, client.RestoreOptions{ID: "vm", To: to})
