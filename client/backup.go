@@ -264,6 +264,7 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 
 // commit asks for the version. Everything below it has been acknowledged.
 func (s *session) commit(ctx context.Context, p *plan, done *saved) (*BackupResult, error) {
+	p.label.Root, p.label.Record = done.root, p.Name
 	sealed, err := s.k.sealLabel(&p.label)
 	if err != nil {
 		return nil, err

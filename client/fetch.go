@@ -42,8 +42,8 @@ func (c *Client) open(ctx context.Context, id string) (*opened, error) {
 	if v.k, err = c.vaultKeys(false); err != nil {
 		return nil, err
 	}
-	if v.label, err = v.k.openLabel(v.Sealed); err != nil {
-		return nil, fmt.Errorf("%s: %w", v.ID, err)
+	if v.label, err = v.k.openLabel(&v.Version); err != nil {
+		return nil, err
 	}
 	v.holders = bus.NewHolders(data, rep.Map)
 	v.get = treeGetter(v.k, v.Vault, v.holders)

@@ -77,7 +77,8 @@ func SourceID(key VaultKey, host, path string) (id schemas.SourceID) {
 // made once per session and is safe for concurrent use.
 type keys struct {
 	dataIDs, treeIDs hashPool // ids of data and of tree chunks
-	sealing          hashPool // chunk id → the key that seals it
+	labelIDs         hashPool // ids of version labels
+	sealing          hashPool // id → the key that seals what it names
 	borders          hashPool // where a tree is cut
 	gear             *gearTable
 	nonces           io.Reader // from outside so that tests decide the bytes
@@ -88,6 +89,7 @@ func newKeys(key VaultKey) *keys {
 	for purpose, pool := range map[string]*hashPool{
 		"data chunk id": &k.dataIDs,
 		"tree chunk id": &k.treeIDs,
+		"label id":      &k.labelIDs,
 		"seal":          &k.sealing,
 		"tree border":   &k.borders,
 	} {
@@ -97,13 +99,11 @@ func newKeys(key VaultKey) *keys {
 }
 
 // dataID is the id of a data chunk of this content.
-func (k *keys) dataID(plain []byte) (id schemas.ChunkID) {
-	h := k.dataIDs.get()
-	defer k.dataIDs.put(h)
-	h.Write(plain)
-	h.Sum(id[:0])
-	return id
-}
+func (k *keys) dataID(plain []byte) (id schemas.ChunkID) { return k.dataIDs.sum(plain) }
+
+// labelID is the id under which a version's label is sealed. No chunk has it, so
+// no chunk can stand for a label.
+func (k *keys) labelID(plain []byte) schemas.ChunkID { return k.labelIDs.sum(plain) }
 
 // treeID is the id of a tree chunk. It covers the edges, which travel in the
 // clear, as well as the payload: nobody can exchange an edge unnoticed.
@@ -141,6 +141,15 @@ func (p *hashPool) get() *blake3.Hasher {
 }
 
 func (p *hashPool) put(h *blake3.Hasher) { p.pool.Put(h) }
+
+// sum is the keyed hash of b.
+func (p *hashPool) sum(b []byte) (id schemas.ChunkID) {
+	h := p.get()
+	defer p.put(h)
+	h.Write(b)
+	h.Sum(id[:0])
+	return id
+}
 
 func newKeyed(key []byte) *blake3.Hasher {
 	h, err := blake3.NewKeyed(key)

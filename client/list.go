@@ -16,35 +16,54 @@ type VersionInfo struct {
 	Paths []string
 }
 
-// label is the sealed part of a version record.
+// label is the sealed part of a version record. It names what it belongs to, so
+// that who keeps the catalogue cannot give a version another's label, or another
+// root.
 type label struct {
-	Host  string   `msgpack:"host"`
-	Paths []string `msgpack:"paths"` // absolute, as they were saved
-	Top   string   `msgpack:"top"`   // name of the folder whose content is at "."; else empty
+	Root   schemas.ChunkID `msgpack:"root"`
+	Record string          `msgpack:"record"`
+	Host   string          `msgpack:"host"`
+	Paths  []string        `msgpack:"paths"` // absolute, as they were saved
+	Top    string          `msgpack:"top"`   // name of the folder whose content is at "."; else empty
 }
 
-// sealLabel seals l as a chunk of its own: its id, then the frame.
+// sealLabel is the label's id, then the frame that it is sealed in.
 func (k *keys) sealLabel(l *label) ([]byte, error) {
 	plain, err := schemas.Marshal(l)
 	if err != nil {
 		return nil, err
 	}
-	id := k.dataID(plain)
-	return k.sealData(id[:], id, plain, sealOptions{})
+	id := k.labelID(plain)
+	return k.seal(id[:], id, plain, CompressDefault)
 }
 
-func (k *keys) openLabel(sealed []byte) (*label, error) {
+// openLabel opens the label of v and checks that it belongs there.
+func (k *keys) openLabel(v *schemas.Version) (*label, error) {
+	l := new(label)
+	err := k.readLabel(v.Sealed, l)
+	if err == nil && (l.Root != v.Root || l.Record != v.Record) {
+		err = fmt.Errorf("it belongs to another version, of %q: %w", l.Record, ErrDamaged)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the label of %s: %w", v.ID, err)
+	}
+	return l, nil
+}
+
+func (k *keys) readLabel(sealed []byte, l *label) error {
 	var id schemas.ChunkID
 	if len(sealed) < len(id) {
-		return nil, fmt.Errorf("the sealed part of the version is cut short: %w", ErrDamaged)
+		return fmt.Errorf("it is cut short: %w", ErrDamaged)
 	}
 	copy(id[:], sealed)
-	plain, err := k.openData(nil, id, sealed[len(id):])
+	plain, err := k.open(nil, id, sealed[len(id):])
 	if err != nil {
-		return nil, fmt.Errorf("open the sealed part of the version: %w", err)
+		return err
 	}
-	l := new(label)
-	return l, schemas.Unmarshal(plain, l)
+	if k.labelID(plain) != id {
+		return wrongID(id)
+	}
+	return schemas.Unmarshal(plain, l)
 }
 
 // Records lists the nickname's records, sorted by name.
@@ -79,9 +98,9 @@ func (c *Client) Versions(ctx context.Context, record string) ([]VersionInfo, er
 		if len(v.Sealed) == 0 {
 			continue
 		}
-		l, err := k.openLabel(v.Sealed)
+		l, err := k.openLabel(&v.Version)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", v.ID, err)
+			return nil, err
 		}
 		v.Host, v.Paths = l.Host, l.Paths
 	}

@@ -83,7 +83,7 @@ func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResul
 		return nil, unreachable(err)
 	}
 	if r.first != nil && r.files.Load() == 0 {
-		return nil, r.first
+		return nil, fmt.Errorf("nothing could be brought back to %s: %w", opt.To, r.first)
 	}
 	res := &RestoreResult{Version: v.Version, Files: r.files.Load(), Bytes: r.bytes.Load(), Failed: r.failed.Load(), Top: r.tops}
 	if v.holders != nil {

@@ -388,7 +388,7 @@ func TestNamesStandForOneSource(t *testing.T) {
 	c := w.client()
 	save(t, c, client.BackupOptions{Paths: []string{a}})
 	_, err := c.Backup(t.Context(), client.BackupOptions{Paths: []string{b}})
-	if schemas.CodeOf(err) != schemas.NameTaken || !strings.Contains(err.Error(), "--name") {
+	if schemas.CodeOf(err) != schemas.NameTaken || !strings.Contains(err.Error(), "another place") {
 		t.Errorf("another place: %v", err)
 	}
 	elsewhere := w.client(func(o *client.Options) { o.Host = "there" })

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+)
+
+func newCoordinator(a *app) *cobra.Command {
+	var insecure bool
+	cmd := &cobra.Command{
+		Use:   "coordinator --server URL",
+		Short: a.t("coordinator.short"),
+		Long:  a.t("coordinator.long"),
+		Args:  a.takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			server, err := a.roleServer(insecure)
+			if err != nil {
+				return err
+			}
+			return a.coordinator(cmd.Context(), server)
+		},
+	}
+	cmd.Flags().BoolVar(&insecure, "insecure", false, a.t("flag.insecure"))
+	return cmd
+}
+
+// roleServer is the NATS server for a role. One beyond this host is refused
+// unless the person insists.
+func (a *app) roleServer(insecure bool) (string, error) {
+	s, err := a.settings()
+	if err != nil {
+		return "", err
+	}
+	if s.Server.Value == "" {
+		return "", a.usage("error.role-server")
+	}
+	hosts, err := a.serverHosts(s.Server.Value)
+	if err != nil {
+		return "", err
+	}
+	for _, host := range hosts {
+		if !insecure && !loopback(host) {
+			return "", a.failHint("insecure", nil, a.t("hint.insecure"), "error.insecure-server", "Host", host)
+		}
+	}
+	return s.Server.Value, nil
+}
+
+// coordinator runs one coordinator until the context ends.
+func (a *app) coordinator(ctx context.Context, server string) error {
+	r := newRoles(a, server)
+	nc, err := r.connect(ctx, "coordinator")
+	if err == nil {
+		err = r.startCoordinator(ctx, nc)
+	}
+	if err == nil {
+		err = a.ready(ctx, "coordinator "+server)
+	}
+	return errors.Join(ended(ctx, err), r.stop())
+}

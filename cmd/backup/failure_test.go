@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"servidor-backup/client"
+	"servidor-backup/schemas"
+)
+
+func TestExitCodes(t *testing.T) {
+	x := newTexts("en")
+	for _, test := range []struct {
+		err  error
+		want int
+	}{
+		{nil, 0},
+		{errors.New("any"), 1},
+		{schemas.Errorf(schemas.NoNode, "none"), 1},
+		{x.usage("error.no-command"), 2},
+		{fmt.Errorf("wrapped: %w", x.usage("error.no-command")), 2},
+		{x.partial("transmit.partial", 2), 3},
+	} {
+		if got := exitCode(test.err); got != test.want {
+			t.Errorf("%v: %d, want %d", test.err, got, test.want)
+		}
+	}
+}
+
+func TestUsageMistakes(t *testing.T) {
+	for _, test := range []struct {
+		says string
+		args []string
+	}{
+		{`no command "lisst"; did you mean "list"`, []string{"lisst"}},
+		{`no command "zzz"`, []string{"zzz"}},
+		{`no flag --bogus`, []string{"list", "--bogus"}},
+		{`no flag -x`, []string{"list", "-x"}},
+		{`--name needs a value`, []string{"transmit", "a", "--name"}},
+		{`"x" is not a value for --weight`, []string{"storage", "--weight", "x"}},
+		{`argument is missing: backup transmit PATH… [FLAGS]`, []string{"transmit"}},
+		{`"b" is one too many`, []string{"nodes", "b"}},
+		{`language "xx"`, []string{"list", "--lang", "xx"}},
+		{`needs a name`, []string{"transmit", "-"}},
+		{`several paths need a name`, []string{"transmit", "a", "b"}},
+		{`together`, []string{"transmit", "-", "b", "--name", "n"}},
+		{`"a/b" contains "/"`, []string{"transmit", "a", "--name", "a/b"}},
+		{`--tree needs`, []string{"list", "--tree"}},
+		{`needs --tree`, []string{"list", "a", "b"}},
+		{`version 0`, []string{"download", "a@0"}},
+		{`only one file`, []string{"download", "a", "b", "c", "--to", "-"}},
+		{`--data FOLDER`, []string{"up"}},
+		{`write HOST:PORT`, []string{"up", "--data", "d", "--listen", "4222"}},
+		{`--data FOLDER`, []string{"storage"}},
+		{`shell "tcsh"`, []string{"completion", "tcsh"}},
+		{`say what to set`, []string{"config"}},
+		{`--nickname: `, []string{"config", "--nickname", "a/b"}},
+		{`no command was given`, nil},
+		{`no command "zzz"`, []string{"help", "zzz"}},
+	} {
+		c := newCLI(t)
+		c.expect(t, exitUsage, test.args...)
+		contains(t, c.err.String(), "backup: ", test.says, "hint: ")
+		if c.out.String() != "" {
+			t.Errorf("%q wrote to stdout: %s", test.args, c.out.String())
+		}
+	}
+}
+
+func TestBeyondLoopbackIsRefused(t *testing.T) {
+	for _, args := range [][]string{
+		{"up", "--data", "d", "--listen", "0.0.0.0:4222"},
+		{"up", "--data", "d", "--listen", ":4222"},
+		{"up", "--data", "d", "--listen", "[::]:4222"},
+		{"coordinator", "--server", "nats://10.0.0.1"},
+		{"coordinator", "--server", "127.0.0.1,host.example"},
+		{"storage", "--data", "d", "--server", "tls://host.example:4222"},
+	} {
+		c := newCLI(t)
+		c.expect(t, exitFailed, args...)
+		contains(t, c.err.String(), "no authentication yet", "--insecure")
+	}
+	for _, host := range []string{"localhost", "127.0.0.1", "127.9.9.9", "::1"} {
+		if !loopback(host) {
+			t.Errorf("%s is not loopback", host)
+		}
+	}
+}
+
+// Errors of server and client come in the person's language, with their own
+// sentence as detail and with advice.
+func TestExplain(t *testing.T) {
+	pt := newTexts("pt")
+	f := pt.explain(fmt.Errorf("saving: %w", schemas.Errorf(schemas.DiskFull, "node a1 is full")))
+	contains(t, f.text, "o disco do nó está cheio", "saving: node a1 is full")
+	contains(t, f.hint, "libere espaço")
+	if f.code != "disk-full" {
+		t.Errorf("code %q", f.code)
+	}
+	if f := pt.explain(schemas.Errorf("from-the-future", "what is this")); f.text != "what is this" {
+		t.Errorf("unknown code: %q", f.text)
+	}
+	if f := pt.explain(context.Canceled); f.text != "interrompido" {
+		t.Errorf("cancelled: %q", f.text)
+	}
+	if f := pt.explain(fmt.Errorf("dial: %w", nats.ErrNoServers)); f.code != "unreachable" || f.hint == "" {
+		t.Errorf("unreachable: %+v", f)
+	}
+}
+
+func TestNoServer(t *testing.T) {
+	c := newCLI(t)
+	delete(c.vars, "BACKUP_SERVER")
+	c.expect(t, exitFailed, "list", "--json")
+	contains(t, c.err.String(), `{"error":{"code":"no-server","message":"no server is known","hint":"start one`)
+}
+
+func TestBadNickname(t *testing.T) {
+	c := newCLI(t)
+	c.expect(t, exitFailed, "list", "--nickname", "a/b", "--lang", "pt")
+	contains(t, c.err.String(), "backup: nome não permitido (")
+}
+
+type brokenPipe struct{}
+
+var errBroken = errors.New("broken pipe")
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, errBroken }
+
+func TestStdoutThatFails(t *testing.T) {
+	c := newCLI(t)
+	c.backend.records = []schemas.Record{{Name: "a"}}
+	code := run(t.Context(), []string{"list"}, streams{nil, brokenPipe{}, &c.err}, c.environment())
+	if code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	contains(t, c.err.String(), "writing to stdout: broken pipe")
+}
+
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	c := newCLI(t)
+	c.backend.takes = 1 << 40
+	c.backend.during = func(*client.Progress) { cancel() }
+	if code := c.run(ctx, "transmit", "x"); code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	contains(t, c.err.String(), "backup: interrupted")
+}

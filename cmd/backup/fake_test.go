@@ -1,0 +1,225 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"servidor-backup/client"
+	"servidor-backup/schemas"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// fake is a backend with answers made up beforehand. It remembers what it was
+// asked.
+type fake struct {
+	keyCreated bool
+	records    []schemas.Record
+	versions   []client.VersionInfo
+	entries    []*client.Entry
+	nodes      []schemas.Node
+	content    string // of Cat
+	backup     client.BackupResult
+	restore    client.RestoreResult
+	takes      time.Duration            // how long backup and restore do
+	during     func(p *client.Progress) // what happens meanwhile
+	warns      map[string]error         // paths that go wrong
+	fails      error                    // what every call returns
+	status     func(text string)        // set by connect
+	options    client.Options           // of connect
+	backups    []client.BackupOptions   // asked for
+	restores   []client.RestoreOptions  // asked for
+	stdin      string                   // read by Backup from "-"
+	asked      []string                 // other questions
+}
+
+var _ backend = (*fake)(nil)
+
+func (f *fake) Close()           { f.asked = append(f.asked, "close") }
+func (f *fake) KeyCreated() bool { return f.keyCreated }
+
+func (f *fake) Backup(ctx context.Context, opt client.BackupOptions) (*client.BackupResult, error) {
+	f.backups = append(f.backups, opt)
+	if opt.Paths[0] == "-" {
+		all, err := io.ReadAll(opt.Stdin)
+		if err != nil {
+			return nil, err
+		}
+		f.stdin = string(all)
+	}
+	if err := f.work(ctx, opt.Progress, opt.Warn); err != nil {
+		return nil, err
+	}
+	return &f.backup, nil
+}
+
+func (f *fake) Restore(ctx context.Context, opt client.RestoreOptions) (*client.RestoreResult, error) {
+	f.restores = append(f.restores, opt)
+	if err := f.work(ctx, opt.Progress, opt.Warn); err != nil {
+		return nil, err
+	}
+	return &f.restore, nil
+}
+
+// work is what backup and restore have in common.
+func (f *fake) work(ctx context.Context, p *client.Progress, warn func(string, error)) error {
+	for path, err := range f.warns {
+		warn(path, err)
+	}
+	if f.during != nil {
+		f.during(p)
+	}
+	select {
+	case <-time.After(f.takes):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return f.fails
+}
+
+func (f *fake) Records(context.Context) ([]schemas.Record, error) { return f.records, f.fails }
+
+func (f *fake) Versions(_ context.Context, record string) ([]client.VersionInfo, error) {
+	f.asked = append(f.asked, "versions "+record)
+	return f.versions, f.fails
+}
+
+func (f *fake) Tree(_ context.Context, id, inside string, visit func(*client.Entry) error) error {
+	f.asked = append(f.asked, "tree "+id+" "+inside)
+	for _, e := range f.entries {
+		if err := visit(e); err != nil {
+			return err
+		}
+	}
+	return f.fails
+}
+
+func (f *fake) Cat(_ context.Context, id, inside string, w io.Writer) error {
+	f.asked = append(f.asked, "cat "+id+" "+inside)
+	if _, err := io.WriteString(w, f.content); err != nil {
+		return err
+	}
+	return f.fails
+}
+
+func (f *fake) Nodes(context.Context) (*schemas.NodeMap, error) {
+	return &schemas.NodeMap{Epoch: 1, Nodes: f.nodes}, f.fails
+}
+
+// screen is a buffer that several goroutines write to.
+type screen struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// cli runs command lines in a process of its own imagination.
+type cli struct {
+	backend *fake
+	vars    map[string]string // environment variables
+	home    string
+	in      string
+	inTerm  bool // stdin and stdout are terminals
+	errTerm bool // stderr is one
+
+	out, err screen
+}
+
+// newCLI has a server configured and an empty home folder.
+func newCLI(t *testing.T) *cli {
+	return &cli{
+		backend: &fake{},
+		home:    t.TempDir(),
+		vars:    map[string]string{"BACKUP_SERVER": "nats://127.0.0.1:4222", "LANG": "en_US.UTF-8"},
+	}
+}
+
+func (c *cli) environment() environment {
+	return environment{
+		getenv: func(name string) string { return c.vars[name] },
+		home:   func() (string, error) { return c.home, nil },
+		user:   func() string { return `DOMAIN\ana` },
+		terminal: func(stream any) bool {
+			if stream == any(&c.err) {
+				return c.errTerm
+			}
+			return c.inTerm
+		},
+		alive: func(pid int) bool { return pid == os.Getpid() },
+		zone:  time.UTC,
+		goos:  "linux",
+		connect: func(_ context.Context, opt client.Options) (backend, error) {
+			c.backend.options, c.backend.status = opt, opt.Status
+			return c.backend, nil
+		},
+	}
+}
+
+// run runs one command line and returns its exit code. stdout and stderr are
+// those of this run alone.
+func (c *cli) run(ctx context.Context, args ...string) int {
+	c.out, c.err = screen{}, screen{}
+	return run(ctx, args, streams{strings.NewReader(c.in), &c.out, &c.err}, c.environment())
+}
+
+// expect runs a command line inside a bubble of its own time and checks how it
+// ends.
+func (c *cli) expect(t *testing.T, code int, args ...string) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		if got := c.run(t.Context(), args...); got != code {
+			t.Fatalf("backup %s: exit code %d, want %d\nstdout:\n%s\nstderr:\n%s",
+				strings.Join(args, " "), got, code, c.out.String(), c.err.String())
+		}
+	})
+}
+
+// golden compares text with a file of testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", "golden", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+// contains checks that text has each of parts.
+func contains(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			t.Errorf("no %q in:\n%s", part, text)
+		}
+	}
+}

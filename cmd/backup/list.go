@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"servidor-backup/client"
+	"servidor-backup/schemas"
+)
+
+func newList(a *app) *cobra.Command {
+	var tree bool
+	cmd := &cobra.Command{
+		Use:     "list " + a.t("list.args"),
+		Aliases: []string{"listar", "ls"},
+		Short:   a.t("list.short"),
+		Long:    a.t("list.long"),
+		Args:    a.takes(0, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			switch {
+			case tree && len(args) == 0:
+				return a.usage("list.tree-of-what")
+			case tree:
+				return a.listTree(ctx, args[0], argument(args, 1))
+			case len(args) == 2:
+				return a.usage("list.path-needs-tree")
+			case len(args) == 1:
+				return a.listVersions(ctx, args[0])
+			}
+			return a.listRecords(ctx)
+		},
+	}
+	cmd.Flags().BoolVar(&tree, "tree", false, a.t("list.flag-tree"))
+	return cmd
+}
+
+// jsonRecord is what --json prints of a record.
+type jsonRecord struct {
+	Name     string `json:"name"`
+	Versions uint64 `json:"versions"`
+	Latest   uint64 `json:"latest"`
+	Created  string `json:"created"`
+	Files    int64  `json:"files"`
+	Bytes    int64  `json:"bytes"`
+	Sealed   bool   `json:"sealed"`
+}
+
+// listRecords prints the nickname's records.
+func (a *app) listRecords(ctx context.Context) error {
+	b, s, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	records, err := b.Records(ctx)
+	if err != nil {
+		return err
+	}
+	if a.flags.json {
+		for _, r := range records {
+			err := a.printJSON(jsonRecord{r.Name, r.Versions, r.Latest, stamp(r.Created), r.Files, r.Bytes, r.Sealed})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(records) == 0 {
+		a.console.info(a.t("list.nothing", "Nickname", s.Nickname.Value))
+		return nil
+	}
+	t := newTable(a.t("list.name"), ">"+a.t("list.versions"), a.t("list.latest"), ">"+a.t("list.files"), ">"+a.t("list.size"))
+	for _, r := range records {
+		t.add(a.show(r.Name), a.number(int64(r.Versions)), a.when(r.Created), a.number(r.Files), a.size(r.Bytes))
+	}
+	t.print(a.println)
+	return nil
+}
+
+// jsonVersion is what --json prints of a version.
+type jsonVersion struct {
+	ID         string   `json:"id"`
+	Name       string   `json:"name"`
+	Version    uint64   `json:"version"`
+	Created    string   `json:"created"`
+	Files      int64    `json:"files"`
+	Bytes      int64    `json:"bytes"`
+	Stored     int64    `json:"stored"`
+	Durability string   `json:"durability"`
+	Partial    bool     `json:"partial"`
+	Host       string   `json:"host,omitempty"`
+	Paths      []string `json:"paths,omitempty"`
+}
+
+// listVersions prints a record's versions, or the one that id names.
+func (a *app) listVersions(ctx context.Context, id string) error {
+	name, number, err := schemas.ParseVersionID(id)
+	if err != nil {
+		return a.usage("error.bad-id", "Detail", err.Error())
+	}
+	b, _, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	versions, err := b.Versions(ctx, name)
+	if err != nil {
+		return err
+	}
+	if number > 0 {
+		versions = onlyVersion(versions, number)
+		if len(versions) == 0 {
+			return schemas.Errorf(schemas.UnknownVersion, "%q has no version %d", name, number)
+		}
+	}
+	if a.flags.json {
+		return a.printVersionsJSON(versions)
+	}
+	t := newTable(a.t("list.version"), a.t("list.when"), ">"+a.t("list.files"), ">"+a.t("list.size"), ">"+a.t("list.new"), a.t("list.from"))
+	for i := range versions {
+		v := &versions[i]
+		t.add(a.show(v.ID), a.when(v.Created), a.number(v.Files), a.size(v.Bytes), a.size(v.Stored), a.origin(v))
+	}
+	t.print(a.println)
+	return nil
+}
+
+func onlyVersion(versions []client.VersionInfo, number uint64) []client.VersionInfo {
+	for i := range versions {
+		if versions[i].Number == number {
+			return versions[i : i+1]
+		}
+	}
+	return nil
+}
+
+// origin is where a version came from, and whether something is missing in it.
+func (a *app) origin(v *client.VersionInfo) string {
+	var parts []string
+	for _, p := range v.Paths {
+		parts = append(parts, a.show(p))
+	}
+	from := strings.Join(parts, " ")
+	if v.Host != "" {
+		from = a.show(v.Host) + ":" + from
+	}
+	if v.Partial {
+		from = strings.TrimSpace(from + " " + a.t("list.partial"))
+	}
+	return from
+}
+
+func (a *app) printVersionsJSON(versions []client.VersionInfo) error {
+	for i := range versions {
+		v := &versions[i]
+		err := a.printJSON(jsonVersion{
+			ID: v.ID, Name: v.Record, Version: v.Number, Created: stamp(v.Created), Files: v.Files,
+			Bytes: v.Bytes, Stored: v.Stored, Durability: v.Durability.String(), Partial: v.Partial,
+			Host: v.Host, Paths: v.Paths,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"servidor-backup/schemas"
+)
+
+// typed is a terminal at which these lines are typed.
+func typed(t *testing.T, lines ...string) *cli {
+	c := filled(t)
+	c.inTerm = true
+	c.in = strings.Join(lines, "\n") + "\n"
+	return c
+}
+
+func TestMenu(t *testing.T) {
+	c := typed(t, "2", "photos", "1", "/tmp/x", "", "3", "photos@3", "a", "", "7", "5")
+	c.expect(t, exitDone, "--lang", "pt")
+	contains(t, c.out.String(), "  1. Transmitir\n  2. Listar\n  3. Baixar\n  4. Configurações\n  5. Sair\n",
+		"NOME ", "VERSÃO", "photos@3 salvo", "photos@3 restaurado")
+	contains(t, c.err.String(), "Escolha um número de 1 a 5.")
+	if opt := c.backend.backups[0]; opt.Paths[0] != "/tmp/x" || opt.Name != "" {
+		t.Errorf("transmitted %+v", opt)
+	}
+	if opt := c.backend.restores[0]; opt.ID != "photos@3" || opt.Inside[0] != "a" || opt.To != "." {
+		t.Errorf("downloaded %+v", opt)
+	}
+}
+
+func TestMenuGoesOnAfterAnError(t *testing.T) {
+	c := typed(t, "2", "1", "-", "", "5")
+	c.backend.fails = schemas.Errorf(schemas.NoNode, "no storage node is up")
+	c.expect(t, exitDone, "menu")
+	if n := strings.Count(c.err.String(), "backup: no storage node is up"); n != 2 {
+		t.Errorf("%d errors in:\n%s", n, c.err.String())
+	}
+	if c.backend.backups[0].Paths[0] != "./-" {
+		t.Errorf("\"-\" in the menu is stdin: %q", c.backend.backups[0].Paths)
+	}
+}
+
+// Without a server to talk to, the settings come first, and the menu speaks the
+// language chosen there.
+func TestMenuBeginsWithTheSettings(t *testing.T) {
+	c := typed(t, "not a server", "nats://box:1", "a/b", "ana", "xx", "pt", "5")
+	delete(c.vars, "BACKUP_SERVER")
+	c.expect(t, exitDone)
+	out := c.out.String()
+	contains(t, out, "First of all, the settings", "Server [nats://127.0.0.1:4222]:", "Nickname [ana]:",
+		"Language (en, pt) [en]:", "1. Transmitir")
+	contains(t, c.err.String(), "is not the address", "not allowed", `language "xx"`)
+	if s := c.shown(t); s.Server.Value != "nats://box:1" || s.Lang.Value != "pt" {
+		t.Errorf("kept %+v", s)
+	}
+}
+
+func TestMenuEndsWithTheInput(t *testing.T) {
+	c := typed(t, "1")
+	c.expect(t, exitDone, "menu")
+	if !strings.HasSuffix(c.out.String(), "\n") {
+		t.Errorf("the shell's prompt would be behind the question: %q", c.out.String())
+	}
+}
+
+// A signal ends the menu although the terminal still waits for a line.
+func TestMenuEndsWithASignal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := filled(t)
+		c.inTerm = true
+		silent, hangUp := io.Pipe()
+		ctx, cancel := context.WithCancel(t.Context())
+		code := make(chan int)
+		go func() {
+			code <- run(ctx, nil, streams{silent, &c.out, &c.err}, c.environment())
+		}()
+		synctest.Wait()
+		cancel()
+		if got := <-code; got != exitFailed {
+			t.Errorf("exit code %d", got)
+		}
+		contains(t, c.err.String(), "backup: interrupted")
+		hangUp.Close() // ends the read that was left behind
+	})
+}
+
+func TestConfigWithoutAnswers(t *testing.T) {
+	c := typed(t)
+	c.in = ""
+	c.expect(t, exitFailed, "config")
+	contains(t, c.err.String(), "left as they were")
+}

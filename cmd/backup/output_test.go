@@ -1,0 +1,203 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"servidor-backup/client"
+	"servidor-backup/schemas"
+)
+
+var testTime = time.Date(2026, 3, 9, 14, 5, 0, 0, time.UTC).UnixNano()
+
+func testVersion(number uint64) schemas.Version {
+	return schemas.Version{
+		ID: schemas.VersionID("photos", number), Record: "photos", Number: number, Created: testTime,
+		Files: 1234, Bytes: 1_234_567_890, Stored: 25_000_000, Durability: schemas.Durability{K: 1},
+	}
+}
+
+// filled has something to say to every command.
+func filled(t *testing.T) *cli {
+	c := newCLI(t)
+	c.backend.records = []schemas.Record{
+		{Name: "photos", Versions: 3, Latest: 3, Created: testTime, Files: 1234, Bytes: 1_234_567_890, Sealed: true},
+		{Name: "写真 \u202e", Versions: 1, Latest: 1, Created: testTime, Files: 1, Bytes: 12},
+	}
+	partial := testVersion(2)
+	partial.Partial = true
+	c.backend.versions = []client.VersionInfo{
+		{Version: testVersion(3), Host: "desk", Paths: []string{"/home/ana/photos"}},
+		{Version: partial, Host: "desk", Paths: []string{"/home/ana/photos", "/mnt/\x1b[2Jmore"}},
+	}
+	c.backend.entries = []*client.Entry{
+		{Path: ".", Type: client.TypeDir, Mode: 0o755, User: "ana", Group: "users", Mtime: testTime},
+		{Path: "a b", Type: client.TypeFile, Mode: 0o4640, UID: 1000, GID: 7, Size: 1_234_567, Mtime: testTime},
+		{Path: "bad\xff\nname", Type: client.TypeFile, Mode: 0o600, User: "ana", Group: "users", Mtime: -1},
+		{Path: "link", Type: client.TypeSymlink, Mode: 0o777, Target: "../x", Mtime: testTime},
+		{Path: "same", Type: client.TypeFile, Mode: 0o1001, HardLink: "a b", Size: 1_234_567, Mtime: testTime},
+	}
+	c.backend.nodes = []schemas.Node{
+		{ID: "a1", Name: "attic", State: schemas.Up, Weight: 200, Chunks: 12345, Bytes: 6e9, Free: 2e12, Registered: testTime},
+		{ID: "b2", Name: "cellar", State: schemas.Down, Zone: "south", Weight: 1, Trouble: "disk-full", Registered: testTime},
+	}
+	c.backend.backup = client.BackupResult{
+		Version: testVersion(3), Files: 1234, Bytes: 1_234_567_890, Unchanged: 1200, Read: 30_000_000,
+		Sent: 25_000_000, Chunks: 51,
+	}
+	c.backend.restore = client.RestoreResult{
+		Version: testVersion(3), Files: 1234, Bytes: 1_234_567_890, Received: 600_000_000, Top: []string{"photos"},
+	}
+	c.backend.takes = 4200 * time.Millisecond
+	return c
+}
+
+// TestOutput pins what people and programs see, in both languages and as JSON.
+func TestOutput(t *testing.T) {
+	for name, args := range map[string][]string{
+		"records":    {"list"},
+		"versions":   {"list", "photos"},
+		"version":    {"list", "photos@2"},
+		"tree":       {"list", "photos", "--tree"},
+		"nodes":      {"nodes"},
+		"transmit":   {"transmit", "photos"},
+		"download":   {"download", "photos", "--to", "/tmp"},
+		"help":       {"--help"},
+		"help-child": {"help", "storage"},
+		"config":     {"config", "show", "--config", "none.toml"},
+	} {
+		for _, form := range []string{"en", "pt", "json"} {
+			t.Run(name+"/"+form, func(t *testing.T) {
+				c := filled(t)
+				c.inTerm = form != "json"
+				args := append(slices.Clone(args), "--key-file", "ana.key")
+				if form == "json" {
+					args = append(args, "--json")
+				} else {
+					args = append(args, "--lang", form)
+				}
+				c.expect(t, exitDone, args...)
+				golden(t, name+"."+form, c.out.String())
+				if c.err.String() != "" {
+					t.Errorf("stderr: %s", c.err.String())
+				}
+			})
+		}
+	}
+}
+
+func TestJSONIsOneObjectPerLine(t *testing.T) {
+	c := filled(t)
+	c.backend.warns = map[string]error{"x\xff": errors.New("permission denied")}
+	c.backend.backup.Unreadable = 1
+	c.backend.keyCreated = true
+	c.expect(t, exitPartial, "transmit", "photos", "--json")
+	for line := range strings.Lines(c.out.String() + c.err.String()) {
+		var object map[string]any
+		if err := json.Unmarshal([]byte(line), &object); err != nil {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+	contains(t, c.out.String(), `"key_created":true`, `"unreadable":1`)
+	contains(t, c.err.String(), `"warning"`, `"path_bytes":"eP8="`, `"notice"`, `"code":"partial"`)
+}
+
+func TestTransmitTellsOfKeyAndOfWhatItCouldNotSave(t *testing.T) {
+	c := filled(t)
+	c.backend.keyCreated = true
+	c.backend.warns = map[string]error{"photos/secret": errors.New("permission denied")}
+	c.backend.backup.Unreadable = 1
+	c.expect(t, exitPartial, "transmit", "photos", "--quiet", "--exclude", "*.tmp", "--exclude", "a,b", "--moved")
+	if c.out.String() != "" {
+		t.Errorf("stdout with --quiet: %s", c.out.String())
+	}
+	contains(t, c.err.String(), "only key", c.backend.options.KeyFile,
+		"warning: photos/secret: permission denied\n", "backup: 1 path could not be saved whole")
+	opt := c.backend.backups[0]
+	if !opt.Moved || strings.Join(opt.Exclude, "|") != "*.tmp|a,b" {
+		t.Errorf("options %+v", opt)
+	}
+}
+
+func TestKeyIsToldOfWhenTheBackupFails(t *testing.T) {
+	c := filled(t)
+	c.backend.keyCreated = true
+	c.backend.fails = schemas.Errorf(schemas.NoNode, "no storage node is up")
+	c.expect(t, exitFailed, "transmit", "photos")
+	contains(t, c.err.String(), "only key", "backup: no storage node is up\n", "hint: start one")
+}
+
+func TestTransmitStdin(t *testing.T) {
+	c := filled(t)
+	c.in = "dump"
+	c.expect(t, exitDone, "transmitir", "-", "--name", "shop.sql")
+	if c.backend.stdin != "dump" || c.backend.backups[0].Name != "shop.sql" {
+		t.Errorf("saved %q as %q", c.backend.stdin, c.backend.backups[0].Name)
+	}
+}
+
+func TestDurabilityInWords(t *testing.T) {
+	x := newTexts("en")
+	for d, want := range map[schemas.Durability]string{
+		{K: 1}:       "one copy",
+		{K: 1, M: 1}: "any 1 node may",
+		{K: 4, M: 2}: "any 2 nodes may",
+		{K: 4}:       "if any node is lost",
+	} {
+		contains(t, x.durability(d), d.String(), want)
+	}
+}
+
+func TestDownloadToStdout(t *testing.T) {
+	c := filled(t)
+	c.backend.content = "\x00bytes"
+	c.expect(t, exitDone, "baixar", "photos@3", "a/b", "--to", "-")
+	if got := c.out.String(); got != "\x00bytes" {
+		t.Errorf("stdout %q", got)
+	}
+	if c.backend.asked[0] != "cat photos@3 a/b" || c.err.String() != "" {
+		t.Errorf("asked %q, stderr %q", c.backend.asked, c.err.String())
+	}
+}
+
+func TestDownloadOptions(t *testing.T) {
+	c := filled(t)
+	c.backend.restore.Failed = 2
+	c.expect(t, exitPartial, "download", "photos", "a", "b", "--force")
+	opt := c.backend.restores[0]
+	if opt.ID != "photos" || strings.Join(opt.Inside, "|") != "a|b" || opt.To != "." || !opt.Force {
+		t.Errorf("options %+v", opt)
+	}
+	contains(t, c.err.String(), "2 paths could not be brought back")
+}
+
+func TestTreeIsRawWhenPiped(t *testing.T) {
+	c := filled(t)
+	c.expect(t, exitDone, "ls", "photos@3", "--tree", "a")
+	contains(t, c.out.String(), "bad\xff\nname")
+	if c.backend.asked[0] != "tree photos@3 a" {
+		t.Errorf("asked %q", c.backend.asked)
+	}
+}
+
+func TestListUnknownVersion(t *testing.T) {
+	c := filled(t)
+	c.expect(t, exitFailed, "list", "photos@9", "--json")
+	contains(t, c.err.String(), `"code":"unknown-version"`, `no version 9`)
+}
+
+func TestNothingYet(t *testing.T) {
+	c := newCLI(t)
+	c.expect(t, exitDone, "list")
+	contains(t, c.err.String(), "Nothing is saved under the nickname ana yet.")
+	c.expect(t, exitDone, "list", "--json")
+	if all := c.out.String() + c.err.String(); all != "" {
+		t.Errorf("with --json: %q", all)
+	}
+	c.expect(t, exitDone, "nodes", "--lang", "pt")
+	contains(t, c.err.String(), "Nenhum nó")
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/nats-io/nats.go"
+
+	"servidor-backup/bus"
+	"servidor-backup/coordinator"
+	"servidor-backup/storage"
+	"servidor-backup/storage/node"
+)
+
+// roles are the running parts of a system: server, coordinator, node, and the
+// connections between them. They end in the reverse order of their start, so
+// nothing loses what it stands on.
+type roles struct {
+	a      *app
+	log    *slog.Logger
+	url    string      // of the NATS server
+	server *bus.Server // it, when it runs here
+	stops  []func() error
+}
+
+func newRoles(a *app, url string) *roles {
+	return &roles{a: a, log: a.logger(), url: url}
+}
+
+func (r *roles) push(stop func() error) { r.stops = append(r.stops, stop) }
+
+// stop ends everything, also after an error.
+func (r *roles) stop() error {
+	var all error
+	for i := len(r.stops) - 1; i >= 0; i-- {
+		all = errors.Join(all, r.stops[i]())
+	}
+	r.stops = nil
+	return all
+}
+
+// startServer starts a NATS server with its data in dir. The parts that are
+// started afterwards reach it without a socket.
+func (r *roles) startServer(dir, listen string) error {
+	server, err := bus.StartServer(bus.ServerOptions{Dir: dir, Listen: listen, Log: r.log})
+	if err != nil {
+		return err
+	}
+	r.server, r.url = server, server.URL()
+	r.push(server.Shutdown)
+	return nil
+}
+
+// connect dials the server, waiting for it as long as it takes.
+func (r *roles) connect(ctx context.Context, name string) (*nats.Conn, error) {
+	nc, err := bus.Connect(ctx, bus.ConnOptions{
+		URL:    r.url,
+		Server: r.server,
+		Name:   name,
+		Wait:   true,
+		Status: r.a.console.status,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.push(func() error {
+		nc.Close()
+		return nil
+	})
+	return nc, nil
+}
+
+func (r *roles) startCoordinator(ctx context.Context, nc *nats.Conn) error {
+	c, err := coordinator.Start(ctx, nc, coordinator.Options{Version: programVersion(), Log: r.log})
+	if err != nil {
+		return err
+	}
+	r.push(c.Stop)
+	return nil
+}
+
+// nodeOptions describe a storage node.
+type nodeOptions struct {
+	data       string // the store's folder
+	name, zone string
+	weight     uint32 // 0: by the size of its disk
+}
+
+func (r *roles) startNode(ctx context.Context, nc *nats.Conn, opt nodeOptions) error {
+	store, err := storage.Open(opt.data, storage.Options{})
+	if err != nil {
+		return err
+	}
+	r.push(store.Close)
+	n, err := node.Start(ctx, nc, store, node.Options{
+		Name:    opt.name,
+		Zone:    opt.zone,
+		Weight:  opt.weight,
+		Version: programVersion(),
+		Log:     r.log,
+		Status:  r.a.console.status,
+	})
+	if err != nil {
+		return err
+	}
+	r.push(n.Stop)
+	return nil
+}
+
+// logger is what the roles log to: stderr, only errors with --quiet.
+func (a *app) logger() *slog.Logger {
+	opt := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if a.flags.quiet {
+		opt.Level = slog.LevelError
+	}
+	if a.flags.json {
+		return slog.New(slog.NewJSONHandler(a.console, opt))
+	}
+	return slog.New(slog.NewTextHandler(a.console, opt))
+}
+
+// storeDir is where the store of a data folder is: the folder itself, or
+// "node" in it when "up" made it.
+func storeDir(data string) string {
+	inside := filepath.Join(data, "node")
+	if !isStore(data) && isStore(inside) {
+		return inside
+	}
+	return data
+}
+
+// isStore reports whether dir holds a store: its identity is in the file STORE.
+func isStore(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "STORE"))
+	return err == nil
+}
+
+// checkStore checks a store that no node serves. Problems go to found.
+func checkStore(ctx context.Context, dir string, found func(string)) error {
+	store, err := storage.Open(dir, storage.Options{})
+	if err != nil {
+		return err
+	}
+	_, err = store.Check(ctx, func(p storage.Problem) { found(p.String()) })
+	return errors.Join(err, store.Close())
+}
+
+// rebuildIndex makes a store's index anew from its segments.
+func rebuildIndex(dir string) error {
+	store, err := storage.Open(dir, storage.Options{RebuildIndex: true})
+	if err != nil {
+		return err
+	}
+	return store.Close()
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"cmp"
+	"embed"
+	"strings"
+	"sync"
+
+	"github.com/nicksnyder/go-i18n/v2/i18n"
+	"github.com/pelletier/go-toml/v2"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+)
+
+// Languages that the command speaks. The first is for everyone else.
+var languages = []string{"en", "pt"}
+
+//go:embed locales/active.*.toml
+var localeFiles embed.FS
+
+// texts says everything in one language, numbers and dates too.
+type texts struct {
+	lang    string
+	words   *i18n.Localizer
+	numbers *message.Printer
+}
+
+var loadTexts = sync.OnceValue(func() *i18n.Bundle {
+	bundle := i18n.NewBundle(language.English)
+	bundle.RegisterUnmarshalFunc("toml", toml.Unmarshal)
+	for _, lang := range languages {
+		if _, err := bundle.LoadMessageFileFS(localeFiles, "locales/active."+lang+".toml"); err != nil {
+			panic(err) // the files are part of the program, and a test reads them
+		}
+	}
+	return bundle
+})
+
+// newTexts speaks lang, one of languages.
+func newTexts(lang string) *texts {
+	return &texts{
+		lang:    lang,
+		words:   i18n.NewLocalizer(loadTexts(), lang),
+		numbers: message.NewPrinter(language.MustParse(lang)),
+	}
+}
+
+// t is the text of a key. args are pairs of a placeholder's name and its value.
+func (x *texts) t(key string, args ...any) string {
+	return x.words.MustLocalize(&i18n.LocalizeConfig{MessageID: key, TemplateData: pairs(args)})
+}
+
+// optional is t, or "" for a key that does not exist.
+func (x *texts) optional(key string, args ...any) string {
+	text, err := x.words.Localize(&i18n.LocalizeConfig{MessageID: key, TemplateData: pairs(args)})
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
+// n is the text of a key in the form for count, which is its {{.Count}}.
+func (x *texts) n(key string, count int64, args ...any) string {
+	c := &i18n.LocalizeConfig{
+		MessageID:    key,
+		TemplateData: pairs(append(args, "Count", x.number(count))),
+		PluralCount:  count,
+	}
+	text, err := x.words.Localize(c)
+	if err != nil {
+		// Portuguese has a form of its own for whole millions that differs
+		// only where a noun follows with "de"; the texts leave it out.
+		c.PluralCount = nil
+		return x.words.MustLocalize(c)
+	}
+	return text
+}
+
+func pairs(args []any) map[string]any {
+	data := make(map[string]any, len(args)/2)
+	for i := 0; i+1 < len(args); i += 2 {
+		data[args[i].(string)] = args[i+1]
+	}
+	return data
+}
+
+// matchLanguage is the language of languages that a locale such as pt_BR.UTF-8
+// or pt-PT names, or "".
+func matchLanguage(locale string) string {
+	base := strings.ToLower(locale)
+	if i := strings.IndexAny(base, "_-.@"); i >= 0 {
+		base = base[:i]
+	}
+	for _, lang := range languages {
+		if base == lang {
+			return lang
+		}
+	}
+	return ""
+}
+
+// language is the one to speak: what the flag says, else the environment, the
+// settings file, the locale.
+func (a *app) language(flag string) string {
+	for _, wish := range []string{flag, a.env.getenv("BACKUP_LANG"), a.file.Lang} {
+		if lang := matchLanguage(wish); lang != "" {
+			return lang
+		}
+	}
+	// POSIX: the first of these that is set decides, also when it is "C".
+	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+		if locale := a.env.getenv(name); locale != "" {
+			return cmp.Or(matchLanguage(locale), languages[0])
+		}
+	}
+	return languages[0]
+}

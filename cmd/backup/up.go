@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Where "up" listens unless told otherwise: the port that NATS has, on loopback.
+const (
+	defaultListen = "127.0.0.1:4222"
+	defaultServer = "nats://" + defaultListen
+)
+
+// upOptions are the flags of "up".
+type upOptions struct {
+	data, listen, name string
+	insecure           bool
+}
+
+func newUp(a *app) *cobra.Command {
+	var opt upOptions
+	cmd := &cobra.Command{
+		Use:   "up --data " + a.t("up.args"),
+		Short: a.t("up.short"),
+		Long:  a.t("up.long"),
+		Args:  a.takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.checkUp(opt); err != nil {
+				return err
+			}
+			return a.up(cmd.Context(), opt)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&opt.data, "data", "", a.t("up.flag-data"))
+	f.StringVar(&opt.listen, "listen", defaultListen, a.t("up.flag-listen"))
+	f.Lookup("listen").DefValue = "" // the text says it, in the person's language
+	f.StringVar(&opt.name, "name", "", a.t("flag.node-name"))
+	f.BoolVar(&opt.insecure, "insecure", false, a.t("flag.insecure"))
+	return cmd
+}
+
+func (a *app) checkUp(opt upOptions) error {
+	if opt.data == "" {
+		return a.usage("error.no-data")
+	}
+	host, _, err := net.SplitHostPort(opt.listen)
+	if err != nil {
+		return a.usage("up.bad-listen", "Listen", opt.listen)
+	}
+	if !opt.insecure && !loopback(host) {
+		return a.failHint("insecure", nil, a.t("hint.insecure"), "up.insecure", "Listen", opt.listen)
+	}
+	return nil
+}
+
+// loopback reports whether only this host reaches host. An empty host stands
+// for all addresses.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// up runs a whole system until the context ends.
+func (a *app) up(ctx context.Context, opt upOptions) error {
+	data, err := filepath.Abs(opt.data)
+	if err != nil {
+		return err
+	}
+	r := newRoles(a, "")
+	err = startAll(ctx, r, data, opt)
+	if err == nil {
+		err = a.serve(ctx, r, discovery{URL: r.url, PID: os.Getpid(), Data: data})
+	}
+	return errors.Join(ended(ctx, err), r.stop())
+}
+
+// startAll starts server, coordinator and node. The connections come before
+// both, so that they end after both.
+func startAll(ctx context.Context, r *roles, data string, opt upOptions) error {
+	if err := r.startServer(filepath.Join(data, "nats"), opt.listen); err != nil {
+		return err
+	}
+	forCoordinator, err := r.connect(ctx, "coordinator")
+	if err != nil {
+		return err
+	}
+	forNode, err := r.connect(ctx, "storage")
+	if err != nil {
+		return err
+	}
+	if err := r.startCoordinator(ctx, forCoordinator); err != nil {
+		return err
+	}
+	return r.startNode(ctx, forNode, nodeOptions{data: filepath.Join(data, "node"), name: opt.name})
+}
+
+// serve tells clients of this host the address while the system runs.
+func (a *app) serve(ctx context.Context, r *roles, d discovery) (err error) {
+	withdraw, err := a.announce(d)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, withdraw()) }()
+	return a.ready(ctx, r.url)
+}
+
+// ready prints the line by which programs see that a role serves, and waits
+// until it is to end. The line is the same in every language.
+func (a *app) ready(ctx context.Context, what string) error {
+	if a.flags.json {
+		if err := a.printJSON(map[string]string{"ready": what}); err != nil {
+			return err
+		}
+	} else {
+		a.println("ready " + what)
+	}
+	if err := a.out.Flush(); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// ended turns the end that a signal asked for into success.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
