@@ -67,14 +67,16 @@ func (c *Chunk) Size() int {
 	return len(c.Content) + len(ChunkID{})*(len(c.Trees)+len(c.Data))
 }
 
-// Checksum is the BLAKE3-256 over kind, edges and content:
+// Checksum is the BLAKE3-256 over id, kind, edges and content:
 //
-//	kind u8 | len(trees) u32le | len(data) u32le | trees | data | content
+//	id | kind u8 | len(trees) u32le | len(data) u32le | trees | data | content
 //
 // The client computes it after sealing, the node checks it on put, get, scrub
-// and copy.
+// and copy. It covers the id so that content which got under another chunk's
+// name is noticed by a node, which has no key to compute ids with.
 func (c *Chunk) Checksum() (s Sum) {
 	h := blake3.New()
+	h.Write(c.ID[:])
 	var head [9]byte
 	head[0] = byte(c.Kind)
 	binary.LittleEndian.PutUint32(head[1:], uint32(len(c.Trees)))

@@ -150,7 +150,8 @@ func (p *Placement) Place(dst []NodeID, id ChunkID, n int) []NodeID {
 	if n == 1 {
 		best, least := 0, ^uint64(0)
 		for i := range p.nodes {
-			if d := p.nodes[i].draw(h); d < least {
+			d := p.nodes[i].draw(h)
+			if d < least || d == least && p.nodes[i].id < p.nodes[best].id {
 				best, least = i, d
 			}
 		}
