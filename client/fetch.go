@@ -28,11 +28,11 @@ func (c *Client) open(ctx context.Context, id string) (*opened, error) {
 	if err := c.request(ctx, schemas.SubjectDownload, &schemas.DownloadRequest{Nickname: c.opt.Nickname, ID: id}, &rep); err != nil {
 		return nil, err
 	}
-	if rep.Version == nil {
-		return nil, fmt.Errorf("the coordinator's answer about %s names no version", id)
+	if err := answers(&rep, id); err != nil {
+		return nil, fmt.Errorf("the coordinator's answer about %s: %w", id, err)
 	}
 	v := &opened{Version: *rep.Version, plain: rep.Content}
-	if v.plain != nil {
+	if v.RootKind == schemas.Plain {
 		return v, nil
 	}
 	data, err := c.dataConn(ctx)
@@ -49,6 +49,27 @@ func (c *Client) open(ctx context.Context, id string) (*opened, error) {
 	v.get = treeGetter(v.k, v.Vault, v.holders)
 	v.tree = newTreeReader(v.get, v.Root)
 	return v, nil
+}
+
+// answers checks that rep is about the version that was asked for, and that
+// content which came in the clear is what the version says.
+func answers(rep *schemas.DownloadReply, id string) error {
+	v := rep.Version
+	if v == nil {
+		return errors.New("it names no version")
+	}
+	record, number, err := schemas.ParseVersionID(id)
+	switch {
+	case err != nil:
+		return err
+	case v.Record != record || number != 0 && v.Number != number:
+		return fmt.Errorf("it is about %s: %w", v.ID, ErrDamaged)
+	case (v.RootKind == schemas.Plain) != (rep.Content != nil):
+		return fmt.Errorf("it does not say whether the version is sealed: %w", ErrDamaged)
+	case rep.Content != nil && schemas.PlainChunkID(v.Vault, *rep.Content) != v.Root:
+		return fmt.Errorf("the content does not match the version: %w", ErrDamaged)
+	}
+	return nil
 }
 
 // treeGetter fetches and opens tree chunks.

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,7 +49,11 @@ func TestGoldenSegment(t *testing.T) {
 	}
 	got, chunk := goldenSegment()
 	if !bytes.Equal(got, want) {
-		t.Errorf("the segment is now\n%s", hex.Dump(got))
+		var lines strings.Builder
+		for line := range slices.Chunk(got, 32) {
+			fmt.Fprintf(&lines, "%x\n", line)
+		}
+		t.Errorf("the segment is now\n%s", &lines)
 	}
 	h, err := decodeFileHeader(want, segmentMagic)
 	if err != nil {

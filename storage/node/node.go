@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/micro"
 
 	"servidor-backup/bus"
 	"servidor-backup/schemas"
@@ -142,8 +141,8 @@ func (n *Node) Stop() error {
 
 // put handles one put message. The store commits in groups, so messages are
 // handed to it side by side; how many there can be is bounded by the windows.
-func (n *Node) put(m micro.Request) {
-	req, err := schemas.DecodePut(m.Data())
+func (n *Node) put(m *bus.Message) {
+	req, err := schemas.DecodePut(m.Data)
 	if err != nil {
 		n.acknowledge(m, "", err)
 		return
@@ -153,14 +152,14 @@ func (n *Node) put(m micro.Request) {
 	})
 }
 
-func (n *Node) acknowledge(m micro.Request, session string, err error) {
+func (n *Node) acknowledge(m *bus.Message, session string, err error) {
 	rep := schemas.PutReply{Reply: schemas.OK, Node: n.store.NodeID(), Window: n.windows.of(session, time.Now())}
 	if err != nil {
 		err = storageError(err)
 		rep.Reply = schemas.Fail(err)
 		n.opt.Log.Warn("a put was refused", "session", session, "error", err)
 	}
-	bus.Respond(m, &rep, err)
+	m.Answer(&rep, err)
 }
 
 // storageError gives an error of the disk, which has no code, the seed's status
@@ -195,7 +194,8 @@ func (n *Node) have(_ context.Context, b []byte) ([]byte, error) {
 func (n *Node) get(_ context.Context, b []byte) ([]byte, error)   { return n.read(b, n.store.Get) }
 func (n *Node) edges(_ context.Context, b []byte) ([]byte, error) { return n.read(b, n.store.Edges) }
 
-// failedRoom is kept free in a reply for each chunk that may fail.
+// failedRoom is more than one entry of a reply's list of failures takes: a
+// message of at most 300 bytes and its envelope.
 const failedRoom = 512
 
 func (n *Node) read(b []byte, read func(schemas.VaultID, schemas.ChunkID) (schemas.Chunk, error)) ([]byte, error) {
@@ -207,15 +207,21 @@ func (n *Node) read(b []byte, read func(schemas.VaultID, schemas.ChunkID) (schem
 	var failed []schemas.Failed
 	for _, id := range req.IDs {
 		c, err := read(req.Vault, id)
+		// What has no room is left to the asker to ask again for.
+		taken := rep.Size() + len(failed)*failedRoom
 		if err != nil {
+			if taken+failedRoom > schemas.MaxBatch {
+				break
+			}
 			err = storageError(err)
 			failed = append(failed, schemas.Failed{ID: id, Code: schemas.CodeOf(err), Message: shorten(err.Error())})
 			if code := schemas.CodeOf(err); code != schemas.NotHeld {
 				n.opt.Log.Error("a chunk could not be read", "chunk", id, "vault", req.Vault, "error", err)
 			}
-		} else if !rep.Fits(&c) || len(failed)*failedRoom > schemas.MaxBatch/4 {
-			break // the asker asks again for the rest
 		} else {
+			if !rep.Fits(&c) || len(failed) > 0 && taken+c.Size()+failedRoom > schemas.MaxBatch {
+				break
+			}
 			rep.Add(&c)
 		}
 	}

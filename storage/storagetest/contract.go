@@ -113,6 +113,7 @@ func vaults(t *testing.T, f *fixture) {
 	mine := f.Data(100)
 	theirs := f.Data(200)
 	theirs.ID = mine.ID
+	theirs.Sum = theirs.Checksum()
 	f.put(mine)
 	_, err := f.Get(other, mine.ID)
 	Code(t, err, schemas.NotHeld)

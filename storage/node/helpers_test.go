@@ -1,0 +1,188 @@
+package node_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
+
+	"servidor-backup/bus"
+	"servidor-backup/bus/bustest"
+	"servidor-backup/schemas"
+	"servidor-backup/storage"
+	"servidor-backup/storage/node"
+	"servidor-backup/storage/storagetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait of these tests; none is expected to take so long.
+const patience = 15 * time.Second
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !is(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("still waiting after %v: %s", patience, what)
+		}
+	}
+}
+
+func receive[T any](t *testing.T, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Fatalf("still waiting after %v: %s", patience, what)
+	}
+	return v
+}
+
+func patient(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// registrar is the one thing that a node needs of a coordinator.
+type registrar struct {
+	service *bus.Service
+	cards   chan schemas.Node // of each registration
+}
+
+func newRegistrar(t *testing.T, nc *nats.Conn, refuse error) *registrar {
+	t.Helper()
+	r := &registrar{cards: make(chan schemas.Node, 100)}
+	var err error
+	if r.service, err = bus.NewService(nc, bus.ServiceConfig{Name: "backup-coordinator"}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.service.Stop() })
+	err = bus.Handle(r.service, "register", schemas.SubjectRegister, func(_ context.Context, req *schemas.RegisterRequest) (any, error) {
+		r.cards <- req.Node
+		return &schemas.RegisterReply{Reply: schemas.OK, Epoch: 1, Heartbeat: int64(100 * time.Millisecond)}, refuse
+	})
+	if err == nil {
+		err = r.service.Ready(patient(t))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// heartbeats are the cards that nodes publish.
+func heartbeats(t *testing.T, nc *nats.Conn) <-chan schemas.Node {
+	t.Helper()
+	cards := make(chan schemas.Node, 1000)
+	_, err := nc.Subscribe(schemas.SubjectAlive, func(m *nats.Msg) {
+		var req schemas.RegisterRequest
+		if err := schemas.Unmarshal(m.Data, &req); err != nil {
+			t.Error(err)
+		}
+		cards <- req.Node
+	})
+	if err == nil {
+		err = nc.FlushTimeout(patience)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cards
+}
+
+// fixture is a node that serves, and a connection to reach it with.
+type fixture struct {
+	*storagetest.Maker
+	t     *testing.T
+	store *storage.Store
+	node  *node.Node
+	nc    *nats.Conn
+	id    schemas.NodeID
+}
+
+func newFixture(t *testing.T, store storage.Options, opt node.Options) *fixture {
+	t.Helper()
+	s := bustest.Server(t)
+	newRegistrar(t, bustest.Connect(t, s), nil)
+	f := &fixture{Maker: storagetest.NewMaker(1), t: t, nc: bustest.Connect(t, s)}
+	f.store = storagetest.Open(t, t.TempDir(), store)
+	f.id = f.store.NodeID()
+	f.node = start(t, bustest.Connect(t, s), f.store, opt)
+	return f
+}
+
+// start starts a node and stops it with the test.
+func start(t *testing.T, nc *nats.Conn, store *storage.Store, opt node.Options) *node.Node {
+	t.Helper()
+	n, err := node.Start(patient(t), nc, store, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// put sends one message with chunks, as it is, and returns the answer.
+func (f *fixture) put(session string, chunks ...schemas.Chunk) schemas.PutReply {
+	f.t.Helper()
+	b := schemas.NewPut(nil, session, storagetest.Vault)
+	for i := range chunks {
+		b.Add(&chunks[i])
+	}
+	return f.putRaw(b.Put())
+}
+
+func (f *fixture) putRaw(b []byte) (rep schemas.PutReply) {
+	f.t.Helper()
+	answer, err := bus.RequestRaw(patient(f.t), f.nc, schemas.PutSubject([]schemas.NodeID{f.id}), b)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := schemas.Unmarshal(answer, &rep); err != nil {
+		f.t.Fatal(err)
+	}
+	return rep
+}
+
+// holders asks this node alone.
+func (f *fixture) holders() *bus.Holders {
+	return bus.NewHolders(f.nc, &schemas.NodeMap{Nodes: []schemas.Node{{ID: f.id, Weight: 1, State: schemas.Up}}})
+}
+
+// gets fails the test unless the node gives the chunks back whole.
+func (f *fixture) gets(chunks ...schemas.Chunk) {
+	f.t.Helper()
+	ids := make([]schemas.ChunkID, len(chunks))
+	for i := range chunks {
+		ids[i] = chunks[i].ID
+	}
+	came := 0
+	err := f.holders().Chunks(patient(f.t), storagetest.Vault, ids, false, func(place int, c *schemas.Chunk) error {
+		storagetest.Same(f.t, chunks[place], *c)
+		came++ // one node, so one goroutine
+		return nil
+	})
+	if err != nil || came != len(chunks) {
+		f.t.Errorf("%d of %d chunks came back: %v", came, len(chunks), err)
+	}
+}
+
+// ask sends a get, edges or have request and returns the bytes of the answer.
+func (f *fixture) ask(subject string, ids []schemas.ChunkID) []byte {
+	f.t.Helper()
+	req := &schemas.IDsRequest{Vault: storagetest.Vault, IDs: ids}
+	answer, err := bus.RequestRaw(patient(f.t), f.nc, subject, req.Encode())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return answer
+}

@@ -1,0 +1,143 @@
+package node_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"servidor-backup/bus"
+	"servidor-backup/bus/bustest"
+	"servidor-backup/schemas"
+	"servidor-backup/storage"
+	"servidor-backup/storage/node"
+	"servidor-backup/storage/storagetest"
+)
+
+// statuses keeps what a Status function is told.
+type statuses struct {
+	mu   sync.Mutex
+	said []string
+}
+
+func (s *statuses) add(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.said = append(s.said, text)
+}
+
+// last is what was said last.
+func (s *statuses) last() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.said) == 0 {
+		return "nothing"
+	}
+	return s.said[len(s.said)-1]
+}
+
+// Start order does not matter: a node waits for a coordinator, says so, and
+// goes on when one comes.
+func TestWaitsForACoordinator(t *testing.T) {
+	s := bustest.Server(t)
+	store := storagetest.Open(t, t.TempDir(), storage.Options{})
+	var said statuses
+	started := make(chan error, 1)
+	nc := bustest.Connect(t, s)
+	go func() {
+		n, err := node.Start(patient(t), nc, store, node.Options{Name: "disk1", Zone: "z", Weight: 7, Version: "1.2.3", Status: said.add})
+		if err == nil {
+			err = n.Stop()
+		}
+		started <- err
+	}()
+	eventually(t, "a status", func() bool { return strings.Contains(said.last(), "waiting for a coordinator") })
+	r := newRegistrar(t, bustest.Connect(t, s), nil)
+	card := receive(t, "the registration", r.cards)
+	if card.ID != store.NodeID() || card.Name != "disk1" || card.Zone != "z" || card.Weight != 7 || card.State != schemas.Up || card.Capacity <= 0 {
+		t.Errorf("the card is %+v", card)
+	}
+	if err := receive(t, "the start", started); err != nil {
+		t.Error(err)
+	}
+	if last := said.last(); last != "" {
+		t.Errorf("the last status is %q, want that it goes on", last)
+	}
+}
+
+// A refusal is shown with its reason, and Start ends with its context.
+func TestRegistrationRefused(t *testing.T) {
+	s := bustest.Server(t)
+	newRegistrar(t, bustest.Connect(t, s), schemas.Errorf(schemas.TooNew, "update the coordinator"))
+	ctx, cancel := context.WithCancel(t.Context())
+	var said statuses
+	started := make(chan error, 1)
+	nc, store := bustest.Connect(t, s), storagetest.Open(t, t.TempDir(), storage.Options{})
+	go func() {
+		_, err := node.Start(ctx, nc, store, node.Options{Status: said.add})
+		started <- err
+	}()
+	eventually(t, "the reason", func() bool { return strings.Contains(said.last(), "update the coordinator") })
+	cancel()
+	if err := receive(t, "the end of the start", started); !errors.Is(err, context.Canceled) {
+		t.Errorf("the start ends with %v", err)
+	}
+}
+
+// A node registers again when a coordinator comes up, and shows that it lives
+// in between; when it leaves, it says so.
+func TestRegistersAgain(t *testing.T) {
+	s := bustest.Server(t)
+	nc := bustest.Connect(t, s)
+	r, cards := newRegistrar(t, nc, nil), heartbeats(t, nc)
+	store := storagetest.Open(t, t.TempDir(), storage.Options{})
+	n := start(t, bustest.Connect(t, s), store, node.Options{})
+	if card := receive(t, "the registration", r.cards); card.Name != string(store.NodeID()) || card.Weight < 1 {
+		t.Errorf("the card by default is %+v", card)
+	}
+	for range 2 {
+		if card := receive(t, "a heartbeat", cards); card.ID != store.NodeID() || card.State != schemas.Up {
+			t.Errorf("the heartbeat is %+v", card)
+		}
+	}
+	if err := nc.Publish(schemas.SubjectCoordinator, nil); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, "the second registration", r.cards)
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the node says that it leaves", func() bool {
+		return receive(t, "a heartbeat", cards).State == schemas.Down
+	})
+}
+
+// A node registers again after its connection was away, because the
+// coordinators may have changed meanwhile.
+func TestRegistersAfterReconnect(t *testing.T) {
+	dir := t.TempDir()
+	s, err := bus.StartServer(bus.ServerOptions{Dir: dir, Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt := bus.ServerOptions{Dir: dir, Listen: strings.TrimPrefix(s.URL(), "nats://")}
+	nc := bustest.Connect(t, s)
+	r := newRegistrar(t, nc, nil)
+	store := storagetest.Open(t, t.TempDir(), storage.Options{})
+	start(t, bustest.Connect(t, s), store, node.Options{})
+	receive(t, "the registration", r.cards)
+	if err := s.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := bus.StartServer(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := again.Shutdown(); err != nil {
+			t.Error(err)
+		}
+	})
+	receive(t, "the registration after the restart", r.cards)
+}
