@@ -50,3 +50,30 @@ func TestLabelsBelongToTheirVersion(t *testing.T) {
 		}
 	}
 }
+
+func TestAnswersAreAboutWhatWasAsked(t *testing.T) {
+	content := []byte("oi")
+	vault := schemas.PlainVault("ana")
+	plain := schemas.Version{Record: "a", Number: 2, Vault: vault, Root: schemas.PlainChunkID(vault, content), RootKind: schemas.Plain}
+	sealed := schemas.Version{Record: "a", Number: 2, RootKind: schemas.Tree}
+	wrong := []byte("no")
+	for what, c := range map[string]struct {
+		rep schemas.DownloadReply
+		id  string
+		ok  bool
+	}{
+		"plain":                    {schemas.DownloadReply{Version: &plain, Content: &content}, "a@2", true},
+		"sealed":                   {schemas.DownloadReply{Version: &sealed}, "a@2", true},
+		"the newest":               {schemas.DownloadReply{Version: &sealed}, "a", true},
+		"no version":               {schemas.DownloadReply{}, "a", false},
+		"another record":           {schemas.DownloadReply{Version: &sealed}, "b", false},
+		"another version":          {schemas.DownloadReply{Version: &sealed}, "a@1", false},
+		"content for a sealed one": {schemas.DownloadReply{Version: &sealed, Content: &content}, "a", false},
+		"no content":               {schemas.DownloadReply{Version: &plain}, "a", false},
+		"other content":            {schemas.DownloadReply{Version: &plain, Content: &wrong}, "a", false},
+	} {
+		if err := answers(&c.rep, c.id); (err == nil) != c.ok {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
