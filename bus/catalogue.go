@@ -35,7 +35,14 @@ type BucketConfig struct {
 // synced when it returns. Reads may come from a follower that is behind; writes
 // are protected by compare-and-set, so what was decided on a stale read fails
 // with [ErrConflict] or [ErrExists] and is decided again.
-type Bucket struct{ kv jetstream.KeyValue }
+type Bucket struct {
+	nc *nats.Conn
+	kv jetstream.KeyValue
+}
+
+// bucketTimeout ends one read or write, which is lost when the server goes
+// away in the middle.
+const bucketTimeout = 10 * time.Second
 
 // OpenBucket binds to the bucket, making it if there is none. A bucket that
 // exists is left as it is: its stream may have been tuned by the operator.
@@ -61,11 +68,13 @@ func OpenBucket(ctx context.Context, nc *nats.Conn, cfg BucketConfig) (*Bucket, 
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", cfg.Name, err)
 	}
-	return &Bucket{kv: kv}, nil
+	return &Bucket{nc: nc, kv: kv}, nil
 }
 
 // Get decodes the value of key into v and returns its revision, or [ErrNoKey].
 func (b *Bucket) Get(ctx context.Context, key string, v any) (revision uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+	defer cancel()
 	e, err := b.kv.Get(ctx, key)
 	if err != nil {
 		return 0, b.wrap("read", key, err)
@@ -79,6 +88,8 @@ func (b *Bucket) Create(ctx context.Context, key string, v any) (revision uint64
 	if err != nil {
 		return 0, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+	defer cancel()
 	revision, err = b.kv.Create(ctx, key, value)
 	return revision, b.wrap("create", key, err)
 }
@@ -90,6 +101,8 @@ func (b *Bucket) Update(ctx context.Context, key string, v any, revision uint64)
 	if err != nil {
 		return 0, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+	defer cancel()
 	next, err := b.kv.Update(ctx, key, value, revision)
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		err = ErrConflict // the library has one error for both
@@ -99,6 +112,8 @@ func (b *Bucket) Update(ctx context.Context, key string, v any, revision uint64)
 
 // Delete removes a key.
 func (b *Bucket) Delete(ctx context.Context, key string) error {
+	ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+	defer cancel()
 	return b.wrap("delete", key, b.kv.Delete(ctx, key))
 }
 
@@ -151,11 +166,11 @@ func (b *Bucket) decode(e jetstream.KeyValueEntry, v any) error {
 // Scan calls visit for every value whose key matches the filter (a key with the
 // wildcards * and >), in the order of their last writes.
 func (b *Bucket) Scan(ctx context.Context, filter string, visit func(Entry) error) error {
-	w, err := b.kv.Watch(ctx, filter, jetstream.IgnoreDeletes())
+	w, end, err := b.watch(ctx, filter, jetstream.IgnoreDeletes())
 	if err != nil {
 		return b.wrap("scan", filter, err)
 	}
-	defer w.Stop()
+	defer end()
 	for {
 		select {
 		case <-ctx.Done():
@@ -174,23 +189,71 @@ func (b *Bucket) Scan(ctx context.Context, filter string, visit func(Entry) erro
 	}
 }
 
-// Watch calls visit for every value and then for every change, until ctx ends
-// or the connection closes. visit gets nil once, when all that was there has
-// been seen.
-func (b *Bucket) Watch(ctx context.Context, filter string, visit func(*Entry)) error {
-	w, err := b.kv.Watch(ctx, filter)
-	if err != nil {
-		return b.wrap("watch", filter, err)
+// watch starts a watcher; end ends it.
+func (b *Bucket) watch(ctx context.Context, filter string, options ...jetstream.WatchOpt) (w jetstream.KeyWatcher, end func(), err error) {
+	// Ending it by its context, not by Stop, leaves it to the library to tell a
+	// server that may be gone.
+	ctx, cancel := context.WithCancel(ctx)
+	if w, err = b.kv.Watch(ctx, filter, options...); err != nil {
+		cancel()
+		return nil, nil, err
 	}
-	defer w.Stop()
+	return w, func() {
+		cancel()
+		for range w.Updates() { // its goroutine would wait for ever to hand them over
+		}
+	}, nil
+}
+
+// Watch calls visit for every value and then for every change, until ctx ends
+// or the connection closes; while the connection is away it waits. visit gets
+// nil once, when all that was there has been seen.
+func (b *Bucket) Watch(ctx context.Context, filter string, visit func(*Entry)) error {
+	// A server that restarts forgets its watchers, and the library takes some
+	// 20 s to notice. So each connection has a watcher of its own, which goes
+	// on where the one before ended.
+	reconnected := b.nc.StatusChanged(nats.CONNECTED)
+	defer b.nc.RemoveStatusListener(reconnected)
+	var last uint64
+	complete := false
+	for {
+		again, err := b.follow(ctx, filter, last, reconnected, func(e *Entry) {
+			switch {
+			case e != nil:
+				last = e.Revision
+				visit(e)
+			case !complete:
+				complete = true
+				visit(nil)
+			}
+		})
+		if !again {
+			return err
+		}
+	}
+}
+
+// follow is Watch, after the given revision, until the connection was away.
+func (b *Bucket) follow(ctx context.Context, filter string, last uint64, reconnected <-chan nats.Status, visit func(*Entry)) (again bool, err error) {
+	var options []jetstream.WatchOpt
+	if last > 0 {
+		options = append(options, jetstream.ResumeFromRevision(last+1))
+	}
+	w, end, err := b.watch(ctx, filter, options...)
+	if err != nil {
+		return false, b.wrap("watch", filter, err)
+	}
+	defer end()
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
+		case <-reconnected:
+			return true, nil
 		case e, open := <-w.Updates():
 			switch {
 			case !open:
-				return b.wrap("watch", filter, errors.New("the connection was closed"))
+				return false, b.wrap("watch", filter, errors.New("the connection was closed"))
 			case e == nil:
 				visit(nil)
 			default:
@@ -218,6 +281,8 @@ func (b *Bucket) wrap(what, key string, err error) error {
 		err = ErrNoKey
 	case errors.Is(err, jetstream.ErrKeyExists):
 		err = ErrExists
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
+		err = fmt.Errorf("%w (%w)", schemas.Errorf(schemas.Unavailable, "the catalogue does not answer"), err)
 	}
 	return fmt.Errorf("%s the key %s of the bucket %s: %w", what, key, b.kv.Bucket(), err)
 }

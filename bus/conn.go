@@ -74,11 +74,12 @@ func Connect(ctx context.Context, opt ConnOptions) (*nats.Conn, error) {
 			status("")
 			return nc, nil
 		}
-		err = connectError(where, err)
+		cause := err
+		err = connectError(where, cause)
 		if !opt.Wait || !errors.Is(err, ErrNoServer) {
 			return nil, err
 		}
-		status(fmt.Sprintf("waiting for %s: %v", where, errors.Unwrap(err)))
+		status(fmt.Sprintf("waiting for %s: %v", where, cause))
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()

@@ -6,6 +6,8 @@
 //   - request.go: typed request and reply, with failures as *schemas.Error;
 //   - service.go: endpoints of nats.go/micro services, with a pool behind them;
 //   - window.go: bulk transfer under the receiver's flow control;
+//   - resend.go: what that does about messages, nodes and connections that are lost;
+//   - holders.go: finding and fetching chunks, wherever they are;
 //   - catalogue.go: what is kept in JetStream key-value buckets, under CAS.
 //
 // It imports schemas and no role.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,8 +72,8 @@ func (h *Holders) Have(ctx context.Context, vault schemas.VaultID, ids []schemas
 	wanted := pick(ids, missing)
 	where, ferr := h.find(ctx, vault, wanted)
 	found := 0
-	for i, n := range where {
-		if n != "" {
+	for i, nodes := range where {
+		if len(nodes) > 0 {
 			held[missing[i]] = true
 			found++
 		}
@@ -133,6 +136,10 @@ func (f *fetch) from(node schemas.NodeID, at []int) error {
 	subject := schemas.GetSubject(node)
 	if f.edgesOnly {
 		subject = schemas.EdgesSubject(node)
+	}
+	if node == "" {
+		f.note(at, errNoNode)
+		return nil
 	}
 	for len(at) > 0 {
 		ask := at[:min(len(at), MaxIDs)]
@@ -205,38 +212,66 @@ func (f *fetch) note(at []int, err error) {
 	}
 }
 
-// elsewhere looks for what the owners did not deliver on all other nodes.
+// elsewhere looks for what the owners did not deliver on all nodes, and asks
+// one holder after the other until each chunk has come or no holder is left.
 func (f *fetch) elsewhere() error {
-	var at []int
-	for place := range f.problems {
-		at = append(at, place)
-	}
+	at := slices.Sorted(maps.Keys(f.problems))
 	where, _ := f.h.find(f.ctx, f.vault, pick(f.ids, at)) // who does not answer does not help
-	byNode := map[schemas.NodeID][]int{}
-	for i, node := range where {
-		if node != "" {
-			byNode[node] = append(byNode[node], at[i])
+	for turn := 0; len(f.problems) > 0; turn++ {
+		byNode := map[schemas.NodeID][]int{}
+		for i, nodes := range where {
+			if turn < len(nodes) && f.problems[at[i]] != nil {
+				byNode[nodes[turn]] = append(byNode[nodes[turn]], at[i])
+			}
 		}
-	}
-	for node, places := range byNode {
-		if err := f.from(node, places); err != nil {
-			return err
+		if len(byNode) == 0 {
+			return f.failure(at)
 		}
-	}
-	for place, err := range f.problems {
-		return fmt.Errorf("chunk %s: %w", f.ids[place].Short(), err)
+		for node, places := range byNode {
+			if err := f.from(node, places); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-// find asks every node for ids and returns for each a node that holds it, or "".
-func (h *Holders) find(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID) ([]schemas.NodeID, error) {
-	where := make([]schemas.NodeID, len(ids))
+// failure tells of the first chunk that did not come, and of the nodes that
+// might have had it.
+func (f *fetch) failure(at []int) error {
+	if err := f.ctx.Err(); err != nil {
+		return err
+	}
+	var away []string
+	for _, n := range f.h.view.Load().m.Nodes {
+		if !reachable(n.State) {
+			away = append(away, fmt.Sprintf("%s is %s", n.Name, n.State))
+		}
+	}
+	for _, place := range at {
+		switch err := f.problems[place]; {
+		case err == nil:
+		case len(away) > 0:
+			return fmt.Errorf("chunk %s: %w (%s)", f.ids[place].Short(), err, strings.Join(away, ", "))
+		default:
+			return fmt.Errorf("chunk %s: %w", f.ids[place].Short(), err)
+		}
+	}
+	return nil
+}
+
+// reachable reports whether a node in that state is asked at all.
+func reachable(s schemas.State) bool { return s != schemas.Gone && s != schemas.Down }
+
+// find asks every node for ids and returns for each the nodes that hold it. An
+// error means that some did not answer.
+func (h *Holders) find(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID) ([][]schemas.NodeID, error) {
+	where := make([][]schemas.NodeID, len(ids))
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	var failed error
 	for _, n := range h.view.Load().m.Nodes {
-		if n.State == schemas.Gone || n.State == schemas.Down {
+		if !reachable(n.State) {
 			continue
 		}
 		all.Go(func() {
@@ -249,7 +284,7 @@ func (h *Holders) find(ctx context.Context, vault schemas.VaultID, ids []schemas
 			}
 			for i := range held {
 				if held[i] {
-					where[i] = n.ID
+					where[i] = append(where[i], n.ID)
 				}
 			}
 		})
@@ -260,6 +295,9 @@ func (h *Holders) find(ctx context.Context, vault schemas.VaultID, ids []schemas
 
 // askHave asks one node about any number of ids.
 func (h *Holders) askHave(ctx context.Context, node schemas.NodeID, vault schemas.VaultID, ids []schemas.ChunkID) ([]bool, error) {
+	if node == "" {
+		return nil, errNoNode
+	}
 	held := make([]bool, 0, len(ids))
 	for len(ids) > 0 {
 		some := ids[:min(len(ids), MaxIDs)]
@@ -295,8 +333,11 @@ func (h *Holders) ask(ctx context.Context, subject string, req *schemas.IDsReque
 	return schemas.DecodeChunks(b)
 }
 
-// perOwner groups the places of ids by the node that placement names, and calls
-// each for all groups at the same time.
+// errNoNode stands for the answer of an owner that does not exist.
+var errNoNode = schemas.Errorf(schemas.NoNode, "no storage node is up")
+
+// perOwner groups the places of ids by the node that placement names, "" when
+// none is up, and calls each for all groups at the same time.
 func (h *Holders) perOwner(ids []schemas.ChunkID, each func(node schemas.NodeID, at []int) error) error {
 	groups := map[schemas.NodeID][]int{}
 	placement := h.Placement()
@@ -307,9 +348,6 @@ func (h *Holders) perOwner(ids []schemas.ChunkID, each func(node schemas.NodeID,
 			owner = placed[0]
 		}
 		groups[owner] = append(groups[owner], i)
-	}
-	if at := groups[""]; at != nil {
-		return schemas.Errorf(schemas.NoNode, "no storage node is up")
 	}
 	var mu sync.Mutex
 	var all sync.WaitGroup

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,15 +29,26 @@ type ServiceConfig struct {
 // workers: an endpoint of micro is one goroutine, and one slow request must not
 // hold up the others.
 type Service struct {
+	nc     *nats.Conn
 	micro  micro.Service
 	ctx    context.Context
 	cancel context.CancelFunc
 	slots  chan struct{}
 	work   sync.WaitGroup
+
+	mu       sync.Mutex
+	stopping bool
+	failures map[string]*atomic.Int64 // by endpoint
 }
 
-// handlerTimeout ends a request's context: no caller waits longer.
-const handlerTimeout = 5 * time.Minute
+const (
+	// handlerTimeout ends a request's context: no caller waits longer than it
+	// takes to check the edges of a huge version.
+	handlerTimeout = 10 * time.Minute
+	// stopGrace is for how long Stop lets requests go on before it ends their
+	// contexts.
+	stopGrace = 10 * time.Second
+)
 
 // NewService announces a service without endpoints.
 func NewService(nc *nats.Conn, cfg ServiceConfig) (*Service, error) {
@@ -44,21 +56,38 @@ func NewService(nc *nats.Conn, cfg ServiceConfig) (*Service, error) {
 	for k, v := range cfg.Metadata {
 		meta[k] = v
 	}
+	if cfg.Workers == 0 {
+		cfg.Workers = 16
+	}
+	s := &Service{nc: nc, slots: make(chan struct{}, cfg.Workers), failures: map[string]*atomic.Int64{}}
 	m, err := micro.AddService(nc, micro.Config{
-		Name:        cfg.Name,
-		Description: cfg.Description,
-		Version:     semantic(cfg.Version),
-		Metadata:    meta,
+		Name:         cfg.Name,
+		Description:  cfg.Description,
+		Version:      semantic(cfg.Version),
+		Metadata:     meta,
+		StatsHandler: s.stats,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("announce the service %s: %w", cfg.Name, err)
 	}
-	if cfg.Workers == 0 {
-		cfg.Workers = 16
-	}
-	s := &Service{micro: m, slots: make(chan struct{}, cfg.Workers)}
+	s.micro = m
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
+}
+
+// stats is an endpoint's own part of "nats micro stats". micro's error counter
+// sees nothing, because it looks before the pool has answered.
+func (s *Service) stats(e *micro.Endpoint) any {
+	return map[string]int64{"failures": s.counter(e.Name).Load()}
+}
+
+func (s *Service) counter(endpoint string) *atomic.Int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failures[endpoint] == nil {
+		s.failures[endpoint] = new(atomic.Int64)
+	}
+	return s.failures[endpoint]
 }
 
 // semantic keeps the part of v that micro accepts as a version.
@@ -81,9 +110,9 @@ func semantic(v string) string {
 // with what h returns; an error becomes a [schemas.Reply] with its status, and
 // micro's error headers. All services of one name share the requests.
 func Handle[Req any](s *Service, name, subject string, h func(context.Context, *Req) (any, error)) error {
-	return s.endpoint(name, subject, func(ctx context.Context, m micro.Request) ([]byte, error) {
+	return s.HandleBytes(name, subject, func(ctx context.Context, b []byte) ([]byte, error) {
 		req := new(Req)
-		if err := schemas.Unmarshal(m.Data(), req); err != nil {
+		if err := schemas.Unmarshal(b, req); err != nil {
 			return nil, err
 		}
 		rep, err := h(ctx, req)
@@ -96,38 +125,36 @@ func Handle[Req any](s *Service, name, subject string, h func(context.Context, *
 
 // HandleBytes is [Handle] for messages that are encoded by hand.
 func (s *Service) HandleBytes(name, subject string, h func(context.Context, []byte) ([]byte, error)) error {
-	return s.endpoint(name, subject, func(ctx context.Context, m micro.Request) ([]byte, error) {
-		return h(ctx, m.Data())
-	})
-}
-
-func (s *Service) endpoint(name, subject string, h func(context.Context, micro.Request) ([]byte, error)) error {
-	return s.HandleStream(name, subject, true, 0, func(m micro.Request) {
-		select {
-		case s.slots <- struct{}{}:
-		case <-s.ctx.Done():
-			return
-		}
+	return s.HandleStream(name, subject, true, 0, func(m *Message) {
+		s.slots <- struct{}{}
 		s.work.Go(func() {
 			defer func() { <-s.slots }()
 			ctx, cancel := context.WithTimeout(s.ctx, handlerTimeout)
 			defer cancel()
-			rep, err := h(ctx, m)
+			rep, err := h(ctx, m.Data)
 			if err != nil {
-				failure := schemas.Fail(err)
-				Respond(m, &failure, err)
+				m.refuse(err)
 				return
 			}
-			_ = m.Respond(rep) // a caller that is gone is no one's failure
+			m.respond(rep, nil)
 		})
 	})
 }
 
+// Message is a request as [Service.HandleStream] hands it out, to be answered
+// once, from any goroutine. Data is the receiver's.
+type Message struct {
+	Data     []byte
+	s        *Service
+	reply    string
+	failures *atomic.Int64
+}
+
 // HandleStream adds an endpoint whose messages are handed to h one after the
-// other, to be answered whenever h likes, from any goroutine. Without shared,
-// every service of the name receives every message. pending bounds what waits
-// for h, in bytes; 0 is the default of nats.go, 64 MiB.
-func (s *Service) HandleStream(name, subject string, shared bool, pending int, h func(micro.Request)) error {
+// other, to be answered whenever h likes. Without shared, every service of the
+// name receives every message. pending bounds what waits for h, in bytes; 0 is
+// the default of nats.go, 64 MiB. After Stop, h is not called any more.
+func (s *Service) HandleStream(name, subject string, shared bool, pending int, h func(*Message)) error {
 	options := []micro.EndpointOpt{micro.WithEndpointSubject(subject)}
 	if !shared {
 		options = append(options, micro.WithEndpointQueueGroupDisabled())
@@ -135,37 +162,93 @@ func (s *Service) HandleStream(name, subject string, shared bool, pending int, h
 	if pending > 0 {
 		options = append(options, micro.WithEndpointPendingLimits(-1, pending))
 	}
-	if err := s.micro.AddEndpoint(name, micro.HandlerFunc(h), options...); err != nil {
+	failures := s.counter(name)
+	handler := micro.HandlerFunc(func(r micro.Request) {
+		m := &Message{Data: r.Data(), s: s, reply: r.Reply(), failures: failures}
+		if !s.enter() {
+			m.refuse(schemas.Errorf(schemas.Unavailable, "the service at %s is stopping: ask again", subject))
+			return
+		}
+		defer s.work.Done()
+		h(m)
+	})
+	if err := s.micro.AddEndpoint(name, handler, options...); err != nil {
 		return fmt.Errorf("serve %s: %w", subject, err)
 	}
 	return nil
 }
 
-// Respond answers m with rep; a failure err, which rep must carry, is also told
-// in micro's headers, so that "nats micro stats" counts it.
-func Respond(m micro.Request, rep any, err error) {
+// Ready waits until the server knows all endpoints: whoever asks from then on is
+// heard.
+func (s *Service) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout) // the library insists on a deadline
+	defer cancel()
+	if err := s.nc.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("wait until the server knows the endpoints: %w", err)
+	}
+	return nil
+}
+
+// enter counts one more message under way; false once the service stops.
+func (s *Service) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopping {
+		s.work.Add(1)
+	}
+	return !s.stopping
+}
+
+// Answer answers m with rep; a failure err, which rep must carry, is also told
+// in micro's headers and counted in the service's stats.
+func (m *Message) Answer(rep any, err error) {
 	b, merr := schemas.Marshal(rep)
 	if merr != nil {
 		b, err = nil, merr
 	}
-	if err == nil {
-		_ = m.Respond(b)
-		return
+	m.respond(b, err)
+}
+
+func (m *Message) refuse(err error) {
+	rep := schemas.Fail(err)
+	m.Answer(&rep, err)
+}
+
+// respond goes past micro's own methods: they write into the request, which
+// micro reads as soon as the handler has returned.
+func (m *Message) respond(b []byte, err error) {
+	answer := &nats.Msg{Subject: m.reply, Data: b}
+	if err != nil {
+		m.failures.Add(1)
+		failure := schemas.Fail(err)
+		answer.Header = nats.Header{
+			micro.ErrorCodeHeader: {strconv.Itoa(int(failure.Status))},
+			micro.ErrorHeader:     {string(failure.Code) + ": " + oneLine(failure.Message)},
+		}
 	}
-	failure := schemas.Fail(err)
-	oneLine := strings.Map(func(r rune) rune {
+	_ = m.s.nc.PublishMsg(answer) // a caller that is gone is no one's failure
+}
+
+// oneLine makes text fit a header.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
 		if r < ' ' {
 			return ' '
 		}
 		return r
-	}, failure.Message)
-	_ = m.Error(strconv.Itoa(int(failure.Status)), string(failure.Code)+": "+oneLine, b)
+	}, text)
 }
 
-// Stop ends the service: no new requests, those under way are waited for.
+// Stop ends the service: requests that come now are refused, those under way
+// are waited for, and ended when they take long.
 func (s *Service) Stop() error {
 	err := s.micro.Stop()
-	s.cancel()
+	s.mu.Lock()
+	s.stopping = true
+	s.mu.Unlock()
+	grace := time.AfterFunc(stopGrace, s.cancel)
+	defer grace.Stop()
 	s.work.Wait()
+	s.cancel()
 	return err
 }

@@ -59,6 +59,7 @@ type Sender struct {
 	nodes   map[schemas.NodeID]*receiver
 	closed  error
 	waiting bool // a Status is on the screen
+	away    bool // the connection was down when last looked at
 }
 
 type message struct {
@@ -120,6 +121,9 @@ func NewSender(nc *nats.Conn, opt SenderOptions) (*Sender, error) {
 // acknowledged, or with the reason why they will not. Until then payload must
 // not be changed. done must not block, nor call the sender.
 func (s *Sender) Send(ctx context.Context, set []schemas.NodeID, payload []byte, done func(error)) error {
+	if len(set) == 0 {
+		return schemas.Errorf(schemas.NoNode, "no storage node is up")
+	}
 	m, err := s.admit(ctx, set, payload, done)
 	if err != nil {
 		return err
@@ -263,101 +267,6 @@ func (s *Sender) finish(m *message, err error) {
 	m.done(err)
 }
 
-// watch sends again what seems lost and gives up on what will not come.
-func (s *Sender) watch(ctx context.Context) {
-	reconnected := s.nc.StatusChanged(nats.CONNECTED)
-	defer s.nc.RemoveStatusListener(reconnected)
-	tick := time.NewTicker(min(s.opt.Resend/4, 250*time.Millisecond))
-	defer tick.Stop()
-	for {
-		all := false
-		select {
-		case <-ctx.Done():
-			return
-		case <-reconnected:
-			all = true
-		case <-tick.C:
-		}
-		for _, m := range s.overdue(all, time.Now()) {
-			s.publish(m)
-		}
-	}
-}
-
-// overdue fails what has been waited for long enough and returns what to send
-// again: everything after a reconnect.
-func (s *Sender) overdue(all bool, now time.Time) []*message {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var again []*message
-	for _, m := range s.pending {
-		if silent := s.givenUp(m, now); silent != nil {
-			s.finish(m, fmt.Errorf("%w: %s", ErrNodeSilent, silent.id))
-			continue
-		}
-		if all || s.lost(m, now) {
-			m.sent = now
-			m.publishing++
-			again = append(again, m)
-		}
-	}
-	slices.SortFunc(again, func(a, b *message) int { return int(a.seq) - int(b.seq) })
-	return again
-}
-
-// givenUp is the node because of which m cannot be delivered, or nil.
-func (s *Sender) givenUp(m *message, now time.Time) *receiver {
-	if !s.nc.IsConnected() {
-		return nil // the connection says what it waits for; the caller's context ends it
-	}
-	for _, id := range m.missing {
-		r := s.nodes[id]
-		limit, since := s.opt.Silent, r.heard
-		if !m.nobody.IsZero() {
-			since = m.nobody
-			if !r.answered {
-				limit = s.opt.Absent
-			}
-		}
-		silent := now.Sub(since)
-		if silent > limit {
-			return r
-		}
-		if silent > limit/4 && !s.waiting {
-			s.waiting = true
-			s.opt.Status(fmt.Sprintf("waiting for storage node %s", id))
-		}
-	}
-	return nil
-}
-
-// goesOn takes a Status back.
-func (s *Sender) goesOn() {
-	if s.waiting {
-		s.waiting = false
-		s.opt.Status("")
-	}
-}
-
-// lost reports whether m should be sent again to those who miss it.
-func (s *Sender) lost(m *message, now time.Time) bool {
-	age := now.Sub(m.sent)
-	if !m.nobody.IsZero() {
-		return age > s.opt.Resend/20
-	}
-	if age < s.opt.Resend {
-		return false
-	}
-	for _, id := range m.missing {
-		// Nodes work in order, so something newer that is acknowledged means
-		// that m got lost; a slow node is left in peace as long as it answers.
-		if r := s.nodes[id]; r.newest > m.seq || now.Sub(r.heard) > s.opt.Resend {
-			return true
-		}
-	}
-	return false
-}
-
 // Close ends the sender. What is still unacknowledged is reported as an error
 // to its done function.
 func (s *Sender) Close() {
@@ -366,9 +275,14 @@ func (s *Sender) Close() {
 	_ = s.sub.Unsubscribe() // fails only when the connection is closed already
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = errors.New("the sender is closed")
+	s.end(errors.New("the sender is closed"))
+}
+
+// end fails what is pending and what will be sent. The caller holds the lock.
+func (s *Sender) end(why error) {
+	s.closed = why
 	for _, m := range s.pending {
-		s.finish(m, s.closed)
+		s.finish(m, why)
 	}
 	s.room.Broadcast()
 }

@@ -1,0 +1,303 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"pgregory.net/rapid"
+
+	"servidor-backup/bus"
+	"servidor-backup/bus/bustest"
+)
+
+type counter struct {
+	N int `msgpack:"n"`
+}
+
+func openBucket(t *testing.T, nc *nats.Conn, name string) *bus.Bucket {
+	t.Helper()
+	b, err := bus.OpenBucket(patient(t), nc, bus.BucketConfig{Name: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Each write says whether its premise still held; nothing is lost in silence.
+func TestBucketComparesAndSets(t *testing.T) {
+	nc := bustest.Connect(t, bustest.Server(t))
+	ctx, b := patient(t), openBucket(t, nc, "cas")
+	var got counter
+	_, err := b.Get(ctx, "k", &got)
+	wantIs(t, err, bus.ErrNoKey)
+	first, err := b.Create(ctx, "k", counter{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.Create(ctx, "k", counter{2})
+	wantIs(t, err, bus.ErrExists)
+	second, err := b.Update(ctx, "k", counter{2}, first)
+	if err != nil || second <= first {
+		t.Fatalf("the update gives revision %d after %d, %v", second, first, err)
+	}
+	_, err = b.Update(ctx, "k", counter{3}, first)
+	wantIs(t, err, bus.ErrConflict)
+	if revision, err := b.Get(ctx, "k", &got); err != nil || got.N != 2 || revision != second {
+		t.Errorf("the value is %v at %d, %v", got, revision, err)
+	}
+	if err := b.Delete(ctx, "k"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.Get(ctx, "k", &got)
+	wantIs(t, err, bus.ErrNoKey)
+	if _, err := b.Create(ctx, "k", counter{4}); err != nil {
+		t.Errorf("a deleted key cannot be created again: %v", err)
+	}
+	_, err = b.Get(ctx, "not/a key", &got)
+	if err == nil || errors.Is(err, bus.ErrNoKey) {
+		t.Errorf("an invalid key gives %v", err)
+	}
+}
+
+// No increment is lost, whoever is faster, from the first on.
+func TestBucketEditUnderContention(t *testing.T) {
+	s := bustest.Server(t)
+	const writers, each = 8, 15
+	ctx := patient(t)
+	revisions := make(chan uint64, writers*each)
+	var all sync.WaitGroup
+	for range writers {
+		b := openBucket(t, bustest.Connect(t, s), "edits")
+		all.Go(func() {
+			for range each {
+				var c counter
+				revision, err := b.Edit(ctx, "k", &c, func() { c = counter{} }, func() (bool, error) {
+					c.N++
+					return true, nil
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				revisions <- revision
+			}
+		})
+	}
+	all.Wait()
+	close(revisions)
+	seen := map[uint64]bool{}
+	for r := range revisions {
+		seen[r] = true
+	}
+	var got counter
+	if _, err := openBucket(t, bustest.Connect(t, s), "edits").Get(ctx, "k", &got); err != nil || got.N != writers*each || len(seen) != writers*each {
+		t.Errorf("%d increments gave %v with %d revisions, %v", writers*each, got, len(seen), err)
+	}
+}
+
+// change can leave things as they are, and its error is the caller's.
+func TestBucketEditMayDecline(t *testing.T) {
+	b := openBucket(t, bustest.Connect(t, bustest.Server(t)), "declined")
+	ctx := patient(t)
+	var c counter
+	reset := func() { c = counter{} }
+	if revision, err := b.Edit(ctx, "k", &c, reset, func() (bool, error) { return false, nil }); err != nil || revision != 0 {
+		t.Errorf("an edit of nothing gives %d, %v", revision, err)
+	}
+	mine := errors.New("mine")
+	_, err := b.Edit(ctx, "k", &c, reset, func() (bool, error) { return true, mine })
+	wantIs(t, err, mine)
+	_, err = b.Get(ctx, "k", &c)
+	wantIs(t, err, bus.ErrNoKey)
+}
+
+// A scan sees what matches, in the order of writing, and nothing deleted.
+func TestBucketScan(t *testing.T) {
+	b := openBucket(t, bustest.Connect(t, bustest.Server(t)), "scanned")
+	ctx := patient(t)
+	for i, key := range []string{"a.x.1", "a.y.2", "b.x.3", "a.x.4", "a.x"} {
+		if _, err := b.Create(ctx, key, counter{i}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Delete(ctx, "a.x.4"); err != nil {
+		t.Fatal(err)
+	}
+	for filter, want := range map[string]string{
+		"a.x.*": "a.x.1", "a.>": "a.x.1 a.y.2 a.x", "*.x.*": "a.x.1 b.x.3", ">": "a.x.1 a.y.2 b.x.3 a.x", "none.*": "",
+	} {
+		var keys []string
+		err := b.Scan(ctx, filter, func(e bus.Entry) error {
+			var c counter
+			keys = append(keys, e.Key)
+			return e.Decode(&c)
+		})
+		if got := strings.Join(keys, " "); err != nil || got != want {
+			t.Errorf("%s finds %q, want %q (%v)", filter, got, want, err)
+		}
+	}
+}
+
+// A scan that is broken off leaves nothing behind, however much was to come
+// (TestMain looks for goroutines).
+func TestBucketScanBrokenOff(t *testing.T) {
+	nc := bustest.Connect(t, bustest.Server(t))
+	ctx, b := patient(t), openBucket(t, nc, "long")
+	var all sync.WaitGroup
+	for g := range 8 {
+		all.Go(func() {
+			for i := range 75 {
+				if _, err := b.Create(ctx, fmt.Sprint(g, "-", i), counter{}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	// More has arrived than the library's channel holds when it is broken off.
+	before := nc.Stats().InMsgs
+	arrived := func() { eventually(t, "the values arrive", func() bool { return nc.Stats().InMsgs > before+500 }) }
+	stop := errors.New("stop")
+	wantIs(t, b.Scan(ctx, ">", func(bus.Entry) error { arrived(); return stop }), stop)
+	before = nc.Stats().InMsgs
+	ended, cancel := context.WithCancel(ctx)
+	wantIs(t, b.Watch(ended, ">", func(*bus.Entry) { arrived(); cancel() }), context.Canceled)
+}
+
+// A watch sees what is there, then nil, then what changes, also after the
+// connection was away.
+func TestBucketWatchSurvivesReconnect(t *testing.T) {
+	dir := t.TempDir()
+	s := startServer(t, bus.ServerOptions{Dir: dir, Listen: "127.0.0.1:0"})
+	nc := dial(t, s.URL())
+	b := openBucket(t, nc, "watched")
+	ctx := patient(t)
+	create := func(key string) {
+		t.Helper()
+		if _, err := b.Create(ctx, key, counter{1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create("before")
+	watching, stop := context.WithCancel(ctx)
+	var seen statuses
+	ended := make(chan error, 1)
+	go func() {
+		ended <- b.Watch(watching, ">", func(e *bus.Entry) {
+			switch {
+			case e == nil:
+				seen.add("all")
+			case e.Deleted:
+				seen.add("-" + e.Key)
+			default:
+				seen.add(e.Key)
+			}
+		})
+	}()
+	sees := func(want ...string) {
+		t.Helper()
+		eventually(t, strings.Join(want, " "), func() bool { return slices.Equal(seen.all(), want) })
+	}
+	sees("before", "all")
+	create("after")
+	sees("before", "all", "after")
+	restart(t, s, dir, nc, func() {})
+	eventually(t, "the connection is back", nc.IsConnected)
+	create("again")
+	eventually(t, "the change after the restart", func() bool { return seen.last() == "again" })
+	if err := b.Delete(ctx, "after"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the deletion", func() bool { return seen.last() == "-after" })
+	stop()
+	wantIs(t, receive(t, "the end of the watch", ended), context.Canceled)
+}
+
+// Without a connection a watch ends instead of being deaf.
+func TestBucketWatchEndsWithTheConnection(t *testing.T) {
+	nc := bustest.Connect(t, bustest.Server(t))
+	b := openBucket(t, nc, "closed")
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- b.Watch(patient(t), ">", func(*bus.Entry) { close(ready) }) }()
+	receive(t, "the watch", ready)
+	nc.Close()
+	if err := receive(t, "the end of the watch", ended); err == nil {
+		t.Error("the watch ended without an error")
+	}
+}
+
+// What is not renewed lapses; what is renewed stays.
+func TestBucketTTL(t *testing.T) {
+	nc := bustest.Connect(t, bustest.Server(t))
+	ctx := patient(t)
+	b, err := bus.OpenBucket(ctx, nc, bus.BucketConfig{Name: "lapsing", TTL: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	revision, err := b.Create(ctx, "kept", counter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Create(ctx, "dropped", counter{}); err != nil {
+		t.Fatal(err)
+	}
+	var c counter
+	eventually(t, "the value lapses", func() bool {
+		if revision, err = b.Update(ctx, "kept", counter{}, revision); err != nil {
+			t.Fatalf("the value that is renewed: %v", err)
+		}
+		_, err := b.Get(ctx, "dropped", &c)
+		return errors.Is(err, bus.ErrNoKey)
+	})
+}
+
+// Different names never share a key, every name gives a valid one, and names
+// made of ordinary letters read as they are.
+func TestKeyToken(t *testing.T) {
+	for name, want := range map[string]string{
+		"ana": "ana", "Ana-2_b": "Ana-2_b", "a.b": "a=2eb", "": "", "=": "=3d", "ção": "=c3=a7=c3=a3o", "a b": "a=20b",
+	} {
+		if got := bus.KeyToken(name); got != want {
+			t.Errorf("KeyToken(%q) is %q, want %q", name, got, want)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := drawName(t, "a"), drawName(t, "b")
+		if (bus.KeyToken(a) == bus.KeyToken(b)) != (a == b) {
+			t.Fatalf("%q and %q are %q and %q", a, b, bus.KeyToken(a), bus.KeyToken(b))
+		}
+		for _, c := range bus.KeyToken(a) {
+			if !strings.ContainsRune("-_=", c) && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+				t.Fatalf("%q is %q, which has %q in it", a, bus.KeyToken(a), c)
+			}
+		}
+		if n := len(bus.KeyToken(a)); n > 200 {
+			t.Fatalf("a token of %d bytes", n)
+		}
+	})
+}
+
+// drawName draws names that are close to each other and to the token's own
+// escapes and borders.
+func drawName(t *rapid.T, label string) string {
+	letters := rapid.SampledFrom([]string{"a", "=", "=2e", ".", "==", "\xff", "ç", strings.Repeat("x", 99), strings.Repeat(".", 50)})
+	return strings.Join(rapid.SliceOfN(letters, 0, 6).Draw(t, label), "")
+}
+
+// What KeyToken makes, NATS takes.
+func TestKeyTokenIsAKey(t *testing.T) {
+	b := openBucket(t, bustest.Connect(t, bustest.Server(t)), "tokens")
+	for _, name := range []string{"a b", "*", ">", "a.b", "$", "\x00", "ç", strings.Repeat("é", 512), strings.Repeat("z", 1024)} {
+		key := "record." + bus.KeyToken(name) + "." + bus.KeyToken(name)
+		if _, err := b.Create(patient(t), key, counter{1}); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}

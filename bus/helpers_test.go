@@ -1,0 +1,155 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
+
+	"servidor-backup/bus"
+	"servidor-backup/schemas"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait of these tests; none is expected to take so long.
+const patience = 15 * time.Second
+
+// eventually waits until is holds.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !is(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("still waiting after %v: %s", patience, what)
+		}
+	}
+}
+
+// receive takes one value from c.
+func receive[T any](t *testing.T, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Fatalf("still waiting after %v: %s", patience, what)
+	}
+	return v
+}
+
+// patient is a context that ends before the test hangs.
+func patient(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func startServer(t *testing.T, opt bus.ServerOptions) *bus.Server {
+	t.Helper()
+	s, err := bus.StartServer(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func shutdown(t *testing.T, s *bus.Server) {
+	t.Helper()
+	if err := s.Shutdown(); err != nil {
+		t.Error(err)
+	}
+}
+
+// restart ends s and starts it again on the same port and directory, after the
+// connection to it was lost and meanwhile has run.
+func restart(t *testing.T, s *bus.Server, dir string, nc *nats.Conn, meanwhile func()) {
+	t.Helper()
+	listen := strings.TrimPrefix(s.URL(), "nats://")
+	shutdown(t, s)
+	eventually(t, "the connection notices", func() bool { return !nc.IsConnected() })
+	meanwhile()
+	again := startServer(t, bus.ServerOptions{Dir: dir, Listen: listen})
+	t.Cleanup(func() { shutdown(t, again) })
+}
+
+func dial(t *testing.T, url string) *nats.Conn {
+	t.Helper()
+	nc, err := bus.Connect(t.Context(), bus.ConnOptions{URL: url, Name: t.Name()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// statuses keeps what a Status function is told.
+type statuses struct {
+	mu   sync.Mutex
+	said []string
+}
+
+func (s *statuses) add(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.said = append(s.said, text)
+}
+
+func (s *statuses) all() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.said...)
+}
+
+func (s *statuses) last() string {
+	if all := s.all(); len(all) > 0 {
+		return all[len(all)-1]
+	}
+	return "nothing"
+}
+
+func (s *statuses) contains(part string) bool {
+	return strings.Contains(strings.Join(s.all(), "\n"), part)
+}
+
+func wantCode(t *testing.T, err error, want schemas.Code) {
+	t.Helper()
+	if err == nil || schemas.CodeOf(err) != want {
+		t.Errorf("the error is %v of code %q, want %q", err, schemas.CodeOf(err), want)
+	}
+}
+
+func wantIs(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("the error is %v, want %v", err, want)
+	}
+}
+
+var vault = schemas.SealedVault("bus")
+
+// random chunks come from one seed, so that a failure can be looked at again.
+var random = struct {
+	sync.Mutex
+	*rand.ChaCha8
+}{ChaCha8: rand.NewChaCha8([32]byte{1})}
+
+func fill(b []byte) {
+	random.Lock()
+	defer random.Unlock()
+	random.Read(b)
+}
+
+func newChunk(size int) schemas.Chunk {
+	c := schemas.Chunk{Kind: schemas.Data, Content: make([]byte, size)}
+	fill(c.ID[:])
+	fill(c.Content)
+	c.Sum = c.Checksum()
+	return c
+}

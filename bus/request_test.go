@@ -1,0 +1,244 @@
+package bus_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"servidor-backup/bus"
+	"servidor-backup/bus/bustest"
+	"servidor-backup/schemas"
+)
+
+func newService(t *testing.T, nc *nats.Conn, cfg bus.ServiceConfig) *bus.Service {
+	t.Helper()
+	if cfg.Name == "" {
+		cfg.Name = "test-service"
+	}
+	s, err := bus.NewService(nc, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func handle(t *testing.T, s *bus.Service, subject string, h func(context.Context, *schemas.ListRequest) (any, error)) {
+	t.Helper()
+	if err := bus.Handle(s, "list", subject, h); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ready(patient(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A missing role, a failure with a code, one without, silence and an answer
+// that cannot be read are told apart.
+func TestRequestFailures(t *testing.T) {
+	nc := bustest.Connect(t, bustest.Server(t))
+	s := newService(t, nc, bus.ServiceConfig{})
+	handle(t, s, "t.coded", func(context.Context, *schemas.ListRequest) (any, error) {
+		return nil, fmt.Errorf("while listing: %w", schemas.Errorf(schemas.UnknownNickname, "no ana"))
+	})
+	if err := bus.Handle(s, "plain", "t.plain", func(context.Context, *schemas.ListRequest) (any, error) {
+		return nil, errors.New("broken\nin two lines")
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, subject := range []string{"t.silent", "t.garbage"} {
+		sub, err := nc.Subscribe(subject, func(m *nats.Msg) {
+			if m.Subject == "t.garbage" {
+				_ = m.Respond([]byte("\xc1"))
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sub.Unsubscribe()
+	}
+	ask := func(subject string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		return bus.Request(ctx, nc, subject, &schemas.ListRequest{}, &schemas.ListReply{})
+	}
+	wantIs(t, ask("t.nobody"), bus.ErrNobody)
+	wantIs(t, ask("t.silent"), context.DeadlineExceeded)
+	wantCode(t, ask("t.garbage"), schemas.BadRequest)
+	wantCode(t, ask("t.plain"), schemas.Internal)
+	err := ask("t.coded")
+	wantCode(t, err, schemas.UnknownNickname)
+	if err.Error() != "while listing: no ana" {
+		t.Errorf("the sentence became %q", err)
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantIs(t, bus.Request(cancelled, nc, "t.silent", &schemas.ListRequest{}, &schemas.ListReply{}), context.Canceled)
+}
+
+// Whatever bytes come in, the answer is 158 bad-request, in the payload for our
+// clients and in micro's headers for "nats req".
+func TestServiceRefusesBadMessages(t *testing.T) {
+	nc := bustest.Connect(t, bustest.Server(t))
+	handle(t, newService(t, nc, bus.ServiceConfig{}), "t.list", func(context.Context, *schemas.ListRequest) (any, error) {
+		return &schemas.ListReply{Reply: schemas.OK}, nil
+	})
+	for name, message := range map[string]string{
+		"empty": "", "text": "hello", "not a map": "\x93\x01\x02\x03", "truncated": "\x81\xa7apel",
+		"wrong type": "\x81\xa7apelido\x05", "trailing": "\x80\x80", "invalid byte": "\x81\xa7apelido\xc1",
+		"too deep": "\x81\xa1a" + strings.Repeat("\x91", 200) + "\x01", "a length beyond the end": "\x81\xa7apelido\xdb\xff\xff\xff\xff",
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := nc.RequestWithContext(patient(t), "t.list", []byte(message))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var rep schemas.Reply
+			if err := schemas.Unmarshal(m.Data, &rep); err != nil {
+				t.Fatal(err)
+			}
+			if rep.Status != 158 || rep.Code != schemas.BadRequest || rep.Message == "" {
+				t.Errorf("the answer is %+v", rep)
+			}
+			if code := m.Header.Get(micro.ErrorCodeHeader); code != "158" {
+				t.Errorf("the header's code is %q", code)
+			}
+			if text := m.Header.Get(micro.ErrorHeader); !strings.HasPrefix(text, "bad-request: ") {
+				t.Errorf("the header's text is %q", text)
+			}
+		})
+	}
+}
+
+// A service shows what it is, and counts what it refused.
+func TestServiceIsVisibleToMicro(t *testing.T) {
+	for version, want := range map[string]string{"v1.2.3-rc1": "1.2.3", "1.2.3+x": "1.2.3", "devel": "0.0.0", "": "0.0.0", "1.2.x": "0.0.0"} {
+		t.Run(version, func(t *testing.T) {
+			nc := bustest.Connect(t, bustest.Server(t))
+			handle(t, newService(t, nc, bus.ServiceConfig{Version: version, Metadata: map[string]string{"zone": "a"}}), "t.list",
+				func(_ context.Context, req *schemas.ListRequest) (any, error) {
+					return &schemas.ListReply{Reply: schemas.OK}, schemas.CheckNickname(req.Nickname)
+				})
+			for _, nickname := range []string{"ana", "", ""} {
+				_ = bus.Request(patient(t), nc, "t.list", &schemas.ListRequest{Nickname: nickname}, &schemas.ListReply{})
+			}
+			stats := microStats(t, nc, "test-service")
+			if len(stats.Endpoints) != 1 || stats.Version != want || stats.Metadata["build"] != version || stats.Metadata["zone"] != "a" {
+				t.Fatalf("the stats are %+v", stats)
+			}
+			var own struct{ Failures int }
+			if err := json.Unmarshal(stats.Endpoints[0].Data, &own); err != nil || own.Failures != 2 || stats.Endpoints[0].NumRequests != 3 {
+				t.Errorf("counted are %d requests and %+v, want 3 and 2 failures (%v)", stats.Endpoints[0].NumRequests, own, err)
+			}
+		})
+	}
+}
+
+func microStats(t *testing.T, nc *nats.Conn, service string) (stats micro.Stats) {
+	t.Helper()
+	m, err := nc.RequestWithContext(patient(t), "$SRV.STATS."+service, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(m.Data, &stats); err != nil {
+		t.Fatal(err)
+	}
+	return stats
+}
+
+// One slow request does not hold up the others, and never more run at a time
+// than the service has workers; each answer goes to who asked.
+func TestServiceWorksSideBySide(t *testing.T) {
+	s := bustest.Server(t)
+	const workers, requests = 4, 64
+	var running, most atomic.Int32
+	together := make(chan struct{})
+	handle(t, newService(t, bustest.Connect(t, s), bus.ServiceConfig{Workers: workers}), "t.list",
+		func(ctx context.Context, req *schemas.ListRequest) (any, error) {
+			n := running.Add(1)
+			defer running.Add(-1)
+			for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+			}
+			if n == workers {
+				select {
+				case <-together:
+				default:
+					close(together)
+				}
+			}
+			select {
+			case <-together:
+			case <-ctx.Done():
+			}
+			return &schemas.ListReply{Reply: schemas.OK, Names: []string{req.Nickname}}, nil
+		})
+	nc := bustest.Connect(t, s)
+	var all sync.WaitGroup
+	for i := range requests {
+		all.Go(func() {
+			var rep schemas.ListReply
+			name := fmt.Sprint("n", i)
+			if err := bus.Request(patient(t), nc, "t.list", &schemas.ListRequest{Nickname: name}, &rep); err != nil {
+				t.Error(err)
+			} else if len(rep.Names) != 1 || rep.Names[0] != name {
+				t.Errorf("%s got the answer for %v", name, rep.Names)
+			}
+		})
+	}
+	all.Wait()
+	if most.Load() != workers {
+		t.Errorf("%d requests ran at a time, want %d", most.Load(), workers)
+	}
+}
+
+// Stop lets a request that is under way finish and answers it; what comes after
+// finds nobody.
+func TestServiceStopWaits(t *testing.T) {
+	srv := bustest.Server(t)
+	nc := bustest.Connect(t, srv)
+	s := newService(t, bustest.Connect(t, srv), bus.ServiceConfig{})
+	began, finish := make(chan struct{}, 1), make(chan struct{})
+	handle(t, s, "t.list", func(ctx context.Context, _ *schemas.ListRequest) (any, error) {
+		select {
+		case began <- struct{}{}:
+		default:
+		}
+		<-finish
+		return &schemas.ListReply{Reply: schemas.OK}, ctx.Err()
+	})
+	answered, stopped := make(chan error, 1), make(chan error, 1)
+	ask := func(patience time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		return bus.Request(ctx, nc, "t.list", &schemas.ListRequest{}, &schemas.ListReply{})
+	}
+	go func() { answered <- ask(patience) }()
+	receive(t, "the request", began)
+	go func() { stopped <- s.Stop() }()
+	eventually(t, "the service takes no more", func() bool { return errors.Is(ask(50*time.Millisecond), bus.ErrNobody) })
+	select {
+	case err := <-stopped:
+		t.Errorf("Stop did not wait: %v", err)
+	default:
+	}
+	close(finish)
+	if err := receive(t, "the answer", answered); err != nil {
+		t.Errorf("the request under way: %v", err)
+	}
+	if err := receive(t, "the end", stopped); err != nil {
+		t.Error(err)
+	}
+}
