@@ -30,6 +30,10 @@ type Options struct {
 	SessionTTL time.Duration
 }
 
+// putTime is how long a node may leave a relayed put unacknowledged: a little
+// less than the one who asked waits, so that the answer says what happened.
+const putTime = bus.RequestTimeout - 3*time.Second
+
 // Coordinator is one running coordinator.
 type Coordinator struct {
 	nc       *nats.Conn
@@ -90,7 +94,7 @@ func (c *Coordinator) open(ctx context.Context) error {
 }
 
 func (c *Coordinator) start(ctx, run context.Context) (err error) {
-	if c.sender, err = bus.NewSender(c.nc, bus.SenderOptions{Silent: 20 * time.Second}); err != nil {
+	if c.sender, err = bus.NewSender(c.nc, bus.SenderOptions{Silent: putTime}); err != nil {
 		return err
 	}
 	if err := c.members.start(ctx, run, c.nc, &c.loops); err != nil {
@@ -105,7 +109,7 @@ func (c *Coordinator) start(ctx, run context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return errors.Join(
+	err = errors.Join(
 		bus.Handle(c.service, "transmit", schemas.SubjectTransmit, c.transmit),
 		bus.Handle(c.service, "list", schemas.SubjectList, c.list),
 		bus.Handle(c.service, "download", schemas.SubjectDownload, c.download),
@@ -115,6 +119,10 @@ func (c *Coordinator) start(ctx, run context.Context) (err error) {
 		bus.Handle(c.service, "session-commit", schemas.SubjectSessionCommit, c.commitSession),
 		bus.Handle(c.service, "register", schemas.SubjectRegister, c.members.register),
 	)
+	if err != nil {
+		return err
+	}
+	return c.service.Ready(ctx)
 }
 
 // Stop ends the coordinator after the requests under way. The connection stays

@@ -109,6 +109,9 @@ func (m *members) seen(e *bus.Entry) {
 		n = &member{live: card, heard: time.Now()}
 		m.nodes[id] = n
 	}
+	if n.card.State != schemas.Up && card.State == schemas.Up {
+		n.heard = time.Now() // it spoke to another coordinator
+	}
 	n.card = card
 }
 
@@ -142,7 +145,6 @@ func checkCard(n *schemas.Node) error {
 
 // enter writes the card if it says anything new, and notes that the node lives.
 func (m *members) enter(ctx context.Context, n schemas.Node) (epoch uint64, err error) {
-	m.hear(n)
 	var card schemas.Node
 	var known, back bool
 	epoch, err = m.kv.Edit(ctx, string(n.ID), &card, func() { card = schemas.Node{} }, func() (bool, error) {
@@ -171,8 +173,11 @@ func (m *members) enter(ctx context.Context, n schemas.Node) (epoch uint64, err 
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	// The watch brings the same news, but the caller may ask at once.
-	if epoch > m.epoch || m.nodes[n.ID] == nil {
+	// The watch brings the same news, but the caller may ask at once; and it
+	// brings the card only, not what the node says of itself now.
+	if known := m.nodes[n.ID]; known != nil && epoch <= m.epoch {
+		known.live, known.heard = n, time.Now()
+	} else {
 		m.epoch = max(m.epoch, epoch)
 		m.nodes[n.ID] = &member{card: card, live: n, heard: time.Now()}
 	}

@@ -156,45 +156,64 @@ func checkSource(h *schemas.Record, source schemas.SourceID, sealed, moved bool)
 	case h.Sealed != sealed && h.Sealed:
 		return schemas.Errorf(schemas.NameTaken, "the name %q stands for a sealed record of a client: choose another name", h.Name)
 	case h.Sealed != sealed:
-		return schemas.Errorf(schemas.NameTaken, "the name %q stands for a file that was sent unsealed: choose another name with --name", h.Name)
+		return schemas.Errorf(schemas.NameTaken, "the name %q stands for a file that was sent unsealed: choose another name", h.Name)
 	}
-	return schemas.Errorf(schemas.NameTaken, "the name %q stands for another source, on another host or in another place: choose another name with --name, or say --moved if this is the same content in a new place", h.Name)
+	return schemas.Errorf(schemas.NameTaken, "the name %q stands for another source, on another host or in another place", h.Name)
 }
 
 // commit gives v its number, id and time, writes it, and moves the head. If the
-// version's session has been committed before, that version is returned.
+// version's session has been committed before, that version is returned: it is
+// looked for among those above since, the newest when the session was opened.
 //
 // Order: the version is created (synced) before the head names it; both before
 // the caller is told.
-func (r *records) commit(ctx context.Context, v *schemas.Version, moved bool) (*schemas.Version, error) {
+func (r *records) commit(ctx context.Context, v *schemas.Version, since uint64, moved bool) (*schemas.Version, error) {
 	h, err := r.head(ctx, v.Nickname, v.Record)
 	if err != nil {
 		return nil, err
 	}
-	sealed := v.RootKind != schemas.Plain
-	if err := checkSource(&h, v.Source, sealed, moved); err != nil {
-		return nil, err
-	}
-	for number := h.Latest; ; number++ {
-		if number > 0 { // a version that a head does not know yet, or this session's own
-			var old schemas.Version
-			_, err := r.kv.Get(ctx, versionKey(v.Nickname, v.Record, number), &old)
-			if err == nil && old.Session == v.Session {
-				return &old, r.moveHead(ctx, &old)
+	for number := since + 1; ; number++ {
+		if number > h.Latest {
+			if err := checkSource(&h, v.Source, v.RootKind != schemas.Plain, moved); err != nil {
+				return nil, err
 			}
-			if err != nil && !errors.Is(err, bus.ErrNoKey) {
+			err := r.create(ctx, v, number)
+			if err == nil {
+				return v, r.moveHead(ctx, v)
+			}
+			if !errors.Is(err, bus.ErrExists) {
 				return nil, err
 			}
 		}
-		v.Number, v.Created = number+1, time.Now().UnixNano()
-		v.ID = schemas.VersionID(v.Record, v.Number)
-		_, err := r.kv.Create(ctx, versionKey(v.Nickname, v.Record, v.Number), v)
-		if err == nil {
-			return v, r.moveHead(ctx, v)
-		}
-		if !errors.Is(err, bus.ErrExists) {
+		var old schemas.Version
+		_, err := r.kv.Get(ctx, versionKey(v.Nickname, v.Record, number), &old)
+		switch {
+		case errors.Is(err, bus.ErrNoKey) && number > h.Latest:
+			number-- // a replica that is behind: ask again
+		case errors.Is(err, bus.ErrNoKey): // it was there once: numbers are not used again
+		case err != nil:
 			return nil, err
+		case old.Session == v.Session:
+			return &old, r.moveHead(ctx, &old)
+		case number > h.Latest: // a version that the head does not name yet
+			h = headOf(&old, &h)
 		}
+	}
+}
+
+func (r *records) create(ctx context.Context, v *schemas.Version, number uint64) error {
+	v.Number, v.Created = number, time.Now().UnixNano()
+	v.ID = schemas.VersionID(v.Record, v.Number)
+	_, err := r.kv.Create(ctx, versionKey(v.Nickname, v.Record, v.Number), v)
+	return err
+}
+
+// headOf is the head that names v, after the head h.
+func headOf(v *schemas.Version, h *schemas.Record) schemas.Record {
+	return schemas.Record{
+		Name: v.Record, Versions: h.Versions + (v.Number - h.Latest), Latest: v.Number,
+		Created: v.Created, Files: v.Files, Bytes: v.Bytes,
+		Source: v.Source, Sealed: v.RootKind != schemas.Plain,
 	}
 }
 
@@ -205,11 +224,7 @@ func (r *records) moveHead(ctx context.Context, v *schemas.Version) error {
 		if h.Latest >= v.Number {
 			return false, nil
 		}
-		h = schemas.Record{
-			Name: v.Record, Versions: h.Versions + (v.Number - h.Latest), Latest: v.Number,
-			Created: v.Created, Files: v.Files, Bytes: v.Bytes,
-			Source: v.Source, Sealed: v.RootKind != schemas.Plain,
-		}
+		h = headOf(v, &h)
 		return true, nil
 	})
 	return err

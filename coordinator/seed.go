@@ -43,7 +43,7 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 	v, err := c.records.commit(ctx, &schemas.Version{
 		Nickname: req.Nickname, Record: req.Record, Vault: vault, Root: chunk.ID, RootKind: schemas.Plain,
 		Files: 1, Bytes: size, Stored: size, Durability: schemas.Durability{K: 1}, Session: nuid.Next(),
-	}, false)
+	}, h.Latest, false)
 	if err != nil {
 		return nil, err
 	}

@@ -114,6 +114,9 @@ func (c *Coordinator) commitSession(ctx context.Context, req *schemas.CommitRequ
 		v, err := c.records.version(ctx, s.Nickname, s.Record, s.Committed)
 		return &schemas.CommitReply{Reply: schemas.OK, Version: v}, err
 	}
+	if err := checkCommit(req); err != nil {
+		return nil, err
+	}
 	vault := schemas.SealedVault(s.Nickname)
 	var parent schemas.ChunkID
 	if s.Parent > 0 {
@@ -130,13 +133,27 @@ func (c *Coordinator) commitSession(ctx context.Context, req *schemas.CommitRequ
 		Nickname: s.Nickname, Record: s.Record, Vault: vault, Root: req.Root, RootKind: schemas.Tree,
 		Files: req.Files, Bytes: req.Bytes, Stored: req.Stored, Durability: schemas.Durability{K: 1},
 		Session: s.ID, Source: s.Source, Sealed: req.Sealed, Partial: req.Partial,
-	}, s.Moved)
+	}, s.Parent, s.Moved)
 	if err != nil {
 		return nil, err
 	}
 	c.closeSession(ctx, s.ID, v.Number)
 	c.event(schemas.EventVersionCommitted, v.ID, v.Nickname, "%s saved %s: %d files, %d bytes, %d of them new", v.Nickname, v.ID, v.Files, v.Bytes, v.Stored)
 	return &schemas.CommitReply{Reply: schemas.OK, Version: v}, nil
+}
+
+// maxSealed bounds the sealed part of a version record, in bytes: a record
+// travels in lists and with every session that builds on it.
+const maxSealed = 256 << 10
+
+func checkCommit(req *schemas.CommitRequest) error {
+	switch {
+	case len(req.Sealed) > maxSealed:
+		return schemas.Errorf(schemas.TooLarge, "the sealed part of the version has %d bytes, at most %d are allowed: save fewer paths under one name", len(req.Sealed), maxSealed)
+	case req.Files < 0 || req.Bytes < 0 || req.Stored < 0:
+		return schemas.Errorf(schemas.BadRequest, "the commit counts less than nothing")
+	}
+	return nil
 }
 
 // closeSession notes which version the session became. The version stands
