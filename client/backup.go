@@ -241,7 +241,7 @@ type saved struct {
 
 // save sends everything and returns when all of it is acknowledged.
 func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
-	up := newUploader(ctx, s.k, s.vault, s.id, s.holders, s.out, sealOptions{Unchecked: s.c.opt.SkipSelfCheck})
+	up := newUploader(ctx, s.k, s.vault, s.id, s.holders, s.out, sealOptions{Unchecked: s.c.opt.SkipSelfCheck}, s.c.opt.Status)
 	sv := newSaver(up, p)
 	if s.parent != nil && s.parent.RootKind == schemas.Tree {
 		get := treeGetter(s.k, s.vault, s.holders)

@@ -59,6 +59,9 @@ const (
 	// roleTime is for how long a coordinator that has answered before may be
 	// away, restarting.
 	roleTime = 20 * time.Second
+	// absentTime is the same for a node that has not answered yet, although the
+	// map says that it is up.
+	absentTime = 4 * time.Second
 	// awayTime is for how long the server may be away in the middle of work.
 	awayTime = 60 * time.Second
 )
@@ -161,13 +164,19 @@ func (c *Client) request(ctx context.Context, subject string, req any, rep bus.R
 }
 
 // insist asks a coordinator that was there a moment ago: one that restarts is
-// waited for.
+// waited for, and an answer that was lost with the connection is asked for
+// again. The request must be one that may be sent twice.
 func (c *Client) insist(ctx context.Context, subject string, req any, rep bus.Reply) error {
-	deadline := time.Now().Add(roleTime)
+	var since time.Time // when nobody answered for the first time
 	for {
-		err := c.request(ctx, subject, req, rep)
-		away := errors.Is(err, ErrNoCoordinator) || errors.Is(err, context.DeadlineExceeded)
-		if !away || ctx.Err() != nil || time.Now().After(deadline) {
+		err := c.attempt(ctx, subject, req, rep)
+		if !isAway(err) || ctx.Err() != nil {
+			return err
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if time.Since(since) > roleTime {
 			return err
 		}
 		c.opt.Status("waiting for a coordinator")
@@ -178,6 +187,36 @@ func (c *Client) insist(ctx context.Context, subject string, req any, rep bus.Re
 		}
 		c.opt.Status("")
 	}
+}
+
+// isAway reports whether err is of the kind that passes when what restarts is
+// back: the coordinator, or the catalogue or a node that it asks.
+func isAway(err error) bool {
+	return errors.Is(err, errAnswerLost) || errors.Is(err, ErrNoCoordinator) ||
+		errors.Is(err, context.DeadlineExceeded) || schemas.CodeOf(err) == schemas.Unavailable
+}
+
+var errAnswerLost = errors.New("the connection was lost before the answer came")
+
+// attempt is request, except that it ends with errAnswerLost when the connection
+// is lost on the way: the answer will never come, and ctx may be long.
+func (c *Client) attempt(ctx context.Context, subject string, req any, rep bus.Reply) error {
+	lost := c.ctl.StatusChanged(nats.RECONNECTING)
+	defer c.ctl.RemoveStatusListener(lost)
+	bounded, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-lost:
+			cancel(errAnswerLost)
+		case <-bounded.Done():
+		}
+	}()
+	err := c.request(bounded, subject, req, rep)
+	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
+		return context.Cause(bounded)
+	}
+	return err
 }
 
 // watched is ctx, ended when the server has been away for awayTime.

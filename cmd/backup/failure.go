@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"servidor-backup/bus"
 	"servidor-backup/schemas"
 )
 
@@ -116,7 +117,7 @@ func oneLine(text string) string {
 
 // unreachable reports whether nobody answers at the server's address.
 func unreachable(err error) bool {
-	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) ||
+	return errors.Is(err, bus.ErrNoServer) || errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) ||
 		errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrDeadlineExceeded) ||
 		errors.Is(err, context.DeadlineExceeded)
 }

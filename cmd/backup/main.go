@@ -57,7 +57,7 @@ func main() {
 func run(ctx context.Context, args []string, std streams, env environment) int {
 	a := newApp(args, std, env)
 	root := newRoot(a)
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // nil would make cobra look at the process's own
 	err := root.ExecuteContext(ctx)
 	if flushErr := a.out.Flush(); err == nil && flushErr != nil {
 		err = a.fail("output", flushErr, "error.output")

@@ -1,0 +1,583 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/zeebo/blake3"
+
+	"servidor-backup/client/treetest"
+)
+
+// patience is how long a command may take to find out that nobody is there.
+const patience = 5 * time.Second
+
+// soon demands a failure within patience.
+func (w *world) soon(texts []string, args ...string) {
+	w.Helper()
+	if o := w.expect(exitFailed, texts, args...); o.took > patience {
+		w.Errorf("it took %v to say so", o.took)
+	}
+}
+
+// TestNobodyThere: what is missing is told apart: server, coordinator, node.
+func TestNobodyThere(t *testing.T) {
+	w := newWorld(t, 2*time.Minute)
+	file := filepath.Join(w.dir(), "file")
+	w.write(file, []byte("x"))
+	w.soon([]string{"no server is known", "backup up --data"}, "list")
+
+	nowhere := "nats://127.0.0.1:" + w.freePort()
+	for _, command := range [][]string{{"list"}, {"transmit", file}, {"download", "file"}, {"nodes"}} {
+		w.soon([]string{"no NATS server answers", nowhere}, append(command, "--server", nowhere)...)
+	}
+	w.soon([]string{"no NATS server answers"}, "list", "--server", w.silentServer())
+
+	_, url := w.natsServer()
+	w = w.with("BACKUP_SERVER=" + url)
+	for _, command := range [][]string{{"list"}, {"transmit", file}, {"download", "file"}} {
+		w.soon([]string{"no coordinator answers", "backup coordinator --server " + url}, command...)
+	}
+
+	w.start("coordinator", "--server", url).serves()
+	w.soon([]string{"no storage node has registered yet", "backup storage"}, "transmit", file)
+	w.soon([]string{"nothing was ever saved", "ana"}, "download", "file")
+
+	node := w.start("storage", "--server", url, "--data", w.dir(), "--name", "cellar")
+	node.serves()
+	w.transmit(file)
+	node.stop()
+	w.soon([]string{"cellar is down"}, "transmit", file)
+	w.soon(nil, "download", "file", "--to", w.dir())
+	w.expect(exitDone, []string{"file"}, "list")
+}
+
+// silentServer takes connections and says nothing.
+func (w *world) silentServer() (url string) {
+	w.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.Fatal(err)
+	}
+	var open sync.WaitGroup
+	open.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return // closed by the cleanup
+			}
+			open.Go(func() {
+				_, _ = io.Copy(io.Discard, c)
+				_ = c.Close()
+			})
+		}
+	})
+	w.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			w.Error(err)
+		}
+		open.Wait()
+	})
+	return "nats://" + l.Addr().String()
+}
+
+// asNobody makes a world whose programs have no special rights. When the tests
+// run as root that takes another user, and folders that this user can reach.
+func (w *world) asNobody() *world {
+	w.Helper()
+	if os.Geteuid() != 0 {
+		return w
+	}
+	const nobody = 65534
+	other := *w
+	other.home = w.sharedDir()
+	other.exe = filepath.Join(w.sharedDir(), "backup")
+	other.cred = &syscall.Credential{Uid: nobody, Gid: nobody}
+	program, err := os.ReadFile(w.exe)
+	if err == nil {
+		err = os.WriteFile(other.exe, program, 0o755)
+	}
+	if err = errors.Join(err, os.Chown(other.home, nobody, nobody)); err != nil {
+		w.Fatal(err)
+	}
+	return &other
+}
+
+// sharedDir is a folder that every user can reach.
+func (w *world) sharedDir() string {
+	w.Helper()
+	dir, err := os.MkdirTemp("", "backup-test-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			w.Error(err)
+		}
+	})
+	return dir
+}
+
+func TestUnreadableFileIsLeftOut(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	_, url := w.up(w.dir())
+	w = w.asNobody().with("BACKUP_SERVER=" + url)
+	src := w.sharedDir()
+	secret := filepath.Join(src, "secret")
+	w.write(filepath.Join(src, "open"), []byte("read me"))
+	w.write(secret, []byte("do not"))
+	w.write(filepath.Join(src, "closed", "file"), []byte("below"))
+	w.chmod(secret, 0)
+	w.chmod(filepath.Join(src, "closed"), 0)
+
+	o := w.expect(exitPartial, []string{"secret", "closed", "permission denied"}, "transmit", "--name", "mixed", "--json", src)
+	if got := parse[saved](t, o.out); got.Unreadable != 2 || got.Files != 1 {
+		t.Errorf("%+v", got)
+	}
+	w.expect(exitDone, []string{`"partial":true`}, "list", "mixed", "--json")
+	if got := w.ok("download", "mixed", "open", "--to", "-").out; got != "read me" {
+		t.Errorf("%q", got)
+	}
+	w.expect(exitFailed, []string{"secret"}, "download", "mixed", "secret", "--to", "-")
+
+	w.chmod(secret, 0o644)
+	w.chmod(filepath.Join(src, "closed"), 0o755)
+	if got := w.transmit("--name", "mixed", src); got.Unreadable != 0 || got.Files != 3 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func (w *world) chmod(path string, mode os.FileMode) {
+	w.Helper()
+	if err := os.Chmod(path, mode); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func TestTargetWithoutPermission(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	_, url := w.up(w.dir())
+	w = w.asNobody().with("BACKUP_SERVER=" + url)
+	src, to := filepath.Join(w.sharedDir(), "docs"), w.sharedDir()
+	w.write(filepath.Join(src, "letter"), []byte("x"))
+	w.transmit(src)
+	w.chmod(to, 0o555)
+	w.expect(exitFailed, []string{to, "permission denied"}, "download", "docs", "--to", to)
+	w.expect(exitFailed, []string{to, "permission denied"}, "download", "docs", "--to", filepath.Join(to, "new"))
+	w.chmod(to, 0o755)
+}
+
+// TestFileChangesWhileRead: what is saved of a file that only grows is a
+// beginning of it; the command says that it changed.
+func TestFileChangesWhileRead(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	w.up(w.dir())
+	src := w.dir()
+	log := filepath.Join(src, "app.log")
+	w.write(log, random(20, 8*mib))
+	w.write(filepath.Join(src, "still"), []byte("still"))
+	stop := w.appendTo(log)
+	o := w.run("transmit", "--name", "busy", src)
+	stop()
+	o.demand(t, exitPartial, "app.log", "changed while it was read")
+	now, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := w.ok("download", "busy", "app.log", "--to", "-").out; len(got) < 8*mib || !bytes.HasPrefix(now, []byte(got)) {
+		t.Errorf("%d bytes came back that are no beginning of the file", len(got))
+	}
+	if got := w.ok("download", "busy", "still", "--to", "-").out; got != "still" {
+		t.Errorf("%q", got)
+	}
+	if again := w.transmit("--name", "busy", src); again.Unchanged != 1 {
+		t.Errorf("a file that changed was not read again: %+v", again)
+	}
+	w.restores("busy", src)
+}
+
+// appendTo lets a file grow until stop is called.
+func (w *world) appendTo(path string) (stop func()) {
+	w.Helper()
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		w.Fatal(err)
+	}
+	ended, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-ended:
+				done <- f.Close()
+				return
+			default:
+			}
+			if _, err := fmt.Fprintln(f, time.Now()); err != nil {
+				done <- errors.Join(err, f.Close())
+				return
+			}
+		}
+	}()
+	return func() {
+		w.Helper()
+		close(ended)
+		if err := <-done; err != nil {
+			w.Fatal(err)
+		}
+	}
+}
+
+// TestFilesVanishWhileWalked: files that go away are left out, and the rest is
+// saved as it was.
+func TestFilesVanishWhileWalked(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	w.up(w.dir())
+	src := w.dir()
+	const files = 1500
+	for i := range files {
+		w.write(filepath.Join(src, fmt.Sprintf("%04d", i)), random(uint64(i), 5000))
+	}
+	client := w.start("transmit", "--name", "melting", src)
+	for i := files - 1; i >= 0; i -= 2 {
+		if err := os.Remove(filepath.Join(src, fmt.Sprintf("%04d", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code := client.wait(); code != exitDone && code != exitPartial {
+		t.Fatalf("it ended with %d", code)
+	}
+	to := w.dir()
+	w.download("melting", "--to", to)
+	for i := range files {
+		name := fmt.Sprintf("%04d", i)
+		got, err := os.ReadFile(filepath.Join(to, filepath.Base(src), name))
+		if missing := errors.Is(err, fs.ErrNotExist); missing && i%2 == 0 || !missing && !bytes.Equal(got, random(uint64(i), 5000)) {
+			t.Errorf("%s came back with %d bytes: %v", name, len(got), err)
+		}
+	}
+}
+
+// TestDiskOfNodeIsFull fills a file system of its own.
+func TestDiskOfNodeIsFull(t *testing.T) {
+	w := newWorld(t, 2*time.Minute)
+	data := w.dir()
+	disk := filepath.Join(data, "node")
+	w.mount(disk, "112m")
+	_, url := w.up(data)
+	src, more := w.dir(), w.dir()
+	w.write(filepath.Join(src, "fits"), random(30, 8*mib))
+	w.write(filepath.Join(more, "does not"), random(31, 60*mib))
+	w.transmit("--name", "fits", src)
+
+	w.expect(exitFailed, []string{"full", "make room on the node"}, "transmit", "--name", "more", more)
+	wire := w.dialWire(url)
+	request := fields{"apelido": "rui", "nome_arquivo": "f", "conteudo_arquivo": random(32, 900_000)}
+	wire.refuse("backup.transmit", wire.encode(request), wireStorage, "disk-full")
+	w.restores("fits", src) // reads go on
+	w.eventually("the node says what is wrong", func() bool { return w.nodes()[0].Trouble == "disk-full" })
+	w.expect(exitFailed, []string{"more"}, "list", "more")
+
+	w.remount(disk, "300m")
+	w.transmit("--name", "more", more)
+	w.restores("more", more)
+	wire.succeed("backup.transmit", request)
+}
+
+// mount makes a file system in memory at dir.
+func (w *world) mount(dir, size string) {
+	w.Helper()
+	if os.Geteuid() != 0 {
+		w.Skip("SKIPPED: only root can make a small file system to fill")
+	}
+	err := os.Mkdir(dir, 0o700)
+	if err != nil {
+		w.Fatal(err)
+	}
+	if out, err := exec.CommandContext(w.ctx, "mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", dir).CombinedOutput(); err != nil {
+		w.Skipf("SKIPPED: no small file system can be made here: %v: %s", err, out)
+	}
+	w.Cleanup(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			w.Errorf("umount: %v: %s", err, out)
+		}
+	})
+}
+
+// remount gives the file system another size.
+func (w *world) remount(dir, size string) {
+	w.Helper()
+	if out, err := exec.CommandContext(w.ctx, "mount", "-o", "remount,size="+size, dir).CombinedOutput(); err != nil {
+		w.Fatalf("%v: %s", err, out)
+	}
+}
+
+// lastSegment is the file to which a node appends.
+func (w *world) lastSegment(data string) string {
+	w.Helper()
+	files, err := filepath.Glob(filepath.Join(data, "node", "segments", "*.seg"))
+	if err != nil || len(files) == 0 {
+		w.Fatalf("there are no segments: %v", err)
+	}
+	return files[len(files)-1]
+}
+
+// TestTornTail: after a crash the last write may be there in part, or as
+// garbage. Nothing that was acknowledged suffers.
+func TestTornTail(t *testing.T) {
+	for name, tear := range map[string]func(b []byte) []byte{
+		"garbage follows":        func(b []byte) []byte { return append(b, random(40, 300_000)...) },
+		"zeros follow":           func(b []byte) []byte { return append(b, make([]byte, 4096)...) },
+		"half a record follows":  func(b []byte) []byte { return append(b, b[128:100_000]...) },
+		"the last mark is short": func(b []byte) []byte { return b[:len(b)-50] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, time.Minute)
+			data, src := w.dir(), treetest.New(t, 3, treetest.Small)
+			p, _ := w.upRaw(data)
+			first := w.transmit("--name", "tree", src)
+			p.kill()
+			segment := w.lastSegment(data)
+			b, err := os.ReadFile(segment)
+			if err == nil {
+				err = os.WriteFile(segment, tear(b), 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.up(data)
+			w.restores(first.ID, src)
+			w.write(filepath.Join(src, "files", "after"), random(41, mib))
+			w.restores(w.transmit("--name", "tree", src).ID, src)
+		})
+	}
+}
+
+// TestFlippedBit: a damaged chunk is named, everything else comes back, and the
+// next backup of the same content repairs it.
+func TestFlippedBit(t *testing.T) {
+	w := newWorld(t, 2*time.Minute)
+	data, src := w.dir(), filepath.Join(w.dir(), "docs")
+	files := []string{"a", "b", "c"}
+	for i, name := range files {
+		w.write(filepath.Join(src, name), random(uint64(50+i), 100_000)) // one chunk each
+	}
+	p, url := w.upRaw(data)
+	w.transmit(src)
+	wire := w.dialWire(url)
+	wire.succeed("backup.transmit", fields{"apelido": "ana", "nome_arquivo": "plain", "conteudo_arquivo": "a needle in a segment"})
+	p.stop()
+	w.flip(w.lastSegment(data), func(b []byte) int { return 150_000 }) // in the second chunk
+	w.flip(w.lastSegment(data), func(b []byte) int { return bytes.Index(b, []byte("needle")) })
+	w.expect(exitFailed, []string{"segments/", "chunk", "2 problems"}, "storage", "--data", data, "--check")
+
+	p, url = w.upRaw(data)
+	to := w.dir()
+	o := w.expect(exitPartial, []string{"chunk", "1 path"}, "download", "docs", "--to", to)
+	bad := w.damaged(src, filepath.Join(to, "docs"), files)
+	if !strings.Contains(o.err, bad) {
+		t.Errorf("%q is missing and not named: %v", bad, o)
+	}
+	w.expect(exitFailed, []string{"chunk"}, "download", "docs", bad, "--to", "-")
+	w.expect(exitFailed, []string{"chunk"}, "download", "docs", bad, "--to", w.dir())
+	wire = w.dialWire(url)
+	wire.refuse("backup.download", wire.encode(fields{"apelido": "ana", "id_arquivo": "plain"}), wireStorage, "corrupt")
+
+	now := time.Now()
+	if err := os.Chtimes(filepath.Join(src, bad), now, now); err != nil {
+		t.Fatal(err)
+	}
+	w.transmit(src)
+	wire.succeed("backup.transmit", fields{"apelido": "ana", "nome_arquivo": "plain", "conteudo_arquivo": "a needle in a segment"})
+	w.restores("docs", src)
+	whole := w.dir()
+	w.download("docs@1", "--to", whole)
+	if left := w.differing(src, filepath.Join(whole, "docs"), files); len(left) != 0 {
+		t.Errorf("the first version still lacks %q", left)
+	}
+	p.stop()
+	w.sound(data)
+}
+
+// flip flips one bit at the offset that at finds.
+func (w *world) flip(path string, at func([]byte) int) {
+	w.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		w.Fatal(err)
+	}
+	off := at(b)
+	if off < 0 || off >= len(b) {
+		w.Fatalf("there is nothing at %d of %d", off, len(b))
+	}
+	b[off] ^= 4
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// differing are the files that b does not have as a has them.
+func (w *world) differing(a, b string, files []string) (names []string) {
+	w.Helper()
+	for _, name := range files {
+		want, err := os.ReadFile(filepath.Join(a, name))
+		if err != nil {
+			w.Fatal(err)
+		}
+		if got, err := os.ReadFile(filepath.Join(b, name)); err != nil || !bytes.Equal(got, want) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// damaged is the one file that b lacks.
+func (w *world) damaged(a, b string, files []string) string {
+	w.Helper()
+	names := w.differing(a, b, files)
+	if len(names) != 1 {
+		w.Fatalf("one file should be missing: %q", names)
+	}
+	if _, err := os.Lstat(filepath.Join(b, names[0])); !errors.Is(err, fs.ErrNotExist) {
+		w.Errorf("the damaged %q is there: %v", names[0], err)
+	}
+	return names[0]
+}
+
+func TestDataFolderIsInUse(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	data := w.dir()
+	_, url := w.up(data)
+	w.expect(exitFailed, []string{"in use", data}, "up", "--data", data, "--listen", "127.0.0.1:0")
+	node := filepath.Join(data, "node")
+	w.expect(exitFailed, []string{"in use", node}, "storage", "--data", node, "--server", url)
+	w.expect(exitFailed, []string{"in use", node}, "storage", "--data", data, "--check")
+	w.expect(exitDone, nil, "nodes")
+}
+
+// TestNewerFormatIsRefused rewrites a store's identity as a later program might.
+func TestNewerFormatIsRefused(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	data := w.dir()
+	p, _ := w.upRaw(data)
+	p.stop()
+	path := filepath.Join(data, "node", "STORE")
+	b, err := os.ReadFile(path)
+	if err != nil || len(b) != 128 {
+		t.Fatalf("%d bytes, %v", len(b), err)
+	}
+	binary.LittleEndian.PutUint32(b[8:], 99)
+	sum := blake3.Sum256(b[:96])
+	copy(b[96:], sum[:])
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.expect(exitFailed, []string{"newer version", "99"}, "up", "--data", data, "--listen", "127.0.0.1:0")
+	w.expect(exitFailed, []string{"newer version", "99"}, "storage", "--data", data, "--check")
+}
+
+// TestLinksLeadNowhere: links in a version are restored as links, and neither
+// they nor links in the target lead a restore out of its folder.
+func TestLinksLeadNowhere(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	w.up(w.dir())
+	outside := w.dir()
+	w.write(filepath.Join(outside, "precious"), []byte("precious"))
+	src := filepath.Join(w.dir(), "docs")
+	w.write(filepath.Join(src, "sub", "precious"), []byte("from the backup"))
+	if err := os.Symlink(outside, filepath.Join(src, "away")); err != nil {
+		t.Fatal(err)
+	}
+	w.transmit(src)
+	w.restores("docs", src)
+
+	to := w.dir()
+	if err := os.Mkdir(filepath.Join(to, "docs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(to, "docs", "sub")); err != nil {
+		t.Fatal(err)
+	}
+	w.download("docs", "--to", to, "--force")
+	w.same(src, filepath.Join(to, "docs"))
+	w.holds(filepath.Join(outside, "precious"), "precious")
+	if names, err := os.ReadDir(outside); err != nil || len(names) != 1 {
+		t.Errorf("outside there are %v, %v", names, err)
+	}
+}
+
+func TestUnknownSettingIsNamed(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	config := filepath.Join(w.dir(), "config.toml")
+	w.write(config, []byte("nickname = \"ana\"\nserwer = \"nats://127.0.0.1:1\"\n"))
+	w.expect(exitFailed, []string{config, "line 2", "serwer"}, "list", "--config", config)
+}
+
+// TestNameStandsForOneSource: a record is one folder on one machine until a
+// person says otherwise.
+func TestNameStandsForOneSource(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	w.up(w.dir())
+	here, there := filepath.Join(w.dir(), "docs"), filepath.Join(w.dir(), "docs")
+	w.write(filepath.Join(here, "letter"), []byte("mine"))
+	w.write(filepath.Join(there, "letter"), []byte("other"))
+	w.transmit(here)
+	w.expect(exitFailed, []string{"docs", "another source", "--name", "--moved"}, "transmit", there)
+	w.restores("docs", here)
+	w.transmit(there, "--moved")
+	w.restores("docs", there)
+	w.restores("docs@1", here)
+	w.expect(exitFailed, []string{"--moved"}, "transmit", here)
+}
+
+func TestOtherKeyIsRefused(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	_, url := w.up(w.dir())
+	src := filepath.Join(w.dir(), "docs")
+	w.write(filepath.Join(src, "letter"), []byte("secret"))
+	w.transmit(src)
+	other := w.machine().with("BACKUP_SERVER=" + url)
+	other.expect(exitFailed, []string{"another key", "copy the key file", "--nickname"}, "transmit", src)
+
+	keyless := w.machine().with("BACKUP_SERVER=" + url)
+	o := keyless.expect(exitFailed, []string{"key", "copy it from the machine"}, "download", "docs", "--to", "-")
+	if strings.Contains(o.out, "secret") {
+		t.Errorf("%v", o)
+	}
+}
+
+// TestOnlyThisMachine: without authentication nothing is offered to others, or
+// taken from them, by accident.
+func TestOnlyThisMachine(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	for _, args := range [][]string{
+		{"up", "--data", w.dir(), "--listen", "0.0.0.0:0"},
+		{"up", "--data", w.dir(), "--listen", ":0"},
+		{"up", "--data", w.dir(), "--listen", "[::]:0"},
+		{"storage", "--data", w.dir(), "--server", "nats://192.0.2.1:4222"},
+		{"coordinator", "--server", "nats://192.0.2.1:4222"},
+		{"coordinator", "--server", "nats://127.0.0.1:4222,nats://192.0.2.1:4222"},
+	} {
+		w.expect(exitFailed, []string{"--insecure", "no authentication"}, args...)
+	}
+	p, url := w.upRaw(w.dir(), "--listen", "0.0.0.0:0", "--insecure")
+	w.with("BACKUP_SERVER="+url).expect(exitDone, nil, "nodes")
+	p.stop()
+}
