@@ -23,7 +23,7 @@ type counter struct {
 
 func openBucket(t *testing.T, nc *nats.Conn, name string) *bus.Bucket {
 	t.Helper()
-	b, err := bus.OpenBucket(patient(t), nc, bus.BucketConfig{Name: name})
+	b, err := bus.OpenBucket(bustest.Patient(t), nc, bus.BucketConfig{Name: name})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func openBucket(t *testing.T, nc *nats.Conn, name string) *bus.Bucket {
 // Each write says whether its premise still held; nothing is lost in silence.
 func TestBucketComparesAndSets(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
-	ctx, b := patient(t), openBucket(t, nc, "cas")
+	ctx, b := bustest.Patient(t), openBucket(t, nc, "cas")
 	var got counter
 	_, err := b.Get(ctx, "k", &got)
 	wantIs(t, err, bus.ErrNoKey)
@@ -70,7 +70,7 @@ func TestBucketComparesAndSets(t *testing.T) {
 func TestBucketEditUnderContention(t *testing.T) {
 	s := bustest.Server(t)
 	const writers, each = 8, 15
-	ctx := patient(t)
+	ctx := bustest.Patient(t)
 	revisions := make(chan uint64, writers*each)
 	var all sync.WaitGroup
 	for range writers {
@@ -105,7 +105,7 @@ func TestBucketEditUnderContention(t *testing.T) {
 // change can leave things as they are, and its error is the caller's.
 func TestBucketEditMayDecline(t *testing.T) {
 	b := openBucket(t, bustest.Connect(t, bustest.Server(t)), "declined")
-	ctx := patient(t)
+	ctx := bustest.Patient(t)
 	var c counter
 	reset := func() { c = counter{} }
 	if revision, err := b.Edit(ctx, "k", &c, reset, func() (bool, error) { return false, nil }); err != nil || revision != 0 {
@@ -121,7 +121,7 @@ func TestBucketEditMayDecline(t *testing.T) {
 // A scan sees what matches, in the order of writing, and nothing deleted.
 func TestBucketScan(t *testing.T) {
 	b := openBucket(t, bustest.Connect(t, bustest.Server(t)), "scanned")
-	ctx := patient(t)
+	ctx := bustest.Patient(t)
 	for i, key := range []string{"a.x.1", "a.y.2", "b.x.3", "a.x.4", "a.x"} {
 		if _, err := b.Create(ctx, key, counter{i}); err != nil {
 			t.Fatal(err)
@@ -149,7 +149,7 @@ func TestBucketScan(t *testing.T) {
 // (TestMain looks for goroutines).
 func TestBucketScanBrokenOff(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
-	ctx, b := patient(t), openBucket(t, nc, "long")
+	ctx, b := bustest.Patient(t), openBucket(t, nc, "long")
 	var all sync.WaitGroup
 	for g := range 8 {
 		all.Go(func() {
@@ -163,7 +163,9 @@ func TestBucketScanBrokenOff(t *testing.T) {
 	all.Wait()
 	// More has arrived than the library's channel holds when it is broken off.
 	before := nc.Stats().InMsgs
-	arrived := func() { eventually(t, "the values arrive", func() bool { return nc.Stats().InMsgs > before+500 }) }
+	arrived := func() {
+		bustest.Eventually(t, "the values arrive", func() bool { return nc.Stats().InMsgs > before+500 })
+	}
 	stop := errors.New("stop")
 	wantIs(t, b.Scan(ctx, ">", func(bus.Entry) error { arrived(); return stop }), stop)
 	before = nc.Stats().InMsgs
@@ -178,7 +180,7 @@ func TestBucketWatchSurvivesReconnect(t *testing.T) {
 	s := startServer(t, bus.ServerOptions{Dir: dir, Listen: "127.0.0.1:0"})
 	nc := dial(t, s.URL())
 	b := openBucket(t, nc, "watched")
-	ctx := patient(t)
+	ctx := bustest.Patient(t)
 	create := func(key string) {
 		t.Helper()
 		if _, err := b.Create(ctx, key, counter{1}); err != nil {
@@ -203,21 +205,21 @@ func TestBucketWatchSurvivesReconnect(t *testing.T) {
 	}()
 	sees := func(want ...string) {
 		t.Helper()
-		eventually(t, strings.Join(want, " "), func() bool { return slices.Equal(seen.all(), want) })
+		bustest.Eventually(t, strings.Join(want, " "), func() bool { return slices.Equal(seen.all(), want) })
 	}
 	sees("before", "all")
 	create("after")
 	sees("before", "all", "after")
 	restart(t, s, dir, nc, func() {})
-	eventually(t, "the connection is back", nc.IsConnected)
+	bustest.Eventually(t, "the connection is back", nc.IsConnected)
 	create("again")
-	eventually(t, "the change after the restart", func() bool { return seen.last() == "again" })
+	bustest.Eventually(t, "the change after the restart", func() bool { return seen.last() == "again" })
 	if err := b.Delete(ctx, "after"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the deletion", func() bool { return seen.last() == "-after" })
+	bustest.Eventually(t, "the deletion", func() bool { return seen.last() == "-after" })
 	stop()
-	wantIs(t, receive(t, "the end of the watch", ended), context.Canceled)
+	wantIs(t, bustest.Receive(t, "the end of the watch", ended), context.Canceled)
 }
 
 // Without a connection a watch ends instead of being deaf.
@@ -225,10 +227,10 @@ func TestBucketWatchEndsWithTheConnection(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
 	b := openBucket(t, nc, "closed")
 	ready, ended := make(chan struct{}), make(chan error, 1)
-	go func() { ended <- b.Watch(patient(t), ">", func(*bus.Entry) { close(ready) }) }()
-	receive(t, "the watch", ready)
+	go func() { ended <- b.Watch(bustest.Patient(t), ">", func(*bus.Entry) { close(ready) }) }()
+	bustest.Receive(t, "the watch", ready)
 	nc.Close()
-	if err := receive(t, "the end of the watch", ended); err == nil {
+	if err := bustest.Receive(t, "the end of the watch", ended); err == nil {
 		t.Error("the watch ended without an error")
 	}
 }
@@ -236,7 +238,7 @@ func TestBucketWatchEndsWithTheConnection(t *testing.T) {
 // What is not renewed lapses; what is renewed stays.
 func TestBucketTTL(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
-	ctx := patient(t)
+	ctx := bustest.Patient(t)
 	b, err := bus.OpenBucket(ctx, nc, bus.BucketConfig{Name: "lapsing", TTL: time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -249,7 +251,7 @@ func TestBucketTTL(t *testing.T) {
 		t.Fatal(err)
 	}
 	var c counter
-	eventually(t, "the value lapses", func() bool {
+	bustest.Eventually(t, "the value lapses", func() bool {
 		if revision, err = b.Update(ctx, "kept", counter{}, revision); err != nil {
 			t.Fatalf("the value that is renewed: %v", err)
 		}
@@ -296,7 +298,7 @@ func TestKeyTokenIsAKey(t *testing.T) {
 	b := openBucket(t, bustest.Connect(t, bustest.Server(t)), "tokens")
 	for _, name := range []string{"a b", "*", ">", "a.b", "$", "\x00", "ç", strings.Repeat("é", 512), strings.Repeat("z", 1024)} {
 		key := "record." + bus.KeyToken(name) + "." + bus.KeyToken(name)
-		if _, err := b.Create(patient(t), key, counter{1}); err != nil {
+		if _, err := b.Create(bustest.Patient(t), key, counter{1}); err != nil {
 			t.Errorf("%q: %v", name, err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
 )
 
@@ -64,7 +65,7 @@ func (n *fakeNode) unsubscribe() {
 
 func (n *fakeNode) flush() {
 	n.t.Helper()
-	if err := n.nc.FlushTimeout(patience); err != nil {
+	if err := n.nc.FlushTimeout(bustest.Patience); err != nil {
 		n.t.Fatal(err)
 	}
 }
@@ -120,7 +121,7 @@ const wide = 64 << 20
 // next takes the next put that arrives.
 func (n *fakeNode) next() *fakePut {
 	n.t.Helper()
-	return receive(n.t, "a put at node "+string(n.id), n.puts)
+	return bustest.Receive(n.t, "a put at node "+string(n.id), n.puts)
 }
 
 // serve handles every put until the test ends.

@@ -1,55 +1,21 @@
 package bus_test
 
 import (
-	"context"
 	"errors"
 	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience bounds every wait of these tests; none is expected to take so long.
-const patience = 15 * time.Second
-
-// eventually waits until is holds.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !is(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("still waiting after %v: %s", patience, what)
-		}
-	}
-}
-
-// receive takes one value from c.
-func receive[T any](t *testing.T, what string, c <-chan T) (v T) {
-	t.Helper()
-	select {
-	case v = <-c:
-	case <-time.After(patience):
-		t.Fatalf("still waiting after %v: %s", patience, what)
-	}
-	return v
-}
-
-// patient is a context that ends before the test hangs.
-func patient(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
 
 func startServer(t *testing.T, opt bus.ServerOptions) *bus.Server {
 	t.Helper()
@@ -73,7 +39,7 @@ func restart(t *testing.T, s *bus.Server, dir string, nc *nats.Conn, meanwhile f
 	t.Helper()
 	listen := strings.TrimPrefix(s.URL(), "nats://")
 	shutdown(t, s)
-	eventually(t, "the connection notices", func() bool { return !nc.IsConnected() })
+	bustest.Eventually(t, "the connection notices", func() bool { return !nc.IsConnected() })
 	meanwhile()
 	again := startServer(t, bus.ServerOptions{Dir: dir, Listen: listen})
 	t.Cleanup(func() { shutdown(t, again) })

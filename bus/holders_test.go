@@ -36,7 +36,7 @@ func newShelf(t *testing.T, nc *nats.Conn, id schemas.NodeID) *shelf {
 			t.Fatal(err)
 		}
 	}
-	if err := nc.FlushTimeout(patience); err != nil {
+	if err := nc.FlushTimeout(bustest.Patience); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -137,7 +137,7 @@ func fetched(t *testing.T, h *bus.Holders, want []schemas.Chunk, ids []schemas.C
 	t.Helper()
 	var mu sync.Mutex
 	came := map[int]int{}
-	err := h.Chunks(patient(t), vault, ids, false, func(place int, c *schemas.Chunk) error {
+	err := h.Chunks(bustest.Patient(t), vault, ids, false, func(place int, c *schemas.Chunk) error {
 		mu.Lock()
 		defer mu.Unlock()
 		came[place]++
@@ -175,7 +175,7 @@ func TestHoldersFindChunks(t *testing.T) {
 			if err := fetched(t, h, chunks, ids); err != nil {
 				t.Error(err)
 			}
-			held, err := h.Have(patient(t), vault, ids, true)
+			held, err := h.Have(bustest.Patient(t), vault, ids, true)
 			for i := range held {
 				if !held[i] {
 					t.Errorf("chunk %d is not held", i)
@@ -227,7 +227,7 @@ func TestHoldersNameWhatIsMissing(t *testing.T) {
 	if err != nil && !strings.Contains(err.Error(), ids[3].Short()) {
 		t.Errorf("%q does not name chunk %s", err, ids[3].Short())
 	}
-	held, err := h.Have(patient(t), vault, ids, true)
+	held, err := h.Have(bustest.Patient(t), vault, ids, true)
 	if err != nil || fmt.Sprint(held) != "[true true true false true]" {
 		t.Errorf("held are %v, %v", held, err)
 	}
@@ -256,11 +256,11 @@ func TestHoldersWithoutANode(t *testing.T) {
 	if err := fetched(t, h, chunks[:1], ids[:1]); err != nil {
 		t.Errorf("a chunk that b has: %v", err)
 	}
-	if held, err := h.Have(patient(t), vault, ids[:1], true); err != nil || !held[0] {
+	if held, err := h.Have(bustest.Patient(t), vault, ids[:1], true); err != nil || !held[0] {
 		t.Errorf("a chunk that b has is held: %v, %v", held, err)
 	}
 	wantIs(t, fetched(t, h, chunks, ids), bus.ErrNobody)
-	held, err := h.Have(patient(t), vault, ids, true)
+	held, err := h.Have(bustest.Patient(t), vault, ids, true)
 	wantIs(t, err, bus.ErrNobody)
 	if !held[0] || held[1] {
 		t.Errorf("held are %v", held)
@@ -289,7 +289,7 @@ func TestHoldersReadFromDrainingNodes(t *testing.T) {
 	if err := fetched(t, h, chunks, ids); err != nil {
 		t.Error(err)
 	}
-	if held, err := h.Have(patient(t), vault, ids, true); err != nil || !held[0] {
+	if held, err := h.Have(bustest.Patient(t), vault, ids, true); err != nil || !held[0] {
 		t.Errorf("held are %v, %v", held, err)
 	}
 	h.SetMap(&schemas.NodeMap{Epoch: 3})
@@ -308,7 +308,7 @@ func TestHoldersSplitQuestions(t *testing.T) {
 	}
 	owner := shelves[h.Placement().Place(nil, one.ID, 1)[0]]
 	owner.hold(one)
-	held, err := h.Have(patient(t), vault, ids, false)
+	held, err := h.Have(bustest.Patient(t), vault, ids, false)
 	if err != nil || !held[0] || !held[len(ids)-1] || owner.asked["have"] != 2 {
 		t.Errorf("held is %v, asked are %v, %v", held[len(ids)-1], owner.asked, err)
 	}
@@ -326,7 +326,7 @@ func TestHoldersEdges(t *testing.T) {
 	for _, s := range shelves {
 		s.hold(tree)
 	}
-	err := h.Chunks(patient(t), vault, []schemas.ChunkID{tree.ID}, true, func(_ int, c *schemas.Chunk) error {
+	err := h.Chunks(bustest.Patient(t), vault, []schemas.ChunkID{tree.ID}, true, func(_ int, c *schemas.Chunk) error {
 		if len(c.Data) != 2 || len(c.Content) != 0 || c.Kind != schemas.Tree {
 			t.Errorf("the edges are %+v", c)
 		}
@@ -336,5 +336,5 @@ func TestHoldersEdges(t *testing.T) {
 		t.Error(err)
 	}
 	mine := errors.New("mine")
-	wantIs(t, h.Chunks(patient(t), vault, []schemas.ChunkID{tree.ID}, false, func(int, *schemas.Chunk) error { return mine }), mine)
+	wantIs(t, h.Chunks(bustest.Patient(t), vault, []schemas.ChunkID{tree.ID}, false, func(int, *schemas.Chunk) error { return mine }), mine)
 }

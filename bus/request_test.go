@@ -41,7 +41,7 @@ func handle(t *testing.T, s *bus.Service, subject string, h func(context.Context
 	if err := bus.Handle(s, "list", subject, h); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Ready(patient(t)); err != nil {
+	if err := s.Ready(bustest.Patient(t)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -102,7 +102,7 @@ func TestServiceRefusesBadMessages(t *testing.T) {
 		"too deep": "\x81\xa1a" + strings.Repeat("\x91", 200) + "\x01", "a length beyond the end": "\x81\xa7apelido\xdb\xff\xff\xff\xff",
 	} {
 		t.Run(name, func(t *testing.T) {
-			m, err := nc.RequestWithContext(patient(t), "t.list", []byte(message))
+			m, err := nc.RequestWithContext(bustest.Patient(t), "t.list", []byte(message))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -133,7 +133,7 @@ func TestServiceIsVisibleToMicro(t *testing.T) {
 					return &schemas.ListReply{Reply: schemas.OK}, schemas.CheckNickname(req.Nickname)
 				})
 			for _, nickname := range []string{"ana", "", ""} {
-				_ = bus.Request(patient(t), nc, "t.list", &schemas.ListRequest{Nickname: nickname}, &schemas.ListReply{})
+				_ = bus.Request(bustest.Patient(t), nc, "t.list", &schemas.ListRequest{Nickname: nickname}, &schemas.ListReply{})
 			}
 			stats := microStats(t, nc, "test-service")
 			if len(stats.Endpoints) != 1 || stats.Version != want || stats.Metadata["build"] != version || stats.Metadata["zone"] != "a" {
@@ -149,7 +149,7 @@ func TestServiceIsVisibleToMicro(t *testing.T) {
 
 func microStats(t *testing.T, nc *nats.Conn, service string) (stats micro.Stats) {
 	t.Helper()
-	m, err := nc.RequestWithContext(patient(t), "$SRV.STATS."+service, nil)
+	m, err := nc.RequestWithContext(bustest.Patient(t), "$SRV.STATS."+service, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +191,7 @@ func TestServiceWorksSideBySide(t *testing.T) {
 		all.Go(func() {
 			var rep schemas.ListReply
 			name := fmt.Sprint("n", i)
-			if err := bus.Request(patient(t), nc, "t.list", &schemas.ListRequest{Nickname: name}, &rep); err != nil {
+			if err := bus.Request(bustest.Patient(t), nc, "t.list", &schemas.ListRequest{Nickname: name}, &rep); err != nil {
 				t.Error(err)
 			} else if len(rep.Names) != 1 || rep.Names[0] != name {
 				t.Errorf("%s got the answer for %v", name, rep.Names)
@@ -225,20 +225,20 @@ func TestServiceStopWaits(t *testing.T) {
 		defer cancel()
 		return bus.Request(ctx, nc, "t.list", &schemas.ListRequest{}, &schemas.ListReply{})
 	}
-	go func() { answered <- ask(patience) }()
-	receive(t, "the request", began)
+	go func() { answered <- ask(bustest.Patience) }()
+	bustest.Receive(t, "the request", began)
 	go func() { stopped <- s.Stop() }()
-	eventually(t, "the service takes no more", func() bool { return errors.Is(ask(50*time.Millisecond), bus.ErrNobody) })
+	bustest.Eventually(t, "the service takes no more", func() bool { return errors.Is(ask(50*time.Millisecond), bus.ErrNobody) })
 	select {
 	case err := <-stopped:
 		t.Errorf("Stop did not wait: %v", err)
 	default:
 	}
 	close(finish)
-	if err := receive(t, "the answer", answered); err != nil {
+	if err := bustest.Receive(t, "the answer", answered); err != nil {
 		t.Errorf("the request under way: %v", err)
 	}
-	if err := receive(t, "the end", stopped); err != nil {
+	if err := bustest.Receive(t, "the end", stopped); err != nil {
 		t.Error(err)
 	}
 }

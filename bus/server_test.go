@@ -62,7 +62,7 @@ func TestServerKeepsData(t *testing.T) {
 	dir := t.TempDir()
 	s := startServer(t, bus.ServerOptions{Dir: dir, Listen: "127.0.0.1:0"})
 	nc := dial(t, s.URL())
-	if _, err := openBucket(t, nc, "kept").Create(patient(t), "k", counter{7}); err != nil {
+	if _, err := openBucket(t, nc, "kept").Create(bustest.Patient(t), "k", counter{7}); err != nil {
 		t.Fatal(err)
 	}
 	nc.Close()
@@ -71,7 +71,7 @@ func TestServerKeepsData(t *testing.T) {
 	s = startServer(t, bus.ServerOptions{Dir: dir, Listen: "127.0.0.1:0"})
 	t.Cleanup(func() { shutdown(t, s) })
 	var got counter
-	if _, err := openBucket(t, dial(t, s.URL()), "kept").Get(patient(t), "k", &got); err != nil || got.N != 7 {
+	if _, err := openBucket(t, dial(t, s.URL()), "kept").Get(bustest.Patient(t), "k", &got); err != nil || got.N != 7 {
 		t.Errorf("after the restart: %v, %v", got, err)
 	}
 }
@@ -83,12 +83,12 @@ func TestServerInProcessOnly(t *testing.T) {
 	if url := s.URL(); url != "" {
 		t.Errorf("a server without a listener has the URL %q", url)
 	}
-	nc, err := bus.Connect(patient(t), bus.ConnOptions{Server: s})
+	nc, err := bus.Connect(bustest.Patient(t), bus.ConnOptions{Server: s})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	if _, err := openBucket(t, nc, "b").Create(patient(t), "k", counter{1}); err != nil {
+	if _, err := openBucket(t, nc, "b").Create(bustest.Patient(t), "k", counter{1}); err != nil {
 		t.Error(err)
 	}
 }
@@ -102,7 +102,7 @@ func TestConnectWithoutServer(t *testing.T) {
 		t.Errorf("it took %v to say so", took)
 	}
 	// What cannot be an address is not waited for.
-	_, err = bus.Connect(patient(t), bus.ConnOptions{URL: "nats://[::1", Wait: true})
+	_, err = bus.Connect(bustest.Patient(t), bus.ConnOptions{URL: "nats://[::1", Wait: true})
 	if err == nil || errors.Is(err, bus.ErrNoServer) {
 		t.Errorf("a broken URL gives %v", err)
 	}
@@ -131,16 +131,16 @@ func TestConnectWaits(t *testing.T) {
 	var said statuses
 	connected := make(chan error, 1)
 	go func() {
-		nc, err := bus.Connect(patient(t), bus.ConnOptions{URL: "nats://" + address, Wait: true, Status: said.add})
+		nc, err := bus.Connect(bustest.Patient(t), bus.ConnOptions{URL: "nats://" + address, Wait: true, Status: said.add})
 		if err == nil {
 			nc.Close()
 		}
 		connected <- err
 	}()
-	eventually(t, "a status", func() bool { return said.contains("waiting for nats://" + address + ": nats: ") })
+	bustest.Eventually(t, "a status", func() bool { return said.contains("waiting for nats://" + address + ": nats: ") })
 	s := startServer(t, bus.ServerOptions{Dir: t.TempDir(), Listen: address})
 	t.Cleanup(func() { shutdown(t, s) })
-	if err := receive(t, "the connection", connected); err != nil {
+	if err := bustest.Receive(t, "the connection", connected); err != nil {
 		t.Fatal(err)
 	}
 	if last := said.last(); last != "" {
@@ -150,7 +150,7 @@ func TestConnectWaits(t *testing.T) {
 
 // Waiting ends with the context.
 func TestConnectWaitIsBounded(t *testing.T) {
-	ctx := patient(t)
+	ctx := bustest.Patient(t)
 	ctx, cancel := context.WithCancel(ctx)
 	var said statuses
 	ended := make(chan error, 1)
@@ -158,9 +158,9 @@ func TestConnectWaitIsBounded(t *testing.T) {
 		_, err := bus.Connect(ctx, bus.ConnOptions{URL: "nats://" + freeAddress(t), Wait: true, Status: said.add})
 		ended <- err
 	}()
-	eventually(t, "a status", func() bool { return said.contains("waiting") })
+	bustest.Eventually(t, "a status", func() bool { return said.contains("waiting") })
 	cancel()
-	wantIs(t, receive(t, "the end", ended), ctx.Err())
+	wantIs(t, bustest.Receive(t, "the end", ended), ctx.Err())
 }
 
 // A lost connection says so, comes back by itself, and says that too.
@@ -168,15 +168,15 @@ func TestConnectionComesBack(t *testing.T) {
 	dir := t.TempDir()
 	s := startServer(t, bus.ServerOptions{Dir: dir, Listen: "127.0.0.1:0"})
 	var said statuses
-	nc, err := bus.Connect(patient(t), bus.ConnOptions{URL: s.URL(), Status: said.add})
+	nc, err := bus.Connect(bustest.Patient(t), bus.ConnOptions{URL: s.URL(), Status: said.add})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
 	restart(t, s, dir, nc, func() {
-		eventually(t, "a status", func() bool { return strings.Contains(said.last(), "lost") })
+		bustest.Eventually(t, "a status", func() bool { return strings.Contains(said.last(), "lost") })
 	})
-	eventually(t, "the connection is back", func() bool { return nc.IsConnected() && said.last() == "" })
+	bustest.Eventually(t, "the connection is back", func() bool { return nc.IsConnected() && said.last() == "" })
 }
 
 func freeAddress(t *testing.T) string {

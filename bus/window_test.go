@@ -47,7 +47,7 @@ func (s *sending) payload(size int) []byte {
 func (s *sending) send(set ...schemas.NodeID) <-chan error {
 	s.t.Helper()
 	done := make(chan error, 2) // a second call is seen by the test, not a deadlock
-	if err := s.Send(patient(s.t), set, s.payload(100), func(err error) { done <- err }); err != nil {
+	if err := s.Send(bustest.Patient(s.t), set, s.payload(100), func(err error) { done <- err }); err != nil {
 		s.t.Fatalf("send: %v", err)
 	}
 	return done
@@ -55,7 +55,7 @@ func (s *sending) send(set ...schemas.NodeID) <-chan error {
 
 func (s *sending) delivered(what string, done <-chan error) {
 	s.t.Helper()
-	if err := receive(s.t, what, done); err != nil {
+	if err := bustest.Receive(s.t, what, done); err != nil {
 		s.t.Errorf("%s: %v", what, err)
 	}
 }
@@ -88,7 +88,7 @@ func TestSenderKeepsToTheWindow(t *testing.T) {
 			var acked sync.WaitGroup
 			acked.Add(messages)
 			for _, p := range payloads {
-				err := snd.Send(patient(t), []schemas.NodeID{"n1"}, p, func(err error) {
+				err := snd.Send(bustest.Patient(t), []schemas.NodeID{"n1"}, p, func(err error) {
 					if err != nil {
 						t.Errorf("session %s: %v", name, err)
 					}
@@ -187,7 +187,7 @@ func TestSenderNoticesOneLostMessage(t *testing.T) {
 	snd.delivered("the first put", warm)
 	done := snd.send("n1")
 	lost := node.next().Chunks[0].ID
-	eventually(t, "the lost message comes again", func() bool {
+	bustest.Eventually(t, "the lost message comes again", func() bool {
 		snd.send("n1")
 		p := node.next()
 		p.ack()
@@ -217,7 +217,7 @@ func TestSenderReportsRefusals(t *testing.T) {
 	for _, code := range []schemas.Code{schemas.DiskFull, schemas.DiskFailed, schemas.BadChunk, schemas.BadRequest} {
 		done := snd.send("n1")
 		node.next().answer(0, code)
-		wantCode(t, receive(t, "the refusal", done), code)
+		wantCode(t, bustest.Receive(t, "the refusal", done), code)
 	}
 	done := snd.send("n1")
 	node.next().ack()
@@ -265,7 +265,7 @@ func TestSenderGivesUp(t *testing.T) {
 				opt.Absent, opt.Silent = time.Minute, 100*time.Millisecond
 			}
 			snd := newSender(t, bustest.Connect(t, s), "s", opt)
-			wantIs(t, receive(t, "the failure", snd.send("n1")), bus.ErrNodeSilent)
+			wantIs(t, bustest.Receive(t, "the failure", snd.send("n1")), bus.ErrNodeSilent)
 			if !said.contains("n1") {
 				t.Errorf("nothing was said of n1: %q", said.all())
 			}
@@ -280,13 +280,13 @@ func TestSenderWaitsForARestart(t *testing.T) {
 	node := newFakeNode(t, bustest.Connect(t, s), "n1")
 	var said statuses
 	snd := newSender(t, bustest.Connect(t, s), "s", bus.SenderOptions{
-		Resend: 100 * time.Millisecond, Absent: time.Millisecond, Silent: patience / 2, Status: said.add})
+		Resend: 100 * time.Millisecond, Absent: time.Millisecond, Silent: bustest.Patience / 2, Status: said.add})
 	first := snd.send("n1")
 	node.next().ack()
 	snd.delivered("the first put", first)
 	node.unsubscribe()
 	done := snd.send("n1")
-	eventually(t, "a status", func() bool { return said.contains("waiting for storage node n1") })
+	bustest.Eventually(t, "a status", func() bool { return said.contains("waiting for storage node n1") })
 	stillOpen(t, "a put to a node that restarts", done)
 	node.subscribe()
 	node.next().ack()
@@ -315,7 +315,7 @@ func TestSenderSurvivesReconnect(t *testing.T) {
 		node.next() // and says nothing
 	}
 	restart(t, s, dir, nc, func() {
-		eventually(t, "it was away for longer than a node may be", func() bool { return time.Since(sent) > silent*3/2 })
+		bustest.Eventually(t, "it was away for longer than a node may be", func() bool { return time.Since(sent) > silent*3/2 })
 	})
 	for range done {
 		node.next().ack()
@@ -334,8 +334,8 @@ func TestSenderEndsWithTheConnection(t *testing.T) {
 	done := snd.send("n1")
 	node.next()
 	nc.Close()
-	wantIs(t, receive(t, "the failure", done), nats.ErrConnectionClosed)
-	wantIs(t, snd.Send(patient(t), []schemas.NodeID{"n1"}, snd.payload(1), func(error) {}), nats.ErrConnectionClosed)
+	wantIs(t, bustest.Receive(t, "the failure", done), nats.ErrConnectionClosed)
+	wantIs(t, snd.Send(bustest.Patient(t), []schemas.NodeID{"n1"}, snd.payload(1), func(error) {}), nats.ErrConnectionClosed)
 }
 
 // Close tells everyone who waits: those whose message is pending, and those who
@@ -347,12 +347,14 @@ func TestSenderClose(t *testing.T) {
 	pending := snd.send("n1")
 	node.next()
 	blocked := make(chan error, 1)
-	go func() { blocked <- snd.Send(patient(t), []schemas.NodeID{"n1"}, snd.payload(1), func(error) {}) }()
+	go func() {
+		blocked <- snd.Send(bustest.Patient(t), []schemas.NodeID{"n1"}, snd.payload(1), func(error) {})
+	}()
 	snd.Close()
-	if err := receive(t, "the pending put", pending); err == nil {
+	if err := bustest.Receive(t, "the pending put", pending); err == nil {
 		t.Error("a put that nobody acknowledged is a success")
 	}
-	if err := receive(t, "the put that waits for room", blocked); err == nil {
+	if err := bustest.Receive(t, "the put that waits for room", blocked); err == nil {
 		t.Error("a put was taken by a closed sender")
 	}
 	snd.Close() // again is nothing
@@ -364,19 +366,19 @@ func TestSenderRefuses(t *testing.T) {
 	s := bustest.Server(t)
 	node := newFakeNode(t, bustest.Connect(t, s), "n1")
 	snd := newSender(t, bustest.Connect(t, s), "s", quiet)
-	wantCode(t, snd.Send(patient(t), nil, snd.payload(1), func(error) {}), schemas.NoNode)
+	wantCode(t, snd.Send(bustest.Patient(t), nil, snd.payload(1), func(error) {}), schemas.NoNode)
 	huge := make(chan error, 1)
-	if err := snd.Send(patient(t), []schemas.NodeID{"n1"}, make([]byte, 2<<20), func(err error) { huge <- err }); err != nil {
+	if err := snd.Send(bustest.Patient(t), []schemas.NodeID{"n1"}, make([]byte, 2<<20), func(err error) { huge <- err }); err != nil {
 		t.Fatal(err)
 	}
-	wantIs(t, receive(t, "the failure", huge), nats.ErrMaxPayload)
+	wantIs(t, bustest.Receive(t, "the failure", huge), nats.ErrMaxPayload)
 	pending := snd.send("n1") // what failed left its room
 	p := node.next()
 	ctx, cancel := context.WithCancel(t.Context())
 	blocked := make(chan error, 1)
 	go func() { blocked <- snd.Send(ctx, []schemas.NodeID{"n1"}, snd.payload(1), func(error) {}) }()
 	cancel()
-	wantIs(t, receive(t, "the end of waiting", blocked), context.Canceled)
+	wantIs(t, bustest.Receive(t, "the end of waiting", blocked), context.Canceled)
 	p.ack()
 	snd.delivered("the put before", pending)
 }
@@ -401,10 +403,10 @@ func TestSenderGivesPayloadsBack(t *testing.T) {
 	}
 	for range 150 {
 		chunk := newChunk(10_000)
-		b := schemas.NewPut(receive(t, "a free buffer", free), "s", vault)
+		b := schemas.NewPut(bustest.Receive(t, "a free buffer", free), "s", vault)
 		b.Add(&chunk)
 		payload := b.Put()
-		err := snd.Send(patient(t), []schemas.NodeID{"n1"}, payload, func(err error) {
+		err := snd.Send(bustest.Patient(t), []schemas.NodeID{"n1"}, payload, func(err error) {
 			if err != nil {
 				t.Error(err)
 			}
@@ -416,6 +418,6 @@ func TestSenderGivesPayloadsBack(t *testing.T) {
 		}
 	}
 	for range cap(free) {
-		receive(t, "the last buffers", free)
+		bustest.Receive(t, "the last buffers", free)
 	}
 }

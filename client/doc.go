@@ -3,15 +3,18 @@
 //
 // # The path of a byte
 //
-// backup.go reads it forwards, restore.go backwards:
+// backup.go and save.go read it forwards, restore.go and restoretree.go
+// backwards:
 //
 //	walk.go      folders, in order, one lstat a file        place.go
 //	meta*.go     owner, times, links, attributes, holes     place_*.go
-//	chunk.go     cut where the content says so              (pieces of a file)
+//	saveread.go  a file's bytes                             restorefile.go
+//	chunk.go     cut where the content says so              (joined by offset)
 //	keys.go      a keyed hash is the chunk's name           keys.go
 //	seal.go      compress, seal, open again, compare        seal.go
-//	send.go      have?, pack, put under windows             fetch.go
-//	tree*.go     entries and chunk lists, as chunks         treeread.go
+//	send.go      have?, seal, and pack.go: put under        fetch.go
+//	             windows
+//	treewrite.go entries and chunk lists, as chunks         treeread.go
 //
 // # What a backup does
 //

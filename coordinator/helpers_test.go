@@ -1,10 +1,8 @@
 package coordinator
 
 import (
-	"context"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/vmihailenco/msgpack/v5"
@@ -19,36 +17,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience bounds every wait of these tests; none is expected to take so long.
-const patience = 15 * time.Second
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !is(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("still waiting after %v: %s", patience, what)
-		}
-	}
-}
-
-func receive[T any](t *testing.T, what string, c <-chan T) (v T) {
-	t.Helper()
-	select {
-	case v = <-c:
-	case <-time.After(patience):
-		t.Fatalf("still waiting after %v: %s", patience, what)
-	}
-	return v
-}
-
-func patient(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
 
 func wantCode(t *testing.T, err error, want schemas.Code) {
 	t.Helper()
@@ -81,7 +49,7 @@ func newWorld(t *testing.T, nodes int, opt Options) *world {
 // coordinator starts one more.
 func (w *world) coordinator(opt Options) *Coordinator {
 	w.t.Helper()
-	c, err := Start(patient(w.t), bustest.Connect(w.t, w.server), opt)
+	c, err := Start(bustest.Patient(w.t), bustest.Connect(w.t, w.server), opt)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -108,7 +76,7 @@ func (w *world) node() *runningNode {
 func (w *world) nodeOn(store *storage.Store) *runningNode {
 	w.t.Helper()
 	nc := bustest.Connect(w.t, w.server)
-	n, err := node.Start(patient(w.t), nc, store, node.Options{Weight: 1})
+	n, err := node.Start(bustest.Patient(w.t), nc, store, node.Options{Weight: 1})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -123,7 +91,7 @@ func (w *world) ask(subject string, message map[string]any) (rep map[string]any)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	answer, err := bus.RequestRaw(patient(w.t), w.nc, subject, b)
+	answer, err := bus.RequestRaw(bustest.Patient(w.t), w.nc, subject, b)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -135,7 +103,7 @@ func (w *world) ask(subject string, message map[string]any) (rep map[string]any)
 
 func (w *world) request(subject string, req any, rep bus.Reply) error {
 	w.t.Helper()
-	return bus.Request(patient(w.t), w.nc, subject, req, rep)
+	return bus.Request(bustest.Patient(w.t), w.nc, subject, req, rep)
 }
 
 // transmit saves a small file and returns its version's id.
@@ -221,7 +189,7 @@ func (w *world) put(chunks ...schemas.Chunk) {
 		b := schemas.NewPut(nil, "test", schemas.SealedVault(nickname))
 		b.Add(&chunks[i])
 		var rep schemas.PutReply
-		answer, err := bus.RequestRaw(patient(w.t), w.nc, schemas.PutSubject(placement.Place(nil, chunks[i].ID, 1)), b.Put())
+		answer, err := bus.RequestRaw(bustest.Patient(w.t), w.nc, schemas.PutSubject(placement.Place(nil, chunks[i].ID, 1)), b.Put())
 		if err == nil {
 			err = schemas.Unmarshal(answer, &rep)
 		}
@@ -284,7 +252,7 @@ func (w *world) events(kind string) <-chan schemas.Event {
 		events <- e
 	})
 	if err == nil {
-		err = w.nc.FlushTimeout(patience)
+		err = w.nc.FlushTimeout(bustest.Patience)
 	}
 	if err != nil {
 		w.t.Fatal(err)

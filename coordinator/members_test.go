@@ -40,24 +40,24 @@ func TestNodeGoesSilentAndComesBack(t *testing.T) {
 	up, down := w.events(schemas.EventNodeRegistered), w.events(schemas.EventNodeDown)
 	n := w.node()
 	id := n.store.NodeID()
-	if e := receive(t, "the event", up); e.Subject != string(id) {
+	if e := bustest.Receive(t, "the event", up); e.Subject != string(id) {
 		t.Errorf("the event is %+v", e)
 	}
 	epoch := w.c.members.nodeMap().Epoch
 	n.nc.Close() // as if the machine had lost its power
-	if e := receive(t, "the event", down); e.Subject != string(id) || !strings.Contains(e.Text, "silent") {
+	if e := bustest.Receive(t, "the event", down); e.Subject != string(id) || !strings.Contains(e.Text, "silent") {
 		t.Errorf("the event is %+v", e)
 	}
-	eventually(t, "the node is down", func() bool { return w.stateOf(id) == schemas.Down })
+	bustest.Eventually(t, "the node is down", func() bool { return w.stateOf(id) == schemas.Down })
 	if now := w.c.members.nodeMap().Epoch; now <= epoch {
 		t.Errorf("the epoch went from %d to %d", epoch, now)
 	}
 	_ = n.Stop()
 	w.nodeOn(n.store)
-	if e := receive(t, "the event", up); e.Subject != string(id) {
+	if e := bustest.Receive(t, "the event", up); e.Subject != string(id) {
 		t.Errorf("the event is %+v", e)
 	}
-	eventually(t, "the node is up", func() bool { return w.stateOf(id) == schemas.Up })
+	bustest.Eventually(t, "the node is up", func() bool { return w.stateOf(id) == schemas.Up })
 	for _, c := range []<-chan schemas.Event{up, down} {
 		select {
 		case e := <-c:
@@ -70,7 +70,7 @@ func TestNodeGoesSilentAndComesBack(t *testing.T) {
 // A coordinator that learns from another that a node is back must not take the
 // old silence for a new one.
 func TestSilenceBeginsAnewWhenANodeComesBack(t *testing.T) {
-	kv, err := bus.OpenBucket(patient(t), bustest.Connect(t, bustest.Server(t)), bus.BucketConfig{Name: "cards"})
+	kv, err := bus.OpenBucket(bustest.Patient(t), bustest.Connect(t, bustest.Server(t)), bus.BucketConfig{Name: "cards"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,12 +78,12 @@ func TestSilenceBeginsAnewWhenANodeComesBack(t *testing.T) {
 	var n schemas.Node
 	card := func(state schemas.State) {
 		t.Helper()
-		_, err := kv.Edit(patient(t), "n", &n, func() { n = schemas.Node{} }, func() (bool, error) {
+		_, err := kv.Edit(bustest.Patient(t), "n", &n, func() { n = schemas.Node{} }, func() (bool, error) {
 			n = schemas.Node{ID: "n", State: state}
 			return true, nil
 		})
 		if err == nil {
-			err = kv.Scan(patient(t), "n", func(e bus.Entry) error { m.seen(&e); return nil })
+			err = kv.Scan(bustest.Patient(t), "n", func(e bus.Entry) error { m.seen(&e); return nil })
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -146,7 +146,7 @@ func TestBadCards(t *testing.T) {
 	if err := w.nc.Publish(schemas.SubjectAlive, b); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the good card is entered", func() bool { return w.stateOf("abc") == schemas.Up })
+	bustest.Eventually(t, "the good card is entered", func() bool { return w.stateOf("abc") == schemas.Up })
 	if n := len(w.c.members.nodeMap().Nodes); n != 2 {
 		t.Errorf("there are %d nodes, want 2", n)
 	}
@@ -170,7 +170,7 @@ func TestCoordinatorsShareTheLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		m, err := inbox.NextMsg(patience)
+		m, err := inbox.NextMsg(bustest.Patience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,7 +205,7 @@ func TestCoordinatorsShareTheLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	asking.Wait()
-	eventually(t, "the other answers alone", func() bool {
+	bustest.Eventually(t, "the other answers alone", func() bool {
 		return w.request(schemas.SubjectList, &schemas.ListRequest{Nickname: nickname}, &schemas.ListReply{}) == nil
 	})
 }
@@ -269,7 +269,7 @@ func TestServerRestartsUnderACoordinator(t *testing.T) {
 	other := w.coordinator(Options{})
 	w.node()
 	for _, c := range []*Coordinator{w.c, other} {
-		eventually(t, "the node is known", func() bool { return len(c.members.nodeMap().Nodes) == 1 })
+		bustest.Eventually(t, "the node is known", func() bool { return len(c.members.nodeMap().Nodes) == 1 })
 	}
 	w.transmit(nickname, "f", "x")
 	opt.Listen = strings.TrimPrefix(s.URL(), "nats://")
@@ -280,15 +280,15 @@ func TestServerRestartsUnderACoordinator(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.server = s
-	eventually(t, "everyone is back", func() bool {
+	bustest.Eventually(t, "everyone is back", func() bool {
 		return w.nc.IsConnected() && w.c.nc.IsConnected() && other.nc.IsConnected()
 	})
-	eventually(t, "a list", func() bool {
+	bustest.Eventually(t, "a list", func() bool {
 		return w.request(schemas.SubjectList, &schemas.ListRequest{Nickname: nickname}, &schemas.ListReply{}) == nil
 	})
 	id := w.node().store.NodeID()
 	for _, c := range []*Coordinator{w.c, other} {
-		eventually(t, "the new node is known", func() bool { return c.members.nodeMap().Find(id) != nil })
+		bustest.Eventually(t, "the new node is known", func() bool { return c.members.nodeMap().Find(id) != nil })
 	}
 	if got := w.transmit(nickname, "f", "y"); got != "f@2" {
 		t.Errorf("the next version is %s", got)

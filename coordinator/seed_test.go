@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
 )
 
@@ -164,7 +165,7 @@ func TestNoNode(t *testing.T) {
 	if err := n.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the node is down", func() bool { return len(w.c.members.nodeMap().Writable()) == 0 })
+	bustest.Eventually(t, "the node is down", func() bool { return len(w.c.members.nodeMap().Writable()) == 0 })
 	err = send()
 	wantCode(t, err, schemas.NoNode)
 	if err != nil && !strings.Contains(err.Error(), "is down") {
@@ -181,7 +182,7 @@ func TestNoNode(t *testing.T) {
 // limit, every name once and in order.
 func TestListPages(t *testing.T) {
 	w := newWorld(t, 0, Options{})
-	if err := w.c.records.enterVault(patient(t), nickname, nil); err != nil {
+	if err := w.c.records.enterVault(bustest.Patient(t), nickname, nil); err != nil {
 		t.Fatal(err)
 	}
 	const n = 1100
@@ -191,7 +192,7 @@ func TestListPages(t *testing.T) {
 		all.Go(func() {
 			for i := g; i < n; i += 20 {
 				h := &schemas.Record{Name: name(i), Latest: 1, Versions: 1}
-				if _, err := w.c.records.kv.Create(patient(t), recordKey(nickname, h.Name), h); err != nil {
+				if _, err := w.c.records.kv.Create(bustest.Patient(t), recordKey(nickname, h.Name), h); err != nil {
 					t.Error(err)
 				}
 			}
@@ -220,7 +221,7 @@ func TestListPages(t *testing.T) {
 // The same for a record's versions, newest first.
 func TestVersionPages(t *testing.T) {
 	w := newWorld(t, 0, Options{})
-	ctx := patient(t)
+	ctx := bustest.Patient(t)
 	if err := w.c.records.enterVault(ctx, nickname, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -259,14 +260,14 @@ func TestDownloadChecksContent(t *testing.T) {
 	b := schemas.NewPut(nil, "test", vault)
 	b.Add(&chunk)
 	n := w.c.members.nodeMap().Writable()[0]
-	if _, err := bus.RequestRaw(patient(t), w.nc, schemas.PutSubject([]schemas.NodeID{n}), b.Put()); err != nil {
+	if _, err := bus.RequestRaw(bustest.Patient(t), w.nc, schemas.PutSubject([]schemas.NodeID{n}), b.Put()); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.c.records.enterVault(patient(t), nickname, nil); err != nil {
+	if err := w.c.records.enterVault(bustest.Patient(t), nickname, nil); err != nil {
 		t.Fatal(err)
 	}
 	v := &schemas.Version{Nickname: nickname, Record: "f", Vault: vault, Root: chunk.ID, RootKind: schemas.Plain, Session: "s"}
-	if _, err := w.c.records.commit(patient(t), v, 0, false); err != nil {
+	if _, err := w.c.records.commit(bustest.Patient(t), v, 0, false); err != nil {
 		t.Fatal(err)
 	}
 	rep := w.ask("backup.download", map[string]any{"apelido": nickname, "id_arquivo": "f"})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
 )
 
@@ -21,7 +22,7 @@ func TestSession(t *testing.T) {
 	if s.Parent != nil || s.TTL != int64(2*time.Minute) || s.Durability.String() != "1+0" || len(s.Map.Writable()) != 2 {
 		t.Errorf("the session is %+v", s)
 	}
-	if e := receive(t, "the event", opened); e.Subject != s.Session || e.Owner != nickname {
+	if e := bustest.Receive(t, "the event", opened); e.Subject != s.Session || e.Owner != nickname {
 		t.Errorf("the event is %+v", e)
 	}
 	tr := w.newTree(3, 4)
@@ -34,7 +35,7 @@ func TestSession(t *testing.T) {
 		v.Files != 3 || v.Bytes != 1000 || v.Stored != 500 || string(v.Sealed) != "sealed" || v.Source != sourceOf(1) || v.Created == 0 {
 		t.Errorf("the version is %+v", v)
 	}
-	if e := receive(t, "the event", committed); e.Subject != "r@1" {
+	if e := bustest.Receive(t, "the event", committed); e.Subject != "r@1" {
 		t.Errorf("the event is %+v", e)
 	}
 	next := w.open(opening("r"))
@@ -98,7 +99,7 @@ func TestCommitFindsChunksElsewhere(t *testing.T) {
 	s := w.open(opening("r"))
 	w.put(tr.all...)
 	w.node()
-	eventually(t, "the second node is up", func() bool { return len(w.c.members.nodeMap().Writable()) == 2 })
+	bustest.Eventually(t, "the second node is up", func() bool { return len(w.c.members.nodeMap().Writable()) == 2 })
 	if _, err := w.commit(s.Session, tr.root); err != nil {
 		t.Error(err)
 	}
@@ -156,14 +157,14 @@ func (w *world) countIDs(subject string) (count func() int) {
 	w.t.Helper()
 	sub, err := w.nc.SubscribeSync(subject)
 	if err == nil {
-		err = w.nc.FlushTimeout(patience)
+		err = w.nc.FlushTimeout(bustest.Patience)
 	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return func() (n int) {
 		w.t.Helper()
-		if err := w.nc.FlushTimeout(patience); err != nil {
+		if err := w.nc.FlushTimeout(bustest.Patience); err != nil {
 			w.t.Fatal(err)
 		}
 		for {
@@ -191,11 +192,11 @@ func TestSessionLapses(t *testing.T) {
 	renew := func(id string) error {
 		return w.request(schemas.SubjectSessionRenew, &schemas.RenewRequest{Session: id}, &schemas.SessionReply{})
 	}
-	eventually(t, "the session lapses", func() bool {
+	bustest.Eventually(t, "the session lapses", func() bool {
 		if err := renew(kept.Session); err != nil {
 			t.Fatalf("the session that is renewed: %v", err)
 		}
-		_, _, err := w.c.session(patient(t), left.Session)
+		_, _, err := w.c.session(bustest.Patient(t), left.Session)
 		return schemas.CodeOf(err) == schemas.UnknownSession
 	})
 	tr := w.newTree(1, 1)
@@ -224,7 +225,7 @@ func TestCommitTwice(t *testing.T) {
 	for range 4 {
 		for _, c := range []*Coordinator{w.c, second} {
 			all.Go(func() {
-				rep, err := c.commitSession(patient(t), commitOf(s.Session, tr.root))
+				rep, err := c.commitSession(bustest.Patient(t), commitOf(s.Session, tr.root))
 				if err != nil || rep.(*schemas.CommitReply).Version.Number != 1 {
 					t.Errorf("the commit gives %+v, %v", rep, err)
 				}
@@ -243,7 +244,7 @@ func TestCommitTwiceAfterACrash(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	tr := w.newTree(1, 1)
 	s := w.open(opening("r"))
-	before, _, err := w.c.session(patient(t), s.Session)
+	before, _, err := w.c.session(bustest.Patient(t), s.Session)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,11 +255,11 @@ func TestCommitTwiceAfterACrash(t *testing.T) {
 	moved := opening("r")
 	moved.Moved, moved.Source = true, sourceOf(2)
 	w.save(moved, w.newTree(1, 1))
-	_, revision, err := w.c.session(patient(t), s.Session)
+	_, revision, err := w.c.session(bustest.Patient(t), s.Session)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.c.sessions.Update(patient(t), s.Session, before, revision); err != nil {
+	if _, err := w.c.sessions.Update(bustest.Patient(t), s.Session, before, revision); err != nil {
 		t.Fatal(err)
 	}
 	v, err := w.commit(s.Session, tr.root)
@@ -286,7 +287,7 @@ func TestConcurrentCommits(t *testing.T) {
 	for i, id := range sessions {
 		all.Go(func() {
 			c := []*Coordinator{w.c, second}[i%2]
-			if _, err := c.commitSession(patient(t), commitOf(id, tr.root)); err != nil {
+			if _, err := c.commitSession(bustest.Patient(t), commitOf(id, tr.root)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -295,7 +296,7 @@ func TestConcurrentCommits(t *testing.T) {
 	if got := w.versions(nickname, "r"); !slices.Equal(got, []uint64{8, 7, 6, 5, 4, 3, 2, 1}) {
 		t.Errorf("the versions are %v", got)
 	}
-	h, err := w.c.records.head(patient(t), nickname, "r")
+	h, err := w.c.records.head(bustest.Patient(t), nickname, "r")
 	if err != nil || h.Latest != n || h.Versions != n {
 		t.Errorf("the head is %+v, %v", h, err)
 	}
@@ -308,13 +309,13 @@ func TestHeadIsRepaired(t *testing.T) {
 	tr := w.newTree(1, 1)
 	w.save(opening("r"), tr)
 	lost := &schemas.Version{Nickname: nickname, Record: "r", Root: tr.root, RootKind: schemas.Tree, Session: "lost", Source: sourceOf(1)}
-	if err := w.c.records.create(patient(t), lost, 2); err != nil {
+	if err := w.c.records.create(bustest.Patient(t), lost, 2); err != nil {
 		t.Fatal(err)
 	}
 	if v := w.save(opening("r"), w.newTree(1, 1)); v.Number != 3 {
 		t.Errorf("the version after the lost one is %d", v.Number)
 	}
-	h, err := w.c.records.head(patient(t), nickname, "r")
+	h, err := w.c.records.head(bustest.Patient(t), nickname, "r")
 	if err != nil || h.Latest != 3 || h.Versions != 3 {
 		t.Errorf("the head is %+v, %v", h, err)
 	}
@@ -365,7 +366,7 @@ func TestNameTakenAtCommit(t *testing.T) {
 			w.put(tr.all...)
 			if crash {
 				v := &schemas.Version{Nickname: nickname, Record: "r", Root: tr.root, RootKind: schemas.Tree, Session: one.Session, Source: sourceOf(1)}
-				if err := w.c.records.create(patient(t), v, 1); err != nil {
+				if err := w.c.records.create(bustest.Patient(t), v, 1); err != nil {
 					t.Fatal(err)
 				}
 			} else if _, err := w.commit(one.Session, tr.root); err != nil {

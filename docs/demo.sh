@@ -20,7 +20,9 @@ export HOME="$work/home" XDG_CONFIG_HOME="$work/home/.config" XDG_STATE_HOME="$w
 unset BACKUP_SERVER BACKUP_NICKNAME BACKUP_KEY_FILE BACKUP_CONFIG
 mkdir -p "$HOME"
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+say() {
+	if [ -t 1 ]; then printf '\n\033[1m%s\033[0m\n' "$*"; else printf '\n%s\n' "$*"; fi
+}
 run() {
 	say "\$ backup $*"
 	"$backup" "$@"

@@ -116,8 +116,12 @@ func (a *app) printTransmitted(r *client.BackupResult, d time.Duration, keyCreat
 		return nil
 	}
 	a.println(a.n("transmit.saved", r.Files, "ID", a.show(v.ID), "Size", a.size(r.Bytes)))
-	a.println(a.n("transmit.sent", r.Chunks, "Sent", a.size(r.Sent), "Read", a.size(r.Read),
-		"Time", a.took(d), "Rate", a.rate(r.Read, d)))
+	if r.Read == 0 && r.Chunks == 0 {
+		a.println(a.t("transmit.nothing-new", "Time", a.took(d)))
+	} else {
+		a.println(a.n("transmit.sent", r.Chunks, "Sent", a.size(r.Sent), "Read", a.size(r.Read),
+			"Time", a.took(d), "Rate", a.rate(r.Read, d)))
+	}
 	a.println(a.durability(v.Durability))
 	return nil
 }

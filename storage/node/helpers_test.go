@@ -18,36 +18,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds every wait of these tests; none is expected to take so long.
-const patience = 15 * time.Second
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !is(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("still waiting after %v: %s", patience, what)
-		}
-	}
-}
-
-func receive[T any](t *testing.T, what string, c <-chan T) (v T) {
-	t.Helper()
-	select {
-	case v = <-c:
-	case <-time.After(patience):
-		t.Fatalf("still waiting after %v: %s", patience, what)
-	}
-	return v
-}
-
-func patient(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 // registrar is the one thing that a node needs of a coordinator.
 type registrar struct {
 	service *bus.Service
@@ -67,7 +37,7 @@ func newRegistrar(t *testing.T, nc *nats.Conn, refuse error) *registrar {
 		return &schemas.RegisterReply{Reply: schemas.OK, Epoch: 1, Heartbeat: int64(100 * time.Millisecond)}, refuse
 	})
 	if err == nil {
-		err = r.service.Ready(patient(t))
+		err = r.service.Ready(bustest.Patient(t))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +57,7 @@ func heartbeats(t *testing.T, nc *nats.Conn) <-chan schemas.Node {
 		cards <- req.Node
 	})
 	if err == nil {
-		err = nc.FlushTimeout(patience)
+		err = nc.FlushTimeout(bustest.Patience)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +89,7 @@ func newFixture(t *testing.T, store storage.Options, opt node.Options) *fixture 
 // start starts a node and stops it with the test.
 func start(t *testing.T, nc *nats.Conn, store *storage.Store, opt node.Options) *node.Node {
 	t.Helper()
-	n, err := node.Start(patient(t), nc, store, opt)
+	n, err := node.Start(bustest.Patient(t), nc, store, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +113,7 @@ func (f *fixture) put(session string, chunks ...schemas.Chunk) schemas.PutReply 
 
 func (f *fixture) putRaw(b []byte) (rep schemas.PutReply) {
 	f.t.Helper()
-	answer, err := bus.RequestRaw(patient(f.t), f.nc, schemas.PutSubject([]schemas.NodeID{f.id}), b)
+	answer, err := bus.RequestRaw(bustest.Patient(f.t), f.nc, schemas.PutSubject([]schemas.NodeID{f.id}), b)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -166,7 +136,7 @@ func (f *fixture) gets(chunks ...schemas.Chunk) {
 		ids[i] = chunks[i].ID
 	}
 	came := 0
-	err := f.holders().Chunks(patient(f.t), storagetest.Vault, ids, false, func(place int, c *schemas.Chunk) error {
+	err := f.holders().Chunks(bustest.Patient(f.t), storagetest.Vault, ids, false, func(place int, c *schemas.Chunk) error {
 		storagetest.Same(f.t, chunks[place], *c)
 		came++ // one node, so one goroutine
 		return nil
@@ -180,7 +150,7 @@ func (f *fixture) gets(chunks ...schemas.Chunk) {
 func (f *fixture) ask(subject string, ids []schemas.ChunkID) []byte {
 	f.t.Helper()
 	req := &schemas.IDsRequest{Vault: storagetest.Vault, IDs: ids}
-	answer, err := bus.RequestRaw(patient(f.t), f.nc, subject, req.Encode())
+	answer, err := bus.RequestRaw(bustest.Patient(f.t), f.nc, subject, req.Encode())
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 	"servidor-backup/storage/node"
@@ -25,11 +26,11 @@ func TestRoundTrip(t *testing.T) {
 	storagetest.Holds(t, f.store, chunks...)
 	f.gets(chunks...)
 	tree, missing := chunks[7], f.Data(1)
-	held, err := f.holders().Have(patient(t), storagetest.Vault, []schemas.ChunkID{missing.ID, tree.ID}, true)
+	held, err := f.holders().Have(bustest.Patient(t), storagetest.Vault, []schemas.ChunkID{missing.ID, tree.ID}, true)
 	if err != nil || held[0] || !held[1] {
 		t.Errorf("held are %v, %v", held, err)
 	}
-	err = f.holders().Chunks(patient(t), storagetest.Vault, []schemas.ChunkID{tree.ID}, true, func(_ int, c *schemas.Chunk) error {
+	err = f.holders().Chunks(bustest.Patient(t), storagetest.Vault, []schemas.ChunkID{tree.ID}, true, func(_ int, c *schemas.Chunk) error {
 		if len(c.Trees) != len(tree.Trees) || len(c.Data) != len(tree.Data) || len(c.Content) != 0 {
 			t.Errorf("%d+%d edges and %d bytes came", len(c.Trees), len(c.Data), len(c.Content))
 		}
@@ -56,10 +57,10 @@ func TestReplicaSet(t *testing.T) {
 		b := schemas.NewPut(nil, "s", storagetest.Vault)
 		b.Add(&chunk)
 		done := make(chan error, 1)
-		if err := sender.Send(patient(t), set, b.Put(), func(err error) { done <- err }); err != nil {
+		if err := sender.Send(bustest.Patient(t), set, b.Put(), func(err error) { done <- err }); err != nil {
 			t.Fatal(err)
 		}
-		if err := receive(t, "the acknowledgement", done); err != nil {
+		if err := bustest.Receive(t, "the acknowledgement", done); err != nil {
 			t.Fatal(err)
 		}
 		storagetest.Holds(t, f.store, chunk)
@@ -88,13 +89,13 @@ func TestManySessions(t *testing.T) {
 				chunks = append(chunks, chunk)
 				b := schemas.NewPut(nil, string(rune('a'+i)), storagetest.Vault)
 				b.Add(&chunk)
-				if err := sender.Send(patient(t), []schemas.NodeID{f.id}, b.Put(), func(err error) { done <- err }); err != nil {
+				if err := sender.Send(bustest.Patient(t), []schemas.NodeID{f.id}, b.Put(), func(err error) { done <- err }); err != nil {
 					t.Error(err)
 					return
 				}
 			}
 			for range messages {
-				if err := receive(t, "an acknowledgement", done); err != nil {
+				if err := bustest.Receive(t, "an acknowledgement", done); err != nil {
 					t.Error(err)
 				}
 			}
@@ -157,7 +158,7 @@ func TestBadQuestions(t *testing.T) {
 			"garbage":    []byte("hello"),
 			"half an id": []byte("\x81\xaaid_arquivo\xc4\x02xx"),
 		} {
-			answer, err := bus.RequestRaw(patient(t), f.nc, subject, message)
+			answer, err := bus.RequestRaw(bustest.Patient(t), f.nc, subject, message)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -202,7 +203,7 @@ func TestAnswersFitAMessage(t *testing.T) {
 			if len(answer) > schemas.MaxBatch || len(rep.Chunks)+len(rep.Failed) == 0 {
 				t.Errorf("%d bytes with %d chunks and %d failures", len(answer), len(rep.Chunks), len(rep.Failed))
 			}
-			err = f.holders().Chunks(patient(t), storagetest.Vault, ids, false, func(int, *schemas.Chunk) error { return nil })
+			err = f.holders().Chunks(bustest.Patient(t), storagetest.Vault, ids, false, func(int, *schemas.Chunk) error { return nil })
 			storagetest.Code(t, err, schemas.NotHeld)
 		})
 	}
@@ -225,8 +226,8 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("the answer is %+v", rep)
 	}
 	f.gets(held)
-	eventually(t, "the card tells of the full disk", func() bool {
-		card := receive(t, "a heartbeat", cards)
+	bustest.Eventually(t, "the card tells of the full disk", func() bool {
+		card := bustest.Receive(t, "a heartbeat", cards)
 		return card.Trouble == string(schemas.DiskFull) && card.State == schemas.Up
 	})
 	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 9000, TotalBytes: 10_000})
@@ -234,7 +235,7 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("with room again: %v", rep.Err())
 	}
 	f.gets(held, refused)
-	eventually(t, "the card is well again", func() bool { return receive(t, "a heartbeat", cards).Trouble == "" })
+	bustest.Eventually(t, "the card is well again", func() bool { return bustest.Receive(t, "a heartbeat", cards).Trouble == "" })
 }
 
 // A disk that failed takes no puts until the restart, with 906 disk-failed;
@@ -271,8 +272,8 @@ func TestStopIsTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	storagetest.CloseClean(t, f.store)
-	eventually(t, "nobody is subscribed", func() bool {
-		_, err := bus.RequestRaw(patient(t), f.nc, schemas.GetSubject(f.id), []byte("x"))
+	bustest.Eventually(t, "nobody is subscribed", func() bool {
+		_, err := bus.RequestRaw(bustest.Patient(t), f.nc, schemas.GetSubject(f.id), []byte("x"))
 		return errors.Is(err, bus.ErrNobody)
 	})
 }

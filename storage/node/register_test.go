@@ -46,19 +46,19 @@ func TestWaitsForACoordinator(t *testing.T) {
 	started := make(chan error, 1)
 	nc := bustest.Connect(t, s)
 	go func() {
-		n, err := node.Start(patient(t), nc, store, node.Options{Name: "disk1", Zone: "z", Weight: 7, Version: "1.2.3", Status: said.add})
+		n, err := node.Start(bustest.Patient(t), nc, store, node.Options{Name: "disk1", Zone: "z", Weight: 7, Version: "1.2.3", Status: said.add})
 		if err == nil {
 			err = n.Stop()
 		}
 		started <- err
 	}()
-	eventually(t, "a status", func() bool { return strings.Contains(said.last(), "waiting for a coordinator") })
+	bustest.Eventually(t, "a status", func() bool { return strings.Contains(said.last(), "waiting for a coordinator") })
 	r := newRegistrar(t, bustest.Connect(t, s), nil)
-	card := receive(t, "the registration", r.cards)
+	card := bustest.Receive(t, "the registration", r.cards)
 	if card.ID != store.NodeID() || card.Name != "disk1" || card.Zone != "z" || card.Weight != 7 || card.State != schemas.Up || card.Capacity <= 0 {
 		t.Errorf("the card is %+v", card)
 	}
-	if err := receive(t, "the start", started); err != nil {
+	if err := bustest.Receive(t, "the start", started); err != nil {
 		t.Error(err)
 	}
 	if last := said.last(); last != "" {
@@ -78,9 +78,9 @@ func TestRegistrationRefused(t *testing.T) {
 		_, err := node.Start(ctx, nc, store, node.Options{Status: said.add})
 		started <- err
 	}()
-	eventually(t, "the reason", func() bool { return strings.Contains(said.last(), "update the coordinator") })
+	bustest.Eventually(t, "the reason", func() bool { return strings.Contains(said.last(), "update the coordinator") })
 	cancel()
-	if err := receive(t, "the end of the start", started); !errors.Is(err, context.Canceled) {
+	if err := bustest.Receive(t, "the end of the start", started); !errors.Is(err, context.Canceled) {
 		t.Errorf("the start ends with %v", err)
 	}
 }
@@ -93,23 +93,23 @@ func TestRegistersAgain(t *testing.T) {
 	r, cards := newRegistrar(t, nc, nil), heartbeats(t, nc)
 	store := storagetest.Open(t, t.TempDir(), storage.Options{})
 	n := start(t, bustest.Connect(t, s), store, node.Options{})
-	if card := receive(t, "the registration", r.cards); card.Name != string(store.NodeID()) || card.Weight < 1 {
+	if card := bustest.Receive(t, "the registration", r.cards); card.Name != string(store.NodeID()) || card.Weight < 1 {
 		t.Errorf("the card by default is %+v", card)
 	}
 	for range 2 {
-		if card := receive(t, "a heartbeat", cards); card.ID != store.NodeID() || card.State != schemas.Up {
+		if card := bustest.Receive(t, "a heartbeat", cards); card.ID != store.NodeID() || card.State != schemas.Up {
 			t.Errorf("the heartbeat is %+v", card)
 		}
 	}
 	if err := nc.Publish(schemas.SubjectCoordinator, nil); err != nil {
 		t.Fatal(err)
 	}
-	receive(t, "the second registration", r.cards)
+	bustest.Receive(t, "the second registration", r.cards)
 	if err := n.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the node says that it leaves", func() bool {
-		return receive(t, "a heartbeat", cards).State == schemas.Down
+	bustest.Eventually(t, "the node says that it leaves", func() bool {
+		return bustest.Receive(t, "a heartbeat", cards).State == schemas.Down
 	})
 }
 
@@ -126,7 +126,7 @@ func TestRegistersAfterReconnect(t *testing.T) {
 	r := newRegistrar(t, nc, nil)
 	store := storagetest.Open(t, t.TempDir(), storage.Options{})
 	start(t, bustest.Connect(t, s), store, node.Options{})
-	receive(t, "the registration", r.cards)
+	bustest.Receive(t, "the registration", r.cards)
 	if err := s.Shutdown(); err != nil {
 		t.Fatal(err)
 	}
@@ -139,5 +139,5 @@ func TestRegistersAfterReconnect(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	receive(t, "the registration after the restart", r.cards)
+	bustest.Receive(t, "the registration after the restart", r.cards)
 }

@@ -1,0 +1,242 @@
+package client
+
+import (
+	"bytes"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"servidor-backup/schemas"
+)
+
+// want is a piece that is needed for a file.
+type want struct {
+	job   *fileJob
+	piece Piece
+}
+
+// fileJob is a file, or another entry of a folder, on its way back.
+type fileJob struct {
+	entry *Entry
+	dir   *openDir // nil at the top
+	left  atomic.Int64
+
+	mu     sync.Mutex
+	file   *placedFile // made when the first piece has come
+	failed bool
+}
+
+func (j *fileJob) open() {
+	j.left.Store(1)
+	if j.dir != nil {
+		j.dir.open.Add(1)
+	}
+}
+
+// pieces asks for a file's content.
+func (r *restorer) pieces(job *fileJob) error {
+	it := newPieceIter(r.ctx, r.v.get, job.entry.Content, job.entry.Size)
+	for {
+		p, ok, err := it.Next()
+		if err != nil && !isDamage(err) {
+			return err
+		}
+		if err != nil {
+			job.fail(r, err)
+		}
+		if err != nil || !ok {
+			r.work.Go(func() error {
+				r.release(job)
+				return nil
+			})
+			return nil
+		}
+		if r.bytesIn+p.Len+sealOverhead > fetchBatch && len(r.batch) > 0 || len(r.batch) == fetchPieces {
+			if err := r.flush(); err != nil {
+				return err
+			}
+		}
+		job.left.Add(1)
+		r.batch = append(r.batch, want{job, p})
+		r.bytesIn += p.Len + sealOverhead + 200
+	}
+}
+
+// flush sends the gathered pieces' request on its way.
+func (r *restorer) flush() error {
+	if len(r.batch) == 0 {
+		return nil
+	}
+	batch := r.batch
+	r.batch, r.bytesIn = nil, 0
+	r.work.Go(func() error { return r.fetch(batch) })
+	return r.ctx.Err()
+}
+
+// fetch gets a batch of pieces and writes them.
+func (r *restorer) fetch(batch []want) error {
+	ids := make([]schemas.ChunkID, len(batch))
+	for i, w := range batch {
+		ids[i] = w.piece.ID
+	}
+	came := make([]atomic.Bool, len(batch))
+	err := r.v.holders.Chunks(r.ctx, r.v.Vault, ids, false, func(place int, c *schemas.Chunk) error {
+		came[place].Store(true)
+		return r.arrived(batch[place], c)
+	})
+	r.opt.Progress.Sent.Store(r.v.holders.Received())
+	if err == nil || !isDamage(err) {
+		return err
+	}
+	// At least one chunk is damaged; each that has not come is asked for by
+	// itself, so that every file learns its own fate.
+	for i, w := range batch {
+		if came[i].Load() {
+			continue
+		}
+		err := r.v.holders.Chunks(r.ctx, r.v.Vault, ids[i:i+1], false, func(_ int, c *schemas.Chunk) error {
+			return r.arrived(w, c)
+		})
+		if err != nil && !isDamage(err) {
+			return err
+		}
+		if err != nil {
+			w.job.fail(r, err)
+			r.release(w.job)
+		}
+	}
+	return nil
+}
+
+// arrived opens one chunk and writes it into its file. What is wrong with the
+// chunk or the file is the file's failure, not the restore's.
+func (r *restorer) arrived(w want, c *schemas.Chunk) error {
+	defer r.release(w.job)
+	err := r.v.openPiece(w.piece, c, func(plain []byte) error {
+		f, err := w.job.target(r)
+		if err != nil || f == nil {
+			return err
+		}
+		err = w.job.write(f, plain, w.piece.Off)
+		r.opt.Progress.Bytes.Add(int64(len(plain)))
+		return err
+	})
+	if err != nil {
+		w.job.fail(r, err)
+	}
+	return nil
+}
+
+// target is the file to write to, made when it is first asked for; nil if the
+// file was given up.
+func (j *fileJob) target(r *restorer) (*placedFile, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.failed || j.file != nil {
+		return j.file, nil
+	}
+	var err error
+	j.file, err = r.placer.create(j.entry)
+	return j.file, err
+}
+
+// hole is the unit of file systems, below which nothing can be left out.
+const hole = 4096
+
+// write writes a piece. In a file with holes, zeros are left out: small holes
+// were saved as such.
+func (j *fileJob) write(f *placedFile, plain []byte, off int64) error {
+	if j.entry.Content.Bytes == j.entry.Size {
+		_, err := f.WriteAt(plain, off)
+		return err
+	}
+	for len(plain) > 0 {
+		n, zero := run(plain, off)
+		if !zero {
+			if _, err := f.WriteAt(plain[:n], off); err != nil {
+				return err
+			}
+		}
+		plain, off = plain[n:], off+int64(n)
+	}
+	return nil
+}
+
+var zeroBlock [hole]byte
+
+// run is the length of the longest beginning of b, which stands at off in its
+// file, that is all zero blocks or has none.
+func run(b []byte, off int64) (n int, zero bool) {
+	for n < len(b) {
+		size := min(hole-int(off+int64(n))%hole, len(b)-n)
+		z := bytes.Equal(b[n:n+size], zeroBlock[:size])
+		if n > 0 && z != zero {
+			break
+		}
+		n, zero = n+size, z
+	}
+	return n, zero
+}
+
+// fail gives the file up; the first reason is told.
+func (j *fileJob) fail(r *restorer, err error) {
+	j.mu.Lock()
+	again := j.failed
+	j.failed = true
+	j.mu.Unlock()
+	if !again {
+		r.fail(j.entry.Path, err)
+	}
+}
+
+// release counts one piece, or the descent, as done with the file; the last one
+// finishes it.
+func (r *restorer) release(j *fileJob) {
+	if j.left.Add(-1) > 0 {
+		return
+	}
+	defer r.close(j.dir)
+	f, err := j.target(r) // an empty file has no piece that would have made it
+	if err == nil && f != nil && !j.failed {
+		if err = f.finish(); err == nil {
+			r.count(j.entry.Size)
+			return
+		}
+	}
+	if err != nil {
+		j.fail(r, err)
+		return
+	}
+	if j.file != nil {
+		if err := j.file.abort(); err != nil {
+			r.warn(j.entry.Path, err)
+		}
+	}
+}
+
+// placeLinks makes the further names of files.
+func (r *restorer) placeLinks() {
+	for _, job := range r.links {
+		if err := r.placer.place(job.entry); err != nil {
+			r.fail(job.entry.Path, err)
+		} else {
+			r.count(0)
+		}
+		r.close(job.dir)
+	}
+}
+
+// placePlain writes the one file of a version that came unsealed.
+func (r *restorer) placePlain() error {
+	e := r.v.plainEntry()
+	f, err := r.placer.create(e)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(*r.v.plain, 0); err != nil {
+		return errors.Join(err, f.abort())
+	}
+	r.count(e.Size)
+	r.opt.Progress.Bytes.Add(e.Size)
+	return f.finish()
+}
