@@ -124,6 +124,10 @@ func (c *Client) plan(opt BackupOptions) (*plan, error) {
 	return p, nil
 }
 
+// maxPaths bounds the bytes of all paths of one backup: they are part of the
+// version's record in the catalogue.
+const maxPaths = 128 << 10
+
 func (p *plan) fromStdin() error {
 	switch {
 	case len(p.Paths) > 1:
@@ -159,6 +163,9 @@ func (p *plan) fromPaths() (err error) {
 		if p.Name == "" {
 			p.Name = base
 		}
+	}
+	if n := len(strings.Join(p.label.Paths, "")); n > maxPaths {
+		return fmt.Errorf("the names of the %d paths have %d bytes together, a version takes %d: save a folder that holds them", len(p.roots), n, maxPaths)
 	}
 	if p.Name == "" {
 		return errors.New("several paths need a name for the record: give one with --name")
@@ -244,7 +251,7 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 	up := newUploader(ctx, s.k, s.vault, s.id, s.holders, s.out, sealOptions{Unchecked: s.c.opt.SkipSelfCheck}, s.c.opt.Status)
 	sv := newSaver(up, p)
 	if s.parent != nil && s.parent.RootKind == schemas.Tree {
-		get := treeGetter(s.k, s.vault, s.holders)
+		get := treeGetter(s.k, newSource(s.vault, s.holders, s.c.opt.Status))
 		sv.parent = &parentTree{entries: newTreeReader(get, s.parent.Root).iterate(up.ctx, "."), id: s.parent.ID}
 	}
 	done, err := sv.run(up.ctx)

@@ -14,12 +14,12 @@ import (
 // opened is a version that can be read.
 type opened struct {
 	schemas.Version
-	k       *keys
-	holders *bus.Holders
-	get     treeGet
-	tree    *treeReader
-	label   *label
-	plain   *[]byte // the whole content, for what the seed's transmit sent
+	k      *keys
+	source *source
+	get    treeGet
+	tree   *treeReader
+	label  *label
+	plain  *[]byte // the whole content, for what the seed's transmit sent
 }
 
 // open asks the coordinator for a version and gets what is needed to read it.
@@ -45,8 +45,8 @@ func (c *Client) open(ctx context.Context, id string) (*opened, error) {
 	if v.label, err = v.k.openLabel(&v.Version); err != nil {
 		return nil, err
 	}
-	v.holders = bus.NewHolders(data, rep.Map)
-	v.get = treeGetter(v.k, v.Vault, v.holders)
+	v.source = newSource(v.Vault, bus.NewHolders(data, rep.Map), c.opt.Status)
+	v.get = treeGetter(v.k, v.source)
 	v.tree = newTreeReader(v.get, v.Root)
 	return v, nil
 }
@@ -73,10 +73,10 @@ func answers(rep *schemas.DownloadReply, id string) error {
 }
 
 // treeGetter fetches and opens tree chunks.
-func treeGetter(k *keys, vault schemas.VaultID, holders *bus.Holders) treeGet {
+func treeGetter(k *keys, from *source) treeGet {
 	return func(ctx context.Context, ids []schemas.ChunkID) ([]treeNode, error) {
 		nodes := make([]treeNode, len(ids))
-		err := holders.Chunks(ctx, vault, ids, false, func(place int, c *schemas.Chunk) error {
+		err := from.chunks(ctx, ids, func(place int, c *schemas.Chunk) error {
 			payload, err := k.openTree(nil, c)
 			nodes[place] = treeNode{payload: payload, trees: c.Trees, data: c.Data}
 			return err
@@ -137,7 +137,7 @@ func (v *opened) wholeXattrs(ctx context.Context, e *Entry) error {
 
 // fetchOne fetches and opens one piece. plain is good during use only.
 func (v *opened) fetchOne(ctx context.Context, p Piece, use func(plain []byte) error) error {
-	return v.holders.Chunks(ctx, v.Vault, []schemas.ChunkID{p.ID}, false, func(_ int, c *schemas.Chunk) error {
+	return v.source.chunks(ctx, []schemas.ChunkID{p.ID}, func(_ int, c *schemas.Chunk) error {
 		return v.openPiece(p, c, use)
 	})
 }

@@ -84,8 +84,8 @@ func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResul
 		return nil, fmt.Errorf("nothing could be brought back to %s: %w", opt.To, r.first)
 	}
 	res := &RestoreResult{Version: v.Version, Files: r.files.Load(), Bytes: r.bytes.Load(), Failed: r.failed.Load(), Top: r.tops}
-	if v.holders != nil {
-		res.Received = v.holders.Received()
+	if v.source != nil {
+		res.Received = v.source.holders.Received()
 	}
 	return res, nil
 }

@@ -80,11 +80,11 @@ func (r *restorer) fetch(batch []want) error {
 		ids[i] = w.piece.ID
 	}
 	came := make([]atomic.Bool, len(batch))
-	err := r.v.holders.Chunks(r.ctx, r.v.Vault, ids, false, func(place int, c *schemas.Chunk) error {
+	err := r.v.source.chunks(r.ctx, ids, func(place int, c *schemas.Chunk) error {
 		came[place].Store(true)
 		return r.arrived(batch[place], c)
 	})
-	r.opt.Progress.Sent.Store(r.v.holders.Received())
+	r.opt.Progress.Sent.Store(r.v.source.holders.Received())
 	if err == nil || !isDamage(err) {
 		return err
 	}
@@ -94,7 +94,7 @@ func (r *restorer) fetch(batch []want) error {
 		if came[i].Load() {
 			continue
 		}
-		err := r.v.holders.Chunks(r.ctx, r.v.Vault, ids[i:i+1], false, func(_ int, c *schemas.Chunk) error {
+		err := r.v.source.chunks(r.ctx, ids[i:i+1], func(_ int, c *schemas.Chunk) error {
 			return r.arrived(w, c)
 		})
 		if err != nil && !isDamage(err) {

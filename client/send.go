@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -42,7 +41,7 @@ type uploader struct {
 	holders *bus.Holders
 	out     *bus.Sender
 	seal    sealOptions
-	status  func(string)
+	nodes   patience
 
 	plain, flight *semaphore.Weighted
 	asked         chan *outgoing // whose nodes are to be asked
@@ -57,7 +56,6 @@ type uploader struct {
 	ending   bool                         // nothing more will be taken
 	drained  chan struct{}                // closed when ending and nothing is under way
 
-	answered             atomic.Bool // nodes have said what they hold
 	chunks, sent, stored atomic.Int64
 }
 
@@ -71,7 +69,7 @@ type outgoing struct {
 // newUploader starts the steps. They end with finish, or with ctx.
 func newUploader(ctx context.Context, k *keys, vault schemas.VaultID, session string, holders *bus.Holders, out *bus.Sender, seal sealOptions, status func(string)) *uploader {
 	u := &uploader{
-		k: k, vault: vault, session: session, holders: holders, out: out, seal: seal, status: status,
+		k: k, vault: vault, session: session, holders: holders, out: out, seal: seal, nodes: patience{status: status},
 		plain: semaphore.NewWeighted(plainBudget), flight: semaphore.NewWeighted(flightBudget),
 		asked: make(chan *outgoing, haveBatch), wanted: make(chan *outgoing), sealed: make(chan *outgoing, 4),
 		underWay: map[schemas.ChunkID]struct{}{}, drained: make(chan struct{}),
@@ -207,7 +205,11 @@ func (u *uploader) question(ctx context.Context, some []*outgoing) error {
 	for i, o := range some {
 		ids[i] = o.chunk.ID
 	}
-	held, err := u.have(ctx, ids)
+	var held []bool
+	err := u.nodes.ask(ctx, func() (err error) {
+		held, err = u.holders.Have(ctx, u.vault, ids, false)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("ask the storage nodes what they hold: %w", err)
 	}
@@ -225,34 +227,6 @@ func (u *uploader) question(ctx context.Context, some []*outgoing) error {
 		}
 	}
 	return nil
-}
-
-// have asks who holds what. An answer that does not come is asked for again, as
-// it may have been lost with the connection; a node that is not there may be
-// restarting, and is waited for, longer if it has answered before.
-func (u *uploader) have(ctx context.Context, ids []schemas.ChunkID) ([]bool, error) {
-	for start := time.Now(); ; {
-		held, err := u.holders.Have(ctx, u.vault, ids, false)
-		if err == nil {
-			u.answered.Store(true)
-			return held, nil
-		}
-		limit := roleTime
-		if errors.Is(err, bus.ErrNobody) && !u.answered.Load() {
-			limit = absentTime
-		}
-		away := errors.Is(err, bus.ErrNobody) || errors.Is(err, context.DeadlineExceeded)
-		if !away || ctx.Err() != nil || time.Since(start) > limit {
-			return nil, err
-		}
-		u.status("waiting for a storage node to say what it holds")
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(200 * time.Millisecond):
-		}
-		u.status("")
-	}
 }
 
 // sealAll seals what is wanted.

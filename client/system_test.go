@@ -501,3 +501,43 @@ func TestSeedRecords(t *testing.T) {
 		t.Errorf("%d entries", entries)
 	}
 }
+
+// A node that is killed and comes back is waited for, and that is said.
+func TestARestartingNodeIsWaitedFor(t *testing.T) {
+	w := newWorld(t, 0)
+	store := storagetest.Open(t, t.TempDir(), storage.Options{})
+	serve := func() *nats.Conn {
+		nc := bustest.Connect(t, w.server)
+		n, err := node.Start(t.Context(), nc, store, node.Options{Weight: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = n.Stop() }) // the first one's connection is gone by then
+		return nc
+	}
+	first := serve()
+	src := filepath.Join(t.TempDir(), "x")
+	write(t, src, noise(1, 3<<20))
+	c := w.client()
+	save(t, c, client.BackupOptions{Paths: []string{src}})
+
+	first.Close()
+	said := make(chan string, 100)
+	waiting := w.client(func(o *client.Options) { o.Status = func(text string) { said <- text } })
+	to := t.TempDir()
+	done := make(chan error, 1)
+	go func() {
+		_, err := waiting.Restore(t.Context(), client.RestoreOptions{ID: "x", To: to})
+		done <- err
+	}()
+	for text := ""; !strings.Contains(text, "storage node"); {
+		text = bustest.Receive(t, "the client says that it waits", said)
+	}
+	serve()
+	if err := bustest.Receive(t, "the restore", done); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(to, "x")); err != nil || !bytes.Equal(b, noise(1, 3<<20)) {
+		t.Errorf("it came back with %d bytes, %v", len(b), err)
+	}
+}

@@ -1,0 +1,76 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"servidor-backup/bus"
+	"servidor-backup/schemas"
+)
+
+// patience waits for storage nodes that restart: a question whose answer does
+// not come is asked again, as it may have been lost with the connection. It is
+// shared by all questions of a backup or restore.
+type patience struct {
+	status   func(text string)
+	answered atomic.Bool // some node has, so one that is silent was there
+}
+
+// ask calls try until it succeeds, fails for another reason than silence, or
+// nobody has answered for long enough: less when no node ever did.
+func (p *patience) ask(ctx context.Context, try func() error) error {
+	for start := time.Now(); ; {
+		err := try()
+		if err == nil {
+			p.answered.Store(true)
+			return nil
+		}
+		limit := roleTime
+		if errors.Is(err, bus.ErrNobody) && !p.answered.Load() {
+			limit = absentTime
+		}
+		silent := errors.Is(err, bus.ErrNobody) || errors.Is(err, context.DeadlineExceeded)
+		if !silent || ctx.Err() != nil || time.Since(start) > limit {
+			return err
+		}
+		p.status("waiting for a storage node")
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+		p.status("")
+	}
+}
+
+// source fetches the chunks of a vault.
+type source struct {
+	patience
+	vault   schemas.VaultID
+	holders *bus.Holders
+}
+
+func newSource(vault schemas.VaultID, holders *bus.Holders, status func(string)) *source {
+	return &source{patience: patience{status: status}, vault: vault, holders: holders}
+}
+
+// chunks is [bus.Holders.Chunks], patiently: got is called once for each chunk,
+// however often it has to be asked for.
+func (s *source) chunks(ctx context.Context, ids []schemas.ChunkID, got func(place int, c *schemas.Chunk) error) error {
+	came := make([]atomic.Bool, len(ids))
+	return s.ask(ctx, func() error {
+		var at []int
+		var rest []schemas.ChunkID
+		for i := range ids {
+			if !came[i].Load() {
+				at, rest = append(at, i), append(rest, ids[i])
+			}
+		}
+		return s.holders.Chunks(ctx, s.vault, rest, false, func(i int, c *schemas.Chunk) error {
+			came[at[i]].Store(true)
+			return got(at[i], c)
+		})
+	})
+}
