@@ -95,6 +95,9 @@ func (r *roles) startNode(ctx context.Context, nc *nats.Conn, opt nodeOptions) e
 		return err
 	}
 	r.push(store.Close)
+	if opt.name == "" {
+		opt.name, _ = os.Hostname() // without one, the node goes by its id
+	}
 	n, err := node.Start(ctx, nc, store, node.Options{
 		Name:    opt.name,
 		Zone:    opt.zone,
