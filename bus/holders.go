@@ -216,7 +216,7 @@ func (f *fetch) note(at []int, err error) {
 // one holder after the other until each chunk has come or no holder is left.
 func (f *fetch) elsewhere() error {
 	at := slices.Sorted(maps.Keys(f.problems))
-	where, _ := f.h.find(f.ctx, f.vault, pick(f.ids, at)) // who does not answer does not help
+	where, silent := f.h.find(f.ctx, f.vault, pick(f.ids, at))
 	for turn := 0; len(f.problems) > 0; turn++ {
 		byNode := map[schemas.NodeID][]int{}
 		for i, nodes := range where {
@@ -225,7 +225,7 @@ func (f *fetch) elsewhere() error {
 			}
 		}
 		if len(byNode) == 0 {
-			return f.failure(at)
+			return f.failure(at, silent)
 		}
 		for node, places := range byNode {
 			if err := f.from(node, places); err != nil {
@@ -238,7 +238,10 @@ func (f *fetch) elsewhere() error {
 
 // failure tells of the first chunk that did not come, and of the nodes that
 // might have had it.
-func (f *fetch) failure(at []int) error {
+//
+// silent is why some nodes were not heard: as long as it is not nil, a chunk
+// that no other node holds is not lost.
+func (f *fetch) failure(at []int, silent error) error {
 	if err := f.ctx.Err(); err != nil {
 		return err
 	}
@@ -249,7 +252,11 @@ func (f *fetch) failure(at []int) error {
 		}
 	}
 	for _, place := range at {
-		switch err := f.problems[place]; {
+		err := f.problems[place]
+		if silent != nil && schemas.CodeOf(err) == schemas.NotHeld {
+			err = silent
+		}
+		switch {
 		case err == nil:
 		case len(away) > 0:
 			return fmt.Errorf("chunk %s: %w (%s)", f.ids[place].Short(), err, strings.Join(away, ", "))

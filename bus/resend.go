@@ -110,7 +110,7 @@ func (s *Sender) goesOn() {
 // lost reports whether m should be sent again to those who miss it.
 func (s *Sender) lost(m *message, now time.Time) bool {
 	age := now.Sub(m.sent)
-	if !m.nobody.IsZero() {
+	if m.refused.After(m.sent) { // else someone may have it by now, and be slow
 		return age > s.opt.Resend/20
 	}
 	if age < s.opt.Resend {

@@ -69,6 +69,7 @@ type message struct {
 	missing []schemas.NodeID // who has not acknowledged yet
 	sent    time.Time        // the last time
 	nobody  time.Time        // since when no one is subscribed; zero if someone is
+	refused time.Time        // when that was heard last
 	done    func(error)
 	// A message can be finished while its payload is still being handed to the
 	// connection; done waits for that, because it gives the payload back.
@@ -245,8 +246,11 @@ func (s *Sender) acknowledged(a *nats.Msg) {
 func (s *Sender) absent(seq uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if m := s.pending[seq]; m != nil && m.nobody.IsZero() {
-		m.nobody = time.Now()
+	if m := s.pending[seq]; m != nil {
+		m.refused = time.Now()
+		if m.nobody.IsZero() {
+			m.nobody = m.refused
+		}
 	}
 }
 

@@ -30,7 +30,11 @@ func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) error 
 	if err != nil {
 		return err
 	}
-	return unreachable(v.copyTo(ctx, e, w))
+	err = v.copyTo(ctx, e, w)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	return unreachable(err)
 }
 
 // file finds the one regular file that is meant.

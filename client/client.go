@@ -62,6 +62,9 @@ const (
 	// absentTime is the same for a node that has not answered yet, although the
 	// map says that it is up.
 	absentTime = 4 * time.Second
+	// insistTime is how long the first try of a request that may be sent twice
+	// waits for its answer.
+	insistTime = 30 * time.Second
 	// awayTime is for how long the server may be away in the middle of work.
 	awayTime = 60 * time.Second
 )
@@ -168,8 +171,14 @@ func (c *Client) request(ctx context.Context, subject string, req any, rep bus.R
 // again. The request must be one that may be sent twice.
 func (c *Client) insist(ctx context.Context, subject string, req any, rep bus.Reply) error {
 	var since time.Time // when nobody answered for the first time
-	for {
-		err := c.attempt(ctx, subject, req, rep)
+	for patience := insistTime; ; {
+		err := c.attempt(ctx, patience, subject, req, rep)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			// The coordinator that took it may have died; or it has more to do
+			// than that, and gets more time.
+			patience *= 2
+			continue
+		}
 		if !isAway(err) || ctx.Err() != nil {
 			return err
 		}
@@ -192,18 +201,19 @@ func (c *Client) insist(ctx context.Context, subject string, req any, rep bus.Re
 // isAway reports whether err is of the kind that passes when what restarts is
 // back: the coordinator, or the catalogue or a node that it asks.
 func isAway(err error) bool {
-	return errors.Is(err, errAnswerLost) || errors.Is(err, ErrNoCoordinator) ||
-		errors.Is(err, context.DeadlineExceeded) || schemas.CodeOf(err) == schemas.Unavailable
+	return errors.Is(err, errAnswerLost) || errors.Is(err, ErrNoCoordinator) || schemas.CodeOf(err) == schemas.Unavailable
 }
 
 var errAnswerLost = errors.New("the connection was lost before the answer came")
 
-// attempt is request, except that it ends with errAnswerLost when the connection
+// attempt is request, for so long, except that it ends with errAnswerLost when the connection
 // is lost on the way: the answer will never come, and ctx may be long.
-func (c *Client) attempt(ctx context.Context, subject string, req any, rep bus.Reply) error {
+func (c *Client) attempt(ctx context.Context, patience time.Duration, subject string, req any, rep bus.Reply) error {
 	lost := c.ctl.StatusChanged(nats.RECONNECTING)
 	defer c.ctl.RemoveStatusListener(lost)
-	bounded, cancel := context.WithCancelCause(ctx)
+	limited, end := context.WithTimeout(ctx, patience)
+	defer end()
+	bounded, cancel := context.WithCancelCause(limited)
 	defer cancel(nil)
 	go func() {
 		select {

@@ -31,8 +31,7 @@ func (p *patience) ask(ctx context.Context, try func() error) error {
 		if errors.Is(err, bus.ErrNobody) && !p.answered.Load() {
 			limit = absentTime
 		}
-		silent := errors.Is(err, bus.ErrNobody) || errors.Is(err, context.DeadlineExceeded)
-		if !silent || ctx.Err() != nil || time.Since(start) > limit {
+		if !isSilence(err) || ctx.Err() != nil || time.Since(start) > limit {
 			return err
 		}
 		p.status("waiting for a storage node")
@@ -43,6 +42,16 @@ func (p *patience) ask(ctx context.Context, try func() error) error {
 		}
 		p.status("")
 	}
+}
+
+// isSilence reports whether err passes when a node is back: nobody answers, or
+// only to say that it is leaving.
+func isSilence(err error) bool {
+	switch schemas.CodeOf(err) {
+	case schemas.Unavailable, schemas.NodeClosed:
+		return true
+	}
+	return errors.Is(err, bus.ErrNobody) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // source fetches the chunks of a vault.

@@ -74,11 +74,16 @@ func (r *restorer) linkTo(e *Entry, p part) error {
 		e.HardLink = stands
 		return nil
 	}
-	r.heads[first] = e.Path
 	head, err := r.v.tree.lookup(r.ctx, first)
+	if isDamage(err) {
+		r.fail(e.Path, fmt.Errorf("it is another name of %q: %w", first, err))
+		e.Path = "" // left out
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("%q is another name of %q: %w", e.Path, first, err)
 	}
+	r.heads[first] = e.Path
 	e.Content, e.Size = head.Content, head.Size
 	return nil
 }

@@ -50,7 +50,7 @@ func (m *members) start(ctx, run context.Context, nc *nats.Conn, loops *sync.Wai
 	context.AfterFunc(run, func() { _ = alive.Unsubscribe() })
 	failed := make(chan error, 1)
 	loops.Go(func() { m.watch(run, failed) })
-	loops.Go(func() { m.clock(run) })
+	loops.Go(func() { m.clock(run, nc) })
 	select {
 	case <-m.ready:
 		return nil
@@ -158,7 +158,7 @@ func (m *members) enter(ctx context.Context, n schemas.Node) (epoch uint64, err 
 			next.State = schemas.Draining
 		}
 		// What only the heartbeat carries is left out of the comparison.
-		next.Free, next.Chunks, next.Bytes, next.Trouble = 0, 0, 0, ""
+		next.Free, next.Chunks, next.Bytes, next.Trouble, next.Damaged = 0, 0, 0, "", 0
 		if card == next {
 			return false, nil
 		}
@@ -216,19 +216,35 @@ func (m *members) alive(run context.Context, data []byte) {
 }
 
 // clock looks for silent nodes.
-func (m *members) clock(run context.Context) {
+func (m *members) clock(run context.Context, nc *nats.Conn) {
+	connected := nc.StatusChanged(nats.CONNECTED)
+	defer nc.RemoveStatusListener(connected)
 	tick := time.NewTicker(m.opt.Silence / 10)
 	defer tick.Stop()
 	for {
 		select {
 		case <-run.Done():
 			return
+		case <-connected:
+			m.forgive()
 		case now := <-tick.C:
+			if !nc.IsConnected() {
+				continue // it is this coordinator that hears nothing
+			}
 			silent := func(n *member) bool { return now.Sub(n.heard) > m.opt.Silence }
 			for _, id := range m.upAnd(silent) {
 				m.markDown(run, id, "it has been silent", silent)
 			}
 		}
+	}
+}
+
+// forgive starts the nodes' time anew: they could not be heard.
+func (m *members) forgive() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, n := range m.nodes {
+		n.heard = time.Now()
 	}
 }
 
@@ -281,7 +297,8 @@ func (m *members) nodeMap() *schemas.NodeMap {
 	out := &schemas.NodeMap{Epoch: m.epoch}
 	for _, n := range m.nodes {
 		card := n.card
-		card.Free, card.Chunks, card.Bytes, card.Trouble = n.live.Free, n.live.Chunks, n.live.Bytes, n.live.Trouble
+		card.Free, card.Chunks, card.Bytes = n.live.Free, n.live.Chunks, n.live.Bytes
+		card.Trouble, card.Damaged = n.live.Trouble, n.live.Damaged
 		out.Nodes = append(out.Nodes, card)
 	}
 	slices.SortFunc(out.Nodes, func(a, b schemas.Node) int {

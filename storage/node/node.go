@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/semaphore"
 
 	"servidor-backup/bus"
 	"servidor-backup/schemas"
@@ -53,6 +54,8 @@ type Node struct {
 	opt     Options
 	service *bus.Service
 	windows *windows
+	room    *semaphore.Weighted // bytes of puts between their arrival and the acknowledgement
+	run     context.Context     // until Stop
 	stop    context.CancelFunc
 	loops   sync.WaitGroup
 	puts    sync.WaitGroup
@@ -67,13 +70,13 @@ func Start(ctx context.Context, nc *nats.Conn, store *storage.Store, opt Options
 	n := &Node{nc: nc, store: store, opt: opt}
 	n.setDefaults()
 	n.windows = newWindows(n.opt.Budget)
-	run, stop := context.WithCancel(context.Background())
-	n.stop = stop
+	n.room = semaphore.NewWeighted(2 * n.opt.Budget)
+	n.run, n.stop = context.WithCancel(context.Background())
 	if err := n.serve(); err != nil {
 		return nil, errors.Join(err, n.Stop())
 	}
 	first := make(chan struct{})
-	n.loops.Go(func() { n.keepRegistered(run, first) })
+	n.loops.Go(func() { n.keepRegistered(n.run, first) })
 	select {
 	case <-first:
 		return n, nil
@@ -147,7 +150,15 @@ func (n *Node) put(m *bus.Message) {
 		n.acknowledge(m, "", err)
 		return
 	}
+	// Windows bound what clients send; this bounds what anybody can make the
+	// node hold. While it is full, messages wait in the connection.
+	size := min(int64(len(m.Data)), 2*n.opt.Budget)
+	if n.room.Acquire(n.run, size) != nil {
+		n.acknowledge(m, req.Session, schemas.Errorf(schemas.NodeClosed, "node %s is shutting down; ask another one", n.store.NodeID()))
+		return
+	}
 	n.puts.Go(func() {
+		defer n.room.Release(size)
 		n.acknowledge(m, req.Session, n.store.Put(context.Background(), req.Vault, req.Chunks))
 	})
 }
