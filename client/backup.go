@@ -179,6 +179,7 @@ type session struct {
 	k       *keys
 	id      string
 	parent  *schemas.Version
+	recheck bool // the parent's chunks may be lost
 	vault   schemas.VaultID
 	holders *bus.Holders
 	out     *bus.Sender
@@ -205,7 +206,7 @@ func (c *Client) openSession(ctx context.Context, p *plan) (*session, error) {
 		return nil, err
 	}
 	s := &session{
-		c: c, k: p.k, id: rep.Session, parent: rep.Parent, vault: schemas.SealedVault(c.opt.Nickname),
+		c: c, k: p.k, id: rep.Session, parent: rep.Parent, recheck: rep.Recheck, vault: schemas.SealedVault(c.opt.Nickname),
 		holders: bus.NewHolders(data, rep.Map), out: out, renewed: make(chan struct{}),
 	}
 	renewing, stop := context.WithCancel(ctx)
@@ -252,6 +253,7 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 	sv := newSaver(up, p)
 	if s.parent != nil && s.parent.RootKind == schemas.Tree {
 		get := treeGetter(s.k, newSource(s.vault, s.holders, s.c.opt.Status))
+		sv.recheck = s.recheck
 		sv.parent = &parentTree{entries: newTreeReader(get, s.parent.Root).iterate(up.ctx, "."), id: s.parent.ID}
 	}
 	done, err := sv.run(up.ctx)

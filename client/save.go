@@ -33,6 +33,9 @@ type saver struct {
 	up     *uploader
 	p      *plan
 	parent *parentTree // nil for a first version
+	// recheck says that the parent's chunks may be lost: the nodes are asked
+	// before an unchanged file's are used again.
+	recheck bool
 
 	queue  chan *saving // in the tree's order
 	toRead chan *saving
@@ -45,6 +48,7 @@ type saver struct {
 // saving is an entry on its way into the tree.
 type saving struct {
 	walkItem
+	same  *Entry        // the parent's entry, when the file has not changed but its chunks are in doubt
 	ready chan struct{} // closed when the entry is whole, or was given up; nil if it was from the start
 	drop  bool          // it was given up
 }
@@ -123,11 +127,12 @@ func (s *saver) meet(ctx context.Context, it walkItem) error {
 	sv := &saving{walkItem: it}
 	switch {
 	case s.isLink(it):
-	case e.Type == TypeFile && e.unchangedSince(before):
-		e.Content = before.Content
-		s.unchanged.Add(1)
-		s.p.Progress.Bytes.Add(e.Size)
+	case e.Type == TypeFile && e.unchangedSince(before) && !s.recheck:
+		s.reuse(e, before)
 	case e.Type == TypeFile || xattrSize(e.Xattrs) > maxInlineXattrs:
+		if e.unchangedSince(before) {
+			sv.same = before
+		}
 		sv.ready = make(chan struct{})
 		if !push(ctx, s.toRead, sv) {
 			return ctx.Err()
@@ -161,6 +166,7 @@ func (s *saver) isLink(it walkItem) bool {
 		return false
 	}
 	it.Entry.HardLink = first
+	it.Entry.Xattrs = nil // they belong to the file, which has them already
 	return true
 }
 
@@ -170,6 +176,13 @@ func (e *Entry) unchangedSince(before *Entry) bool {
 	return before != nil && before.Type == e.Type && before.HardLink == "" &&
 		before.Size == e.Size && before.Mtime == e.Mtime && before.Ino == e.Ino &&
 		before.Ctime == e.Ctime && e.Ctime != 0 && xattrSize(e.Xattrs) <= maxInlineXattrs
+}
+
+// reuse takes the content of an unchanged file from the parent's entry.
+func (s *saver) reuse(e, before *Entry) {
+	e.Content = before.Content
+	s.unchanged.Add(1)
+	s.p.Progress.Bytes.Add(e.Size)
 }
 
 // giveUp notes a path that is not saved, or not saved whole.
@@ -207,14 +220,13 @@ func (s *saver) enter(w *treeWriter, sv *saving) error {
 		return nil
 	}
 	if sv.drop {
-		if sv.Nlink > 1 {
-			s.lost[e.Path] = struct{}{}
-		}
+		s.lose(sv)
 		return nil
 	}
 	err := w.add(e)
 	if errors.Is(err, errBadEntry) {
 		s.giveUp(e.Path, err)
+		s.lose(sv)
 		return nil
 	}
 	if err != nil {
@@ -228,6 +240,13 @@ func (s *saver) enter(w *treeWriter, sv *saving) error {
 		s.bytes.Add(e.Size)
 	}
 	return nil
+}
+
+// lose remembers a file that is left out and has further names.
+func (s *saver) lose(sv *saving) {
+	if sv.Nlink > 1 {
+		s.lost[sv.Path] = struct{}{}
+	}
 }
 
 // count walks everything once more, only to know how much there is.

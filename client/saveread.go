@@ -39,6 +39,16 @@ func (s *saver) readOne(ctx context.Context, sv *saving, cutter *chunker) error 
 	if s.p.roots == nil {
 		return s.readStdin(ctx, e, cutter)
 	}
+	if sv.same != nil {
+		held, err := s.up.holds(ctx, sv.same)
+		if err != nil {
+			return err
+		}
+		if held {
+			s.reuse(e, sv.same)
+			return nil
+		}
+	}
 	for attempt := 1; ; attempt++ {
 		again, err := s.readFile(sv, cutter, attempt == attempts)
 		var unreadable *readError
@@ -69,7 +79,12 @@ func (s *saver) readFile(sv *saving, cutter *chunker, last bool) (again bool, er
 	}
 	defer f.Close()
 	fresh := time.Since(time.Unix(0, e.Ctime)) < trust
-	if e.Content, err = s.content(f, e.Size, cutter); err != nil {
+	w := newFileWriter(s.up.k, s.up.tree)
+	if err := s.content(w, f, e.Size, cutter); err != nil {
+		return false, err
+	}
+	end := w.end
+	if e.Content, err = w.finish(); err != nil {
 		return false, err
 	}
 	after, err := f.Stat()
@@ -82,7 +97,7 @@ func (s *saver) readFile(sv *saving, cutter *chunker, last bool) (again bool, er
 		}
 		s.giveUp(e.Path, errors.New("the file changed while it was read; what was read of it is saved"))
 		// A file that shrank must not gain zeros; what was cut off is gone.
-		e.Size = max(e.Content.end(), min(e.Size, after.Size()))
+		e.Size = max(end, min(e.Size, after.Size()))
 		fresh = true
 	}
 	if fresh {
@@ -91,28 +106,18 @@ func (s *saver) readFile(sv *saving, cutter *chunker, last bool) (again bool, er
 	return false, nil
 }
 
-// end is where the last inline piece ends; 0 for a file tree, whose file was
-// large enough to keep its size.
-func (c *Content) end() int64 {
-	if n := len(c.Pieces); n > 0 {
-		return c.Pieces[n-1].Off + c.Pieces[n-1].Len
-	}
-	return 0
-}
-
-// content sends the first size bytes of f, but for holes. A failure of f is a
-// *readError.
-func (s *saver) content(f *os.File, size int64, cutter *chunker) (Content, error) {
-	w := newFileWriter(s.up.k, s.up.tree)
+// content sends the first size bytes of f, but for holes, and tells w. A failure
+// of f is a *readError.
+func (s *saver) content(w *fileWriter, f *os.File, size int64, cutter *chunker) error {
 	if size <= minChunk {
-		return s.smallContent(f, size, w)
+		return s.smallContent(w, f, size)
 	}
 	extents := dataExtents(f, size)
 	for region, more := (extent{}), true; more; {
 		var next extent
 		var err error
 		if next, more, err = extents.next(); err != nil {
-			return Content{}, &readError{err}
+			return &readError{err}
 		}
 		if end := region.Off + region.Len; more && region.Len > 0 && next.Off-end < smallHole {
 			region.Len = next.Off + next.Len - region.Off
@@ -120,33 +125,33 @@ func (s *saver) content(f *os.File, size int64, cutter *chunker) (Content, error
 		}
 		cutter.reset(io.NewSectionReader(f, region.Off, region.Len))
 		if _, err := s.pieces(w, cutter, region.Off); err != nil {
-			return Content{}, err
+			return err
 		}
 		region = next
 	}
-	return w.finish()
+	return nil
 }
 
 // smallContent reads a file of one chunk with one call.
-func (s *saver) smallContent(f *os.File, size int64, w *fileWriter) (Content, error) {
+func (s *saver) smallContent(w *fileWriter, f *os.File, size int64) error {
 	if size > 0 {
 		if err := s.up.reserve(int(size)); err != nil {
-			return Content{}, err
+			return err
 		}
 		plain := newPlain(int(size))
 		n, err := io.ReadFull(f, plain)
 		s.up.release(int(size) - n)
 		if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
 			s.up.release(n)
-			return Content{}, &readError{err}
+			return &readError{err}
 		}
 		if n > 0 { // a file that has shrunk is noticed by its times
 			if err := s.piece(w, 0, plain[:n]); err != nil {
-				return Content{}, err
+				return err
 			}
 		}
 	}
-	return w.finish()
+	return nil
 }
 
 // pieces cuts until the cutter's reader ends, and returns the offset behind it.

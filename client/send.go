@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -167,7 +168,13 @@ func (u *uploader) ask() error {
 	for {
 		some, open := u.gather()
 		if len(some) > 0 {
-			questions.Go(func() error { return u.question(ctx, some) })
+			questions.Go(func() error {
+				err := u.question(ctx, some)
+				if err != nil {
+					u.fail(err) // at once: nobody else takes what is waiting
+				}
+				return err
+			})
 		}
 		if !open {
 			return questions.Wait()
@@ -227,6 +234,36 @@ func (u *uploader) question(ctx context.Context, some []*outgoing) error {
 		}
 	}
 	return nil
+}
+
+// holds reports whether nodes hold all of an entry's content.
+func (u *uploader) holds(ctx context.Context, e *Entry) (bool, error) {
+	get := treeGetter(u.k, newSource(u.vault, u.holders, u.nodes.status))
+	pieces := newPieceIter(ctx, get, e.Content, e.Size)
+	for more := true; more; {
+		var ids []schemas.ChunkID
+		for more && len(ids) < bus.MaxIDs {
+			p, ok, err := pieces.Next()
+			if isDamage(err) {
+				return false, nil
+			}
+			if err != nil {
+				return false, err
+			}
+			if more = ok; ok {
+				ids = append(ids, p.ID)
+			}
+		}
+		var held []bool
+		err := u.nodes.ask(ctx, func() (err error) {
+			held, err = u.holders.Have(ctx, u.vault, ids, true)
+			return err
+		})
+		if err != nil || slices.Contains(held, false) {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // sealAll seals what is wanted.

@@ -541,3 +541,45 @@ func TestARestartingNodeIsWaitedFor(t *testing.T) {
 		t.Errorf("it came back with %d bytes, %v", len(b), err)
 	}
 }
+
+// What a lost node took with it is saved again, although the files have not
+// changed: a version that is listed can be restored.
+func TestUnchangedFilesAreSavedAgainAfterALoss(t *testing.T) {
+	w := newWorld(t, 1)
+	nc := bustest.Connect(t, w.server)
+	store := storagetest.Open(t, t.TempDir(), storage.Options{})
+	doomed, err := node.Start(t.Context(), nc, store, node.Options{Name: "doomed", Weight: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := filepath.Join(t.TempDir(), "r")
+	for i := range 60 {
+		write(t, filepath.Join(src, fmt.Sprint(i)), noise(byte(i), 5000))
+	}
+	settle(t, src)
+	c := w.client()
+	save(t, c, client.BackupOptions{Paths: []string{src}})
+	if store.Stats().Chunks == 0 || w.stores[0].Stats().Chunks == 0 {
+		t.Fatal("one of the nodes has nothing to lose")
+	}
+	check(t, doomed.Stop())
+	bustest.Eventually(t, "the node is down", func() bool {
+		nodes, err := c.Nodes(t.Context())
+		return err == nil && len(nodes.Writable()) == 1
+	})
+
+	treeLost := false // the tree itself may have been on the lost node
+	res, err := c.Backup(t.Context(), client.BackupOptions{Paths: []string{src}, Warn: func(string, error) { treeLost = true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Unchanged == 60 || res.Unchanged == 0 && !treeLost {
+		t.Errorf("%d of 60 files were taken over, though about half were lost", res.Unchanged)
+	}
+	to := t.TempDir()
+	bringBack(t, c, client.RestoreOptions{ID: "r@2", To: to})
+	same(t, src, filepath.Join(to, "r"))
+	if third := save(t, c, client.BackupOptions{Paths: []string{src}}); third.Unchanged != 60 {
+		t.Errorf("with all nodes as they were, %d of 60 files were taken over", third.Unchanged)
+	}
+}

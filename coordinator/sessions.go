@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -50,6 +51,7 @@ func (c *Coordinator) openSession(ctx context.Context, req *schemas.SessionReque
 		if rep.Parent, err = c.records.version(ctx, req.Nickname, req.Record, h.Latest); err != nil {
 			return nil, err
 		}
+		rep.Recheck = !trusts(rep.Parent, nodes)
 	}
 	_, err = c.sessions.Create(ctx, rep.Session, &session{
 		ID: rep.Session, Nickname: req.Nickname, Record: req.Record, Source: req.Source,
@@ -60,6 +62,12 @@ func (c *Coordinator) openSession(ctx context.Context, req *schemas.SessionReque
 	}
 	c.event(schemas.EventSessionOpened, rep.Session, req.Nickname, "%s began to save %s", req.Nickname, req.Record)
 	return rep, nil
+}
+
+// trusts reports whether what was held when the parent was committed still is:
+// no node has gone since, and none knows of damage.
+func trusts(parent *schemas.Version, nodes *schemas.NodeMap) bool {
+	return bytes.Equal(parent.Nodes, nodes.Fingerprint()) && nodes.Damaged() == 0
 }
 
 func checkSession(req *schemas.SessionRequest) error {
@@ -117,14 +125,16 @@ func (c *Coordinator) commitSession(ctx context.Context, req *schemas.CommitRequ
 	if err := checkCommit(req); err != nil {
 		return nil, err
 	}
-	vault := schemas.SealedVault(s.Nickname)
+	vault, nodes := schemas.SealedVault(s.Nickname), c.members.nodeMap()
 	var parent schemas.ChunkID
 	if s.Parent > 0 {
 		p, err := c.records.version(ctx, s.Nickname, s.Record, s.Parent)
 		if err != nil {
 			return nil, err
 		}
-		parent = p.Root
+		if trusts(p, nodes) {
+			parent = p.Root
+		}
 	}
 	if err := c.verify(ctx, vault, req.Root, parent); err != nil {
 		return nil, err
@@ -132,7 +142,7 @@ func (c *Coordinator) commitSession(ctx context.Context, req *schemas.CommitRequ
 	v, err := c.records.commit(ctx, &schemas.Version{
 		Nickname: s.Nickname, Record: s.Record, Vault: vault, Root: req.Root, RootKind: schemas.Tree,
 		Files: req.Files, Bytes: req.Bytes, Stored: req.Stored, Durability: schemas.Durability{K: 1},
-		Session: s.ID, Source: s.Source, Sealed: req.Sealed, Partial: req.Partial,
+		Session: s.ID, Source: s.Source, Nodes: nodes.Fingerprint(), Sealed: req.Sealed, Partial: req.Partial,
 	}, s.Parent, s.Moved)
 	if err != nil {
 		return nil, err

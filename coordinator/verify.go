@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -11,7 +12,8 @@ import (
 
 // verify proves that every chunk of the new part of the tree under root is held
 // by a node. What hangs under parent, the root of the version that the session
-// builds on, was proved when that was committed.
+// builds on, was proved when that was committed; it is zero when there is none,
+// or when it is not to be trusted, and then everything is proved.
 //
 // Both trees are descended level by level. A chunk that both have is passed
 // over with all that is below it: equal ids mean equal subtrees, because the id
@@ -37,12 +39,21 @@ func (c *Coordinator) verify(ctx context.Context, vault schemas.VaultID, root, p
 		fresh = v.oldTrees.without(fresh)
 		old = v.newTrees.without(old)
 		var err error
-		if fresh, old, err = v.level(fresh, old); err != nil {
+		fresh, old, err = v.level(fresh, old)
+		if errors.Is(err, errParent) && ctx.Err() == nil {
+			// A parent that cannot be read spares nothing, but it does not stand
+			// in the way of a new version that is whole.
+			return c.verify(ctx, vault, root, schemas.ChunkID{})
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// errParent says that it is the parent's tree that cannot be read.
+var errParent = errors.New("the parent version cannot be read")
 
 // maxTreeDepth is far above what any tree of content-defined nodes reaches.
 const maxTreeDepth = 64
@@ -82,10 +93,8 @@ func (v *verifier) level(fresh, old []schemas.ChunkID) (nextFresh, nextOld []sch
 		}
 		return nil
 	})
-	// A parent that cannot be read any more spares nothing, but it does not
-	// stand in the way of a new version that is whole.
-	if err != nil && v.ctx.Err() != nil {
-		return nil, nil, err
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errParent, err)
 	}
 	nextFresh, err = v.expand(fresh, v.newTrees, func(data []schemas.ChunkID) error {
 		return v.held(oldData.without(data))

@@ -117,6 +117,7 @@ type Version struct {
 	Durability Durability `msgpack:"durability"`
 	Session    string     `msgpack:"session"`
 	Source     SourceID   `msgpack:"source"`
+	Nodes      []byte     `msgpack:"nodes,omitempty"`   // the map's fingerprint when all was held
 	Sealed     []byte     `msgpack:"sealed,omitempty"`  // host, paths, …: for the key's owner
 	Partial    bool       `msgpack:"partial,omitempty"` // some files could not be read
 }
@@ -142,6 +143,9 @@ type SessionReply struct {
 	Durability Durability `msgpack:"durability"`
 	Map        *NodeMap   `msgpack:"map,omitempty"`
 	Parent     *Version   `msgpack:"parent,omitempty"` // the record's newest version
+	// Recheck says that the nodes are not what they were when the parent was
+	// committed: what of it is used again must be asked for like anything else.
+	Recheck bool `msgpack:"recheck,omitempty"`
 }
 
 // RenewRequest keeps a session alive, on backup.session.renew; the answer is a
