@@ -53,7 +53,9 @@ func RequestRaw(ctx context.Context, nc *nats.Conn, subject string, req []byte) 
 		return m.Data, nil
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, fmt.Errorf("%w on %s", ErrNobody, subject)
-	case errors.Is(err, nats.ErrTimeout):
+	case errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrReconnectBufExceeded):
+		// The second is silence too: the connection is away, and what waits for
+		// it to come back is more than it takes.
 		err = context.DeadlineExceeded
 	}
 	return nil, fmt.Errorf("request to %s: %w", subject, err)

@@ -18,10 +18,12 @@ import (
 // saves. Whatever was acknowledged must come back, every time; the client must
 // finish, or fail with a word, within a bound. BACKUP_SEED repeats a run.
 func TestServerIsKilled(t *testing.T) {
-	rounds := pick(t, 8, 50)
-	c := newCrash(t, 5*time.Minute)
-	for round := range rounds {
-		c.round(round)
+	kills := pick(t, 5, 50)
+	c := newCrash(t, 10*time.Minute)
+	c.files = pick(t, 24, 60) // with more of them, more kills come in the middle
+	rounds := 0
+	for ; c.hit < kills && rounds < 10*kills; rounds++ {
+		c.round(rounds)
 	}
 	for _, v := range c.listed() {
 		c.w.restores(v.ID, v.Paths[0])
@@ -29,8 +31,8 @@ func TestServerIsKilled(t *testing.T) {
 	c.server.stop()
 	c.w.sound(c.data)
 	t.Logf("of %d transmits %d were under way at a kill, %d were acknowledged", rounds, c.hit, len(c.acknowledged))
-	if c.hit == 0 || len(c.acknowledged) == 0 {
-		t.Error("nothing was tried: no transmit was under way, or none succeeded")
+	if c.hit < kills || len(c.acknowledged) == 0 {
+		t.Errorf("too little was tried: %d transmits were under way at a kill, %d are wanted", c.hit, kills)
 	}
 }
 
@@ -46,6 +48,7 @@ type crash struct {
 	server       *process
 	sources      string          // holds one folder per round
 	acknowledged map[string]bool // folders whose transmit has succeeded
+	files        int             // in each folder
 	hit          int             // transmits that were under way at a kill
 }
 
@@ -124,7 +127,7 @@ func (c *crash) round(round int) {
 func (c *crash) source(round int) string {
 	c.w.Helper()
 	dir := filepath.Join(c.sources, fmt.Sprint("round ", round))
-	for i := range 12 {
+	for i := range c.files {
 		seed := uint64(round/2*1000 + i)
 		if i%2 == 0 {
 			seed = uint64(round*1000 + i)
