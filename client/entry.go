@@ -94,10 +94,13 @@ type Content struct {
 	Bytes int64
 }
 
-// Piece is a run of a file's bytes kept as one data chunk.
+// Piece is a run of a file's bytes that a data chunk holds.
 type Piece struct {
 	Off, Len int64
 	ID       schemas.ChunkID
+	// Skip is where in the chunk the run begins: small files share chunks. It
+	// is 0 wherever a content has several pieces.
+	Skip int64
 }
 
 // Limits of one entry. Together they keep the largest entry well below
@@ -222,6 +225,9 @@ func (c *Content) check(size int64) error {
 	}
 	var end, sum int64
 	for _, p := range c.Pieces {
+		if p.Skip != 0 && len(c.Pieces) > 1 {
+			return fmt.Errorf("%d pieces, of which one begins within a chunk", len(c.Pieces))
+		}
 		if err := p.check(end, size); err != nil {
 			return err
 		}
@@ -237,6 +243,9 @@ func (c *Content) check(size int64) error {
 func (p *Piece) check(from, to int64) error {
 	if p.Len <= 0 || p.Len > maxChunk || p.Off < from || p.Off > to-p.Len {
 		return fmt.Errorf("a chunk for the bytes [%d, %d+%d) where only [%d, %d) are left", p.Off, p.Off, p.Len, from, to)
+	}
+	if p.Skip < 0 || p.Skip > maxChunk-p.Len {
+		return fmt.Errorf("%d bytes from %d on in a chunk, which has %d at most", p.Len, p.Skip, maxChunk)
 	}
 	return nil
 }

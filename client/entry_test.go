@@ -124,20 +124,22 @@ func TestCheckPath(t *testing.T) {
 
 func TestEntryCheck(t *testing.T) {
 	for name, e := range map[string]Entry{
-		"path":        {Path: "../a", Type: TypeFile},
-		"no type":     {Path: "a"},
-		"mode":        {Path: "a", Type: TypeFile, Mode: 0o10000},
-		"size":        {Path: "a", Type: TypeFile, Size: -1},
-		"owner":       {Path: "a", Type: TypeFile, User: strings.Repeat("u", maxName+1)},
-		"target":      {Path: "a", Type: TypeSymlink, Target: strings.Repeat("t", maxTarget+1)},
-		"xattrs":      {Path: "a", Type: TypeFile, Xattrs: []Xattr{{"user.a", make([]byte, maxInlineXattrs)}}},
-		"xattr order": {Path: "a", Type: TypeFile, Xattrs: []Xattr{{"user.b", nil}, {"user.a", nil}}},
-		"hard link":   {Path: "a", Type: TypeFile, HardLink: "/etc/passwd"},
-		"beyond":      {Path: "a", Type: TypeFile, Size: 5, Content: Content{Pieces: []Piece{{Off: 0, Len: 6}}, Bytes: 6}},
-		"overlap":     {Path: "a", Type: TypeFile, Size: 9, Content: Content{Pieces: []Piece{{Off: 0, Len: 3}, {Off: 2, Len: 3}}, Bytes: 6}},
-		"sum":         {Path: "a", Type: TypeFile, Size: 9, Content: Content{Pieces: []Piece{{Off: 0, Len: 3}}, Bytes: 4}},
-		"both":        {Path: "a", Type: TypeFile, Size: 9, Content: Content{Tree: schemas.ChunkID{1}, Pieces: []Piece{{Off: 0, Len: 3}}, Bytes: 3}},
-		"too many":    {Path: "a", Type: TypeFile, Size: 99, Content: Content{Pieces: make([]Piece, maxInlinePieces+1)}},
+		"path":         {Path: "../a", Type: TypeFile},
+		"no type":      {Path: "a"},
+		"mode":         {Path: "a", Type: TypeFile, Mode: 0o10000},
+		"size":         {Path: "a", Type: TypeFile, Size: -1},
+		"owner":        {Path: "a", Type: TypeFile, User: strings.Repeat("u", maxName+1)},
+		"target":       {Path: "a", Type: TypeSymlink, Target: strings.Repeat("t", maxTarget+1)},
+		"xattrs":       {Path: "a", Type: TypeFile, Xattrs: []Xattr{{"user.a", make([]byte, maxInlineXattrs)}}},
+		"xattr order":  {Path: "a", Type: TypeFile, Xattrs: []Xattr{{"user.b", nil}, {"user.a", nil}}},
+		"hard link":    {Path: "a", Type: TypeFile, HardLink: "/etc/passwd"},
+		"beyond":       {Path: "a", Type: TypeFile, Size: 5, Content: Content{Pieces: []Piece{{Off: 0, Len: 6}}, Bytes: 6}},
+		"overlap":      {Path: "a", Type: TypeFile, Size: 9, Content: Content{Pieces: []Piece{{Off: 0, Len: 3}, {Off: 2, Len: 3}}, Bytes: 6}},
+		"sum":          {Path: "a", Type: TypeFile, Size: 9, Content: Content{Pieces: []Piece{{Off: 0, Len: 3}}, Bytes: 4}},
+		"skip of two":  {Path: "a", Type: TypeFile, Size: 9, Content: Content{Pieces: []Piece{{Len: 3, Skip: 1}, {Off: 3, Len: 3}}, Bytes: 6}},
+		"skip too far": {Path: "a", Type: TypeFile, Size: 9, Content: Content{Pieces: []Piece{{Len: 3, Skip: maxChunk - 2}}, Bytes: 3}},
+		"both":         {Path: "a", Type: TypeFile, Size: 9, Content: Content{Tree: schemas.ChunkID{1}, Pieces: []Piece{{Off: 0, Len: 3}}, Bytes: 3}},
+		"too many":     {Path: "a", Type: TypeFile, Size: 99, Content: Content{Pieces: make([]Piece, maxInlinePieces+1)}},
 	} {
 		if err := e.check(); err == nil {
 			t.Errorf("%s: the entry is taken", name)
@@ -161,8 +163,8 @@ func fullEntry() *Entry {
 		Path: "dir/na\xffme\n", Type: TypeFile, Mode: 0o4755, UID: 1000, GID: 1 << 31, User: "ana", Group: "staff",
 		Mtime: -1, Ctime: 1_700_000_000_123_456_789, Size: 1 << 40, Dev: 1 << 63, Ino: 42, HardLink: "dir/a", Target: "../\xfe", Rdev: 7,
 		Xattrs:       []Xattr{{"user.a", []byte{0, 1}}, {"user.b", nil}},
-		XattrContent: Content{Pieces: []Piece{{0, 9, schemas.ChunkID{5}}}, Bytes: 9},
-		Content:      Content{Pieces: []Piece{{0, 5, schemas.ChunkID{1}}, {100, 7, schemas.ChunkID{2}}, {107, 5, schemas.ChunkID{1}}}, Bytes: 17},
+		XattrContent: Content{Pieces: []Piece{{Len: 9, ID: schemas.ChunkID{5}, Skip: 70_000}}, Bytes: 9},
+		Content:      Content{Pieces: []Piece{{Len: 5, ID: schemas.ChunkID{1}}, {Off: 100, Len: 7, ID: schemas.ChunkID{2}}, {Off: 107, Len: 5, ID: schemas.ChunkID{1}}}, Bytes: 17},
 	}
 }
 
@@ -216,7 +218,7 @@ func TestEntryRoundTrip(t *testing.T) {
 }
 
 func TestLeafIsPinned(t *testing.T) {
-	const golden = "940101009283a170c4012ea17402a16dcd01edde0012a170c40a6469722f6e61ff6d650aa17401a16dcd09eda175cd03e8a167ce80000000a155c403616e61a147c4057374616666a177ffa163cf17979cfe3d85cd15a173cf0000010000000000a164cf8000000000000000a1692aa168c4056469722f61a16cc4042e2e2ffea17207a17894c406757365722e61c4020001c406757365722e62c400a158930009cd0000a162990005cd00015f07cd00020005cd0001"
+	const golden = "940101009283a170c4012ea17402a16dcd01edde0012a170c40a6469722f6e61ff6d650aa17401a16dcd09eda175cd03e8a167ce80000000a155c403616e61a147c4057374616666a177ffa163cf17979cfe3d85cd15a173cf0000010000000000a164cf8000000000000000a1692aa168c4056469722f61a16cc4042e2e2ffea17207a17894c406757365722e61c4020001c406757365722e62c400a158940009cd0000ce00011170a162990005cd00015f07cd00020005cd0001"
 	leaf := encodeLeaf(t, &Entry{Path: ".", Type: TypeDir, Mode: 0o755}, fullEntry())
 	if got := hex.EncodeToString(leaf.payload); got != golden {
 		t.Errorf("the leaf is %s, pinned %s", got, golden)

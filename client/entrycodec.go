@@ -20,7 +20,8 @@ import (
 // Paths, names and targets are msgpack bin, for they need not be UTF-8. x is a
 // flat list name, value, name, value, …. A content is a flat list as well:
 // three numbers (gap, length, place) for each piece, where gap is the length of
-// the hole before it; or the two numbers (bytes, place) for a file tree. Places
+// the hole before it, and a fourth, skip, for a lone piece that does not begin
+// where its chunk does; or the two numbers (bytes, place) for a file tree. Places
 // count in the leaf's edges: in its trees for a file tree, in its data for a
 // piece. They always take three bytes, so that the length of an entry does not
 // depend on where it stands.
@@ -104,13 +105,17 @@ func (f *fieldWriter) content(key string, c *Content) {
 		f.EncodeUint16(f.node.treePlace(c.Tree))
 		return
 	}
-	f.EncodeArrayLen(3 * len(c.Pieces))
+	skip := c.Pieces[0].Skip
+	f.EncodeArrayLen(3*len(c.Pieces) + boolInt(skip != 0))
 	end := int64(0)
 	for _, p := range c.Pieces {
 		f.EncodeInt(p.Off - end)
 		f.EncodeInt(p.Len)
 		f.EncodeUint16(f.node.dataPlace(p.ID))
 		end = p.Off + p.Len
+	}
+	if skip != 0 {
+		f.EncodeInt(skip)
 	}
 }
 
@@ -206,7 +211,8 @@ func (r *nodeReader) content() (c Content) {
 		c.Tree = r.treeEdge()
 		return c
 	}
-	if n%3 != 0 {
+	shared := n == 4
+	if n%3 != 0 && !shared {
 		r.fail(fmt.Errorf("a content of %d numbers", n))
 		return c
 	}
@@ -217,6 +223,9 @@ func (r *nodeReader) content() (c Content) {
 		c.Pieces[i] = p
 		c.Bytes += p.Len
 		end = p.Off + p.Len
+	}
+	if shared {
+		c.Pieces[0].Skip = r.int()
 	}
 	return c
 }

@@ -142,19 +142,19 @@ func (v *opened) fetchOne(ctx context.Context, p Piece, use func(plain []byte) e
 	})
 }
 
-// openPiece opens a data chunk and checks that it is as long as the tree says.
+// openPiece opens a data chunk and passes on the part of it that is the piece.
 func (v *opened) openPiece(p Piece, c *schemas.Chunk, use func(plain []byte) error) error {
-	buf := newPlain(int(p.Len))
+	buf := newPlain(int(p.Skip + p.Len))
 	defer func() { plains.put(buf) }()
 	plain, err := v.k.openData(buf[:0], c.ID, c.Content)
 	if err != nil {
 		return err
 	}
 	buf = plain
-	if int64(len(plain)) != p.Len {
-		return fmt.Errorf("chunk %s has %d bytes, its file says %d: %w", c.ID.Short(), len(plain), p.Len, ErrDamaged)
+	if int64(len(plain))-p.Skip < p.Len {
+		return fmt.Errorf("chunk %s has %d bytes, its file says %d from %d on: %w", c.ID.Short(), len(plain), p.Len, p.Skip, ErrDamaged)
 	}
-	return use(plain)
+	return use(plain[p.Skip:][:p.Len])
 }
 
 // isDamage reports whether err is about one chunk, and not about the way to it:

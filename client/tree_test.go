@@ -141,7 +141,7 @@ func manyEntries(n int) []*Entry {
 		entries[i] = &Entry{
 			Path: fmt.Sprintf("folder-%03d/file-%06d.txt", i/100, i), Type: TypeFile, Mode: 0o644, UID: 1000, GID: 1000, User: "ana", Group: "ana",
 			Mtime: r.Int64(), Ctime: r.Int64(), Size: size, Dev: 64769, Ino: r.Uint64N(1 << 32),
-			Content: Content{Pieces: []Piece{{0, size, id}}, Bytes: size},
+			Content: Content{Pieces: []Piece{{Len: size, ID: id, Skip: int64(i%3) * 1000}}, Bytes: size},
 		}
 	}
 	return entries
@@ -242,7 +242,7 @@ func withChanges(entries []*Entry, n int) []*Entry {
 		i := r.IntN(len(entries))
 		e := *entries[i]
 		e.Mtime++
-		e.Content.Pieces = []Piece{{0, e.Size, schemas.ChunkID{byte(i), 7}}}
+		e.Content.Pieces = []Piece{{Len: e.Size, ID: schemas.ChunkID{byte(i), 7}}}
 		entries[i] = &e
 	}
 	return entries
@@ -279,7 +279,7 @@ func genEntries(t *rapid.T, paths []string) []*Entry {
 			e.Xattrs = []Xattr{{"user.heavy", heavy}}
 		}
 		for j := range rapid.IntRange(0, 3).Draw(t, "pieces") {
-			e.Content.Pieces = append(e.Content.Pieces, Piece{int64(j) * 100, 50, schemas.ChunkID{byte(i), byte(j)}})
+			e.Content.Pieces = append(e.Content.Pieces, Piece{Off: int64(j) * 100, Len: 50, ID: schemas.ChunkID{byte(i), byte(j)}})
 			e.Content.Bytes += 50
 		}
 		if e.Content.Pieces == nil && rapid.Bool().Draw(t, "file tree") {
@@ -301,7 +301,7 @@ func TestHeavyEntries(t *testing.T) {
 			Target: strings.Repeat("t", maxTarget), Xattrs: []Xattr{{"user.x", make([]byte, maxInlineXattrs-14)}},
 		}
 		for j := range maxInlinePieces {
-			p := Piece{int64(j+1) << 50, maxChunk, schemas.ChunkID{byte(i), byte(i >> 8), byte(j)}}
+			p := Piece{Off: int64(j+1) << 50, Len: maxChunk, ID: schemas.ChunkID{byte(i), byte(i >> 8), byte(j)}}
 			e.Content.Pieces = append(e.Content.Pieces, p)
 			e.Content.Bytes += p.Len
 		}
@@ -321,7 +321,7 @@ func TestManyEdges(t *testing.T) {
 	for i := range 3000 {
 		e := &Entry{Path: fmt.Sprintf("%s/%05d", strings.Repeat("d", 4000), i), Type: TypeFile, Size: 1 << 40}
 		for j := range maxInlinePieces {
-			e.Content.Pieces = append(e.Content.Pieces, Piece{int64(j) * maxChunk, maxChunk, schemas.ChunkID{byte(i), byte(i >> 8), byte(j)}})
+			e.Content.Pieces = append(e.Content.Pieces, Piece{Off: int64(j) * maxChunk, Len: maxChunk, ID: schemas.ChunkID{byte(i), byte(i >> 8), byte(j)}})
 			e.Content.Bytes += maxChunk
 		}
 		entries = append(entries, e)
