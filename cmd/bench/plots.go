@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"gonum.org/v1/plot"
@@ -13,7 +14,8 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// A chart is one plot: bars of all peers, grouped by set.
+// A chart is one plot: bars of all peers, grouped by set, with a line from the
+// least to the most of the rounds.
 type chart struct {
 	name, title, unit string
 	phase             string
@@ -64,14 +66,24 @@ func (s *summary) plot(dir string) ([]string, error) {
 			continue
 		}
 		name := c.name + ".svg"
-		width := vg.Length(3+0.22*float64(len(s.sets)*(len(s.peers)+2))) * vg.Inch / 1.6
-		if err := p.Save(max(width, 6*vg.Inch), 4*vg.Inch, filepath.Join(dir, name)); err != nil {
+		width := axisRoom + s.groupWidth()*vg.Length(len(s.sets)) + legendRoom
+		if err := p.Save(width, 4*vg.Inch, filepath.Join(dir, name)); err != nil {
 			return names, err
 		}
 		names = append(names, name)
 	}
 	return names, nil
 }
+
+// What a plot needs beside its bars.
+const (
+	axisRoom   = 0.9 * vg.Inch
+	legendRoom = 1.9 * vg.Inch
+	barWidth   = 0.13 * vg.Inch
+)
+
+// groupWidth is that of the bars of one set and the gap beside them.
+func (s *summary) groupWidth() vg.Length { return barWidth * vg.Length(len(s.peers)+1) }
 
 // draw is a chart with its bars, nil when it would be empty. The axis is
 // logarithmic: between the quickest and the slowest lie powers of ten.
@@ -81,8 +93,10 @@ func (s *summary) draw(c chart) *plot.Plot {
 	p.Y.Label.Text = c.unit
 	p.Y.Scale = plot.LogScale{}
 	p.Y.Tick.Marker = decades{}
-	p.Legend.Top, p.Legend.YOffs = true, 0
-	p.Add(plotter.NewGrid())
+	p.Legend.Top, p.Legend.Padding, p.Legend.ThumbnailWidth = true, 2, 0.15*vg.Inch
+	grid := plotter.NewGrid()
+	grid.Vertical.Color = nil
+	p.Add(grid)
 	low, any := math.Inf(1), false
 	step := 1 / float64(len(s.peers)+1)
 	for i, peer := range s.peers {
@@ -93,8 +107,10 @@ func (s *summary) draw(c chart) *plot.Plot {
 				continue
 			}
 			low, any = min(low, v), true
-			left := float64(at) + (float64(i)+0.5-float64(len(s.peers))/2)*step
-			b.points = append(b.points, plotter.XY{X: left, Y: v})
+			middle := float64(at) + (float64(i)+0.5-float64(len(s.peers))/2)*step
+			b.points = append(b.points, plotter.XY{X: middle, Y: v})
+			all := s.values(set, peer, c.phase, c.of)
+			b.spread = append(b.spread, [2]float64{slices.Min(all) * c.scale, slices.Max(all) * c.scale})
 		}
 		if len(b.points) > 0 {
 			p.Add(b)
@@ -106,7 +122,7 @@ func (s *summary) draw(c chart) *plot.Plot {
 	}
 	p.Y.Min = math.Pow(10, math.Floor(math.Log10(low)))
 	p.Y.Max = math.Pow(10, math.Ceil(math.Log10(p.Y.Max*1.01)))
-	p.X.Min, p.X.Max = -0.6, float64(len(s.sets))+0.1+0.25*float64(len(s.sets)) // room for the legend
+	p.X.Min, p.X.Max = -0.5, float64(len(s.sets))-0.5+float64(legendRoom/s.groupWidth())
 	p.NominalX(s.sets...)
 	return p
 }
@@ -116,21 +132,31 @@ func (s *summary) draw(c chart) *plot.Plot {
 type bars struct {
 	width  float64 // on the X axis
 	color  color.Color
-	points plotter.XYs // the middle and the height of each
+	points plotter.XYs  // the middle and the height of each
+	spread [][2]float64 // the least and the most of the rounds
 }
 
 // Plot draws the bars from the bottom of the plot, for [plot.Plotter].
 func (b *bars) Plot(c draw.Canvas, p *plot.Plot) {
 	x, y := p.Transforms(&c)
-	for _, at := range b.points {
+	for i, at := range b.points {
 		left, right := x(at.X-b.width/2), x(at.X+b.width/2)
 		bottom, top := c.Min.Y, y(at.Y)
 		c.FillPolygon(b.color, []vg.Point{{X: left, Y: bottom}, {X: right, Y: bottom}, {X: right, Y: top}, {X: left, Y: top}})
+		if s := b.spread[i]; s[0] > 0 && s[0] < s[1] {
+			c.StrokeLine2(plotter.DefaultLineStyle, x(at.X), y(s[0]), x(at.X), y(s[1]))
+		}
 	}
 }
 
 // DataRange is for [plot.DataRanger].
-func (b *bars) DataRange() (xmin, xmax, ymin, ymax float64) { return plotter.XYRange(b.points) }
+func (b *bars) DataRange() (xmin, xmax, ymin, ymax float64) {
+	xmin, xmax, ymin, ymax = plotter.XYRange(b.points)
+	for _, s := range b.spread {
+		ymax = max(ymax, s[1])
+	}
+	return xmin, xmax, ymin, ymax
+}
 
 // Thumbnail draws the legend's sign, for [plot.Thumbnailer].
 func (b *bars) Thumbnail(c *draw.Canvas) {

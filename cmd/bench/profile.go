@@ -59,7 +59,7 @@ func profile(ctx context.Context, data, work, out, set string, limit time.Durati
 		return err
 	}
 	defer os.RemoveAll(work)
-	src := filepath.Join(work, "src")
+	src := filepath.Join(work, set)
 	if text, err := exec.CommandContext(ctx, "cp", "-a", filepath.Join(data, set), src).CombinedOutput(); err != nil {
 		return fmt.Errorf("copying %s: %w: %s", set, err, lastLine(string(text)))
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -19,7 +21,7 @@ const (
 )
 
 func reportCommand(f *pflag.FlagSet, args []string) error {
-	plots := f.String("plots", "", "folder for plots in SVG")
+	plots := f.String("plots", "", "folder for plots in SVG, beside where the report will be")
 	args, err := parse(f, args, 1, 1)
 	if err != nil {
 		return err
@@ -35,7 +37,7 @@ func reportCommand(f *pflag.FlagSet, args []string) error {
 	}
 	names, err := s.plot(*plots)
 	for _, name := range names {
-		fmt.Printf("\n![%s](%s)\n", strings.TrimSuffix(name, ".svg"), name)
+		fmt.Printf("\n![%s](%s)\n", strings.TrimSuffix(name, ".svg"), path.Join(filepath.Base(*plots), name))
 	}
 	return err
 }
@@ -133,7 +135,8 @@ func writeReport(w io.Writer, s *summary, remarks []remark) {
 	writeGoals(w, s)
 	fmt.Fprintf(w, "\n## Tables\n\n"+
 		"Medians of n rounds; a dash where there is nothing to tell. CPU and peak memory are those of client + server;\n"+
-		"the peak is the highest of all phases, that of several servers is added up. Stored is disk in use after the\n"+
+		"the peak is the highest of all phases, that of several servers is added up, and a client's is never seen below\n"+
+		"the 12 MiB or so of the bench itself. Stored is disk in use after the\n"+
 		"first backup, then what the mutated one added. Sent is what the peer says that it sent for these two.\n"+
 		"Sync is how long the disks needed after first and after restore; the peers with sync in their name have it in\n"+
 		"their time.\n")
