@@ -101,6 +101,8 @@ type app struct {
 	console *console      // stderr
 	flags   globalFlags
 
+	profiles profiles
+
 	file    fileSettings // what the settings file says
 	fileErr error        // why it could not be read
 }

@@ -22,6 +22,7 @@
 //	progress.go   how far a transfer is; bar.go shows it on a terminal
 //	texts.go      locales/*.toml, English and Portuguese; format.go, table.go
 //	roles.go      starts servers, coordinators and nodes
+//	profile.go    hidden flags for who works on all this
 //
 // Each other file is the command that it is named after.
 //
@@ -59,6 +60,9 @@ func run(ctx context.Context, args []string, std streams, env environment) int {
 	root := newRoot(a)
 	root.SetArgs(append([]string{}, args...)) // nil would make cobra look at the process's own
 	err := root.ExecuteContext(ctx)
+	if profileErr := a.profiles.stop(); err == nil {
+		err = profileErr
+	}
 	if flushErr := a.out.Flush(); err == nil && flushErr != nil {
 		err = a.fail("output", flushErr, "error.output")
 	}

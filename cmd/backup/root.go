@@ -35,7 +35,12 @@ func newRoot(a *app) *cobra.Command {
 			}
 			return a.usage("error.no-command")
 		},
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.checkFlags() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if err := a.checkFlags(); err != nil {
+				return err
+			}
+			return a.profiles.start()
+		},
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.AddGroup(
@@ -72,6 +77,7 @@ func (a *app) addGlobalFlags(f *pflag.FlagSet) {
 	f.BoolVar(&a.flags.json, "json", false, a.t("flag.json"))
 	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, a.t("flag.quiet"))
 	f.BoolP("help", "h", false, a.t("flag.help"))
+	a.profiles.addFlags(f)
 }
 
 // checkFlags checks the global flags of the real parse, and lets the console
