@@ -22,6 +22,7 @@
 //	progress.go   how far a transfer is; bar.go shows it on a terminal
 //	texts.go      locales/*.toml, English and Portuguese; format.go, table.go
 //	roles.go      starts servers, coordinators and nodes
+//	local.go      all of them within one command: --data
 //
 // Each other file is the command that it is named after.
 //
@@ -61,6 +62,9 @@ func run(ctx context.Context, args []string, std streams, env environment) int {
 	err := root.ExecuteContext(ctx)
 	if flushErr := a.out.Flush(); err == nil && flushErr != nil {
 		err = a.fail("output", flushErr, "error.output")
+	}
+	if endErr := a.endLocal(); err == nil {
+		err = endErr
 	}
 	a.console.fail(err)
 	return exitCode(err)

@@ -36,7 +36,7 @@ func (a *app) transmit(ctx context.Context, opt client.BackupOptions) error {
 	if err := a.checkTransmit(opt); err != nil {
 		return err
 	}
-	b, s, err := a.dial(ctx)
+	b, s, err := a.dial(ctx, true)
 	if err != nil {
 		return err
 	}
