@@ -34,19 +34,11 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 )
 
-// memoryTarget is where the garbage collector begins to work harder, in bytes,
-// unless GOMEMLIMIT says otherwise. What any command holds stays well below it
-// whatever it saves; without a target, garbage would double that.
-const memoryTarget = 112 << 20
-
 func main() {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryTarget)
-	}
+	tuneMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal asks for an orderly end; the second finds the default
 	// handling again and ends the process at once.
