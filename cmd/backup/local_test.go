@@ -49,6 +49,22 @@ func TestWithAndWithoutAServer(t *testing.T) {
 	alone.sound(data)
 }
 
+// A backup does not contain itself, with a server and without.
+func TestBackupsAreNotBackedUp(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	src := w.dir()
+	data := filepath.Join(src, "sub", "backups")
+	w.write(filepath.Join(src, "sub", "file"), []byte("x"))
+	alone := w.local(data)
+	for range 2 {
+		alone.transmit("--name", "all", src) // exit code 0: nothing changed while it was read
+	}
+	w.up(data)
+	if res := w.transmit("--name", "all", src); res.ID != "all@3" || res.Files != 1 {
+		t.Errorf("%+v", res)
+	}
+}
+
 // The flag means the same before and after the command "up".
 func TestUpTakesDataAnywhere(t *testing.T) {
 	w := newWorld(t, time.Minute)
