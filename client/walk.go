@@ -145,7 +145,7 @@ func (w *walker) step(dir *folder, name, path, rel string) error {
 	if it.info, it.Err = dir.lstat(name); it.Err != nil {
 		return w.visit(walkItem{Path: path, Err: it.Err})
 	}
-	if rel != "" && w.exclude.match(rel, it.info.IsDir()) {
+	if rel != "" && (w.exclude.match(rel, it.info.IsDir()) || w.exclude.is(it.info)) {
 		w.count.Excluded++
 		return nil
 	}

@@ -70,6 +70,7 @@ func addTo(root *cobra.Command, group string, commands ...*cobra.Command) {
 
 func (a *app) addGlobalFlags(f *pflag.FlagSet) {
 	f.StringVar(&a.flags.server, "server", "", a.t("flag.server"))
+	f.StringVar(&a.flags.data, "data", "", a.t("flag.data"))
 	f.StringVar(&a.flags.nickname, "nickname", "", a.t("flag.nickname"))
 	f.StringVar(&a.flags.keyFile, "key-file", "", a.t("flag.key-file"))
 	f.StringVar(&a.flags.config, "config", "", a.t("flag.config"))
