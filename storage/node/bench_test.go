@@ -115,4 +115,3 @@ func benchNode(b *testing.B, how string, t task) {
 	}
 	client.end(b)
 }
-
