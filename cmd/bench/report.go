@@ -138,8 +138,7 @@ func writeReport(w io.Writer, s *summary, remarks []remark) {
 		"the peak is the highest of all phases, that of several servers is added up, and a client's is never seen below\n"+
 		"the 12 MiB or so of the bench itself. Stored is disk in use after the\n"+
 		"first backup, then what the mutated one added. Sent is what the peer says that it sent for these two.\n"+
-		"Sync is how long the disks needed after first and after restore; the peers with sync in their name have it in\n"+
-		"their time.\n")
+		"Sync is how long the disks needed after first and after restore for what the peer had left to the system.\n")
 	for _, set := range s.sets {
 		s.writeSet(w, set)
 	}
