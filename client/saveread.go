@@ -28,13 +28,8 @@ func (s *saver) readAll(ctx context.Context) error {
 // readOne makes the entry whole. Only a failure that ends the backup is an error.
 func (s *saver) readOne(ctx context.Context, sv *saving, cutter *chunker) error {
 	e := sv.Entry
-	if xattrSize(e.Xattrs) > maxInlineXattrs {
-		if err := s.moveXattrs(e); err != nil {
-			return err
-		}
-	}
 	if e.Type != TypeFile {
-		return nil
+		return s.moveXattrs(e)
 	}
 	if s.p.roots == nil {
 		return s.readStdin(ctx, e, cutter)
@@ -57,8 +52,14 @@ func (s *saver) readOne(ctx context.Context, sv *saving, cutter *chunker) error 
 			s.giveUp(e.Path, unreadable.err)
 			return nil
 		}
-		if err != nil || !again {
+		if err != nil {
 			return err
+		}
+		if !again {
+			if sv.Err != nil {
+				s.giveUp(e.Path, sv.Err)
+			}
+			return s.moveXattrs(e)
 		}
 	}
 }
@@ -223,6 +224,9 @@ func abandonable(ctx context.Context, r io.Reader) io.ReadCloser {
 
 // moveXattrs puts attributes that are too many for a tree's leaf into chunks.
 func (s *saver) moveXattrs(e *Entry) error {
+	if xattrSize(e.Xattrs) <= maxInlineXattrs {
+		return nil
+	}
 	b, err := encodeXattrs(e.Xattrs)
 	if err != nil {
 		s.giveUp(e.Path, fmt.Errorf("its extended attributes are left out: %w", err))
