@@ -153,13 +153,25 @@ func (s *saver) meet(ctx context.Context, it walkItem) error {
 		s.p.Warn(e.Path, fmt.Errorf("the previous version %s cannot be read, files are read again: %w", s.parent.id, err))
 		s.parent = nil
 	}
+	unchanged := e.unchangedSince(before)
+	if unchanged {
+		unchanged = e.takeOver(before, s.recheck)
+	}
+	if !unchanged && e.Type != TypeFile && s.p.roots != nil {
+		if err := it.complete(); err != nil {
+			s.giveUp(it.Path, err)
+		}
+		if it.Entry == nil {
+			return nil
+		}
+	}
 	sv := &saving{walkItem: it}
 	switch {
 	case s.isLink(it):
-	case e.Type == TypeFile && e.unchangedSince(before) && !s.recheck:
+	case e.Type == TypeFile && unchanged && !s.recheck:
 		s.reuse(e, before)
 	case e.Type == TypeFile || xattrSize(e.Xattrs) > maxInlineXattrs:
-		if e.unchangedSince(before) {
+		if unchanged {
 			sv.same = before
 		}
 		if err := s.readLater(ctx, sv); err != nil {
@@ -205,11 +217,11 @@ func (s *saver) isLink(it walkItem) bool {
 }
 
 // unchangedSince reports whether before is the same file in the parent version,
-// and nothing was written to it since.
+// and nothing of it was changed since: whatever changes sets the change time.
 func (e *Entry) unchangedSince(before *Entry) bool {
 	return before != nil && before.Type == e.Type && before.HardLink == "" &&
 		before.Size == e.Size && before.Mtime == e.Mtime && before.Ino == e.Ino &&
-		before.Ctime == e.Ctime && e.Ctime != 0 && xattrSize(e.Xattrs) <= maxInlineXattrs
+		before.Ctime == e.Ctime && e.Ctime != 0
 }
 
 // reuse takes the content of an unchanged file from the parent's entry.

@@ -54,13 +54,8 @@ func (r *reader) bundle(ctx context.Context, files bundle) error {
 // one makes an entry whole, but for the chunk that it shares with others.
 func (r *reader) one(ctx context.Context, sv *saving) error {
 	s, e := r.s, sv.Entry
-	if xattrSize(e.Xattrs) > maxInlineXattrs {
-		if err := s.moveXattrs(e); err != nil {
-			return err
-		}
-	}
 	if e.Type != TypeFile {
-		return nil
+		return s.moveXattrs(e)
 	}
 	if s.p.roots == nil {
 		return r.stdin(ctx, e)
@@ -83,8 +78,14 @@ func (r *reader) one(ctx context.Context, sv *saving) error {
 			s.giveUp(e.Path, unreadable.err)
 			return nil
 		}
-		if err != nil || !again {
+		if err != nil {
 			return err
+		}
+		if !again {
+			if sv.Err != nil {
+				s.giveUp(e.Path, sv.Err)
+			}
+			return s.moveXattrs(e)
 		}
 	}
 }
@@ -282,6 +283,9 @@ func abandonable(ctx context.Context, r io.Reader) io.ReadCloser {
 
 // moveXattrs puts attributes that are too many for a tree's leaf into chunks.
 func (s *saver) moveXattrs(e *Entry) error {
+	if xattrSize(e.Xattrs) <= maxInlineXattrs {
+		return nil
+	}
 	b, err := encodeXattrs(e.Xattrs)
 	if err != nil {
 		s.giveUp(e.Path, fmt.Errorf("its extended attributes are left out: %w", err))

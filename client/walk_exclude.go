@@ -50,9 +50,9 @@ func (m *matcher) without(paths []string) {
 	}
 }
 
-// is reports whether info is about one of the folders that are left out.
-func (m *matcher) is(info os.FileInfo) bool {
-	return m != nil && info.IsDir() && slices.ContainsFunc(m.folders, func(f os.FileInfo) bool { return os.SameFile(f, info) })
+// is reports whether it is one of the folders that are left out.
+func (m *matcher) is(it *walkItem) bool {
+	return m != nil && it.Entry.Type == TypeDir && slices.ContainsFunc(m.folders, it.isStill)
 }
 
 // match reports whether the path, relative to the root, is left out.
