@@ -195,25 +195,22 @@ func (k *keys) seal(dst []byte, id schemas.ChunkID, plain []byte, level Compress
 // matching the content; see openData and openTree. It is safe for concurrent
 // use and leaves frame as it is.
 func (k *keys) open(dst []byte, id schemas.ChunkID, frame []byte) ([]byte, error) {
-	if len(frame) > 0 && frame[0] > frameVersion {
-		return dst, schemas.Errorf(schemas.TooNew, "chunk %s is sealed in version %d, and this program knows version %d: use a newer program", id.Short(), frame[0], frameVersion)
-	}
-	if len(frame) < 1+nonceSize+tagSize || frame[0] != frameVersion || len(frame) > schemas.MaxContent {
-		return dst, fmt.Errorf("chunk %s is not a sealed frame: %w", id.Short(), ErrDamaged)
-	}
 	scratch := getScratch()
 	defer putScratch(scratch)
-	nonce, sealed := frame[1:1+nonceSize], frame[1+nonceSize:]
-	inner, err := k.aead(id).Open((*scratch)[:0], nonce, sealed, associated(id))
+	inner, err := k.decrypt(*scratch, id, frame)
 	if err != nil {
-		return dst, fmt.Errorf("chunk %s does not open: %w", id.Short(), ErrDamaged)
+		return dst, err
 	}
 	*scratch = inner
 	plain, err := unpack(dst, inner)
 	if err != nil {
-		return dst, fmt.Errorf("chunk %s opens, and what is in it is malformed (%v): %w", id.Short(), err, ErrDamaged)
+		return dst, malformed(id, err)
 	}
 	return plain, nil
+}
+
+func malformed(id schemas.ChunkID, err error) error {
+	return fmt.Errorf("chunk %s opens, and what is in it is malformed (%v): %w", id.Short(), err, ErrDamaged)
 }
 
 // aead is the cipher of one chunk.
@@ -241,32 +238,42 @@ func associated(id schemas.ChunkID) []byte {
 
 // unpack appends to dst the plaintext within an opened frame.
 func unpack(dst, inner []byte) ([]byte, error) {
+	packing, length, body, err := parseInner(inner)
+	switch {
+	case err != nil:
+		return dst, err
+	case packing == packNone:
+		return append(dst, body...), nil
+	}
+	return decompress(dst, body, length)
+}
+
+// parseInner splits what is within an opened frame: how it is packed, how long
+// it is unpacked, and the packed bytes, which are a part of inner.
+func parseInner(inner []byte) (packing byte, length int, body []byte, err error) {
 	if len(inner) == 0 {
-		return dst, errors.New("it is empty")
+		return 0, 0, nil, errors.New("it is empty")
 	}
 	packing, rest := inner[0], inner[1:]
-	length, n := binary.Uvarint(rest)
-	if n <= 0 || length > maxChunk {
-		return dst, errors.New("bad length")
+	plain, n := binary.Uvarint(rest)
+	if n <= 0 || plain > maxChunk {
+		return 0, 0, nil, errors.New("bad length")
 	}
 	rest = rest[n:]
 	packed, n := binary.Uvarint(rest)
 	if n <= 0 || packed > uint64(len(rest)-n) {
-		return dst, errors.New("bad packed length")
+		return 0, 0, nil, errors.New("bad packed length")
 	}
 	body, padding := rest[n:][:packed], rest[n:][packed:]
 	for _, b := range padding {
 		if b != 0 {
-			return dst, errors.New("padding that is not zero")
+			return 0, 0, nil, errors.New("padding that is not zero")
 		}
 	}
-	switch {
-	case packing == packNone && packed == length:
-		return append(dst, body...), nil
-	case packing == packZstd:
-		return decompress(dst, body, int(length))
+	if packing > packZstd || packing == packNone && packed != plain {
+		return 0, 0, nil, fmt.Errorf("packing %d of %d bytes in %d", packing, plain, packed)
 	}
-	return dst, fmt.Errorf("packing %d of %d bytes in %d", packing, length, packed)
+	return packing, int(plain), body, nil
 }
 
 // compress appends to dst the zstd frame of plain, or returns nil where that
