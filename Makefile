@@ -5,6 +5,7 @@
 # make faults     the long crash and bad-luck suites
 # make fuzz       every fuzz target for FUZZTIME (30s)
 # make bench      Go benchmarks of the stages
+# make scale      how a store grows, as CSV; SCALE=10000,...,10000000 (takes minutes)
 # make clean      remove ./bin
 
 GO       ?= go
@@ -12,7 +13,7 @@ FUZZTIME ?= 30s
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  := -s -w $(if $(VERSION),-X main.version=$(VERSION))
 
-.PHONY: build demo test check faults fuzz bench clean
+.PHONY: build demo test check faults fuzz bench scale clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/backup
@@ -43,6 +44,9 @@ fuzz:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+scale:
+	@CGO_ENABLED=0 $(GO) test -run '^$$' -bench IndexScale -benchtime 1x -timeout 60m ./storage | grep '^scale,'
 
 clean:
 	rm -rf bin
