@@ -7,6 +7,7 @@
 # make bench      this system and others, whole, on BENCH_SETS: tables and plots in BENCH_DIR
 # make profile    CPU profiles of our client and server on PROFILE_SET
 # make bench-stages  Go benchmarks of single stages
+# make bench-index   how a store grows, as CSV; SCALE=10000,...,10000000 (takes minutes)
 # make clean      remove ./bin
 
 GO       ?= go
@@ -24,7 +25,7 @@ BENCH_FLAGS  ?=
 PROFILE_SET  ?= logs
 comma        := ,
 
-.PHONY: build demo test check faults fuzz bench profile bench-stages bench-program clean
+.PHONY: build demo test check faults fuzz bench profile bench-stages bench-index bench-program clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/backup
@@ -69,6 +70,9 @@ profile: bench-program
 
 bench-stages:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-index:
+	@CGO_ENABLED=0 $(GO) test -run '^$$' -bench IndexScale -benchtime 1x -timeout 60m ./storage | grep '^scale,'
 
 clean:
 	rm -rf bin
