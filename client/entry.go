@@ -103,6 +103,17 @@ type Piece struct {
 	Skip int64
 }
 
+// takeOver sets, from the entry that a file which has not changed had before,
+// what looking at the file did not tell, except for its content. It reports
+// false, and sets nothing, if some of that is in chunks that may be lost.
+func (e *Entry) takeOver(before *Entry, mayBeLost bool) bool {
+	if mayBeLost && before.XattrContent.Bytes > 0 {
+		return false
+	}
+	e.Target, e.Xattrs, e.XattrContent = before.Target, before.Xattrs, before.XattrContent
+	return true
+}
+
 // Limits of one entry. Together they keep the largest entry well below
 // maxNode, so that every entry fits a leaf. The path's bound is far above
 // PATH_MAX because deep folders can be made and read step by step.

@@ -1,10 +1,8 @@
 package client
 
 import (
-	"bytes"
 	"fmt"
-
-	"github.com/vmihailenco/msgpack/v5"
+	"slices"
 
 	"servidor-backup/schemas"
 )
@@ -31,123 +29,107 @@ import (
 
 // encode writes the entry as an item of n.
 func (e *Entry) encode(n *openNode) {
-	n.fields.buf.Reset()
-	f := fieldWriter{node: n, packer: &n.fields}
-	f.bytes("p", e.Path)
-	f.uint("t", uint64(e.Type))
-	f.uint("m", uint64(e.Mode))
-	f.uint("u", uint64(e.UID))
-	f.uint("g", uint64(e.GID))
-	f.bytes("U", e.User)
-	f.bytes("G", e.Group)
-	f.int("w", e.Mtime)
-	f.int("c", e.Ctime)
-	f.int("s", e.Size)
-	f.uint("d", e.Dev)
-	f.uint("i", e.Ino)
-	f.bytes("h", e.HardLink)
-	f.bytes("l", e.Target)
-	f.uint("r", e.Rdev)
-	f.xattrs("x", e.Xattrs)
-	f.content("X", &e.XattrContent)
-	f.content("b", &e.Content)
-	n.items.EncodeMapLen(f.count)
-	n.items.buf.Write(n.fields.buf.Bytes())
+	f := fieldWriter{packer: &n.items, node: n, head: len(n.items.buf)}
+	f.buf = append(f.buf, 0) // the map's length, once it is known
+	f.bytes('p', e.Path)
+	f.uint('t', uint64(e.Type))
+	f.uint('m', uint64(e.Mode))
+	f.uint('u', uint64(e.UID))
+	f.uint('g', uint64(e.GID))
+	f.bytes('U', e.User)
+	f.bytes('G', e.Group)
+	f.int('w', e.Mtime)
+	f.int('c', e.Ctime)
+	f.int('s', e.Size)
+	f.uint('d', e.Dev)
+	f.uint('i', e.Ino)
+	f.bytes('h', e.HardLink)
+	f.bytes('l', e.Target)
+	f.uint('r', e.Rdev)
+	f.xattrs('x', e.Xattrs)
+	f.content('X', &e.XattrContent)
+	f.content('b', &e.Content)
+	f.end()
 }
 
 // fieldWriter writes the fields of a map and counts them.
 type fieldWriter struct {
 	*packer
 	node  *openNode
+	head  int // where the map begins
 	count int
 }
 
 // key begins a field, unless its value is zero.
-func (f *fieldWriter) key(key string, write bool) bool {
+func (f *fieldWriter) key(key byte, write bool) bool {
 	if write {
 		f.count++
-		f.EncodeString(key)
+		f.buf = append(f.buf, 0xa1, key)
 	}
 	return write
 }
 
-func (f *fieldWriter) uint(key string, v uint64) {
+// end writes the map's length into the byte that was left for it; the few maps
+// that need more are moved.
+func (f *fieldWriter) end() {
+	if f.count < 16 {
+		f.buf[f.head] = 0x80 | byte(f.count)
+		return
+	}
+	f.buf = slices.Replace(f.buf, f.head, f.head+1, 0xde, 0, byte(f.count))
+}
+
+func (f *fieldWriter) uint(key byte, v uint64) {
 	if f.key(key, v != 0) {
-		f.EncodeUint(v)
+		f.packer.uint(v)
 	}
 }
 
-func (f *fieldWriter) int(key string, v int64) {
+func (f *fieldWriter) int(key byte, v int64) {
 	if f.key(key, v != 0) {
-		f.EncodeInt(v)
+		f.packer.int(v)
 	}
 }
 
-func (f *fieldWriter) bytes(key, v string) {
+func (f *fieldWriter) bytes(key byte, v string) {
 	if f.key(key, v != "") {
 		f.bin(v)
 	}
 }
 
-func (f *fieldWriter) xattrs(key string, xs []Xattr) {
+func (f *fieldWriter) xattrs(key byte, xs []Xattr) {
 	if f.key(key, len(xs) > 0) {
 		f.xattrList(xs)
 	}
 }
 
-func (f *fieldWriter) content(key string, c *Content) {
+func (f *fieldWriter) content(key byte, c *Content) {
 	if !f.key(key, len(c.Pieces) > 0 || !c.Tree.IsZero()) {
 		return
 	}
 	if !c.Tree.IsZero() {
-		f.EncodeArrayLen(2)
-		f.EncodeInt(c.Bytes)
-		f.EncodeUint16(f.node.treePlace(c.Tree))
+		f.arrayLen(2)
+		f.packer.int(c.Bytes)
+		f.place(f.node.treePlace(c.Tree))
 		return
 	}
 	skip := c.Pieces[0].Skip
-	f.EncodeArrayLen(3*len(c.Pieces) + boolInt(skip != 0))
+	f.arrayLen(3*len(c.Pieces) + boolInt(skip != 0))
 	end := int64(0)
 	for _, p := range c.Pieces {
-		f.EncodeInt(p.Off - end)
-		f.EncodeInt(p.Len)
-		f.EncodeUint16(f.node.dataPlace(p.ID))
+		f.packer.int(p.Off - end)
+		f.packer.int(p.Len)
+		f.place(f.node.dataPlace(p.ID))
 		end = p.Off + p.Len
 	}
 	if skip != 0 {
-		f.EncodeInt(skip)
-	}
-}
-
-// packer writes msgpack to a buffer. That cannot fail, so the encoder's errors
-// are not looked at.
-type packer struct {
-	*msgpack.Encoder
-	buf *bytes.Buffer
-}
-
-func newPacker() packer {
-	buf := new(bytes.Buffer)
-	return packer{msgpack.NewEncoder(buf), buf}
-}
-
-func (p *packer) bin(s string) {
-	p.EncodeBytesLen(len(s))
-	p.buf.WriteString(s)
-}
-
-func (p *packer) xattrList(xs []Xattr) {
-	p.EncodeArrayLen(2 * len(xs))
-	for i := range xs {
-		p.bin(xs[i].Name)
-		p.EncodeBytesLen(len(xs[i].Value))
-		p.buf.Write(xs[i].Value)
+		f.packer.int(skip)
 	}
 }
 
 // decodeEntry reads the item that encode wrote. Its error stays in r.
 func decodeEntry(r *nodeReader) (string, *Entry) {
-	e := new(Entry)
+	e := r.newEntry()
 	for range r.mapLen(maxFields) {
 		e.decodeField(r, r.str(1))
 	}
@@ -217,7 +199,7 @@ func (r *nodeReader) content() (c Content) {
 		return c
 	}
 	end := int64(0)
-	c.Pieces = make([]Piece, n/3)
+	c.Pieces = r.newPieces(n / 3)
 	for i := range c.Pieces {
 		p := Piece{Off: end + r.int(), Len: r.int(), ID: r.dataEdge()}
 		c.Pieces[i] = p
@@ -260,9 +242,9 @@ func encodeXattrs(xs []Xattr) ([]byte, error) {
 	if err := checkXattrOrder(xs); err != nil {
 		return nil, err
 	}
-	p := newPacker()
+	var p packer
 	p.xattrList(xs)
-	return p.buf.Bytes(), nil
+	return p.buf, nil
 }
 
 // decodeXattrs reads what encodeXattrs made.

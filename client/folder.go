@@ -11,8 +11,8 @@ import (
 )
 
 // maxOpenFolders is how many folders a walk or a restore keeps open. Each needs
-// two file descriptors, and the smallest usual limit of a process is 1024 (256
-// on macOS).
+// up to two file descriptors, and the smallest usual limit of a process is 1024
+// (256 on macOS).
 const maxOpenFolders = 48
 
 // errReplaced means that a name does not stand any more for what it stood for
@@ -24,9 +24,28 @@ var errReplaced = errors.New("was replaced by something else meanwhile")
 // an open folder, never by a longer path, so that paths of any length work and
 // no symbolic link on the way is ever followed.
 type folders struct {
+	// opening opens a folder by its parent, whatever else is open.
+	opening func(*folder) (handle, error)
+
 	mu    sync.Mutex
 	limit int
 	open  list.List // of *folder, used last first
+}
+
+// handle is an open folder.
+type handle struct {
+	root *os.Root
+	self *os.File // the same folder, for what os.Root does not offer
+	fd   int      // instead of both, in a set of [newWalkFolders] that knows how
+}
+
+func (h handle) close() {
+	if h.root == nil {
+		closeFD(h.fd)
+		return
+	}
+	h.root.Close()
+	h.self.Close()
 }
 
 // folder is one folder of a set. It costs no file descriptor unless it is open,
@@ -34,19 +53,21 @@ type folders struct {
 // reference just forgets it. All methods may be called concurrently.
 type folder struct {
 	set    *folders
-	parent *folder     // nil for a top
-	name   string      // in parent; a top's is a path
-	info   os.FileInfo // the folder's identity: opened again, it must be the same
+	parent *folder // nil for a top
+	name   string  // in parent; a top's is a path
+	// The folder's identity: opened again, it must be the same. Where there is
+	// no info, id has it.
+	info os.FileInfo
+	id   inode
 
-	// The rest belongs to set.mu, except that root and self may be read between
+	// The rest belongs to set.mu, except that the handle may be used between
 	// acquire and release.
-	root  *os.Root
-	self  *os.File // the same folder, for what os.Root does not offer
+	handle
 	users int
-	place *list.Element
+	place *list.Element // nil if the folder is not open
 }
 
-func newFolders() *folders { return &folders{limit: maxOpenFolders} }
+func newFolders() *folders { return &folders{limit: maxOpenFolders, opening: (*folder).openRoot} }
 
 // top is the folder at path; symbolic links in path are followed.
 func (s *folders) top(path string) (*folder, error) {
@@ -67,21 +88,17 @@ func (f *folder) acquire() error {
 	if f.take() {
 		return nil
 	}
-	root, err := f.openRoot()
+	if f.parent != nil {
+		if err := f.parent.acquire(); err != nil {
+			return err
+		}
+		defer f.parent.release()
+	}
+	h, err := f.set.opening(f)
 	if err != nil {
 		return err
 	}
-	self, err := root.Open(".")
-	if err != nil {
-		root.Close()
-		return bare(err)
-	}
-	if err := f.verify(self); err != nil {
-		root.Close()
-		self.Close()
-		return err
-	}
-	f.keep(root, self)
+	f.keep(h)
 	return nil
 }
 
@@ -89,7 +106,7 @@ func (f *folder) acquire() error {
 func (f *folder) take() bool {
 	f.set.mu.Lock()
 	defer f.set.mu.Unlock()
-	if f.root == nil {
+	if f.place == nil {
 		return false
 	}
 	f.users++
@@ -97,21 +114,32 @@ func (f *folder) take() bool {
 	return true
 }
 
-// openRoot opens the folder by its parent, which is opened by its own if it has
-// to be.
-func (f *folder) openRoot() (*os.Root, error) {
+// openRoot opens the folder in its parent, which is acquired.
+func (f *folder) openRoot() (handle, error) {
+	var root *os.Root
+	var err error
 	if f.parent == nil {
-		root, err := os.OpenRoot(f.name)
-		return root, bare(err)
+		root, err = os.OpenRoot(f.name)
+	} else {
+		// The dot makes the name be opened as a folder and as nothing else:
+		// opening a fifo that has taken its place would wait for somebody to
+		// write to it.
+		root, err = f.parent.root.OpenRoot(f.name + "/.")
 	}
-	if err := f.parent.acquire(); err != nil {
-		return nil, err
+	if err != nil {
+		return handle{}, bare(err)
 	}
-	defer f.parent.release()
-	// The dot makes the name be opened as a folder and as nothing else: opening
-	// a fifo that has taken its place would wait for somebody to write to it.
-	root, err := f.parent.root.OpenRoot(f.name + "/.")
-	return root, bare(err)
+	self, err := root.Open(".")
+	if err != nil {
+		root.Close()
+		return handle{}, bare(err)
+	}
+	h := handle{root: root, self: self}
+	if err := f.verify(self); err != nil {
+		h.close()
+		return handle{}, err
+	}
+	return h, nil
 }
 
 // verify holds against the folder what was opened under its name.
@@ -126,20 +154,19 @@ func (f *folder) verify(self *os.File) error {
 	return nil
 }
 
-// keep makes root and self the folder's, with one user, and closes folders that
-// are over the limit. Somebody else may have opened the folder at the same time.
-func (f *folder) keep(root *os.Root, self *os.File) {
+// keep makes h the folder's, with one user, and closes folders that are over the
+// limit. Somebody else may have opened the folder at the same time.
+func (f *folder) keep(h handle) {
 	s := f.set
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.users++
-	if f.root != nil {
-		root.Close()
-		self.Close()
+	if f.place != nil {
+		h.close()
 		s.open.MoveToFront(f.place)
 		return
 	}
-	f.root, f.self = root, self
+	f.handle = h
 	f.place = s.open.PushFront(f)
 	s.trim()
 }
@@ -158,10 +185,9 @@ func (s *folders) trim() {
 	for e := s.open.Back(); e != nil && s.open.Len() > s.limit; {
 		f, prev := e.Value.(*folder), e.Prev()
 		if f.users == 0 {
-			f.root.Close()
-			f.self.Close()
+			f.handle.close()
 			s.open.Remove(e)
-			f.root, f.self, f.place = nil, nil, nil
+			f.handle, f.place = handle{}, nil
 		}
 		e = prev
 	}
@@ -206,6 +232,9 @@ func (f *folder) lstat(name string) (os.FileInfo, error) {
 // path names an entry of the folder for calls that take paths only. The folder
 // must be acquired, and the call must not follow a symbolic link at the end.
 func (f *folder) path(name string) string {
+	if f.root == nil {
+		return f.pathByFD() + "/" + name
+	}
 	if prefix := fdPath(f.self); prefix != "" {
 		return prefix + "/" + name
 	}

@@ -15,16 +15,6 @@ import (
 	"github.com/pkg/xattr"
 )
 
-// newEntry is what info tells of the file at path: everything but link target
-// and extended attributes. Its Type is 0 if info is of a kind that no entry can
-// have. The second result is how many names the file has.
-func newEntry(path string, info os.FileInfo, names *ownerNames) (*Entry, uint64) {
-	e := &Entry{Path: path, Type: entryType(info.Mode())}
-	nlink := e.setStat(info)
-	e.User, e.Group = names.user.get(e.UID), names.group.get(e.GID)
-	return e, nlink
-}
-
 // setStat sets what info tells of a file whose type is known: mode, owner,
 // times, size, identity. It returns how many names the file has.
 func (e *Entry) setStat(info os.FileInfo) uint64 {
@@ -104,6 +94,18 @@ func nanoseconds(t time.Time) int64 {
 // could be read.
 func readXattrs(path string) ([]Xattr, error) {
 	names, err := xattr.LList(path)
+	return xattrValues(names, err, func(name string) ([]byte, error) { return xattr.LGet(path, name) })
+}
+
+// fileXattrs is readXattrs of an open file.
+func fileXattrs(f *os.File) ([]Xattr, error) {
+	names, err := xattr.FList(f)
+	return xattrValues(names, err, func(name string) ([]byte, error) { return xattr.FGet(f, name) })
+}
+
+// xattrValues adds to the names that a file's attributes have, or to why they
+// could not be listed, their values.
+func xattrValues(names []string, err error, get func(name string) ([]byte, error)) ([]Xattr, error) {
 	if err != nil {
 		return nil, xattrError("list extended attributes", err)
 	}
@@ -111,7 +113,7 @@ func readXattrs(path string) ([]Xattr, error) {
 	var attrs []Xattr
 	var failed error
 	for _, name := range names {
-		value, err := xattr.LGet(path, name)
+		value, err := get(name)
 		if errors.Is(err, xattr.ENOATTR) {
 			continue // removed since it was listed
 		}

@@ -29,8 +29,10 @@ func fdPath(f *os.File) string {
 	if !haveProcFS() {
 		return ""
 	}
-	return "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
+	return procPath(int(f.Fd()))
 }
+
+func procPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
 // nextData finds the first run of data at or after off in a file of that size.
 func nextData(f *os.File, off, size int64) (from, to int64, err error) {

@@ -115,7 +115,7 @@ func TestWalkNoticesAReplacedFolder(t *testing.T) {
 	dir := t.TempDir()
 	makeFiles(t, dir, "d/x")
 	var failed error
-	walkAll(t, []string{dir}, nil, func(it walkItem) error {
+	walkAlone(t, dir, func(it walkItem) error {
 		if it.Path == "d" && it.Err == nil {
 			d := filepath.Join(dir, "d")
 			return errors.Join(os.Rename(d, d+".old"), unix.Mkfifo(d, 0o600))

@@ -68,6 +68,9 @@ func (c *copier) visit(it walkItem) error {
 	if it.Err != nil {
 		return fmt.Errorf("%q: %w", it.Path, it.Err)
 	}
+	if err := it.complete(); err != nil {
+		return fmt.Errorf("%q: %w", it.Path, err)
+	}
 	e := it.Entry
 	for len(c.dirs) > 0 && !inSubtree(e.Path, c.dirs[len(c.dirs)-1].Path) {
 		c.p.leaveDir(c.dirs[len(c.dirs)-1])

@@ -1,14 +1,10 @@
 package client
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-
-	"github.com/vmihailenco/msgpack/v5"
 
 	"servidor-backup/schemas"
 )
@@ -128,139 +124,4 @@ func damaged(what string, id schemas.ChunkID, err error) error {
 		what += " " + id.Short()
 	}
 	return fmt.Errorf("%s cannot be read (%v): %w", what, err, ErrDamaged)
-}
-
-// nodeReader reads a node's payload. The first error stays, and everything
-// after it reads as zero. Every length is checked against what is left before
-// room is made for it.
-type nodeReader struct {
-	node    treeNode
-	src     *bytes.Reader
-	dec     *msgpack.Decoder
-	scratch []byte // for what becomes a string
-	err     error
-}
-
-func newNodeReader(node treeNode) *nodeReader {
-	src := bytes.NewReader(node.payload)
-	return &nodeReader{node: node, src: src, dec: msgpack.NewDecoder(src)}
-}
-
-func (r *nodeReader) fail(err error) {
-	if r.err == nil {
-		r.err = err
-	}
-}
-
-func (r *nodeReader) uint(limit uint64) uint64 {
-	if r.err != nil {
-		return 0
-	}
-	v, err := r.dec.DecodeUint64()
-	switch {
-	case err != nil:
-		r.err = err
-	case v > limit:
-		r.err = fmt.Errorf("the number %d where %d is the limit", v, limit)
-	default:
-		return v
-	}
-	return 0
-}
-
-func (r *nodeReader) int() int64 {
-	if r.err != nil {
-		return 0
-	}
-	v, err := r.dec.DecodeInt64()
-	if err != nil {
-		r.err = err
-		return 0
-	}
-	return v
-}
-
-func (r *nodeReader) arrayLen(limit int) int {
-	n, err := r.dec.DecodeArrayLen()
-	return r.length(n, err, limit)
-}
-
-func (r *nodeReader) mapLen(limit int) int {
-	n, err := r.dec.DecodeMapLen()
-	return r.length(n, err, limit)
-}
-
-// length passes on a length that was read, unless it is above limit or above
-// the bytes that are left.
-func (r *nodeReader) length(n int, err error, limit int) int {
-	limit = min(limit, r.src.Len())
-	switch {
-	case r.err != nil:
-	case err != nil:
-		r.err = err
-	case n < 0 || n > limit:
-		r.err = fmt.Errorf("a length of %d where %d is the limit", n, limit)
-	default:
-		return n
-	}
-	return 0
-}
-
-// bytes reads a msgpack bin or str of at most limit bytes. The result is the
-// caller's.
-func (r *nodeReader) bytes(limit int) []byte { return r.append(nil, limit) }
-
-func (r *nodeReader) str(limit int) string {
-	r.scratch = r.append(r.scratch[:0], limit)
-	return string(r.scratch)
-}
-
-// append reads a bin or str into b's room. (The decoder's own DecodeBytes makes
-// room for whatever length is named.)
-func (r *nodeReader) append(b []byte, limit int) []byte {
-	n, err := r.dec.DecodeBytesLen()
-	n = r.length(n, err, limit)
-	b = slices.Grow(b, n)[:n]
-	if r.err == nil {
-		r.err = r.dec.ReadFull(b)
-	}
-	return b
-}
-
-func (r *nodeReader) treeEdge() schemas.ChunkID { return r.edge(r.node.trees) }
-
-func (r *nodeReader) dataEdge() schemas.ChunkID { return r.edge(r.node.data) }
-
-func (r *nodeReader) edge(edges []schemas.ChunkID) (id schemas.ChunkID) {
-	place := r.uint(schemas.MaxEdges)
-	switch {
-	case r.err != nil:
-	case place >= uint64(len(edges)):
-		r.err = fmt.Errorf("the edge %d of %d", place, len(edges))
-	default:
-		id = edges[place]
-	}
-	return id
-}
-
-// end says that everything should have been read.
-func (r *nodeReader) end() {
-	if n := r.src.Len(); r.err == nil && n > 0 {
-		r.err = fmt.Errorf("%d bytes too many", n)
-	}
-}
-
-// header reads what comes before the items.
-func (r *nodeReader) header(kind treeKind) (level, items int) {
-	if n := r.arrayLen(4); r.err == nil && n != 4 {
-		r.fail(fmt.Errorf("a node of %d parts", n))
-	}
-	if v := r.uint(1<<64 - 1); r.err == nil && v != nodeVersion {
-		r.fail(schemas.Errorf(schemas.TooNew, "a tree of version %d, and this program knows version %d: use a newer program", v, nodeVersion))
-	}
-	if k := r.uint(255); r.err == nil && k != uint64(kind) {
-		r.fail(fmt.Errorf("a node of kind %d where %d was expected", k, kind))
-	}
-	level = int(r.uint(maxDepth - 1))
-	return level, r.arrayLen(len(r.node.payload))
 }

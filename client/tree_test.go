@@ -466,18 +466,18 @@ func TestForgedTrees(t *testing.T) {
 		return encodeLeaf(t, es...)
 	}
 	inner := func(level int, keys ...string) []byte {
-		p := newPacker()
-		p.EncodeArrayLen(4)
-		p.EncodeInt(nodeVersion)
-		p.EncodeInt(int64(pathTree))
-		p.EncodeInt(int64(level))
-		p.EncodeArrayLen(len(keys))
+		var p packer
+		p.arrayLen(4)
+		p.int(nodeVersion)
+		p.int(int64(pathTree))
+		p.int(int64(level))
+		p.arrayLen(len(keys))
 		for i, key := range keys {
-			p.EncodeArrayLen(2)
+			p.arrayLen(2)
 			p.bin(key)
-			p.EncodeUint16(uint16(i))
+			p.place(uint16(i))
 		}
-		return p.buf.Bytes()
+		return p.buf
 	}
 	a, b, c := schemas.ChunkID{1}, schemas.ChunkID{2}, schemas.ChunkID{3}
 	for name, nodes := range map[string]map[schemas.ChunkID]treeNode{

@@ -76,10 +76,10 @@ const maxFileSize = 1<<63 - 1
 
 func (w *fileWriter) addToTree(p Piece) error {
 	return w.b.add(0, offsetKey(p.Off), func(n *openNode) {
-		n.items.EncodeArrayLen(3)
-		n.items.EncodeInt(p.Off)
-		n.items.EncodeInt(p.Len)
-		n.items.EncodeUint16(n.dataPlace(p.ID))
+		n.items.arrayLen(3)
+		n.items.int(p.Off)
+		n.items.int(p.Len)
+		n.items.place(n.dataPlace(p.ID))
 	})
 }
 
@@ -107,7 +107,7 @@ type treeBuilder struct {
 // openNode is a node that is being filled.
 type openNode struct {
 	items  packer
-	fields packer // room for one entry's fields, or for the whole payload
+	whole  packer // room for the payload
 	count  int    // items in it
 	first  string // key of the first item
 	weight int
@@ -120,7 +120,7 @@ type openNode struct {
 }
 
 func newOpenNode() *openNode {
-	return &openNode{items: newPacker(), fields: newPacker(), trees: newEdgeList(), data: newEdgeList()}
+	return &openNode{trees: newEdgeList(), data: newEdgeList()}
 }
 
 // treePlace and dataPlace are where the node's edges name id, which they do
@@ -169,10 +169,10 @@ func (b *treeBuilder) add(level int, key string, write func(*openNode)) error {
 		return err
 	}
 	n := b.open(level)
-	before := n.items.buf.Len()
+	before := len(n.items.buf)
 	n.refs = 0
 	write(n)
-	weight := n.items.buf.Len() - before + n.refs*edgeSize
+	weight := len(n.items.buf) - before + n.refs*edgeSize
 	if n.count == 0 {
 		n.first = key
 	}
@@ -223,29 +223,29 @@ func (b *treeBuilder) close(level int) error {
 		return err
 	}
 	n.closed, n.lastID = n.closed+1, id
-	n.items.buf.Reset()
+	n.items.buf = n.items.buf[:0]
 	n.trees.reset()
 	n.data.reset()
 	n.count, n.weight = 0, 0
 	first := n.first
 	return b.add(level+1, first, func(parent *openNode) {
-		parent.items.EncodeArrayLen(2)
+		parent.items.arrayLen(2)
 		parent.items.bin(first)
-		parent.items.EncodeUint16(parent.treePlace(id))
+		parent.items.place(parent.treePlace(id))
 	})
 }
 
 // payload is the node as msgpack. It is good until the next call.
 func (b *treeBuilder) payload(level int, n *openNode) []byte {
-	p := &n.fields
-	p.buf.Reset()
-	p.EncodeArrayLen(4)
-	p.EncodeUint(nodeVersion)
-	p.EncodeUint(uint64(b.kind))
-	p.EncodeUint(uint64(level))
-	p.EncodeArrayLen(n.count)
-	p.buf.Write(n.items.buf.Bytes())
-	return p.buf.Bytes()
+	p := &n.whole
+	p.buf = p.buf[:0]
+	p.arrayLen(4)
+	p.uint(nodeVersion)
+	p.uint(uint64(b.kind))
+	p.uint(uint64(level))
+	p.arrayLen(n.count)
+	p.buf = append(p.buf, n.items.buf...)
+	return p.buf
 }
 
 // finish closes the open nodes from the leaves up. The root is the first level

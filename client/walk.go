@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 )
 
@@ -69,11 +69,11 @@ func newRoot(path string, alone bool) (root, error) {
 
 // walkItem is one step of a walk.
 //
-// Entry and Err: without Err the entry is whole, except for HardLink and
-// Content, which are the visitor's to set. With both, the entry can be saved,
-// but Err says what of it is missing (extended attributes). With Err alone
-// nothing is known of the path, or the folder at Path, which was visited
-// before, could not be listed to the end.
+// Entry and Err: without Err the entry is what looking at the path told:
+// [walkItem.complete] or, for a file, [walkItem.open] adds what takes more than
+// that, and HardLink and Content are the visitor's to set. With Err nothing is
+// known of the path, or the folder at Path, which was visited before, could not
+// be listed to the end.
 type walkItem struct {
 	Path  string // as in the entry
 	Entry *Entry
@@ -82,7 +82,7 @@ type walkItem struct {
 
 	dir  *folder // holds name; nil if there is nothing to open
 	name string
-	info os.FileInfo
+	info os.FileInfo // its identity, where the entry cannot tell
 }
 
 // walkCount is what a walk left out.
@@ -98,12 +98,14 @@ type walkCount struct {
 // What cannot be read is visited as an item with an error, and the walk goes
 // on. The walk ends early with the error of visit or of ctx.
 //
-// An item may be kept, handed to other goroutines and opened even after the
-// walk has ended. The walk keeps the names of one folder per level in memory,
-// and not more than maxOpenFolders of them open.
+// The folders that come next are looked at while visit is at work. An item may
+// be kept, handed to other goroutines and opened even after the walk has ended.
+// The walk keeps the names of one folder per level and some thousands of items
+// in memory, and a bounded number of folders open.
 func walk(ctx context.Context, roots []root, exclude *matcher, visit func(walkItem) error) (walkCount, error) {
-	w := walker{ctx: ctx, exclude: exclude, visit: visit, names: newOwnerNames(), set: newFolders()}
+	w := newWalker(ctx, exclude, visit)
 	defer w.set.close()
+	defer w.scans.help(min(max(2, runtime.GOMAXPROCS(0)), 8))()
 	for _, r := range roots {
 		if err := w.root(r); err != nil {
 			return w.count, err
@@ -113,12 +115,15 @@ func walk(ctx context.Context, roots []root, exclude *matcher, visit func(walkIt
 }
 
 type walker struct {
-	ctx     context.Context
-	exclude *matcher
-	visit   func(walkItem) error
-	names   *ownerNames
-	set     *folders
-	count   walkCount
+	ctx   context.Context
+	visit func(walkItem) error
+	set   *folders
+	scans *scans
+	count walkCount
+}
+
+func newWalker(ctx context.Context, exclude *matcher, visit func(walkItem) error) *walker {
+	return &walker{ctx: ctx, visit: visit, set: newWalkFolders(), scans: newScans(ctx, exclude)}
 }
 
 // root walks one root. It was named on purpose, so no pattern excludes it.
@@ -132,120 +137,41 @@ func (w *walker) root(r root) error {
 	if err != nil {
 		return w.visit(walkItem{Path: r.Path, Err: bare(err)})
 	}
-	return w.step(dir, name, r.Path, "")
+	s := &scan{dir: dir, names: []string{name}, listed: true, only: r.Path, begin: len(r.Path) + 1}
+	if r.Path == "." {
+		s.begin = 0
+	}
+	w.scans.add(s)
+	return w.below(s)
 }
 
-// step visits one name and what is below it. rel is its path relative to the
-// root, for patterns; "" for the root itself.
-func (w *walker) step(dir *folder, name, path, rel string) error {
-	if err := w.ctx.Err(); err != nil {
-		return err
-	}
-	it := walkItem{Path: path, dir: dir, name: name}
-	if it.info, it.Err = dir.lstat(name); it.Err != nil {
-		return w.visit(walkItem{Path: path, Err: it.Err})
-	}
-	if rel != "" && w.exclude.match(rel, it.info.IsDir()) {
-		w.count.Excluded++
-		return nil
-	}
-	it.Entry, it.Nlink = newEntry(path, it.info, w.names)
-	if it.Entry.Type == 0 || it.Entry.Type == TypeSocket {
-		w.count.Special++
-		return nil
-	}
-	if it.Err = it.complete(); it.Err != nil && it.Entry.Type == TypeSymlink && it.Entry.Target == "" {
-		it.Entry = nil // a link without a target cannot be restored
-	}
-	if err := w.visit(it); err != nil {
-		return err
-	}
-	if it.Entry == nil || it.Entry.Type != TypeDir {
-		return nil
-	}
-	if name != "." {
-		dir = dir.child(name, it.info)
-	}
-	return w.below(dir, path, rel)
-}
-
-// below visits what is in a folder.
-func (w *walker) below(dir *folder, path, rel string) error {
-	names, err := dir.names()
-	if err != nil {
-		if err := w.visit(walkItem{Path: path, Err: fmt.Errorf("list the folder: %w", err)}); err != nil {
-			return err
+// below visits what a scan finds, and everything below that.
+func (w *walker) below(s *scan) error {
+	for ; s != nil; s = s.rest {
+		w.scans.need(s)
+		w.count.Excluded += s.count.Excluded
+		w.count.Special += s.count.Special
+		if s.err != nil {
+			if err := w.visit(walkItem{Path: s.path, Err: fmt.Errorf("list the folder: %w", s.err)}); err != nil {
+				return err
+			}
+		}
+		folders := s.below
+		for _, it := range s.items {
+			if err := w.ctx.Err(); err != nil {
+				return err
+			}
+			isFolder := it.Entry != nil && it.Entry.Type == TypeDir
+			if err := w.visit(it); err != nil {
+				return err
+			}
+			if isFolder {
+				if err := w.below(folders[0]); err != nil {
+					return err
+				}
+				folders = folders[1:]
+			}
 		}
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		if err := w.step(dir, name, joinPath(path, name), joinPath(rel, name)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// joinPath is the path of a name in the folder at path.
-func joinPath(path, name string) string {
-	if path == "." || path == "" {
-		return name
-	}
-	return path + "/" + name
-}
-
-// complete reads what looking at the file did not tell: a link's target and
-// extended attributes.
-func (it *walkItem) complete() error {
-	if err := it.dir.acquire(); err != nil {
-		return err
-	}
-	defer it.dir.release()
-	if it.Entry.Type == TypeSymlink {
-		target, err := it.dir.root.Readlink(it.name)
-		if err != nil {
-			return fmt.Errorf("read the link: %w", bare(err))
-		}
-		it.Entry.Target = target
-	}
-	var err error
-	it.Entry.Xattrs, err = readXattrs(it.dir.path(it.name))
-	return err
-}
-
-// open opens a regular file for reading. The entry's mode, owner, size and times
-// are set anew from what was opened; the info is for a later [changed]. An error
-// that is errReplaced means that the name now stands for another file.
-func (it walkItem) open() (*os.File, os.FileInfo, error) {
-	if it.Entry == nil || it.Entry.Type != TypeFile {
-		return nil, nil, fmt.Errorf("open %q: not a regular file", it.Path)
-	}
-	f, err := it.openQuietly()
-	if err != nil {
-		return nil, nil, fmt.Errorf("open %q: %w", it.Path, err)
-	}
-	info, err := f.Stat()
-	if err == nil && !os.SameFile(it.info, info) {
-		err = fmt.Errorf("the file %w", errReplaced)
-	}
-	if err != nil {
-		f.Close()
-		return nil, nil, fmt.Errorf("open %q: %w", it.Path, bare(err))
-	}
-	it.Entry.setStat(info)
-	return f, info, nil
-}
-
-// openQuietly opens the file without touching its access time, where that is
-// allowed.
-func (it walkItem) openQuietly() (*os.File, error) {
-	if err := it.dir.acquire(); err != nil {
-		return nil, err
-	}
-	defer it.dir.release()
-	f, err := it.dir.root.OpenFile(it.name, openFlags|noAtime, 0)
-	if noAtime != 0 && errors.Is(err, fs.ErrPermission) {
-		f, err = it.dir.root.OpenFile(it.name, openFlags, 0)
-	}
-	return f, bare(err)
+	return w.ctx.Err()
 }

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -45,6 +46,21 @@ func walkAll(t *testing.T, paths []string, exclude *matcher, visit func(walkItem
 		t.Fatal(err)
 	}
 	return count
+}
+
+// walkAlone walks a folder without helpers: a folder is looked at when the walk
+// gets there.
+func walkAlone(t *testing.T, dir string, visit func(walkItem) error) {
+	t.Helper()
+	roots, err := newRoots([]string{dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWalker(t.Context(), nil, visit)
+	defer w.set.close()
+	if err := w.root(roots[0]); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // wantWalk checks the entries' paths of a walk without errors.
@@ -128,23 +144,62 @@ func TestWalkGoesOnAfterErrors(t *testing.T) {
 	dir := t.TempDir()
 	makeFiles(t, dir, "a/x", "b", "c/x")
 	var whole, failed []string
-	walkAll(t, []string{dir}, nil, func(it walkItem) error {
+	walkAlone(t, dir, func(it walkItem) error {
 		if it.Err == nil {
 			whole = append(whole, it.Path)
 		} else if failed = append(failed, it.Path); !errors.Is(it.Err, fs.ErrNotExist) || it.Entry != nil {
 			t.Errorf("%q: got %v, want fs.ErrNotExist and no entry", it.Path, it.Err)
 		}
 		if it.Path == "a" && it.Err == nil {
-			return errors.Join(os.RemoveAll(filepath.Join(dir, "a")), os.Remove(filepath.Join(dir, "b")))
+			return os.RemoveAll(filepath.Join(dir, "a"))
 		}
 		return nil
 	})
-	if want := []string{".", "a", "c", "c/x"}; !slices.Equal(whole, want) {
+	if want := []string{".", "a", "b", "c", "c/x"}; !slices.Equal(whole, want) {
 		t.Errorf("walked %q, want %q", whole, want)
 	}
-	if want := []string{"a", "b"}; !slices.Equal(failed, want) {
+	if want := []string{"a"}; !slices.Equal(failed, want) {
 		t.Errorf("failed for %q, want %q", failed, want)
 	}
+}
+
+// A name may be gone before it is looked at.
+func TestScanOfVanishedNames(t *testing.T) {
+	dir := t.TempDir()
+	makeFiles(t, dir, "b", "d/x")
+	w := newWalker(t.Context(), nil, nil)
+	top, err := w.set.top(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &scan{dir: top, path: ".", names: []string{"a", "b", "c", "d"}, listed: true}
+	w.scans.add(s)
+	w.scans.need(s)
+	for i, it := range s.items {
+		if gone := it.Path == "a" || it.Path == "c"; it.Path != string(rune('a'+i)) || gone != errors.Is(it.Err, fs.ErrNotExist) || gone != (it.Entry == nil) {
+			t.Errorf("item %d is %+v", i, it)
+		}
+	}
+	if len(s.items) != 4 || len(s.below) != 1 || s.below[0].path != "d" {
+		t.Errorf("%d items, %d folders", len(s.items), len(s.below))
+	}
+}
+
+// A folder with very many names, and folders among them, comes in parts.
+func TestWalkOfALargeFolder(t *testing.T) {
+	dir := t.TempDir()
+	var names, want []string
+	for i := range 3*scanItems + 7 {
+		name := fmt.Sprintf("%05d", i)
+		want = append(want, name)
+		if i%100 == 99 {
+			want = append(want, name+"/x")
+			name += "/x"
+		}
+		names = append(names, name)
+	}
+	makeFiles(t, dir, names...)
+	wantWalk(t, []string{dir}, nil, slices.Insert(want, 0, ".")...)
 }
 
 func TestUnreadableFolder(t *testing.T) {
@@ -230,18 +285,19 @@ func TestWalkBoundsOpenFolders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := newFolders()
+	var w *walker
 	most, n := 0, 0
-	w := walker{ctx: t.Context(), names: newOwnerNames(), set: set, visit: func(it walkItem) error {
-		most = max(most, set.open.Len())
+	w = newWalker(t.Context(), nil, func(it walkItem) error {
+		most = max(most, w.set.open.Len())
 		n++
 		return it.Err
-	}}
+	})
+	set, limit := w.set, w.set.limit
 	if err := w.root(roots[0]); err != nil {
 		t.Fatal(err)
 	}
-	if want := 4*maxOpenFolders + 2; n != want || most != maxOpenFolders {
-		t.Errorf("%d entries with up to %d folders open, want %d with %d", n, most, want, maxOpenFolders)
+	if want := 4*maxOpenFolders + 2; n != want || most != limit {
+		t.Errorf("%d entries with up to %d folders open, want %d with %d", n, most, want, limit)
 	}
 	set.close()
 	if set.open.Len() != 0 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"servidor-backup/schemas"
@@ -65,8 +66,8 @@ func (e *entry) size() int64 {
 	return recordHeaderSize + int64(idSize)*int64(e.edges) + int64(e.content)
 }
 
-func (e *entry) encode() []byte {
-	b := make([]byte, 0, entrySize)
+// encode appends the entry's bytes, of which there are entrySize.
+func (e *entry) encode(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, e.segment)
 	b = binary.LittleEndian.AppendUint64(b, uint64(e.offset))
 	b = binary.LittleEndian.AppendUint32(b, e.content)
@@ -140,7 +141,8 @@ var errIndexValue = errors.New("the index holds a value that this program did no
 // index finds chunks. Its methods are safe for concurrent use, except that only
 // one batch may be under way.
 type index struct {
-	db *pebble.DB
+	db    *pebble.DB
+	known map[indexKey]known // the batch's; kept from one to the next
 
 	mu    sync.Mutex // orders changes of state and of entries
 	state indexState
@@ -170,7 +172,7 @@ func tryIndex(fsys vfs.FS, dir string, failed func(error)) (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &index{db: db}
+	x := &index{db: db, known: map[indexKey]known{}}
 	value, closer, err := db.Get([]byte{keyPosition})
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
@@ -193,9 +195,11 @@ func indexOptions(fsys vfs.FS, failed func(error)) *pebble.Options {
 		// Fixed, so that a new version of Pebble does not by itself make a
 		// directory that the program of yesterday cannot open.
 		FormatMajorVersion: pebble.FormatColumnarBlocks,
-		// Small: what is asked is mostly answered by filters, and the page
-		// cache holds the rest.
-		CacheSize:    16 << 20,
+		// Pebble takes the memtables, of which there are usually two, out of
+		// the cache. What is left must hold the filters, 1.25 bytes for each
+		// chunk: they answer most of what is asked. Of the other blocks the
+		// page cache holds more.
+		CacheSize:    40 << 20,
 		MemTableSize: 8 << 20,
 		// A flush that waits for a slow disk must not stop the writer at once.
 		MemTableStopWritesThreshold: 4,
@@ -205,6 +209,8 @@ func indexOptions(fsys vfs.FS, failed func(error)) *pebble.Options {
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		// Keys are random, and values are places: nothing to be had.
+		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	}
 	return o
 }
@@ -288,7 +294,7 @@ func (x *index) markCorrupt(k *indexKey, at location) error {
 	e.corrupt = true
 	state.add(&e, +1)
 	b := x.db.NewBatch()
-	if err := b.Set(k[:], e.encode(), nil); err != nil {
+	if err := b.Set(k[:], e.encode(nil), nil); err != nil {
 		return errors.Join(err, b.Close())
 	}
 	return x.commit(b, state)

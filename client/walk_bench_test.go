@@ -1,0 +1,39 @@
+package client
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// BenchmarkWalkSmall walks small files in many folders, or what is in WALK_DIR.
+func BenchmarkWalkSmall(b *testing.B) {
+	dir := os.Getenv("WALK_DIR")
+	if dir == "" {
+		dir = b.TempDir()
+		for i := range 1000 {
+			sub := filepath.Join(dir, fmt.Sprintf("%02d/%03d", i%40, i))
+			if err := os.MkdirAll(sub, 0o755); err != nil {
+				b.Fatal(err)
+			}
+			for j := range 10 {
+				if err := os.WriteFile(filepath.Join(sub, fmt.Sprintf("file-%d.txt", j)), nil, 0o644); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	}
+	roots, err := newRoots([]string{dir})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	entries := 0
+	for b.Loop() {
+		if _, err := walk(b.Context(), roots, nil, func(walkItem) error { entries++; return nil }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(entries), "ns/entry")
+}

@@ -1,0 +1,227 @@
+package client
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+const (
+	// scanItems is how many names one scan looks at: a large folder has many
+	// scans, so that it neither waits for its end nor is kept whole.
+	scanItems = 256
+	// scanAhead is how many items may wait to be visited; about 2 MiB. What is
+	// being visited does not count.
+	scanAhead = 4096
+)
+
+// scan is the listing of a folder and the look at its first names, or the look
+// at the next names of a folder that was listed.
+type scan struct {
+	dir    *folder
+	path   string   // of dir's entry
+	only   string   // the path of the one name, for a root
+	begin  int      // where in a path the part begins that is below the root
+	names  []string // sorted, once they are listed
+	listed bool
+
+	begun      bool          // by somebody; belongs to scans.mu
+	done       chan struct{} // closed once what follows is set
+	prev, next *scan         // in the list of scans that are not done
+
+	items []walkItem
+	below []*scan // of the items that are folders, in their order
+	rest  *scan   // of the names that are left; nil if there are none
+	count walkCount
+	err   error // of the listing
+}
+
+// scans are the scans of a walk that are not done. They form a list in the order
+// in which the walk needs what they find: a scan that is done gives its place to
+// those of the folders that it found. Helpers always take the first that nobody
+// has begun, and what the walk needs before them it does itself, so it waits for
+// nothing but a scan that is under way.
+type scans struct {
+	ctx     context.Context
+	exclude *matcher
+	names   *ownerNames
+	dents   sync.Pool // of *[]byte, for lists
+
+	mu      sync.Mutex
+	more    sync.Cond // there is more to do for helpers, or nothing ever more
+	ends    scan      // its next is the first of the list, its prev the last
+	waiting int       // items found and not asked for
+	ended   bool
+}
+
+func newScans(ctx context.Context, exclude *matcher) *scans {
+	s := &scans{ctx: ctx, exclude: exclude, names: newOwnerNames()}
+	s.dents.New = func() any { b := make([]byte, 32<<10); return &b }
+	s.more.L = &s.mu
+	s.ends.prev, s.ends.next = &s.ends, &s.ends
+	return s
+}
+
+// help starts n helpers. The result ends them.
+func (q *scans) help(n int) (end func()) {
+	var helpers sync.WaitGroup
+	for range n {
+		helpers.Go(func() {
+			for s := q.take(); s != nil; s = q.take() {
+				q.run(s, 1)
+			}
+		})
+	}
+	return func() {
+		q.mu.Lock()
+		q.ended = true
+		q.more.Broadcast()
+		q.mu.Unlock()
+		helpers.Wait()
+	}
+}
+
+// take waits for the next scan to do; nil when there are no more.
+func (q *scans) take() *scan {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		if q.ended || q.ctx.Err() != nil {
+			return nil
+		}
+		if q.waiting < scanAhead {
+			for s := q.ends.next; s != &q.ends; s = s.next {
+				if !s.begun {
+					s.begun = true
+					return s
+				}
+			}
+		}
+		q.more.Wait()
+	}
+}
+
+// add puts a scan at the end of the list.
+func (q *scans) add(s *scan) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.insert(q.ends.prev, s)
+	q.more.Signal()
+}
+
+func (q *scans) insert(after, s *scan) {
+	s.done = make(chan struct{})
+	s.prev, s.next = after, after.next
+	s.prev.next, s.next.prev = s, s
+}
+
+// need returns once s is done.
+func (q *scans) need(s *scan) {
+	q.mu.Lock()
+	mine := !s.begun
+	s.begun = true
+	q.mu.Unlock()
+	if mine {
+		q.run(s, 0)
+	}
+	<-s.done
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	full := q.waiting >= scanAhead/2
+	q.waiting -= len(s.items)
+	if full && q.waiting < scanAhead/2 {
+		q.more.Broadcast()
+	}
+}
+
+// run does a scan and puts what is to be done next in its place. Others are told
+// if that is more than the caller is going to take itself.
+func (q *scans) run(s *scan, takes int) {
+	q.look(s)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	at := s.prev
+	s.prev.next, s.next.prev = s.next, s.prev
+	s.prev, s.next = nil, nil
+	for _, next := range s.below {
+		q.insert(at, next)
+		at = next
+	}
+	if s.rest != nil {
+		q.insert(at, s.rest)
+	}
+	q.waiting += len(s.items)
+	if len(s.below)+boolInt(s.rest != nil) > takes {
+		q.more.Broadcast()
+	}
+	close(s.done)
+}
+
+// look lists the folder, if that was not done, and looks at some names.
+func (q *scans) look(s *scan) {
+	err := s.dir.acquire()
+	if err == nil {
+		defer s.dir.release()
+	}
+	if !s.listed {
+		if err == nil {
+			buf := q.dents.Get().(*[]byte)
+			s.names, err = s.dir.list(*buf)
+			q.dents.Put(buf)
+			slices.Sort(s.names)
+		}
+		s.err, err = err, nil
+	}
+	names := s.names[:min(len(s.names), scanItems)]
+	if rest := s.names[len(names):]; len(rest) > 0 {
+		s.rest = &scan{dir: s.dir, path: s.path, begin: s.begin, names: rest, listed: true}
+	}
+	s.names = nil
+	s.items = make([]walkItem, 0, len(names))
+	entries := make([]Entry, len(names))
+	for i, name := range names {
+		it := walkItem{Path: s.only, Entry: &entries[i], Err: err, dir: s.dir, name: name}
+		if s.only == "" {
+			it.Path = joinPath(s.path, name)
+		}
+		q.lookAt(s, it)
+	}
+}
+
+// lookAt looks at one name, of which only the path is known.
+func (q *scans) lookAt(s *scan, it walkItem) {
+	e := it.Entry
+	if it.Err == nil {
+		it.Err = it.look()
+	}
+	if it.Err != nil {
+		s.items = append(s.items, walkItem{Path: it.Path, Err: it.Err})
+		return
+	}
+	switch {
+	case s.only == "" && (q.exclude.match(it.Path[s.begin:], e.Type == TypeDir) || q.exclude.is(&it)):
+		s.count.Excluded++
+		return
+	case e.Type == 0 || e.Type == TypeSocket:
+		s.count.Special++
+		return
+	}
+	e.Path = it.Path
+	e.User, e.Group = q.names.user.get(e.UID), q.names.group.get(e.GID)
+	s.items = append(s.items, it)
+	if e.Type == TypeDir {
+		below := &scan{dir: s.dir, path: it.Path, begin: s.begin}
+		if it.name != "." {
+			below.dir = it.folder()
+		}
+		s.below = append(s.below, below)
+	}
+}
+
+// joinPath is the path of a name in the folder at path.
+func joinPath(path, name string) string {
+	if path == "." || path == "" {
+		return name
+	}
+	return path + "/" + name
+}
