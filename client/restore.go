@@ -95,6 +95,7 @@ type restorer struct {
 	work   *errgroup.Group
 	ctx    context.Context
 	window window
+	copies copies
 	stack  []*openDir
 	links  []*fileJob        // further names of files, made when all files are there
 	heads  map[string]string // first names that are not asked for → what stands for them

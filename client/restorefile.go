@@ -13,6 +13,8 @@ type fileJob struct {
 	dir   *openDir // nil at the top
 	left  atomic.Int64
 
+	whole bool // it was placed at once, with all its content
+
 	mu     sync.Mutex
 	file   *placedFile // made when the first piece has come
 	failed bool
@@ -66,6 +68,10 @@ const hole = 4096
 
 // put writes a piece of the file's content.
 func (j *fileJob) put(r *restorer, plain []byte, off int64) error {
+	if j.entry.Size == int64(len(plain)) { // there are no others
+		j.whole = true
+		return r.placer.whole(j.entry, plain)
+	}
 	f, err := j.target(r)
 	if err != nil || f == nil {
 		return err
@@ -126,22 +132,32 @@ func (r *restorer) release(j *fileJob) {
 		return
 	}
 	defer r.close(j.dir)
-	f, err := j.target(r) // an empty file has no piece that would have made it
-	if err == nil && f != nil && !j.failed {
-		if err = f.finish(); err == nil {
-			r.count(j.entry.Size)
+	if !j.failed {
+		if err := j.finish(r); err != nil {
+			j.fail(r, err)
 			return
 		}
-	}
-	if err != nil {
-		j.fail(r, err)
-		return
-	}
-	if j.file != nil {
+		r.count(j.entry.Size)
+	} else if j.file != nil {
 		if err := j.file.abort(); err != nil {
 			r.warn(j.entry.Path, err)
 		}
 	}
+}
+
+// finish ends a file that has all its content; one without pieces is made.
+func (j *fileJob) finish(r *restorer) error {
+	switch {
+	case j.whole:
+		return nil
+	case j.entry.Size == 0:
+		return r.placer.whole(j.entry, nil)
+	}
+	f, err := j.target(r)
+	if err != nil {
+		return err
+	}
+	return f.finish()
 }
 
 // placeLinks makes the further names of files.

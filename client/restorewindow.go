@@ -1,6 +1,8 @@
 package client
 
 import (
+	"slices"
+
 	"servidor-backup/schemas"
 )
 
@@ -89,11 +91,19 @@ func (r *restorer) dispatch(all bool) error {
 	return nil
 }
 
-// fetch gets a batch of chunks and writes what is wanted of them.
+// fetch gets a batch of chunks, from what was written already or from nodes, and
+// writes what is wanted of them.
 func (r *restorer) fetch(batch []*order) error {
+	batch = slices.DeleteFunc(batch, func(o *order) bool {
+		from, known := r.copies.find(o.id)
+		return known && r.copied(o, from)
+	})
+	if len(batch) == 0 {
+		return nil
+	}
 	ids := make([]schemas.ChunkID, len(batch))
-	for i, p := range batch {
-		ids[i] = p.id
+	for i, o := range batch {
+		ids[i] = o.id
 	}
 	// Each place is written by the goroutine that brings its chunk, before
 	// chunks returns.
@@ -109,19 +119,19 @@ func (r *restorer) fetch(batch []*order) error {
 	}
 	// At least one chunk is damaged; each that has not come is asked for by
 	// itself, so that every file learns its own fate.
-	for i, p := range batch {
+	for i, o := range batch {
 		if came[i] {
 			continue
 		}
 		err := r.v.source.chunks(r.ctx, ids[i:i+1], func(_ int, c *schemas.Chunk) error {
-			r.arrived(p, c)
+			r.arrived(o, c)
 			return nil
 		})
 		if err != nil && !isDamage(err) {
 			return err
 		}
 		if err != nil {
-			r.lost(p, err)
+			r.lost(o, err)
 		}
 	}
 	return nil
@@ -129,15 +139,15 @@ func (r *restorer) fetch(batch []*order) error {
 
 // arrived opens a chunk and writes it wherever it is wanted. What is wrong with
 // the chunk or a file is the failure of files, not of the restore.
-func (r *restorer) arrived(p *order, c *schemas.Chunk) {
+func (r *restorer) arrived(o *order, c *schemas.Chunk) {
 	err := r.v.openChunk(c, func(plain []byte) error {
-		for _, w := range p.wants {
+		for _, w := range o.wants {
 			r.deliver(w, plain)
 		}
 		return nil
 	})
 	if err != nil {
-		r.lost(p, err)
+		r.lost(o, err)
 	}
 }
 
@@ -151,12 +161,14 @@ func (r *restorer) deliver(w want, plain []byte) {
 	}
 	if err != nil {
 		w.job.fail(r, err)
+		return
 	}
+	r.remember(w, plain)
 }
 
 // lost gives up the files that a chunk was wanted for.
-func (r *restorer) lost(p *order, err error) {
-	for _, w := range p.wants {
+func (r *restorer) lost(o *order, err error) {
+	for _, w := range o.wants {
 		w.job.fail(r, err)
 		r.release(w.job)
 	}
