@@ -4,7 +4,9 @@
 # make check      what CI checks besides tests: format, vet, staticcheck, builds
 # make faults     the long crash and bad-luck suites
 # make fuzz       every fuzz target for FUZZTIME (30s)
-# make bench      Go benchmarks of the stages
+# make bench      this system and others, whole, on BENCH_SETS: tables and plots in BENCH_DIR
+# make profile    CPU profiles of our client and server on PROFILE_SET
+# make bench-stages  Go benchmarks of single stages
 # make clean      remove ./bin
 
 GO       ?= go
@@ -12,7 +14,17 @@ FUZZTIME ?= 30s
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  := -s -w $(if $(VERSION),-X main.version=$(VERSION))
 
-.PHONY: build demo test check faults fuzz bench clean
+# All sets are big,vm,dup,logs,code,small,small10k; they and the repositories of
+# all peers take up to 40 GB. No BENCH_PEERS are all that are installed.
+BENCH_DIR    ?= bench-work
+BENCH_SETS   ?= logs,code,small10k
+BENCH_ROUNDS ?= 2
+BENCH_PEERS  ?=
+BENCH_FLAGS  ?=
+PROFILE_SET  ?= logs
+comma        := ,
+
+.PHONY: build demo test check faults fuzz bench profile bench-stages bench-program clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/backup
@@ -41,7 +53,21 @@ fuzz:
 		done || exit 1; \
 	done
 
-bench:
+bench-program: build
+	$(GO) build -o bin/ ./cmd/bench
+
+bench: bench-program
+	bin/bench data $(BENCH_DIR)/data $(subst $(comma), ,$(BENCH_SETS))
+	BACKUP=bin/backup bin/bench run $(BENCH_DIR)/data $(BENCH_DIR)/work $(BENCH_DIR)/results.csv \
+		--rounds $(BENCH_ROUNDS) --sets $(BENCH_SETS) $(if $(BENCH_PEERS),--peers $(BENCH_PEERS)) $(BENCH_FLAGS)
+	bin/bench report $(BENCH_DIR)/results.csv --plots $(BENCH_DIR)/plots > $(BENCH_DIR)/report.md
+	@echo "see $(BENCH_DIR)/report.md"
+
+profile: bench-program
+	bin/bench data $(BENCH_DIR)/data $(PROFILE_SET)
+	BACKUP=bin/backup bin/bench profile $(BENCH_DIR)/data $(BENCH_DIR)/work $(BENCH_DIR)/profiles --set $(PROFILE_SET)
+
+bench-stages:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 clean:

@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"client":              {"schemas", "bus"},
 	"client/treetest":     {},
 	"cmd/backup":          {"schemas", "bus", "storage", "storage/node", "coordinator", "client"},
+	"cmd/bench":           {},
 }
 
 // forbidden are imports that a floor must not have although they are not ours:

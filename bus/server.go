@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -50,7 +51,11 @@ func StartServer(opt ServerOptions) (*Server, error) {
 	// JetStream takes no lock of its own; two servers on one directory would
 	// destroy it.
 	lock, err := vfs.Default.Lock(filepath.Join(opt.Dir, "LOCK"))
-	if err != nil {
+	var file *fs.PathError
+	switch {
+	case errors.As(err, &file): // the file could not even be made
+		return nil, fmt.Errorf("lock %s: %w", opt.Dir, err)
+	case err != nil:
 		return nil, fmt.Errorf("%s: %w (%v)", opt.Dir, ErrInUse, err)
 	}
 	ns, err := startNATS(opt)

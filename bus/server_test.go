@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +30,21 @@ func TestServerLocksItsDirectory(t *testing.T) {
 	}
 	shutdown(t, s)
 	shutdown(t, startServer(t, bus.ServerOptions{Dir: dir}))
+}
+
+// A directory that cannot be locked for another reason is not in use.
+func TestServerTellsWhyItCannotLock(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "LOCK"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s, err := bus.StartServer(bus.ServerOptions{Dir: dir})
+	if err == nil {
+		shutdown(t, s)
+	}
+	if err == nil || errors.Is(err, bus.ErrInUse) && runtime.GOOS != "windows" {
+		t.Errorf("%v", err)
+	}
 }
 
 // A taken address is an error that names it, and leaves the directory free.

@@ -38,6 +38,10 @@ type BackupOptions struct {
 	Name string
 	// Exclude are globs of what to leave out.
 	Exclude []string
+	// Without are folders that are left out wherever they are met, such as the
+	// one in which the backups themselves grow. Those that are not there do not
+	// matter.
+	Without []string
 	// Moved says that the record goes on although its source is another one.
 	Moved bool
 	// Progress and Warn may be nil. Warn hears of every path that could not be
@@ -106,6 +110,7 @@ func (c *Client) plan(opt BackupOptions) (*plan, error) {
 	if p.exclude, err = newMatcher(opt.Exclude); err != nil {
 		return nil, err
 	}
+	p.exclude.without(opt.Without)
 	if slices.Contains(opt.Paths, "-") {
 		err = p.fromStdin()
 	} else {

@@ -30,10 +30,9 @@ const (
 	// gearWindow is how many bytes a 64-bit gear hash remembers.
 	gearWindow = 64
 
-	// chunkerBuffer is a good size for a chunker's buffer, in bytes: what is
-	// left of it when less than a chunk remains is moved to its front, which
-	// at this size is less than a third of what is read.
-	chunkerBuffer = 4 << 20
+	// readSize is how many bytes are read at a time: few enough to be cut and
+	// hashed while they are still in the processor's cache.
+	readSize = 512 << 10
 )
 
 // gearTable maps a byte to the random word that it adds to the rolling hash.
@@ -106,54 +105,47 @@ func (g *gearTable) scan(buf []byte, hash uint64, bits uint) (int, uint64) {
 
 // chunker cuts what a reader yields into chunks.
 type chunker struct {
-	gear       *gearTable
-	r          io.Reader
-	buf        []byte
-	start, end int // buf[start:end] is read and not yet yielded
-	err        error
+	gear *gearTable
+	r    io.Reader
+	in   *intake // holds nothing else until the chunker is done
+	err  error
 }
 
-// newChunker cuts r. buf is the chunker's to use for as long as it is in use;
-// one that is too short for a chunk, or nil, is replaced by an own one.
-func newChunker(r io.Reader, gear *gearTable, buf []byte) *chunker {
-	if len(buf) < 2*maxChunk {
-		buf = make([]byte, chunkerBuffer)
-	}
-	return &chunker{gear: gear, r: r, buf: buf}
+func newChunker(r io.Reader, gear *gearTable, in *intake) *chunker {
+	return &chunker{gear: gear, r: r, in: in}
 }
 
-// reset makes the chunker begin anew with another reader and the same buffer.
-func (c *chunker) reset(r io.Reader) {
-	*c = chunker{gear: c.gear, r: r, buf: c.buf}
-}
+// reset makes the chunker begin anew with another reader.
+func (c *chunker) reset(r io.Reader) { c.r, c.err = r, nil }
 
-// next returns the next chunk, or io.EOF after the last. The bytes are the
-// chunker's: the caller may change them, but they are good only until the next
-// call. An error of the reader comes at once, without what was read before it,
-// and stays.
-func (c *chunker) next() ([]byte, error) {
+// next returns the next chunk, or io.EOF after the last. An error of the reader
+// comes at once, without what was read before it, and stays.
+func (c *chunker) next() (plaintext, error) {
 	if err := c.fill(); err != nil {
-		return nil, err
+		c.in.cut(0)
+		return plaintext{}, err
 	}
-	n := c.gear.cut(c.buf[c.start:c.end])
+	n := c.gear.cut(c.in.gathered())
 	if n == 0 {
-		return nil, io.EOF
+		return plaintext{}, io.EOF
 	}
-	chunk := c.buf[c.start : c.start+n : c.start+n]
-	c.start += n
-	return chunk, nil
+	return c.in.take(n), nil
 }
 
 // fill reads until there is enough for any chunk, or all that is left.
 func (c *chunker) fill() error {
-	if c.end-c.start < maxChunk && c.err == nil && len(c.buf)-c.start < maxChunk {
-		c.end = copy(c.buf, c.buf[c.start:c.end])
-		c.start = 0
-	}
-	for empty := 0; c.end-c.start < maxChunk && c.err == nil; {
+	for empty := 0; c.err == nil; {
+		missing := maxChunk - len(c.in.gathered())
+		if missing <= 0 {
+			break
+		}
+		room, err := c.in.room(missing)
+		if err != nil {
+			return err
+		}
 		var n int
-		n, c.err = c.r.Read(c.buf[c.end:])
-		c.end += n
+		n, c.err = c.r.Read(room[:min(len(room), readSize)])
+		c.in.add(n)
 		if n > 0 {
 			empty = 0
 		} else if empty++; empty > 100 && c.err == nil {

@@ -21,9 +21,11 @@ func noise(seed byte, n int) []byte {
 // do not join to want.
 func cutAll(t *testing.T, r io.Reader, want []byte) (ends []int) {
 	t.Helper()
-	c := newChunker(r, newGear(testKey()), nil)
+	in := newIntake(t.Context(), newBlocks(2))
+	c := newChunker(r, newGear(testKey()), in)
 	for end := 0; ; {
-		chunk, err := c.next()
+		plain, err := c.next()
+		chunk := plain.bytes
 		if err == io.EOF {
 			if end != len(want) {
 				t.Fatalf("the chunks end at %d of %d", end, len(want))
@@ -38,6 +40,7 @@ func cutAll(t *testing.T, r io.Reader, want []byte) (ends []int) {
 		}
 		end += len(chunk)
 		ends = append(ends, end)
+		plain.release()
 	}
 }
 
@@ -128,15 +131,15 @@ func TestCutsDoNotDependOnReads(t *testing.T) {
 
 func TestChunkerErrorsStay(t *testing.T) {
 	broken := errors.New("broken disk")
-	c := newChunker(io.MultiReader(bytes.NewReader(noise(7, 10)), iotest.ErrReader(broken)), newGear(testKey()), nil)
+	c := newChunker(io.MultiReader(bytes.NewReader(noise(7, 10)), iotest.ErrReader(broken)), newGear(testKey()), newIntake(t.Context(), newBlocks(2)))
 	for range 2 {
-		if chunk, err := c.next(); err != broken || chunk != nil {
-			t.Errorf("got %d bytes and %v", len(chunk), err)
+		if chunk, err := c.next(); err != broken || chunk.bytes != nil {
+			t.Errorf("got %d bytes and %v", len(chunk.bytes), err)
 		}
 	}
 	c.reset(bytes.NewReader([]byte("whole")))
-	if chunk, err := c.next(); err != nil || string(chunk) != "whole" {
-		t.Errorf("after reset: %q, %v", chunk, err)
+	if chunk, err := c.next(); err != nil || string(chunk.bytes) != "whole" {
+		t.Errorf("after reset: %q, %v", chunk.bytes, err)
 	}
 	c.reset(stuckReader{})
 	if _, err := c.next(); err != io.ErrNoProgress {

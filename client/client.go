@@ -27,6 +27,9 @@ var ErrNoKey = errors.New("the vault's key is not on this machine")
 type Options struct {
 	// Server is one or more NATS URLs, separated by commas.
 	Server string
+	// Bus, when set, is used instead of Server: a server of this process, which
+	// outlives the client.
+	Bus *bus.Server
 	// Nickname is whose vault it is.
 	Nickname string
 	// KeyFile holds the vault's key. It is made at the first backup.
@@ -96,8 +99,16 @@ func (c *Client) dial(ctx context.Context, what string) (*nats.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	return bus.Connect(ctx, bus.ConnOptions{
-		URL: c.opt.Server, Name: "backup client " + what + " of " + c.opt.Nickname, Status: c.opt.Status,
+		URL: c.opt.Server, Server: c.opt.Bus, Name: "backup client " + what + " of " + c.opt.Nickname, Status: c.opt.Status,
 	})
+}
+
+// where names the server for messages.
+func (c *Client) where() string {
+	if c.opt.Bus != nil {
+		return "the server of this process"
+	}
+	return c.opt.Server
 }
 
 // Close ends the connections.
@@ -159,9 +170,12 @@ func (c *Client) request(ctx context.Context, subject string, req any, rep bus.R
 	err := bus.Request(ctx, c.ctl, subject, req, rep)
 	switch {
 	case errors.Is(err, bus.ErrNobody):
+		if c.opt.Bus != nil {
+			return fmt.Errorf("%w in this process", ErrNoCoordinator)
+		}
 		return fmt.Errorf("%w at %s: start one with \"backup coordinator --server %s\"", ErrNoCoordinator, c.opt.Server, c.opt.Server)
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-		return fmt.Errorf("the coordinator at %s did not answer in time: is its NATS server healthy? (%w)", c.opt.Server, err)
+		return fmt.Errorf("the coordinator at %s did not answer in time: is its NATS server healthy? (%w)", c.where(), err)
 	}
 	return err
 }
@@ -243,7 +257,7 @@ func (c *Client) watched(ctx context.Context) (context.Context, context.CancelCa
 				if c.ctl.IsConnected() {
 					last = now
 				} else if now.Sub(last) > awayTime {
-					cancel(fmt.Errorf("%w at %s for %v: run the command again, what has been stored is not sent twice", bus.ErrNoServer, c.opt.Server, awayTime))
+					cancel(fmt.Errorf("%w at %s for %v: run the command again, what has been stored is not sent twice", bus.ErrNoServer, c.where(), awayTime))
 				}
 			}
 		}

@@ -6,77 +6,129 @@ import (
 	"servidor-backup/schemas"
 )
 
+const (
+	// linger is how long a message waits to be filled before it is sent as it
+	// is: little beside a sync, and much beside the sealing of small chunks.
+	linger = 4 * time.Millisecond
+	// maxParcels bounds the messages that one sealer fills at a time.
+	maxParcels = 8
+)
+
+// sealer seals what is wanted into messages, and sends them when they are full or
+// nothing has come for a while. There is one for every processor.
+type sealer struct {
+	u    *uploader
+	open map[schemas.NodeID]*parcel
+}
+
 // parcel is a message being filled for one node.
 type parcel struct {
 	batch *schemas.BatchBuilder
 	ids   []schemas.ChunkID
 }
 
-// pack fills messages, one per replica set at a time, and sends them when they
-// are full or nothing has come for a while.
-func (u *uploader) pack() error {
-	open := map[schemas.NodeID]*parcel{}
+func newSealer(u *uploader) *sealer { return &sealer{u: u, open: map[schemas.NodeID]*parcel{}} }
+
+func (s *sealer) run() error {
 	idle := time.NewTimer(linger)
 	defer idle.Stop()
 	for {
 		select {
-		case o, more := <-u.sealed:
+		case o, more := <-s.u.wanted:
 			if !more {
-				return u.dispatchAll(open)
+				return s.dispatchAll()
 			}
-			if err := u.add(open, o); err != nil {
+			err := s.add(o)
+			s.u.release(o)
+			if err != nil {
 				return err
 			}
 			idle.Reset(linger)
 		case <-idle.C:
-			if err := u.dispatchAll(open); err != nil {
+			if err := s.dispatchAll(); err != nil {
 				return err
 			}
-		case <-u.ctx.Done():
-			return u.ctx.Err()
+		case <-s.u.ctx.Done():
+			return s.u.ctx.Err()
 		}
 	}
 }
 
-func (u *uploader) add(open map[schemas.NodeID]*parcel, o *outgoing) error {
+// add seals a chunk into its node's message.
+func (s *sealer) add(o *outgoing) error {
+	scratch := getScratch()
+	defer putScratch(scratch)
+	packed, err := s.u.economy.pack(scratch, o.chunk.ID, o.plain.bytes, s.u.seal.Compression)
+	if err != nil {
+		return err
+	}
+	c, size := &o.chunk, packed.frameSize()
+	to, err := s.parcel(c, c.Size()+size)
+	if err != nil {
+		return err
+	}
+	err = to.batch.AddSealed(c, size, func(c *schemas.Chunk) error { return s.u.k.sealPacked(c, &packed, s.u.seal) })
+	if err != nil {
+		return err
+	}
+	to.ids = append(to.ids, c.ID)
+	s.u.chunks.Add(1)
+	s.u.stored.Add(int64(c.Size()))
+	c.Content = nil
+	return nil
+}
+
+// parcel is the message for the chunk's node, with room for size more bytes.
+func (s *sealer) parcel(c *schemas.Chunk, size int) (*parcel, error) {
 	var set [1]schemas.NodeID
-	placed := u.holders.Placement().Place(set[:0], o.chunk.ID, 1)
+	placed := s.u.holders.Placement().Place(set[:0], c.ID, 1)
 	if len(placed) == 0 {
-		return schemas.Errorf(schemas.NoNode, "no storage node is up any more: start one and run the backup again, what has been stored is not sent twice")
+		return nil, schemas.Errorf(schemas.NoNode, "no storage node is up any more: start one and run the backup again, what has been stored is not sent twice")
 	}
 	node := placed[0]
-	p := open[node]
-	if p != nil && !p.batch.Fits(&o.chunk) {
-		if err := u.dispatch(node, p); err != nil {
+	if to := s.open[node]; to != nil {
+		if to.batch.HasRoom(size) {
+			return to, nil
+		}
+		if err := s.dispatch(node); err != nil {
+			return nil, err
+		}
+	}
+	if len(s.open) == maxParcels {
+		if err := s.dispatch(s.fullest()); err != nil {
+			return nil, err
+		}
+	}
+	to := &parcel{batch: schemas.NewPut(messages.get(), s.u.session, s.u.vault)}
+	s.open[node] = to
+	return to, nil
+}
+
+// fullest is the node with the longest open message.
+func (s *sealer) fullest() (node schemas.NodeID) {
+	most := -1
+	for n, to := range s.open {
+		if size := to.batch.Size(); size > most {
+			node, most = n, size
+		}
+	}
+	return node
+}
+
+func (s *sealer) dispatchAll() error {
+	for node := range s.open {
+		if err := s.dispatch(node); err != nil {
 			return err
 		}
-		p = nil
 	}
-	if p == nil {
-		p = &parcel{batch: schemas.NewPut(messages.get(), u.session, u.vault)}
-		open[node] = p
-	}
-	p.batch.Add(&o.chunk)
-	p.ids = append(p.ids, o.chunk.ID)
-	u.chunks.Add(1)
-	u.stored.Add(int64(o.chunk.Size()))
-	plains.put(o.chunk.Content)
-	o.chunk.Content = nil
 	return nil
 }
 
-func (u *uploader) dispatchAll(open map[schemas.NodeID]*parcel) error {
-	for node, p := range open {
-		if err := u.dispatch(node, p); err != nil {
-			return err
-		}
-		delete(open, node)
-	}
-	return nil
-}
-
-func (u *uploader) dispatch(node schemas.NodeID, p *parcel) error {
-	payload := p.batch.Put()
+// dispatch sends the node's message.
+func (s *sealer) dispatch(node schemas.NodeID) error {
+	u, to := s.u, s.open[node]
+	delete(s.open, node)
+	payload := to.batch.Put()
 	size := int64(len(payload))
 	if err := u.flight.Acquire(u.ctx, size); err != nil {
 		return err
@@ -89,7 +141,7 @@ func (u *uploader) dispatch(node schemas.NodeID, p *parcel) error {
 		} else {
 			u.fail(err)
 		}
-		for _, id := range p.ids {
+		for _, id := range to.ids {
 			u.done(id)
 		}
 	})

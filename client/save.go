@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +37,8 @@ type saver struct {
 	recheck bool
 
 	queue  chan *saving // in the tree's order
-	toRead chan *saving
+	toRead chan bundle
+	next   bundler             // what the walk gathers for toRead
 	links  map[inode]string    // first names of files with several, met by the walk
 	lost   map[string]struct{} // those of them that could not be saved
 
@@ -58,7 +58,7 @@ type inode struct{ dev, ino uint64 }
 func newSaver(up *uploader, p *plan) *saver {
 	return &saver{
 		up: up, p: p,
-		queue: make(chan *saving, ahead), toRead: make(chan *saving, ahead),
+		queue: make(chan *saving, ahead), toRead: make(chan bundle, ahead),
 		links: map[inode]string{}, lost: map[string]struct{}{},
 	}
 }
@@ -80,7 +80,7 @@ func (s *saver) run(ctx context.Context) (*saved, error) {
 		work.Go(func() { s.count(ctx) })
 	}
 	side(s.walk)
-	for range max(2, min(runtime.GOMAXPROCS(0), 8)) {
+	for range readers() {
 		side(s.readAll)
 	}
 	root, err := s.makeTree(ctx)
@@ -102,12 +102,41 @@ func (s *saver) walk(ctx context.Context) error {
 	defer close(s.toRead)
 	defer close(s.queue)
 	if s.p.roots == nil {
-		return s.meet(ctx, walkItem{Path: s.p.Name, Nlink: 1, Entry: &Entry{
+		err := s.meet(ctx, walkItem{Path: s.p.Name, Nlink: 1, Entry: &Entry{
 			Path: s.p.Name, Type: TypeFile, Mode: 0o600, Mtime: time.Now().UnixNano(),
 		}})
+		return errors.Join(err, s.readNext(ctx))
 	}
 	_, err := walk(ctx, s.p.roots, s.p.exclude, func(it walkItem) error { return s.meet(ctx, it) })
-	return err
+	return errors.Join(err, s.readNext(ctx))
+}
+
+// readNext has the bundle read that was gathered.
+func (s *saver) readNext(ctx context.Context) error {
+	if b := s.next.cut(); len(b) > 0 && !push(ctx, s.toRead, b) {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// readLater has a file read, alone or with its neighbours.
+func (s *saver) readLater(ctx context.Context, sv *saving) error {
+	sv.ready = make(chan struct{})
+	if !s.next.takes(sv) {
+		if !push(ctx, s.toRead, bundle{sv}) {
+			return ctx.Err()
+		}
+		return nil
+	}
+	if s.next.endsBefore(sv.Entry.Size) {
+		if err := s.readNext(ctx); err != nil {
+			return err
+		}
+	}
+	if s.next.add(s.up.k, sv) {
+		return s.readNext(ctx)
+	}
+	return nil
 }
 
 // meet decides what to do with a path.
@@ -145,9 +174,14 @@ func (s *saver) meet(ctx context.Context, it walkItem) error {
 		if unchanged {
 			sv.same = before
 		}
-		sv.ready = make(chan struct{})
-		if !push(ctx, s.toRead, sv) {
-			return ctx.Err()
+		if err := s.readLater(ctx, sv); err != nil {
+			return err
+		}
+	}
+	s.next.pass()
+	if s.next.endsBefore(0) {
+		if err := s.readNext(ctx); err != nil {
+			return err
 		}
 	}
 	if !push(ctx, s.queue, sv) {
@@ -178,7 +212,7 @@ func (s *saver) isLink(it walkItem) bool {
 		return false
 	}
 	it.Entry.HardLink = first
-	it.Entry.Xattrs = nil // they belong to the file, which has them already
+	it.Entry.Xattrs, it.Entry.XattrContent = nil, Content{} // they belong to the file, which has them already
 	return true
 }
 

@@ -7,17 +7,32 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"servidor-backup/schemas"
 )
+
+// reader reads files, one bundle after the other.
+type reader struct {
+	s      *saver
+	in     *intake
+	cutter *chunker
+	// shared are the small files whose contents are gathered for one chunk.
+	shared []*Entry
+}
 
 // readAll is one reader.
 func (s *saver) readAll(ctx context.Context) error {
-	cutter := newChunker(nil, s.up.k.gear, nil)
-	for sv := range s.toRead {
+	in := newIntake(s.up.ctx, s.up.blocks)
+	defer in.close()
+	r := &reader{s: s, in: in, cutter: newChunker(nil, s.up.k.gear, in)}
+	for b := range s.toRead {
 		if ctx.Err() != nil {
 			return nil // whoever ended it says why
 		}
-		err := s.readOne(ctx, sv, cutter)
-		close(sv.ready)
+		err := r.bundle(ctx, b)
+		for _, sv := range b {
+			close(sv.ready)
+		}
 		if err != nil {
 			return err
 		}
@@ -25,14 +40,25 @@ func (s *saver) readAll(ctx context.Context) error {
 	return nil
 }
 
-// readOne makes the entry whole. Only a failure that ends the backup is an error.
-func (s *saver) readOne(ctx context.Context, sv *saving, cutter *chunker) error {
-	e := sv.Entry
+// bundle makes the entries of a bundle whole. Only a failure that ends the backup
+// is an error.
+func (r *reader) bundle(ctx context.Context, files bundle) error {
+	for _, sv := range files {
+		if err := r.one(ctx, sv); err != nil {
+			return err
+		}
+	}
+	return r.flush()
+}
+
+// one makes an entry whole, but for the chunk that it shares with others.
+func (r *reader) one(ctx context.Context, sv *saving) error {
+	s, e := r.s, sv.Entry
 	if e.Type != TypeFile {
 		return s.moveXattrs(e)
 	}
 	if s.p.roots == nil {
-		return s.readStdin(ctx, e, cutter)
+		return r.stdin(ctx, e)
 	}
 	if sv.same != nil {
 		held, err := s.up.holds(ctx, sv.same)
@@ -45,7 +71,7 @@ func (s *saver) readOne(ctx context.Context, sv *saving, cutter *chunker) error 
 		}
 	}
 	for attempt := 1; ; attempt++ {
-		again, err := s.readFile(sv, cutter, attempt == attempts)
+		again, err := r.file(sv, attempt == attempts)
 		var unreadable *readError
 		if errors.As(err, &unreadable) {
 			sv.drop = true
@@ -70,9 +96,9 @@ type readError struct{ err error }
 
 func (e *readError) Error() string { return e.err.Error() }
 
-// readFile reads the file once. again means that it changed meanwhile; the last
+// file reads the file once. again means that it changed meanwhile; the last
 // attempt keeps what it got.
-func (s *saver) readFile(sv *saving, cutter *chunker, last bool) (again bool, err error) {
+func (r *reader) file(sv *saving, last bool) (again bool, err error) {
 	e := sv.Entry
 	f, before, err := sv.open()
 	if err != nil {
@@ -80,14 +106,29 @@ func (s *saver) readFile(sv *saving, cutter *chunker, last bool) (again bool, er
 	}
 	defer f.Close()
 	fresh := time.Since(time.Unix(0, e.Ctime)) < trust
-	w := newFileWriter(s.up.k, s.up.tree)
-	if err := s.content(w, f, e.Size, cutter); err != nil {
-		return false, err
+	small := e.Size <= minChunk
+	gathered := len(r.in.gathered())
+	var end int64
+	if small {
+		end, err = r.small(e, f)
+	} else {
+		end, err = r.large(e, f)
 	}
-	end := w.end
-	if e.Content, err = w.finish(); err != nil {
-		return false, err
+	if err == nil {
+		again, err = r.stayed(e, f, before, end, fresh, last)
 	}
+	if small && (err != nil || again) {
+		r.in.cut(gathered)
+		return again, err
+	}
+	if small && end > 0 {
+		r.shared = append(r.shared, e)
+	}
+	return again, err
+}
+
+// stayed sees whether the file is still what it was before it was read to end.
+func (r *reader) stayed(e *Entry, f *os.File, before os.FileInfo, end int64, fresh, last bool) (again bool, err error) {
 	after, err := f.Stat()
 	if err != nil {
 		return false, &readError{err}
@@ -96,7 +137,7 @@ func (s *saver) readFile(sv *saving, cutter *chunker, last bool) (again bool, er
 		if !last {
 			return true, nil
 		}
-		s.giveUp(e.Path, errors.New("the file changed while it was read; what was read of it is saved"))
+		r.s.giveUp(e.Path, errors.New("the file changed while it was read; what was read of it is saved"))
 		// A file that shrank must not gain zeros; what was cut off is gone.
 		e.Size = max(end, min(e.Size, after.Size()))
 		fresh = true
@@ -107,96 +148,114 @@ func (s *saver) readFile(sv *saving, cutter *chunker, last bool) (again bool, er
 	return false, nil
 }
 
-// content sends the first size bytes of f, but for holes, and tells w. A failure
-// of f is a *readError.
-func (s *saver) content(w *fileWriter, f *os.File, size int64, cutter *chunker) error {
-	if size <= minChunk {
-		return s.smallContent(w, f, size)
+// small gathers a file of one chunk with one call. Others may share the chunk.
+func (r *reader) small(e *Entry, f *os.File) (end int64, err error) {
+	size := int(e.Size)
+	if len(r.in.gathered())+size > maxChunk { // it has grown since it was bundled
+		if err := r.flush(); err != nil {
+			return 0, err
+		}
 	}
-	extents := dataExtents(f, size)
+	e.Content = Content{}
+	if size == 0 {
+		return 0, nil
+	}
+	room, err := r.in.room(size)
+	if err != nil {
+		return 0, err
+	}
+	n, err := io.ReadFull(f, room[:size])
+	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+		return 0, &readError{err}
+	}
+	if n > 0 { // a file that has shrunk is noticed by its times
+		e.Content = Content{Bytes: int64(n), Pieces: []Piece{{Len: int64(n), Skip: int64(len(r.in.gathered()))}}}
+		r.in.add(n)
+	}
+	return int64(n), nil
+}
+
+// flush sends what is gathered as one chunk.
+func (r *reader) flush() error {
+	n := len(r.in.gathered())
+	if n == 0 {
+		return nil
+	}
+	plain := r.in.take(n)
+	id := r.s.up.k.dataID(plain.bytes)
+	for _, e := range r.shared {
+		e.Content.Pieces[0].ID = id
+	}
+	clear(r.shared)
+	r.shared = r.shared[:0]
+	return r.s.piece(id, plain)
+}
+
+// large sends the first e.Size bytes of f, but for holes. A failure of f is a
+// *readError.
+func (r *reader) large(e *Entry, f *os.File) (end int64, err error) {
+	if err := r.flush(); err != nil {
+		return 0, err
+	}
+	w := newFileWriter(r.s.up.k, r.s.up.tree)
+	extents := dataExtents(f, e.Size)
 	for region, more := (extent{}), true; more; {
 		var next extent
-		var err error
 		if next, more, err = extents.next(); err != nil {
-			return &readError{err}
+			return 0, &readError{err}
 		}
 		if end := region.Off + region.Len; more && region.Len > 0 && next.Off-end < smallHole {
 			region.Len = next.Off + next.Len - region.Off
 			continue
 		}
-		cutter.reset(io.NewSectionReader(f, region.Off, region.Len))
-		if _, err := s.pieces(w, cutter, region.Off); err != nil {
-			return err
+		if _, err := r.pieces(w, io.NewSectionReader(f, region.Off, region.Len), region.Off); err != nil {
+			return 0, err
 		}
 		region = next
 	}
-	return nil
+	end = w.end
+	e.Content, err = w.finish()
+	return end, err
 }
 
-// smallContent reads a file of one chunk with one call.
-func (s *saver) smallContent(w *fileWriter, f *os.File, size int64) error {
-	if size > 0 {
-		if err := s.up.reserve(int(size)); err != nil {
-			return err
-		}
-		plain := newPlain(int(size))
-		n, err := io.ReadFull(f, plain)
-		s.up.release(int(size) - n)
-		if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
-			s.up.release(n)
-			return &readError{err}
-		}
-		if n > 0 { // a file that has shrunk is noticed by its times
-			if err := s.piece(w, 0, plain[:n]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// pieces cuts until the cutter's reader ends, and returns the offset behind it.
-func (s *saver) pieces(w *fileWriter, cutter *chunker, off int64) (int64, error) {
+// pieces cuts what from yields, and returns the offset behind it.
+func (r *reader) pieces(w *fileWriter, from io.Reader, off int64) (int64, error) {
+	r.cutter.reset(from)
 	for {
-		chunk, err := cutter.next()
+		plain, err := r.cutter.next()
 		if err == io.EOF {
 			return off, nil
 		}
 		if err != nil {
 			return off, &readError{err}
 		}
-		if err := s.up.reserve(len(chunk)); err != nil {
+		n := int64(len(plain.bytes))
+		id := r.s.up.k.dataID(plain.bytes)
+		if err := r.s.piece(id, plain); err != nil {
 			return off, err
 		}
-		plain := newPlain(len(chunk))
-		copy(plain, chunk)
-		if err := s.piece(w, off, plain); err != nil {
+		if err := w.add(off, n, id); err != nil {
 			return off, err
 		}
-		off += int64(len(chunk))
+		off += n
 	}
 }
 
-// piece sends one chunk whose room was reserved. plain becomes the uploader's.
-func (s *saver) piece(w *fileWriter, off int64, plain []byte) error {
-	n := int64(len(plain))
+// piece sends one chunk of what was read.
+func (s *saver) piece(id schemas.ChunkID, plain plaintext) error {
+	n := int64(len(plain.bytes))
 	s.read.Add(n)
 	s.p.Progress.Bytes.Add(n)
 	s.p.Progress.Sent.Store(s.up.sent.Load())
-	id := s.up.k.dataID(plain)
-	if err := s.up.data(id, plain); err != nil {
-		return err
-	}
-	return w.add(off, n, id)
+	return s.up.data(id, plain)
 }
 
-// readStdin reads to the end of standard input, or until ctx ends.
-func (s *saver) readStdin(ctx context.Context, e *Entry, cutter *chunker) error {
-	in := abandonable(ctx, s.p.Stdin)
+// stdin reads to the end of standard input, or until ctx ends.
+func (r *reader) stdin(ctx context.Context, e *Entry) error {
+	in := abandonable(ctx, r.s.p.Stdin)
 	defer in.Close()
-	cutter.reset(in)
-	w := newFileWriter(s.up.k, s.up.tree)
-	size, err := s.pieces(w, cutter, 0)
+	w := newFileWriter(r.s.up.k, r.s.up.tree)
+	size, err := r.pieces(w, in, 0)
 	var failed *readError
 	if errors.As(err, &failed) {
 		return fmt.Errorf("read standard input: %w", failed.err)
@@ -236,12 +295,11 @@ func (s *saver) moveXattrs(e *Entry) error {
 	w := newFileWriter(s.up.k, s.up.tree)
 	for off := 0; off < len(b); off += maxChunk {
 		part := b[off:min(off+maxChunk, len(b))]
-		if err := s.up.reserve(len(part)); err != nil {
+		plain, err := s.up.copyOf(part)
+		if err != nil {
 			return err
 		}
-		plain := newPlain(len(part))
-		copy(plain, part)
-		id := s.up.k.dataID(plain)
+		id := s.up.k.dataID(part)
 		if err := s.up.data(id, plain); err != nil {
 			return err
 		}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -17,14 +16,11 @@ import (
 )
 
 const (
-	// plainBudget bounds the plaintext between a file and its seal, in bytes;
-	// flightBudget the sealed bytes between their packing and the last
+	// looseBudget bounds the plaintext that is not in blocks, tree chunks mostly,
+	// in bytes; flightBudget the sealed bytes between their packing and the last
 	// acknowledgement, whatever the nodes' windows would allow.
-	plainBudget  = 16 << 20
+	looseBudget  = 4 << 20
 	flightBudget = 24 << 20
-	// linger is how long a message waits to be filled before it is sent as it
-	// is: little beside a sync, and much beside the sealing of small chunks.
-	linger = 4 * time.Millisecond
 	// haveBatch is how many chunks one question to the nodes is about at most.
 	haveBatch = 1024
 	// haveSlots is how many such questions are under way at a time.
@@ -32,9 +28,9 @@ const (
 )
 
 // uploader takes chunks in the clear and gets them to the nodes: it asks who
-// holds what, seals the rest, packs and sends. Each step has its own goroutines,
-// and between them are bounded numbers of bytes, so whoever is slowest sets the
-// pace.
+// holds what, seals the rest into messages and sends them. Each step has its own
+// goroutines, and between them are bounded numbers of bytes, so whoever is
+// slowest sets the pace.
 type uploader struct {
 	k       *keys
 	vault   schemas.VaultID
@@ -42,12 +38,13 @@ type uploader struct {
 	holders *bus.Holders
 	out     *bus.Sender
 	seal    sealOptions
+	economy economy
 	nodes   patience
 
-	plain, flight *semaphore.Weighted
+	blocks        blocks // for whoever reads what is to be sent
+	loose, flight *semaphore.Weighted
 	asked         chan *outgoing // whose nodes are to be asked
 	wanted        chan *outgoing // to be sealed
-	sealed        chan *outgoing // to be packed
 	ctx           context.Context
 	fail          context.CancelCauseFunc // ends ctx; the first cause stays
 	steps         sync.WaitGroup
@@ -60,39 +57,34 @@ type uploader struct {
 	chunks, sent, stored atomic.Int64
 }
 
-// outgoing is a chunk on its way. plain is the payload in the clear; the chunk's
-// Content is set once it is sealed.
+// outgoing is a chunk on its way. Its content is plain until it is sealed.
 type outgoing struct {
 	chunk schemas.Chunk
-	plain []byte
+	plain plaintext
 }
 
 // newUploader starts the steps. They end with finish, or with ctx.
 func newUploader(ctx context.Context, k *keys, vault schemas.VaultID, session string, holders *bus.Holders, out *bus.Sender, seal sealOptions, status func(string)) *uploader {
 	u := &uploader{
 		k: k, vault: vault, session: session, holders: holders, out: out, seal: seal, nodes: patience{status: status},
-		plain: semaphore.NewWeighted(plainBudget), flight: semaphore.NewWeighted(flightBudget),
-		asked: make(chan *outgoing, haveBatch), wanted: make(chan *outgoing), sealed: make(chan *outgoing, 4),
+		blocks: newBlocks(readers() + spareBlocks), loose: semaphore.NewWeighted(looseBudget), flight: semaphore.NewWeighted(flightBudget),
+		asked: make(chan *outgoing, haveBatch), wanted: make(chan *outgoing),
 		underWay: map[schemas.ChunkID]struct{}{}, drained: make(chan struct{}),
 	}
 	u.ctx, u.fail = context.WithCancelCause(ctx)
-	var sealers sync.WaitGroup
 	u.step(u.ask)
 	for range runtime.GOMAXPROCS(0) {
-		sealers.Add(1)
-		u.step(func() error {
-			defer sealers.Done()
-			return u.sealAll()
-		})
+		u.step(newSealer(u).run)
 	}
-	u.step(func() error {
-		sealers.Wait()
-		close(u.sealed)
-		return nil
-	})
-	u.step(u.pack)
 	return u
 }
+
+// readers is how many goroutines read files side by side.
+func readers() int { return max(2, min(runtime.GOMAXPROCS(0), 8)) }
+
+// spareBlocks is how many blocks there are besides those that readers hold: what
+// waits to be sealed.
+const spareBlocks = 3
 
 // step runs f beside the others; its failure ends them all.
 func (u *uploader) step(f func() error) {
@@ -103,32 +95,38 @@ func (u *uploader) step(f func() error) {
 	})
 }
 
-// reserve waits for room for n bytes of plaintext. What is reserved is given
-// back by the step that is done with it, or by release.
-func (u *uploader) reserve(n int) error {
-	if u.plain.Acquire(u.ctx, int64(n)) != nil {
-		return context.Cause(u.ctx)
-	}
-	return nil
-}
-
-func (u *uploader) release(n int) { u.plain.Release(int64(n)) }
-
-// data takes a data chunk whose room was reserved, and its id. The uploader owns
-// plain from then on.
-func (u *uploader) data(id schemas.ChunkID, plain []byte) error {
+// data takes a data chunk and its id. The uploader releases plain.
+func (u *uploader) data(id schemas.ChunkID, plain plaintext) error {
 	return u.take(&outgoing{chunk: schemas.Chunk{ID: id, Kind: schemas.Data}, plain: plain})
 }
 
 // tree takes a tree chunk; it is a [treePut]. It copies what it keeps.
 func (u *uploader) tree(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
-	if err := u.reserve(len(payload)); err != nil {
+	plain, err := u.copyOf(payload)
+	if err != nil {
 		return err
 	}
 	return u.take(&outgoing{
-		chunk: schemas.Chunk{ID: id, Kind: schemas.Tree, Trees: append([]schemas.ChunkID(nil), trees...), Data: append([]schemas.ChunkID(nil), data...)},
-		plain: append(newPlain(len(payload))[:0], payload...),
+		chunk: schemas.Chunk{ID: id, Kind: schemas.Tree, Trees: slices.Clone(trees), Data: slices.Clone(data)},
+		plain: plain,
 	})
+}
+
+// copyOf waits for room for a copy of b.
+func (u *uploader) copyOf(b []byte) (plaintext, error) {
+	if u.loose.Acquire(u.ctx, int64(len(b))) != nil {
+		return plaintext{}, context.Cause(u.ctx)
+	}
+	return plaintext{bytes: slices.Clone(b)}, nil
+}
+
+// release ends the use of an outgoing chunk's plaintext.
+func (u *uploader) release(o *outgoing) {
+	if o.plain.block == nil {
+		u.loose.Release(int64(len(o.plain.bytes)))
+	}
+	o.plain.release()
+	o.plain = plaintext{}
 }
 
 func (u *uploader) take(o *outgoing) error {
@@ -137,8 +135,7 @@ func (u *uploader) take(o *outgoing) error {
 	u.underWay[o.chunk.ID] = struct{}{}
 	u.mu.Unlock()
 	if twice {
-		u.release(len(o.plain))
-		plains.put(o.plain)
+		u.release(o)
 		return nil
 	}
 	select {
@@ -222,8 +219,7 @@ func (u *uploader) question(ctx context.Context, some []*outgoing) error {
 	}
 	for i, o := range some {
 		if held[i] {
-			u.release(len(o.plain))
-			plains.put(o.plain)
+			u.release(o)
 			u.done(o.chunk.ID)
 			continue
 		}
@@ -264,37 +260,6 @@ func (u *uploader) holds(ctx context.Context, e *Entry) (bool, error) {
 		}
 	}
 	return true, nil
-}
-
-// sealAll seals what is wanted.
-func (u *uploader) sealAll() error {
-	for o := range u.wanted {
-		err := u.sealOne(o)
-		u.release(len(o.plain))
-		plains.put(o.plain)
-		o.plain = nil
-		if err != nil {
-			return err
-		}
-		select {
-		case u.sealed <- o:
-		case <-u.ctx.Done():
-			return u.ctx.Err()
-		}
-	}
-	return nil
-}
-
-func (u *uploader) sealOne(o *outgoing) (err error) {
-	buf := newPlain(len(o.plain) + sealOverhead)[:0]
-	c := &o.chunk
-	if c.Kind == schemas.Tree {
-		c.Content, err = u.k.sealTree(buf, c.ID, c.Trees, c.Data, o.plain, u.seal)
-	} else {
-		c.Content, err = u.k.sealData(buf, c.ID, o.plain, u.seal)
-	}
-	c.Sum = c.Checksum()
-	return err
 }
 
 // finish waits until everything that was taken is acknowledged. Nothing may be

@@ -1,8 +1,10 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"testing"
 	"time"
 
@@ -24,12 +26,14 @@ func TestAFailedQuestionEndsTheUpload(t *testing.T) {
 	u := newUploader(bustest.Patient(t), k, schemas.VaultID{}, "s", nobody, out, sealOptions{}, func(string) {})
 	done := make(chan error, 1)
 	go func() {
-		for i := range 3 * plainBudget / maxChunk {
-			plain := newPlain(maxChunk)
-			plain[0] = byte(i)
-			err := u.reserve(len(plain))
+		cutter := newChunker(bytes.NewReader(noise(1, 12*blockSize)), k.gear, newIntake(u.ctx, u.blocks))
+		for {
+			plain, err := cutter.next()
+			if err == io.EOF {
+				break
+			}
 			if err == nil {
-				err = u.data(k.dataID(plain), plain)
+				err = u.data(k.dataID(plain.bytes), plain)
 			}
 			if err != nil {
 				u.abandon(err)

@@ -2,6 +2,8 @@ package client
 
 import (
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -11,6 +13,7 @@ import (
 // out nothing.
 type matcher struct {
 	patterns []pattern
+	folders  []os.FileInfo // left out whatever they are called
 }
 
 type pattern struct {
@@ -36,6 +39,20 @@ func newMatcher(globs []string) (*matcher, error) {
 		m.patterns = append(m.patterns, p)
 	}
 	return m, nil
+}
+
+// without adds folders that are left out, if they are there.
+func (m *matcher) without(paths []string) {
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil && info.IsDir() {
+			m.folders = append(m.folders, info)
+		}
+	}
+}
+
+// is reports whether the item is one of the folders that are left out.
+func (m *matcher) is(it *walkItem) bool {
+	return m != nil && it.Entry.Type == TypeDir && slices.ContainsFunc(m.folders, it.isStill)
 }
 
 // match reports whether the path, relative to the root, is left out.

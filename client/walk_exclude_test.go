@@ -49,6 +49,17 @@ func TestExcludeBelowSeveralRoots(t *testing.T) {
 		"one", "two", "two/sub", "two/sub/tmp", "two/sub/tmp/x")
 }
 
+// A folder can be left out by itself, however it is reached, unless it is what
+// is to be saved.
+func TestFoldersLeftOut(t *testing.T) {
+	dir := t.TempDir()
+	makeFiles(t, dir, "a/store/x", "a/other/store/x", "a/file", "b/x")
+	m := new(matcher)
+	m.without([]string{filepath.Join(dir, "a", "store"), filepath.Join(dir, "a", "file"), filepath.Join(dir, "gone"), filepath.Join(dir, "b")})
+	wantWalk(t, []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}, m,
+		"a", "a/file", "a/other", "a/other/store", "a/other/store/x", "b", "b/x")
+}
+
 func TestBadPatterns(t *testing.T) {
 	for _, pattern := range []string{"", "/", "[", "a/[b", "{a", `x\`} {
 		if _, err := newMatcher([]string{pattern}); err == nil {

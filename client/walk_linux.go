@@ -133,13 +133,16 @@ var typeOfMode = [16]EntryType{
 	unix.S_IFCHR >> 12: TypeChar, unix.S_IFBLK >> 12: TypeBlock, unix.S_IFSOCK >> 12: TypeSocket,
 }
 
+// identity is what tells whether a file is still the one that was looked at: the
+// entry has it.
+type identity struct{}
+
 // folder is the folder that the item is.
 func (it *walkItem) folder() *folder {
 	return &folder{set: it.dir.set, parent: it.dir, name: it.name, id: inode{it.Entry.Dev, it.Entry.Ino}}
 }
 
-// isStill reports whether the file that was opened is the one that was looked
-// at.
+// isStill reports whether info is about the file that was looked at.
 func (it *walkItem) isStill(info os.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && uint64(st.Dev) == it.Entry.Dev && st.Ino == it.Entry.Ino

@@ -199,7 +199,7 @@ func (q *scans) lookAt(s *scan, it walkItem) {
 		return
 	}
 	switch {
-	case s.only == "" && q.exclude.match(it.Path[s.begin:], e.Type == TypeDir):
+	case s.only == "" && (q.exclude.match(it.Path[s.begin:], e.Type == TypeDir) || q.exclude.is(&it)):
 		s.count.Excluded++
 		return
 	case e.Type == 0 || e.Type == TypeSocket:

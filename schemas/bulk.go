@@ -2,6 +2,7 @@ package schemas
 
 import (
 	"encoding/binary"
+	"slices"
 )
 
 // The bulk messages (put, have, get, edges) carry nearly every byte of the
@@ -56,6 +57,7 @@ type Failed struct {
 type BatchBuilder struct {
 	buf   []byte
 	count int // where the array's length stands in buf
+	sum   int // where the sum of the chunk added last does
 	n     uint32
 	idKey string
 }
@@ -85,12 +87,34 @@ const chunkEnvelope = 160
 
 // Fits reports whether c can still be added. The first chunk always fits, as
 // long as it is valid.
-func (b *BatchBuilder) Fits(c *Chunk) bool {
-	return b.n == 0 || len(b.buf)+c.Size()+chunkEnvelope <= MaxBatch
+func (b *BatchBuilder) Fits(c *Chunk) bool { return b.HasRoom(c.Size()) }
+
+// HasRoom is Fits for a chunk of which only the [Chunk.Size] is known.
+func (b *BatchBuilder) HasRoom(size int) bool {
+	return b.n == 0 || len(b.buf)+size+chunkEnvelope <= MaxBatch
 }
 
 // Add copies c into the message.
 func (b *BatchBuilder) Add(c *Chunk) {
+	copy(b.reserve(c, len(c.Content)), c.Content)
+	b.sign(c.Sum)
+}
+
+// AddSealed adds c, whose content of size bytes seal writes straight into the
+// message: seal finds it in c.Content, which stays a part of the message. It sets
+// c.Sum. After an error the message is of no more use.
+func (b *BatchBuilder) AddSealed(c *Chunk, size int, seal func(*Chunk) error) error {
+	c.Content = b.reserve(c, size)
+	if err := seal(c); err != nil {
+		return err
+	}
+	c.Sum = c.Checksum()
+	b.sign(c.Sum)
+	return nil
+}
+
+// reserve adds c but for its sum, and returns the size bytes of its content.
+func (b *BatchBuilder) reserve(c *Chunk, size int) []byte {
 	b.n++
 	b.buf = append(b.buf, 0x86)
 	b.buf = appendBin(appendString(b.buf, b.idKey), c.ID[:])
@@ -98,8 +122,15 @@ func (b *BatchBuilder) Add(c *Chunk) {
 	b.buf = appendIDs(appendString(b.buf, "trees"), c.Trees)
 	b.buf = appendIDs(appendString(b.buf, "data"), c.Data)
 	b.buf = appendBin(appendString(b.buf, "sum"), c.Sum[:])
-	b.buf = appendBin(appendString(b.buf, "conteudo_arquivo"), c.Content)
+	b.sum = len(b.buf) - len(c.Sum)
+	b.buf = appendBinHead(appendString(b.buf, "conteudo_arquivo"), size)
+	start := len(b.buf)
+	b.buf = slices.Grow(b.buf, size)[:start+size]
+	return b.buf[start:]
 }
+
+// sign sets the sum of the chunk added last.
+func (b *BatchBuilder) sign(sum Sum) { copy(b.buf[b.sum:], sum[:]) }
 
 // Len is how many chunks were added; Size how many bytes the message has so far.
 func (b *BatchBuilder) Len() int  { return int(b.n) }

@@ -1,6 +1,9 @@
 package storage_test
 
 import (
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"servidor-backup/schemas"
@@ -8,116 +11,166 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// BenchmarkPut measures puts of 1 MB, alone and many at a time; the time is that
-// of the disk's sync. Every chunk is new: only its id differs.
+// shapes are messages as clients send them: of pieces of large files, and of
+// many small ones. Files of a page each are the worst case.
+var shapes = []struct {
+	name              string
+	each, size, total int // chunks of a message, bytes of a chunk, messages made
+}{
+	{"2x450KB", 2, 450_000, 64},
+	{"220x4KiB", 220, 4096, 256},
+}
+
+// BenchmarkPut measures puts of a message of new chunks, alone and by eight at
+// once; the time is mostly that of the disk's sync.
 func BenchmarkPut(b *testing.B) {
-	for name, chunks := range map[string][]schemas.Chunk{
-		"1x1MB": {storagetest.NewMaker(1).Data(schemas.MaxContent)}, "256x4KiB": small(256),
-	} {
-		b.Run(name, func(b *testing.B) {
+	for _, shape := range shapes {
+		for _, senders := range []int{1, 8} {
+			b.Run(fmt.Sprintf("%s/by=%d", shape.name, senders), func(b *testing.B) {
+				s := benchStore(b)
+				w := storagetest.NewWork(1, shape.total, shape.each, shape.size)
+				meter := storagetest.StartMeter(b)
+				putAll(b, s, w, b.N, senders)
+				meter.Stop(w.Chunks(), w.Bytes())
+			})
+		}
+	}
+}
+
+// BenchmarkPutHeld measures puts of what is held already.
+func BenchmarkPutHeld(b *testing.B) {
+	for _, shape := range shapes {
+		b.Run(shape.name, func(b *testing.B) {
 			s := benchStore(b)
-			setBytes(b, chunks)
-			var n uint64
-			for b.Loop() {
-				n++
-				storagetest.Put(b, s, renamed(chunks, n)...)
+			w := storagetest.NewWork(1, shape.total, shape.each, shape.size)
+			putAll(b, s, w, shape.total, 8)
+			meter := storagetest.StartMeter(b)
+			for i := range b.N {
+				vault, chunks := w.Message(i % shape.total)
+				if err := s.Put(b.Context(), vault, chunks); err != nil {
+					b.Fatal(err)
+				}
 			}
+			meter.Stop(w.Chunks(), w.Bytes())
 		})
 	}
-	b.Run("256x4KiB in parallel", func(b *testing.B) {
-		s, chunks := benchStore(b), small(256)
-		setBytes(b, chunks)
-		vaults := make(chan schemas.VaultID, 1)
-		vaults <- schemas.VaultID{}
-		b.SetParallelism(8)
-		b.RunParallel(func(pb *testing.PB) {
-			vault := <-vaults
-			vault[0]++
-			vaults <- vault
-			for n := uint64(1); pb.Next(); n++ {
-				if err := s.Put(b.Context(), vault, renamed(chunks, n)); err != nil {
+}
+
+// putAll puts n messages of w.
+func putAll(b *testing.B, s *storage.Store, w *storagetest.Work, n, senders int) {
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range senders {
+		all.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				vault, chunks := w.Message(int(i))
+				if err := s.Put(b.Context(), vault, chunks); err != nil {
 					b.Error(err)
 					return
 				}
 			}
 		})
+	}
+	all.Wait()
+}
+
+// BenchmarkGet measures reads one by one.
+func BenchmarkGet(b *testing.B) {
+	benchRead(b, func(s *storage.Store, id schemas.ChunkID) error {
+		_, err := s.Get(storagetest.Vault, id)
+		return err
 	})
 }
 
-func BenchmarkGet(b *testing.B) {
-	for name, size := range map[string]int{"1MB": schemas.MaxContent, "4KiB": 4096} {
-		b.Run(name, func(b *testing.B) {
-			s, c := benchStore(b), storagetest.NewMaker(1).Data(size)
-			storagetest.Put(b, s, c)
-			b.SetBytes(int64(size))
-			for b.Loop() {
-				if _, err := s.Get(storagetest.Vault, c.ID); err != nil {
+// BenchmarkEdges is BenchmarkGet for the edges alone; there are none.
+func BenchmarkEdges(b *testing.B) {
+	benchRead(b, func(s *storage.Store, id schemas.ChunkID) error {
+		_, err := s.Edges(storagetest.Vault, id)
+		return err
+	})
+}
+
+func benchRead(b *testing.B, read func(*storage.Store, schemas.ChunkID) error) {
+	for _, shape := range shapes {
+		b.Run(shape.name, func(b *testing.B) {
+			s := benchStore(b)
+			w := storagetest.NewWork(1, shape.total, shape.each, shape.size)
+			putAll(b, s, w, shape.total, 8)
+			meter := storagetest.StartMeter(b)
+			for i := range b.N {
+				_, chunks := w.Message(i / shape.each % shape.total)
+				if err := read(s, chunks[i%shape.each].ID); err != nil {
 					b.Fatal(err)
 				}
 			}
+			meter.Stop(1, int64(shape.size))
 		})
 	}
 }
 
-// BenchmarkHas asks for 256 chunks at a time.
+// BenchmarkHas asks for a message's chunks at a time.
 func BenchmarkHas(b *testing.B) {
-	s, chunks := benchStore(b), small(256)
-	for n := range uint64(100) {
-		storagetest.Put(b, s, renamed(chunks, n+1)...)
-	}
-	for name, round := range map[string]uint64{"held": 50, "new": 1000} {
+	shape := shapes[1]
+	for name, seed := range map[string]byte{"held": 1, "new": 2} {
 		b.Run(name, func(b *testing.B) {
-			have := make([]bool, len(chunks))
-			var ids []schemas.ChunkID
-			for _, c := range renamed(chunks, round) {
-				ids = append(ids, c.ID)
-			}
-			for b.Loop() {
+			s := benchStore(b)
+			putAll(b, s, storagetest.NewWork(1, shape.total, shape.each, shape.size), shape.total, 8)
+			w := storagetest.NewWork(seed, shape.total, shape.each, shape.size)
+			have := make([]bool, shape.each)
+			ids := make([]schemas.ChunkID, shape.each)
+			meter := storagetest.StartMeter(b)
+			for i := range b.N {
+				_, chunks := w.Message(i % shape.total)
+				for j := range chunks {
+					ids[j] = chunks[j].ID
+				}
 				if err := s.Has(storagetest.Vault, ids, have); err != nil {
 					b.Fatal(err)
 				}
+				if have[0] != (seed == 1) {
+					b.Fatalf("has says %v", have[0])
+				}
 			}
+			meter.Stop(w.Chunks(), w.Bytes())
+		})
+	}
+}
+
+// BenchmarkRecovery opens a store whose index is gone, so that all of its some
+// 230 MB are read, checked and indexed.
+func BenchmarkRecovery(b *testing.B) {
+	for _, shape := range shapes {
+		b.Run(shape.name, func(b *testing.B) {
+			dir := b.TempDir()
+			s := openStore(b, dir, storage.Options{})
+			w := storagetest.NewWork(1, shape.total, shape.each, shape.size)
+			putAll(b, s, w, 256, 8)
+			closeStore(b, s)
+			meter := storagetest.StartMeter(b)
+			for range b.N {
+				closeStore(b, openStore(b, dir, storage.Options{RebuildIndex: true}))
+			}
+			meter.Stop(256*w.Chunks(), 256*w.Bytes())
 		})
 	}
 }
 
 func benchStore(b *testing.B) *storage.Store {
-	s, err := storage.Open(b.TempDir(), storage.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			b.Error(err)
-		}
-	})
+	s := openStore(b, b.TempDir(), storage.Options{})
+	b.Cleanup(func() { closeStore(b, s) })
 	return s
 }
 
-func small(n int) (chunks []schemas.Chunk) {
-	m := storagetest.NewMaker(1)
-	for range n {
-		chunks = append(chunks, m.Data(4096))
+func openStore(b *testing.B, dir string, opt storage.Options) *storage.Store {
+	s, err := storage.Open(dir, opt)
+	if err != nil {
+		b.Fatal(err)
 	}
-	return chunks
+	return s
 }
 
-func setBytes(b *testing.B, chunks []schemas.Chunk) {
-	var n int64
-	for i := range chunks {
-		n += int64(len(chunks[i].Content))
+func closeStore(b *testing.B, s *storage.Store) {
+	if err := s.Close(); err != nil {
+		b.Error(err)
 	}
-	b.SetBytes(n)
-}
-
-// renamed gives the chunks other ids: the checksum does not cover them.
-func renamed(chunks []schemas.Chunk, n uint64) []schemas.Chunk {
-	other := make([]schemas.Chunk, len(chunks))
-	for i, c := range chunks {
-		for j := range 8 {
-			c.ID[8+j] ^= byte(n >> (8 * j))
-		}
-		other[i] = c
-	}
-	return other
 }

@@ -86,8 +86,8 @@ func isTerminal(stream any) bool {
 
 // globalFlags are the flags that every command takes.
 type globalFlags struct {
-	server, nickname, keyFile, config, lang string
-	json, quiet                             bool
+	server, data, nickname, keyFile, config, lang string
+	json, quiet                                   bool
 }
 
 // app is what all commands of one run share.
@@ -101,8 +101,12 @@ type app struct {
 	console *console      // stderr
 	flags   globalFlags
 
+	profiles profiles
+
 	file    fileSettings // what the settings file says
 	fileErr error        // why it could not be read
+
+	local *roles // the system that runs within this command; see local.go
 }
 
 // newApp gets ready what is needed before the arguments can be parsed: help
@@ -142,24 +146,32 @@ func scanEarly(args []string) globalFlags {
 	return g
 }
 
-// dial connects to the server that the settings name.
-func (a *app) dial(ctx context.Context) (backend, settings, error) {
+// dial connects to the server that the settings name, or to the one that runs
+// within this command. makes says that the command saves something: without it,
+// data that is not there is a mistake.
+func (a *app) dial(ctx context.Context, makes bool) (backend, settings, error) {
 	s, err := a.settings()
 	if err != nil {
 		return nil, s, err
 	}
-	if s.Server.Value == "" {
+	if s.Server.Value == "" && s.Data.Value == "" {
 		return nil, s, a.failHint("no-server", nil, a.t("hint.no-server"), "error.no-server")
 	}
 	if err := schemas.CheckNickname(s.Nickname.Value); err != nil {
 		return nil, s, err
 	}
-	b, err := a.env.connect(ctx, client.Options{
+	opt := client.Options{
 		Server:   s.Server.Value,
 		Nickname: s.Nickname.Value,
 		KeyFile:  s.KeyFile.Value,
 		Status:   a.console.status,
-	})
+	}
+	if s.Data.Value != "" {
+		if err := a.useData(ctx, s.Data.Value, makes, &opt); err != nil {
+			return nil, s, err
+		}
+	}
+	b, err := a.env.connect(ctx, opt)
 	return b, s, err
 }
 

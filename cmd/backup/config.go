@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"net/url"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,7 +23,7 @@ func newConfig(a *app) *cobra.Command {
 		Args:    a.takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			changed := cmd.Flags().Changed
-			if changed("server") || changed("nickname") || changed("lang") || changed("key-file") {
+			if changed("server") || changed("data") || changed("nickname") || changed("lang") || changed("key-file") {
 				return a.setSettings(changed)
 			}
 			if !a.inTerm {
@@ -52,12 +54,24 @@ func (a *app) setSettings(changed func(flag string) bool) error {
 		return a.fileErr
 	}
 	f := a.file
+	data, err := absolute(a.flags.data)
+	switch {
+	case err != nil:
+		return err
+	case a.flags.server != "" && data != "":
+		return a.usage("error.server-and-data", "Server", a.flags.server, "Folder", data)
+	case a.flags.server != "":
+		f.Data = ""
+	case data != "":
+		f.Server = ""
+	}
 	for _, s := range []struct {
 		flag, value string
 		field       *string
 		check       func(string) error
 	}{
 		{"server", a.flags.server, &f.Server, a.checkServerURL},
+		{"data", data, &f.Data, nil},
 		{"nickname", a.flags.nickname, &f.Nickname, schemas.CheckNickname},
 		{"lang", matchLanguage(a.flags.lang), &f.Lang, nil}, // checkFlags did
 		{"key-file", a.flags.keyFile, &f.KeyFile, nil},
@@ -73,6 +87,14 @@ func (a *app) setSettings(changed func(flag string) bool) error {
 		*s.field = s.value
 	}
 	return a.keepSettings(f)
+}
+
+// absolute is where a folder is, whatever the working folder will be; "" stays.
+func absolute(dir string) (string, error) {
+	if dir == "" {
+		return "", nil
+	}
+	return filepath.Abs(dir)
 }
 
 // keepSettings writes the settings file and says so.
@@ -94,12 +116,13 @@ func (a *app) askSettings(ctx context.Context, p *prompter) error {
 	if err != nil {
 		return err
 	}
-	if s.Server.Value == "" {
-		s.Server.Value = defaultServer
-	}
 	f := a.file
-	if f.Server, err = a.askValid(ctx, p, a.t("config.ask-server"), s.Server.Value, a.checkServerURL); err != nil {
-		return err
+	if s.Data.Value == "" {
+		preset := cmp.Or(s.Server.Value, defaultServer)
+		if f.Server, err = a.askValid(ctx, p, a.t("config.ask-server"), preset, a.checkServerURL); err != nil {
+			return err
+		}
+		f.Data = "" // only one of the two can be used
 	}
 	if f.Nickname, err = a.askValid(ctx, p, a.t("config.ask-nickname"), s.Nickname.Value, schemas.CheckNickname); err != nil {
 		return err
@@ -177,7 +200,7 @@ func (a *app) showSettings() error {
 	for _, row := range []struct {
 		name string
 		setting
-	}{{"server", s.Server}, {"nickname", s.Nickname}, {"lang", s.Lang}, {"key_file", s.KeyFile}} {
+	}{{"server", s.Server}, {"data", s.Data}, {"nickname", s.Nickname}, {"lang", s.Lang}, {"key_file", s.KeyFile}} {
 		t.add(row.name, dash(row.Value), a.source(row.Source))
 	}
 	t.print(a.println)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 )
@@ -15,6 +16,9 @@ func newCoordinator(a *app) *cobra.Command {
 		Long:  a.t("coordinator.long"),
 		Args:  a.takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.flags.data != "" {
+				return a.usage("coordinator.no-data")
+			}
 			server, err := a.roleServer(insecure)
 			if err != nil {
 				return err
@@ -29,14 +33,14 @@ func newCoordinator(a *app) *cobra.Command {
 // roleServer is the NATS server for a role. One beyond this host is refused
 // unless the person insists.
 func (a *app) roleServer(insecure bool) (string, error) {
-	s, err := a.settings()
-	if err != nil {
-		return "", err
+	if a.fileErr != nil {
+		return "", a.fileErr
 	}
-	if s.Server.Value == "" {
+	server := a.serverSetting().Value
+	if server == "" {
 		return "", a.usage("error.role-server")
 	}
-	hosts, err := a.serverHosts(s.Server.Value)
+	hosts, err := a.serverHosts(server)
 	if err != nil {
 		return "", err
 	}
@@ -45,12 +49,12 @@ func (a *app) roleServer(insecure bool) (string, error) {
 			return "", a.failHint("insecure", nil, a.t("hint.insecure"), "error.insecure-server", "Host", host)
 		}
 	}
-	return s.Server.Value, nil
+	return server, nil
 }
 
 // coordinator runs one coordinator until the context ends.
 func (a *app) coordinator(ctx context.Context, server string) error {
-	r := newRoles(a, server)
+	r := newRoles(a, server, slog.LevelInfo)
 	nc, err := r.connect(ctx, "coordinator")
 	if err == nil {
 		err = r.startCoordinator(ctx, nc)

@@ -39,7 +39,7 @@ func (a *app) download(ctx context.Context, opt client.RestoreOptions) error {
 	if opt.To == "-" && len(opt.Inside) > 1 {
 		return a.usage("download.one-to-stdout")
 	}
-	b, _, err := a.dial(ctx)
+	b, _, err := a.dial(ctx, false)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ type jsonRecord struct {
 
 // listRecords prints the nickname's records.
 func (a *app) listRecords(ctx context.Context) error {
-	b, s, err := a.dial(ctx)
+	b, s, err := a.dial(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (a *app) listVersions(ctx context.Context, id string) error {
 	if err != nil {
 		return a.usage("error.bad-id", "Detail", err.Error())
 	}
-	b, _, err := a.dial(ctx)
+	b, _, err := a.dial(ctx, false)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,8 @@
 //	progress.go   how far a transfer is; bar.go shows it on a terminal
 //	texts.go      locales/*.toml, English and Portuguese; format.go, table.go
 //	roles.go      starts servers, coordinators and nodes
+//	profile.go    hidden flags for who works on all this
+//	local.go      all of them within one command: --data
 //
 // Each other file is the command that it is named after.
 //
@@ -33,19 +35,11 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 )
 
-// memoryTarget is where the garbage collector begins to work harder, in bytes,
-// unless GOMEMLIMIT says otherwise. What any command holds stays well below it
-// whatever it saves; without a target, garbage would double that.
-const memoryTarget = 112 << 20
-
 func main() {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryTarget)
-	}
+	tuneMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal asks for an orderly end; the second finds the default
 	// handling again and ends the process at once.
@@ -59,8 +53,14 @@ func run(ctx context.Context, args []string, std streams, env environment) int {
 	root := newRoot(a)
 	root.SetArgs(append([]string{}, args...)) // nil would make cobra look at the process's own
 	err := root.ExecuteContext(ctx)
+	if profileErr := a.profiles.stop(); err == nil {
+		err = profileErr
+	}
 	if flushErr := a.out.Flush(); err == nil && flushErr != nil {
 		err = a.fail("output", flushErr, "error.output")
+	}
+	if endErr := a.endLocal(); err == nil {
+		err = endErr
 	}
 	a.console.fail(err)
 	return exitCode(err)

@@ -30,7 +30,7 @@ func (a *app) menu(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.Server.Value == "" {
+	if s.Server.Value == "" && s.Data.Value == "" {
 		a.println(a.t("menu.first"))
 		if err := a.menuStep(ctx, p, a.askSettings); err != nil {
 			return leave(err)

@@ -21,7 +21,7 @@ func newNodes(a *app) *cobra.Command {
 
 // nodes prints the node map.
 func (a *app) nodes(ctx context.Context) error {
-	b, _, err := a.dial(ctx)
+	b, _, err := a.dial(ctx, false)
 	if err != nil {
 		return err
 	}

@@ -6,11 +6,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 
 	"servidor-backup/bus"
 	"servidor-backup/coordinator"
+	"servidor-backup/schemas"
 	"servidor-backup/storage"
 	"servidor-backup/storage/node"
 )
@@ -26,8 +28,8 @@ type roles struct {
 	stops  []func() error
 }
 
-func newRoles(a *app, url string) *roles {
-	return &roles{a: a, log: a.logger(), url: url}
+func newRoles(a *app, url string, level slog.Level) *roles {
+	return &roles{a: a, log: a.logger(level), url: url}
 }
 
 func (r *roles) push(stop func() error) { r.stops = append(r.stops, stop) }
@@ -82,19 +84,37 @@ func (r *roles) startCoordinator(ctx context.Context, nc *nats.Conn) error {
 	return nil
 }
 
+// openStore begins to open a store. That takes about as long as a server needs
+// to start, so the caller goes on meanwhile and waits when it needs the store.
+func (r *roles) openStore(dir string) (wait func() (*storage.Store, error)) {
+	wait = sync.OnceValues(func() (*storage.Store, error) { return storage.Open(dir, storage.Options{}) })
+	go wait()
+	r.push(func() error {
+		store, err := wait()
+		if err != nil {
+			return nil // startNode has told of it, or something else went wrong first
+		}
+		return store.Close()
+	})
+	return wait
+}
+
 // nodeOptions describe a storage node.
 type nodeOptions struct {
 	data       string // the store's folder
-	name, zone string
+	name, zone string // without a name the node goes by this machine's
+	keepName   bool   // without a name it goes by the one that it had before
 	weight     uint32 // 0: by the size of its disk
 }
 
-func (r *roles) startNode(ctx context.Context, nc *nats.Conn, opt nodeOptions) error {
-	store, err := storage.Open(opt.data, storage.Options{})
+func (r *roles) startNode(ctx context.Context, nc *nats.Conn, open func() (*storage.Store, error), opt nodeOptions) error {
+	store, err := open()
 	if err != nil {
 		return err
 	}
-	r.push(store.Close)
+	if opt.name == "" && opt.keepName {
+		opt.name = knownName(ctx, nc, store.NodeID())
+	}
 	if opt.name == "" {
 		opt.name, _ = os.Hostname() // without one, the node goes by its id
 	}
@@ -113,9 +133,24 @@ func (r *roles) startNode(ctx context.Context, nc *nats.Conn, opt nodeOptions) e
 	return nil
 }
 
-// logger is what the roles log to: stderr, only errors with --quiet.
-func (a *app) logger() *slog.Logger {
-	opt := &slog.HandlerOptions{Level: slog.LevelInfo}
+// knownName is the name of a node that has registered before, or "".
+func knownName(ctx context.Context, nc *nats.Conn, id schemas.NodeID) string {
+	var rep schemas.NodesReply
+	if err := bus.Request(ctx, nc, schemas.SubjectNodes, &schemas.NodesRequest{}, &rep); err != nil {
+		return "" // registering will say what is wrong
+	}
+	for _, n := range rep.Map.Nodes {
+		if n.ID == id {
+			return n.Name
+		}
+	}
+	return ""
+}
+
+// logger is what the roles log to: stderr, from level on; only errors with
+// --quiet.
+func (a *app) logger(level slog.Level) *slog.Logger {
+	opt := &slog.HandlerOptions{Level: level}
 	if a.flags.quiet {
 		opt.Level = slog.LevelError
 	}
@@ -128,7 +163,7 @@ func (a *app) logger() *slog.Logger {
 // storeDir is where the store of a data folder is: the folder itself, or
 // "node" in it when "up" made it.
 func storeDir(data string) string {
-	inside := filepath.Join(data, "node")
+	inside := nodeDir(data)
 	if !isStore(data) && isStore(inside) {
 		return inside
 	}

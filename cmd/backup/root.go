@@ -35,7 +35,12 @@ func newRoot(a *app) *cobra.Command {
 			}
 			return a.usage("error.no-command")
 		},
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.checkFlags() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if err := a.checkFlags(); err != nil {
+				return err
+			}
+			return a.profiles.start()
+		},
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.AddGroup(
@@ -65,6 +70,7 @@ func addTo(root *cobra.Command, group string, commands ...*cobra.Command) {
 
 func (a *app) addGlobalFlags(f *pflag.FlagSet) {
 	f.StringVar(&a.flags.server, "server", "", a.t("flag.server"))
+	f.StringVar(&a.flags.data, "data", "", a.t("flag.data"))
 	f.StringVar(&a.flags.nickname, "nickname", "", a.t("flag.nickname"))
 	f.StringVar(&a.flags.keyFile, "key-file", "", a.t("flag.key-file"))
 	f.StringVar(&a.flags.config, "config", "", a.t("flag.config"))
@@ -72,6 +78,7 @@ func (a *app) addGlobalFlags(f *pflag.FlagSet) {
 	f.BoolVar(&a.flags.json, "json", false, a.t("flag.json"))
 	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, a.t("flag.quiet"))
 	f.BoolP("help", "h", false, a.t("flag.help"))
+	a.profiles.addFlags(f)
 }
 
 // checkFlags checks the global flags of the real parse, and lets the console

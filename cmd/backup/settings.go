@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -14,6 +15,7 @@ import (
 // fileSettings is the settings file, in TOML.
 type fileSettings struct {
 	Server   string `toml:"server,omitempty"`
+	Data     string `toml:"data,omitempty"`
 	Nickname string `toml:"nickname,omitempty"`
 	Lang     string `toml:"lang,omitempty"`
 	KeyFile  string `toml:"key_file,omitempty"`
@@ -29,6 +31,7 @@ type setting struct {
 // settings are the values in force.
 type settings struct {
 	Server   setting `json:"server"`
+	Data     setting `json:"data"` // instead of a server; see local.go
 	Nickname setting `json:"nickname"`
 	Lang     setting `json:"lang"`
 	KeyFile  setting `json:"key_file"`
@@ -42,15 +45,14 @@ func (a *app) settings() (settings, error) {
 		return settings{}, a.fileErr
 	}
 	s := settings{
-		Server:   a.choose(a.flags.server, "BACKUP_SERVER", a.file.Server),
+		Server:   a.serverSetting(),
+		Data:     a.dataSetting(a.flags.data),
 		Nickname: a.choose(a.flags.nickname, "BACKUP_NICKNAME", a.file.Nickname),
 		KeyFile:  a.choose(a.flags.keyFile, "BACKUP_KEY_FILE", a.file.KeyFile),
 		Lang:     a.choose(a.flags.lang, "BACKUP_LANG", a.file.Lang),
 	}
-	if s.Server.Value == "" {
-		if d, ok := a.discover(); ok {
-			s.Server = setting{d.URL, "discovery"}
-		}
+	if err := a.serverOrData(&s); err != nil {
+		return settings{}, err
 	}
 	if s.Nickname.Value == "" {
 		s.Nickname.Value = nicknameOf(a.env.user())
@@ -64,6 +66,39 @@ func (a *app) settings() (settings, error) {
 	}
 	s.File, err = a.configPath(a.flags.config)
 	return s, errors.Join(err, keyErr)
+}
+
+// serverSetting is the server to talk to, found by itself if nothing names one.
+func (a *app) serverSetting() setting {
+	s := a.choose(a.flags.server, "BACKUP_SERVER", a.file.Server)
+	if d, ok := a.discover(); ok && s.Value == "" {
+		s = setting{d.URL, "discovery"}
+	}
+	return s
+}
+
+// dataSetting is the folder to work on without a server.
+func (a *app) dataSetting(flag string) setting {
+	return a.choose(flag, "BACKUP_DATA", a.file.Data)
+}
+
+// sources of settings, the strongest first.
+var sources = []string{"flag", "environment", "file", "discovery", "default"}
+
+// serverOrData leaves one of the two: what comes from the stronger source. Two
+// from the same source are a mistake.
+func (a *app) serverOrData(s *settings) error {
+	server, data := slices.Index(sources, s.Server.Source), slices.Index(sources, s.Data.Source)
+	switch {
+	case s.Server.Value == "" || s.Data.Value == "":
+	case server == data:
+		return a.usage("error.server-and-data", "Server", s.Server.Value, "Folder", s.Data.Value)
+	case server < data:
+		s.Data = setting{"", "default"}
+	default:
+		s.Server = setting{"", "default"}
+	}
+	return nil
 }
 
 func (a *app) choose(flag, variable, file string) setting {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 )
@@ -50,10 +51,11 @@ func (a *app) storage(ctx context.Context, opt storageOptions) error {
 
 // serveStore runs one storage node until the context ends.
 func (a *app) serveStore(ctx context.Context, server string, opt nodeOptions) error {
-	r := newRoles(a, server)
+	r := newRoles(a, server, slog.LevelInfo)
+	store := r.openStore(opt.data)
 	nc, err := r.connect(ctx, "storage")
 	if err == nil {
-		err = r.startNode(ctx, nc, opt)
+		err = r.startNode(ctx, nc, store, opt)
 	}
 	if err == nil {
 		err = a.ready(ctx, "storage "+server)

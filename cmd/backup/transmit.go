@@ -36,11 +36,12 @@ func (a *app) transmit(ctx context.Context, opt client.BackupOptions) error {
 	if err := a.checkTransmit(opt); err != nil {
 		return err
 	}
-	b, s, err := a.dial(ctx)
+	b, s, err := a.dial(ctx, true)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
+	opt.Without = a.ownFolders(&s)
 	opt.Stdin, opt.Progress, opt.Warn = a.in, new(client.Progress), a.console.warn
 
 	start := time.Now()
@@ -60,6 +61,18 @@ func (a *app) transmit(ctx context.Context, opt client.BackupOptions) error {
 	}
 	if res.Unreadable > 0 {
 		return a.partial("transmit.partial", res.Unreadable)
+	}
+	return nil
+}
+
+// ownFolders are where the backups themselves are, when that is on this machine.
+// They would grow while they are saved, and double with every backup.
+func (a *app) ownFolders(s *settings) []string {
+	if s.Data.Value != "" {
+		return []string{s.Data.Value}
+	}
+	if d, ok := a.discover(); ok && d.URL == s.Server.Value {
+		return []string{d.Data}
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ func (a *app) listTree(ctx context.Context, id, inside string) error {
 	if _, _, err := schemas.ParseVersionID(id); err != nil {
 		return a.usage("error.bad-id", "Detail", err.Error())
 	}
-	b, _, err := a.dial(ctx)
+	b, _, err := a.dial(ctx, false)
 	if err != nil {
 		return err
 	}

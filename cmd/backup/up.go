@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,8 +20,9 @@ const (
 
 // upOptions are the flags of "up".
 type upOptions struct {
-	data, listen, name string
-	insecure           bool
+	nodeOptions        // of the one node; data is the folder with everything
+	listen      string // "": only this process reaches the system
+	insecure    bool
 }
 
 func newUp(a *app) *cobra.Command {
@@ -31,6 +33,7 @@ func newUp(a *app) *cobra.Command {
 		Long:  a.t("up.long"),
 		Args:  a.takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			opt.data = a.dataSetting(opt.data).Value
 			if err := a.checkUp(opt); err != nil {
 				return err
 			}
@@ -73,7 +76,7 @@ func (a *app) up(ctx context.Context, opt upOptions) error {
 	if err != nil {
 		return err
 	}
-	r := newRoles(a, "")
+	r := newRoles(a, "", slog.LevelInfo)
 	err = startAll(ctx, r, data, opt)
 	if err == nil {
 		err = a.serve(ctx, r, discovery{URL: r.url, PID: os.Getpid(), Data: data})
@@ -81,10 +84,15 @@ func (a *app) up(ctx context.Context, opt upOptions) error {
 	return errors.Join(ended(ctx, err), r.stop())
 }
 
+// natsDir and nodeDir are where "up" keeps the parts of its data.
+func natsDir(data string) string { return filepath.Join(data, "nats") }
+func nodeDir(data string) string { return filepath.Join(data, "node") }
+
 // startAll starts server, coordinator and node. The connections come before
 // both, so that they end after both.
 func startAll(ctx context.Context, r *roles, data string, opt upOptions) error {
-	if err := r.startServer(filepath.Join(data, "nats"), opt.listen); err != nil {
+	store := r.openStore(nodeDir(data))
+	if err := r.startServer(natsDir(data), opt.listen); err != nil {
 		return err
 	}
 	forCoordinator, err := r.connect(ctx, "coordinator")
@@ -98,7 +106,7 @@ func startAll(ctx context.Context, r *roles, data string, opt upOptions) error {
 	if err := r.startCoordinator(ctx, forCoordinator); err != nil {
 		return err
 	}
-	return r.startNode(ctx, forNode, nodeOptions{data: filepath.Join(data, "node"), name: opt.name})
+	return r.startNode(ctx, forNode, store, opt.nodeOptions)
 }
 
 // serve tells clients of this host the address while the system runs.

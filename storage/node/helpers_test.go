@@ -2,6 +2,8 @@ package node_test
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -16,7 +18,16 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if t := os.Getenv(clientVariable); t != "" {
+		if err := beClient(t); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // registrar is the one thing that a node needs of a coordinator.
 type registrar struct {
@@ -24,7 +35,7 @@ type registrar struct {
 	cards   chan schemas.Node // of each registration
 }
 
-func newRegistrar(t *testing.T, nc *nats.Conn, refuse error) *registrar {
+func newRegistrar(t testing.TB, nc *nats.Conn, refuse error) *registrar {
 	t.Helper()
 	r := &registrar{cards: make(chan schemas.Node, 100)}
 	var err error

@@ -1,0 +1,36 @@
+package client_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"servidor-backup/bus"
+	"servidor-backup/bus/bustest"
+	"servidor-backup/client"
+	"servidor-backup/client/treetest"
+)
+
+// A server of the same process is used without a socket: it need not listen.
+func TestAServerOfTheSameProcess(t *testing.T) {
+	server, err := bus.StartServer(bus.ServerOptions{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { check(t, server.Shutdown()) })
+	opt := client.Options{Bus: server, Nickname: "ana", KeyFile: filepath.Join(t.TempDir(), "ana.key"), Host: "here"}
+	alone, err := client.Connect(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alone.Close()
+	if _, err := alone.Nodes(bustest.Patient(t)); err == nil || err.Error() != client.ErrNoCoordinator.Error()+" in this process" {
+		t.Errorf("without a coordinator: %v", err)
+	}
+
+	w := newWorld(t, 1)
+	c := w.client(func(o *client.Options) { o.Server, o.Bus = "", w.server })
+	src, to := treetest.New(t, 1, treetest.Small), treetest.TempDir(t)
+	save(t, c, client.BackupOptions{Paths: []string{src}, Name: "things"})
+	res := bringBack(t, c, client.RestoreOptions{ID: "things", To: to})
+	same(t, src, filepath.Join(to, res.Top[0]))
+}

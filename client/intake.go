@@ -1,0 +1,128 @@
+package client
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// Plaintext lives in blocks from when it is read until it is sealed. Nothing is
+// copied on the way: a chunk is a part of a block, and a block is used again
+// when the last chunk in it is done with. The number of blocks bounds the memory
+// of a backup, and a reader that finds none waits: so whoever is slowest sets the
+// pace.
+
+// blockSize is the length of a block in bytes. What is left of one when less than
+// a chunk remains is moved to the next: at this size less than a quarter of what
+// is read, an eighth on average.
+const blockSize = 4 << 20
+
+// blocks are the free ones of a fixed number of blocks.
+type blocks chan *block
+
+type block struct {
+	buf   []byte // of blockSize; made at the first use
+	users atomic.Int32
+	home  blocks
+}
+
+func newBlocks(n int) blocks {
+	home := make(blocks, n)
+	for range n {
+		home <- &block{home: home}
+	}
+	return home
+}
+
+// get waits for a free block. It has one user.
+func (free blocks) get(ctx context.Context) (*block, error) {
+	select {
+	case b := <-free:
+		if b.buf == nil {
+			b.buf = make([]byte, blockSize)
+		}
+		b.users.Store(1)
+		return b, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// release ends one use.
+func (b *block) release() {
+	if b.users.Add(-1) == 0 {
+		b.home <- b
+	}
+}
+
+// intake gathers what one reader reads, and gives it out as chunks. The bytes
+// between start and end are gathered.
+type intake struct {
+	ctx        context.Context
+	free       blocks
+	block      *block // nil until the first use
+	start, end int
+}
+
+func newIntake(ctx context.Context, free blocks) *intake { return &intake{ctx: ctx, free: free} }
+
+// room makes room for n bytes behind what is gathered, both together at most
+// blockSize, and returns what room there is. What is read into it counts when
+// [intake.add] says so.
+func (in *intake) room(n int) ([]byte, error) {
+	if in.block == nil || len(in.block.buf)-in.end < n {
+		next, err := in.free.get(in.ctx)
+		if err != nil {
+			return nil, err
+		}
+		gathered := 0
+		if in.block != nil {
+			gathered = copy(next.buf, in.gathered())
+			in.block.release()
+		}
+		in.block, in.start, in.end = next, 0, gathered
+	}
+	return in.block.buf[in.end:], nil
+}
+
+func (in *intake) add(n int) { in.end += n }
+
+// gathered is what take gives out, from the beginning. It is good until the next
+// call of room.
+func (in *intake) gathered() []byte {
+	if in.block == nil {
+		return nil
+	}
+	return in.block.buf[in.start:in.end]
+}
+
+// take gives out the first n bytes of what is gathered.
+func (in *intake) take(n int) plaintext {
+	in.block.users.Add(1)
+	p := plaintext{bytes: in.block.buf[in.start : in.start+n : in.start+n], block: in.block}
+	in.start += n
+	return p
+}
+
+// cut forgets what is gathered beyond the first n bytes.
+func (in *intake) cut(n int) { in.end = in.start + n }
+
+// close gives the block back. What was taken of it stays good.
+func (in *intake) close() {
+	if in.block != nil {
+		in.block.release()
+		in.block = nil
+	}
+}
+
+// plaintext is a chunk's content in the clear. It is good until its release, and
+// must be released once.
+type plaintext struct {
+	bytes []byte
+	block *block // nil if the bytes are not part of one
+}
+
+func (p plaintext) release() {
+	if p.block != nil {
+		p.block.release()
+	}
+}

@@ -1,0 +1,145 @@
+//go:build unix
+
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"servidor-backup/client/treetest"
+)
+
+// local is w whose commands work on data without a server.
+func (w *world) local(data string) *world { return w.with("BACKUP_DATA=" + data) }
+
+// A folder's backups can be made and read with and without a server in turns.
+func TestWithAndWithoutAServer(t *testing.T) {
+	w := newWorld(t, 2*time.Minute)
+	data := w.dir()
+	src, before := treetest.New(t, 1, treetest.Small), treetest.New(t, 1, treetest.Small)
+	alone := w.local(data)
+	first := alone.transmit("--name", "tree", src)
+	alone.sound(data)
+
+	p, _ := w.up(data, "--name", "attic")
+	w.mutate(src)
+	second := w.transmit("--name", "tree", src)
+	if second.Sent*4 > first.Sent || second.Unchanged == 0 {
+		t.Errorf("the second version sent %d bytes after %d", second.Sent, first.Sent)
+	}
+	w.restores(second.ID, src)
+	// The "up" that serves the folder is found, wherever else one runs.
+	if third := alone.transmit("--name", "tree", src); third.ID != "tree@3" || third.Read != 0 {
+		t.Errorf("beside the server: %+v", third)
+	}
+	p.stop()
+
+	if again := alone.transmit("--name", "tree", src); again.ID != "tree@4" || again.Read != 0 || again.Sent != 0 {
+		t.Errorf("after the server: %+v", again)
+	}
+	alone.restores("tree@1", before)
+	alone.restores("tree@4", src)
+	alone.expect(exitDone, []string{"attic"}, "nodes") // it keeps its name
+	alone.sound(data)
+}
+
+// A backup does not contain itself, with a server and without.
+func TestBackupsAreNotBackedUp(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	src := w.dir()
+	data := filepath.Join(src, "sub", "backups")
+	w.write(filepath.Join(src, "sub", "file"), []byte("x"))
+	alone := w.local(data)
+	for range 2 {
+		alone.transmit("--name", "all", src) // exit code 0: nothing changed while it was read
+	}
+	w.up(data)
+	if res := w.transmit("--name", "all", src); res.ID != "all@3" || res.Files != 1 {
+		t.Errorf("%+v", res)
+	}
+}
+
+// The flag means the same before and after the command "up".
+func TestUpTakesDataAnywhere(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	for _, args := range [][]string{{"--data", "a", "up"}, {"up", "--data", "a"}} {
+		p := w.start(append(args, "--listen", "127.0.0.1:0")...)
+		p.serves()
+		p.stop()
+		w.sound("a")
+	}
+	p := w.local("b").start("up", "--listen", "127.0.0.1:0")
+	p.serves()
+	p.stop()
+	w.sound("b")
+	for _, name := range []string{"a/nats", "a/node", "b/nats", "b/node"} {
+		if _, err := os.Stat(filepath.Join(w.home, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// busy is a transmit that has the data to itself until its stdin ends.
+func (w *world) busy() (p *process, in io.WriteCloser) {
+	w.Helper()
+	cmd := w.command("transmit", "-", "--name", "stream")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		w.Fatal(err)
+	}
+	p = w.launch(cmd)
+	if _, err := in.Write(random(1, 4*mib)); err != nil { // more than a pipe holds: someone reads
+		w.Fatal(err)
+	}
+	return p, in
+}
+
+// Two commands on one folder do not meet: the second waits a moment, and then
+// says who has it.
+func TestAFolderInUse(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	data := w.dir()
+	alone := w.local(data)
+	p, in := alone.busy()
+	alone.expect(exitFailed, []string{data + " is in use by process " + strconv.Itoa(p.cmd.Process.Pid), "hint: "}, "transmit", w.home)
+
+	waiting := alone.start("list")
+	w.eventually("it is waiting", func() bool { return strings.Contains(waiting.stderr.String(), "is in use by process") })
+	if err := in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.wait(); code != exitDone {
+		t.Errorf("exit code %d: %s", code, tail(p.stderr.String()))
+	}
+	if code := waiting.wait(); code != exitDone {
+		t.Errorf("exit code %d: %s", code, tail(waiting.stderr.String()))
+	}
+	alone.sound(data)
+}
+
+// An interrupt ends command and system in order; a kill costs nothing that was
+// saved before.
+func TestInterruptedWithoutAServer(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	data, src := w.dir(), treetest.New(t, 1, treetest.Small)
+	alone := w.local(data)
+	alone.transmit("--name", "tree", src)
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM, os.Kill} {
+		p, in := alone.busy()
+		if err := p.cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		if code := p.wait(); signal != os.Kill && (code != exitFailed || !strings.Contains(p.stderr.String(), "interrupted")) {
+			t.Errorf("%v: exit code %d: %s", signal, code, tail(p.stderr.String()))
+		}
+		in.Close()
+		alone.sound(data)
+		alone.restores("tree", src)
+	}
+}

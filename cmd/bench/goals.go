@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+)
+
+// A goal is a ratio of our number to another's on the same set: below 1 we are
+// better.
+type goal struct {
+	name  string
+	ratio func(s *summary, set string) float64 // -1 when one of both is missing
+}
+
+var goals = []goal{
+	{"first ÷ " + networkedName, against(networkedName, phaseFirst, wallOf)},
+	{"first ÷ " + copyName, against(copyName, phaseFirst, wallOf)},
+	{"unchanged ÷ best", againstBest(phaseUnchanged, wallOf)},
+	{"mutated ÷ best", againstBest(phaseMutated, wallOf)},
+	{"restore ÷ best", againstBest(phaseRestore, wallOf)},
+	{"restore ÷ " + copyName, against(copyName, phaseRestore, wallOf)},
+	{"CPU first ÷ " + networkedName, against(networkedName, phaseFirst, cpuOfAll)},
+	{"CPU restore ÷ " + networkedName, against(networkedName, phaseRestore, cpuOfAll)},
+	{"stored ÷ " + storedName, againstStored},
+}
+
+// against compares with one peer.
+func against(peer, phase string, of measure) func(*summary, string) float64 {
+	return func(s *summary, set string) float64 {
+		return ratio(s.median(set, oursName, phase, of), s.median(set, peer, phase, of))
+	}
+}
+
+// againstStored compares repositories after the first backup. The networked
+// reference is of the same format, and stands in when the local one was not
+// measured.
+func againstStored(s *summary, set string) float64 {
+	if r := against(storedName, phaseFirst, storedOf)(s, set); r >= 0 {
+		return r
+	}
+	return against(networkedName, phaseFirst, storedOf)(s, set)
+}
+
+// againstBest compares with the best of the other backup programs: not with
+// ourselves, and not with what only copies.
+func againstBest(phase string, of measure) func(*summary, string) float64 {
+	return func(s *summary, set string) float64 {
+		best := -1.0
+		for _, name := range s.peers {
+			i := slices.IndexFunc(peers, func(p peer) bool { return p.name == name })
+			if i < 0 || peers[i].copies || slices.Contains(peers[i].needs, oursName) {
+				continue
+			}
+			if v := s.median(set, name, phase, of); v >= 0 && (best < 0 || v < best) {
+				best = v
+			}
+		}
+		return ratio(s.median(set, oursName, phase, of), best)
+	}
+}
+
+func ratio(a, b float64) float64 {
+	if a < 0 || b <= 0 {
+		return -1
+	}
+	return a / b
+}
+
+// writeGoals writes the table of all goals, with geometric means over the sets.
+func writeGoals(w io.Writer, s *summary) {
+	if !slices.Contains(s.peers, oursName) {
+		return
+	}
+	fmt.Fprintf(w, "\n## Goals\n\nOurs (`%s`) divided by the reference: below 1 ours is better. \"Best\" is the best of the other backup\n"+
+		"programs in that phase. CPU is that of all processes. The mean is geometric, over the sets that have the ratio.\n\n", oursName)
+	fmt.Fprintf(w, "| goal | %s | mean |\n|---|%s--:|\n", strings.Join(s.sets, " | "), strings.Repeat("--:|", len(s.sets)))
+	for _, g := range goals {
+		cells := []string{g.name}
+		var all []float64
+		for _, set := range s.sets {
+			r := g.ratio(s, set)
+			cells = append(cells, number(r))
+			if r > 0 {
+				all = append(all, r)
+			}
+		}
+		fmt.Fprintf(w, "| %s | %s |\n", strings.Join(cells, " | "), number(geometricMean(all)))
+	}
+}
+
+// geometricMean is -1 for no values.
+func geometricMean(all []float64) float64 {
+	if len(all) == 0 {
+		return -1
+	}
+	logs := 0.0
+	for _, v := range all {
+		logs += math.Log(v)
+	}
+	return math.Exp(logs / float64(len(all)))
+}

@@ -1,0 +1,30 @@
+//go:build !linux
+
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"time"
+)
+
+// Only Linux tells what is asked here; elsewhere bench makes data and reports.
+
+var errOnlyLinux = errors.New("measuring needs Linux")
+
+func canMeasure() error { return errOnlyLinux }
+
+type fileID struct{}
+
+func identity(fs.FileInfo) (id fileID, several bool) { return fileID{}, false }
+func diskBytes(info fs.FileInfo) int64               { return info.Size() }
+func syncDisks()                                     {}
+func peakMemory(*os.ProcessState) int64              { return 0 }
+func ownGroup(*exec.Cmd)                             {}
+func askToEnd(p *os.Process) error                   { return p.Kill() }
+func forgetPeak(int) error                           { return errOnlyLinux }
+func peakOf(int) (int64, error)                      { return 0, errOnlyLinux }
+func cpuOf(int) (time.Duration, error)               { return 0, errOnlyLinux }
+func machine(string) string                          { return "" }
