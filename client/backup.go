@@ -259,7 +259,7 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 	if s.parent != nil && s.parent.RootKind == schemas.Tree {
 		get := treeGetter(s.k, newSource(s.vault, s.holders, s.c.opt.Status))
 		sv.recheck = s.recheck
-		sv.parent = &parentTree{entries: newTreeReader(get, s.parent.Root).iterate(up.ctx, "."), id: s.parent.ID}
+		sv.parent = newParentTree(up.ctx, newTreeReader(get, s.parent.Root), s.parent.ID)
 	}
 	done, err := sv.run(up.ctx)
 	if err != nil {

@@ -1,7 +1,9 @@
 package client
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"servidor-backup/schemas"
@@ -112,6 +114,22 @@ func (e *Entry) takeOver(before *Entry, mayBeLost bool) bool {
 	}
 	e.Target, e.Xattrs, e.XattrContent = before.Target, before.Xattrs, before.XattrContent
 	return true
+}
+
+// equal reports whether two entries are the same in all that is encoded; o may
+// be nil.
+func (e *Entry) equal(o *Entry) bool {
+	return o != nil && e.Path == o.Path && e.Type == o.Type && e.Mode == o.Mode &&
+		e.UID == o.UID && e.GID == o.GID && e.User == o.User && e.Group == o.Group &&
+		e.Mtime == o.Mtime && e.Ctime == o.Ctime && e.Size == o.Size &&
+		e.Dev == o.Dev && e.Ino == o.Ino && e.Rdev == o.Rdev &&
+		e.HardLink == o.HardLink && e.Target == o.Target &&
+		e.Content.equal(&o.Content) && e.XattrContent.equal(&o.XattrContent) &&
+		slices.EqualFunc(e.Xattrs, o.Xattrs, func(a, b Xattr) bool { return a.Name == b.Name && bytes.Equal(a.Value, b.Value) })
+}
+
+func (c *Content) equal(o *Content) bool {
+	return c.Bytes == o.Bytes && c.Tree == o.Tree && slices.Equal(c.Pieces, o.Pieces)
 }
 
 // Limits of one entry. Together they keep the largest entry well below

@@ -48,6 +48,7 @@ type saver struct {
 // saving is an entry on its way into the tree.
 type saving struct {
 	walkItem
+	kept  leafPlace     // where the parent has the very same entry, if it has
 	same  *Entry        // the parent's entry, when the file has not changed but its chunks are in doubt
 	ready chan struct{} // closed when the entry is whole, or was given up; nil if it was from the start
 	drop  bool          // it was given up
@@ -67,6 +68,7 @@ func newSaver(up *uploader, p *plan) *saver {
 // side by side; the first failure ends them all.
 func (s *saver) run(ctx context.Context) (*saved, error) {
 	ctx, fail := context.WithCancelCause(ctx)
+	defer s.parent.close()
 	defer fail(nil)
 	var work sync.WaitGroup
 	side := func(f func(context.Context) error) {
@@ -148,7 +150,7 @@ func (s *saver) meet(ctx context.Context, it walkItem) error {
 		return nil
 	}
 	e := it.Entry
-	before, err := s.parent.find(ctx, e.Path)
+	before, at, err := s.parent.find(ctx, e.Path)
 	if err != nil {
 		s.p.Warn(e.Path, fmt.Errorf("the previous version %s cannot be read, files are read again: %w", s.parent.id, err))
 		s.parent = nil
@@ -177,6 +179,9 @@ func (s *saver) meet(ctx context.Context, it walkItem) error {
 		if err := s.readLater(ctx, sv); err != nil {
 			return err
 		}
+	}
+	if !s.recheck && sv.ready == nil && e.equal(before) {
+		sv.kept = at
 	}
 	s.next.pass()
 	if s.next.endsBefore(0) {
@@ -212,7 +217,7 @@ func (s *saver) isLink(it walkItem) bool {
 		return false
 	}
 	it.Entry.HardLink = first
-	it.Entry.Xattrs = nil // they belong to the file, which has them already
+	it.Entry.Xattrs, it.Entry.XattrContent = nil, Content{} // they belong to the file, which has them already
 	return true
 }
 
@@ -269,7 +274,7 @@ func (s *saver) enter(w *treeWriter, sv *saving) error {
 		s.lose(sv)
 		return nil
 	}
-	err := w.add(e)
+	err := w.keep(e, sv.kept)
 	if errors.Is(err, errBadEntry) {
 		s.giveUp(e.Path, err)
 		s.lose(sv)
@@ -306,37 +311,4 @@ func (s *saver) count(ctx context.Context) {
 		return nil
 	})
 	pr.Counted.Store(err == nil && s.p.roots != nil)
-}
-
-// parentTree reads the parent version side by side with the walk. Both are in
-// the same order, so each is passed over once.
-type parentTree struct {
-	entries *entryIter
-	id      string
-	next    *Entry // the first that was not asked for yet
-	ended   bool
-}
-
-// find is the parent's entry at path, or nil. Paths must be asked for in order.
-func (t *parentTree) find(ctx context.Context, path string) (*Entry, error) {
-	if t == nil {
-		return nil, nil
-	}
-	for !t.ended {
-		if t.next != nil && comparePath(t.next.Path, path) >= 0 {
-			break
-		}
-		e, ok, err := t.entries.Next()
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil, nil // not the tree's fault
-			}
-			return nil, err
-		}
-		t.next, t.ended = e, !ok
-	}
-	if t.next != nil && t.next.Path == path {
-		return t.next, nil
-	}
-	return nil, nil
 }

@@ -14,10 +14,16 @@ type treePut func(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []b
 
 // treeWriter makes the path tree of a version. It keeps one open node per level
 // and nothing else. A writer that has failed stays failed.
-type treeWriter struct{ b treeBuilder }
+type treeWriter struct {
+	b treeBuilder
+	// run is a leaf of another tree that may be taken over whole: so far its
+	// first held entries came. They are not in b yet.
+	run  *treeLeaf
+	held int
+}
 
 func newTreeWriter(k *keys, put treePut) *treeWriter {
-	return &treeWriter{treeBuilder{k: k, kind: pathTree, put: put}}
+	return &treeWriter{b: treeBuilder{k: k, kind: pathTree, put: put}}
 }
 
 // errBadEntry is the one error of a treeWriter after which it goes on: the entry
@@ -27,15 +33,73 @@ var errBadEntry = errors.New("the entry cannot be saved")
 // add takes the next entry, strictly after the one before by comparePath. It
 // keeps nothing of it.
 func (w *treeWriter) add(e *Entry) error {
+	if err := w.unhold(); err != nil {
+		return err
+	}
 	if err := e.check(); err != nil {
 		return fmt.Errorf("%w: %w", errBadEntry, err)
 	}
 	return w.b.add(0, e.Path, e.encode)
 }
 
+// keep is add for an entry that another tree has in the same form at that place,
+// or at none. Where all entries of a leaf come one after the other, and a leaf
+// begins here as well, the leaf itself becomes part of this tree: it is what
+// adding its entries would make again. It is not put, so whoever keeps it now
+// must go on to keep it.
+func (w *treeWriter) keep(e *Entry, at leafPlace) error {
+	switch {
+	case at.leaf != nil && at.leaf == w.run && at.index == w.held:
+		w.held++
+	case at.leaf == nil || at.index > 0:
+		return w.add(e)
+	default:
+		if err := w.unhold(); err != nil {
+			return err
+		}
+		if !w.b.atBorder() {
+			return w.add(e)
+		}
+		w.run, w.held = at.leaf, 1
+	}
+	if w.held < len(w.run.entries) || w.run.last {
+		return w.b.err
+	}
+	return w.graft()
+}
+
+// unhold adds the entries of a leaf that was not taken over whole.
+func (w *treeWriter) unhold() error {
+	if w.run == nil {
+		return nil
+	}
+	held := w.run.entries[:w.held]
+	w.run, w.held = nil, 0
+	for _, e := range held {
+		if err := w.add(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// graft makes the leaf whose entries are all held part of the tree.
+func (w *treeWriter) graft() error {
+	leaf := w.run
+	w.run, w.held = nil, 0
+	return w.b.graft(leaf.id, leaf.entries[0].Path, leaf.entries[len(leaf.entries)-1].Path)
+}
+
 // finish puts what is still open and returns the tree's root. A tree without
 // entries has one, too. The writer cannot be used any more.
-func (w *treeWriter) finish() (schemas.ChunkID, error) { return w.b.finish() }
+func (w *treeWriter) finish() (schemas.ChunkID, error) {
+	// The last leaf of a tree ended with the tree, and not at a border.
+	if w.run != nil && w.held == len(w.run.entries) {
+		w.graft()
+	}
+	w.unhold()
+	return w.b.finish() // fails if those have
+}
 
 // fileWriter makes the Content of a file: a list where it is short, else a file
 // tree.
@@ -184,6 +248,22 @@ func (b *treeBuilder) add(level int, key string, write func(*openNode)) error {
 	return b.err
 }
 
+// atBorder reports whether the next item begins a leaf.
+func (b *treeBuilder) atBorder() bool { return b.open(0).count == 0 }
+
+// graft makes a finished leaf, of these first and last keys, the next of the
+// tree, which must be at a border.
+func (b *treeBuilder) graft(id schemas.ChunkID, first, last string) error {
+	if b.err == nil {
+		b.err = b.checkOrder(0, first)
+	}
+	if b.err == nil {
+		b.last = last
+		b.err = b.name(0, first, id)
+	}
+	return b.err
+}
+
 // checkOrder holds the leaves' keys in order; the levels above follow.
 func (b *treeBuilder) checkOrder(level int, key string) error {
 	if level > 0 {
@@ -222,12 +302,17 @@ func (b *treeBuilder) close(level int) error {
 	if err := b.put(id, n.trees.ids, n.data.ids, payload); err != nil {
 		return err
 	}
-	n.closed, n.lastID = n.closed+1, id
 	n.items.buf = n.items.buf[:0]
 	n.trees.reset()
 	n.data.reset()
 	n.count, n.weight = 0, 0
-	first := n.first
+	return b.name(level, n.first, id)
+}
+
+// name notes a node that ended at a level, in the level above.
+func (b *treeBuilder) name(level int, first string, id schemas.ChunkID) error {
+	n := b.levels[level]
+	n.closed, n.lastID = n.closed+1, id
 	return b.add(level+1, first, func(parent *openNode) {
 		parent.items.arrayLen(2)
 		parent.items.bin(first)

@@ -82,7 +82,7 @@ type walkItem struct {
 
 	dir  *folder // holds name; nil if there is nothing to open
 	name string
-	info os.FileInfo // its identity, where the entry cannot tell
+	identity
 }
 
 // walkCount is what a walk left out.

@@ -105,6 +105,7 @@ func (it *walkItem) look() error {
 	var st unix.Stat_t
 	err := again(func() error { return unix.Fstatat(it.dir.fd, it.name, &st, unix.AT_SYMLINK_NOFOLLOW) })
 	if err == nil {
+		it.id = inode{uint64(st.Dev), st.Ino}
 		it.Nlink = it.Entry.setStatT(&st)
 	}
 	return err
@@ -133,16 +134,18 @@ var typeOfMode = [16]EntryType{
 	unix.S_IFCHR >> 12: TypeChar, unix.S_IFBLK >> 12: TypeBlock, unix.S_IFSOCK >> 12: TypeSocket,
 }
 
+// identity is what tells whether a file is still the one that was looked at.
+type identity struct{ id inode }
+
 // folder is the folder that the item is.
 func (it *walkItem) folder() *folder {
-	return &folder{set: it.dir.set, parent: it.dir, name: it.name, id: inode{it.Entry.Dev, it.Entry.Ino}}
+	return &folder{set: it.dir.set, parent: it.dir, name: it.name, id: it.id}
 }
 
-// isStill reports whether the file that was opened is the one that was looked
-// at.
+// isStill reports whether info is about the file that was looked at.
 func (it *walkItem) isStill(info os.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && uint64(st.Dev) == it.Entry.Dev && st.Ino == it.Entry.Ino
+	return ok && it.id == inode{uint64(st.Dev), st.Ino}
 }
 
 // readlink reads a symbolic link in the folder, which is acquired.

@@ -28,11 +28,13 @@ func (it *walkItem) look() error {
 	return nil
 }
 
+// identity is what tells whether a file is still the one that was looked at.
+type identity struct{ info os.FileInfo }
+
 // folder is the folder that the item is.
 func (it *walkItem) folder() *folder { return it.dir.child(it.name, it.info) }
 
-// isStill reports whether the file that was opened is the one that was looked
-// at.
+// isStill reports whether info is about the file that was looked at.
 func (it *walkItem) isStill(info os.FileInfo) bool { return os.SameFile(it.info, info) }
 
 // readlink reads a symbolic link in the folder, which is acquired.

@@ -1,0 +1,121 @@
+package client
+
+import (
+	"context"
+
+	"servidor-backup/schemas"
+)
+
+// leavesAhead is how many leaves of the parent's tree are read before they are
+// asked for: less than a MiB each in all but strange cases.
+const leavesAhead = 8
+
+// treeLeaf is a leaf of a path tree.
+type treeLeaf struct {
+	id      schemas.ChunkID
+	entries []*Entry
+	last    bool // of the tree: where it ends is no border
+}
+
+// leafPlace is where an entry stands in a tree: nowhere, if there is no leaf.
+type leafPlace struct {
+	leaf  *treeLeaf
+	index int
+}
+
+// nextWhole is the rest of the leaf that the cursor is in, or the next leaf; nil
+// after the last. It is for cursors that pass over nothing, and not to be mixed
+// with Next.
+func (c *treeCursor[T]) nextWhole() (id schemas.ChunkID, items []T, last bool, err error) {
+	for c.err == nil && !c.done && c.left == 0 {
+		c.err = c.nextLeaf()
+	}
+	if c.err != nil || c.done {
+		return id, nil, false, c.err
+	}
+	items = make([]T, 0, c.left)
+	for c.left > 0 {
+		_, item := c.nextItem()
+		if c.err != nil {
+			return id, nil, false, c.err
+		}
+		items = append(items, item)
+	}
+	last = true
+	for _, f := range c.stack {
+		last = last && len(f.children) == 0
+	}
+	return c.id, items, last, nil
+}
+
+// parentTree reads the parent version side by side with the walk. Both are in
+// the same order, so each is passed over once. A nil one is empty.
+type parentTree struct {
+	id     string
+	leaves chan *treeLeaf // closed at the end of the tree, or of what can be read
+	err    error          // why no more can be read; set before leaves is closed
+	stop   context.CancelFunc
+
+	leaf  *treeLeaf
+	index int // of the first of its entries that was not passed over
+}
+
+// newParentTree begins to read. It ends with the tree, with ctx, or with close.
+func newParentTree(ctx context.Context, r *treeReader, id string) *parentTree {
+	ctx, stop := context.WithCancel(ctx)
+	t := &parentTree{id: id, leaves: make(chan *treeLeaf, leavesAhead), stop: stop}
+	go func() {
+		defer close(t.leaves)
+		for entries := r.iterate(ctx, ""); ; {
+			id, items, last, err := entries.nextWhole()
+			if err != nil || len(items) == 0 {
+				t.err = err
+				return
+			}
+			if !push(ctx, t.leaves, &treeLeaf{id: id, entries: items, last: last}) {
+				t.err = ctx.Err()
+				return
+			}
+		}
+	}()
+	return t
+}
+
+// close ends the reading.
+func (t *parentTree) close() {
+	if t == nil {
+		return
+	}
+	t.stop()
+	for range t.leaves {
+	}
+}
+
+// find is the parent's entry at path and where it stands, or nil. Paths must be
+// asked for in order. An error is about the tree, and not about ctx.
+func (t *parentTree) find(ctx context.Context, path string) (*Entry, leafPlace, error) {
+	if t == nil {
+		return nil, leafPlace{}, nil
+	}
+	for {
+		if t.leaf != nil {
+			for ; t.index < len(t.leaf.entries); t.index++ {
+				e := t.leaf.entries[t.index]
+				switch order := comparePath(e.Path, path); {
+				case order == 0:
+					return e, leafPlace{t.leaf, t.index}, nil
+				case order > 0:
+					return nil, leafPlace{}, nil
+				}
+			}
+		}
+		leaf, ok := <-t.leaves
+		if !ok {
+			if ctx.Err() != nil {
+				return nil, leafPlace{}, nil
+			}
+			return nil, leafPlace{}, t.err
+		}
+		t.leaf, t.index = leaf, 0
+	}
+}
