@@ -26,7 +26,7 @@ func reportCommand(f *pflag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	rows, remarks, err := readResults(args[0])
+	rows, remarks, err := runTable.read(args[0])
 	if err != nil {
 		return err
 	}
