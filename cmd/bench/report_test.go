@@ -24,15 +24,15 @@ func TestResultsComeBack(t *testing.T) {
 	want := []row{aRow(1, "big", "backup", phaseFirst, 1.5), newRow(measured{wall: time.Second, sent: -1}, errors.New("it\nbroke, \"badly\""))}
 	want[1].round, want[1].order, want[1].set, want[1].peer, want[1].phase = 1, 2, "big", "borg", phaseFirst
 	for _, r := range want { // each as a run of its own
-		results, err := openResults(path)
+		results, err := runTable.open(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(results.remark("machine", "a, \"good\" one"), results.add(r), results.Close()); err != nil {
+		if err := errors.Join(results.remark(remark{"machine", "a, \"good\" one"}), results.add(r), results.Close()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	rows, remarks, err := readResults(path)
+	rows, remarks, err := runTable.read(path)
 	if err != nil {
 		t.Fatal(err)
 	}
