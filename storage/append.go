@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -177,6 +178,7 @@ type job struct {
 	key   indexKey
 	vault schemas.VaultID
 	chunk *schemas.Chunk
+	skip  bool // it is held, or comes twice
 }
 
 // commit makes a batch durable. The order is what the store's promise rests on:
@@ -214,24 +216,25 @@ func (w *writer) commit(batch []*putRequest) (err error) {
 // plan chooses what must be written: each chunk once, and none that is held.
 // need is how many bytes that takes at most.
 func (w *writer) plan(batch []*putRequest, entries *indexBatch) (jobs []job, need int64, err error) {
-	need = recordHeaderSize // a void may follow
 	for _, r := range batch {
 		for i := range r.chunks {
-			c := &r.chunks[i]
-			k := chunkKey(r.vault, c.ID, 0)
-			if entries.knows(k) {
-				continue // it came twice
-			}
-			e, held, err := entries.get(k)
-			if err != nil {
-				return nil, 0, err
-			}
-			if held && !e.corrupt {
-				continue
-			}
-			jobs = append(jobs, job{k, r.vault, c})
-			need += recordHeaderSize + int64(c.Size())
+			jobs = append(jobs, job{key: chunkKey(r.vault, r.chunks[i].ID, 0), vault: r.vault, chunk: &r.chunks[i]})
 		}
+	}
+	var last *job
+	for _, i := range inOrder(len(jobs), func(i int) *indexKey { return &jobs[i].key }) {
+		j := &jobs[i]
+		e, held, err := entries.get(j.key)
+		if err != nil {
+			return nil, 0, err
+		}
+		j.skip = held && !e.corrupt || last != nil && last.key == j.key
+		last = j
+	}
+	jobs = slices.DeleteFunc(jobs, func(j job) bool { return j.skip })
+	need = recordHeaderSize // a void may follow
+	for _, j := range jobs {
+		need += recordHeaderSize + int64(j.chunk.Size())
 	}
 	return jobs, need, nil
 }

@@ -33,12 +33,6 @@ func (x *index) newBatch() (*indexBatch, error) {
 	return &indexBatch{index: x, batch: x.db.NewBatch(), look: look, known: x.known}, nil
 }
 
-// knows reports whether get was asked for the key before.
-func (b *indexBatch) knows(k indexKey) bool {
-	_, hit := b.known[k]
-	return hit
-}
-
 // get is the entry of the key, as this batch leaves it.
 func (b *indexBatch) get(k indexKey) (entry, bool, error) {
 	if n, hit := b.known[k]; hit {

@@ -23,9 +23,12 @@ func (s *Store) Has(vault schemas.VaultID, ids []schemas.ChunkID, have []bool) (
 		return err
 	}
 	defer func() { err = errors.Join(err, look.close()) }()
+	keys := make([]indexKey, len(ids))
 	for i, id := range ids {
-		k := chunkKey(vault, id, 0)
-		e, ok, err := look.get(&k)
+		keys[i] = chunkKey(vault, id, 0)
+	}
+	for _, i := range inOrder(len(keys), func(i int) *indexKey { return &keys[i] }) {
+		e, ok, err := look.get(&keys[i])
 		if err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ const (
 	joinGaps = 64 << 10
 	// A group of chunks is looked up, read and handed over before the next: so
 	// many at most, and of so many bytes unless it is a single one.
-	groupChunks = 512
+	groupChunks = 256
 	groupBytes  = schemas.MaxBatch
 )
 
@@ -79,22 +79,28 @@ type item struct {
 func (g *group) find(look *lookup, vault schemas.VaultID, ids []schemas.ChunkID, edges bool) (n int, err error) {
 	g.items, g.order, g.total = g.items[:0], g.order[:0], 0
 	for _, id := range ids[:min(len(ids), groupChunks)] {
-		it := item{key: chunkKey(vault, id, 0)}
+		g.items = append(g.items, item{key: chunkKey(vault, id, 0)})
+	}
+	for _, i := range inOrder(len(g.items), func(i int) *indexKey { return &g.items[i].key }) {
+		it := &g.items[i]
 		if it.e, it.held, err = look.get(&it.key); err != nil {
 			return 0, err
 		}
+	}
+	for n = range g.items {
+		it := &g.items[n]
 		if it.held && !it.e.corrupt {
 			it.size = it.e.size()
 			if edges {
 				it.size -= int64(it.e.content)
 			}
-			if len(g.items) > 0 && g.total+it.size > groupBytes {
+			if n > 0 && g.total+it.size > groupBytes {
+				g.items = g.items[:n]
 				break
 			}
 			g.total += it.size
-			g.order = append(g.order, len(g.items))
+			g.order = append(g.order, n)
 		}
-		g.items = append(g.items, it)
 	}
 	slices.SortFunc(g.order, func(a, b int) int {
 		x, y := &g.items[a].e, &g.items[b].e
