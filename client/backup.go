@@ -206,7 +206,7 @@ func (c *Client) openSession(ctx context.Context, p *plan) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := bus.NewSender(data, bus.SenderOptions{Status: c.opt.Status})
+	out, err := bus.NewSender(data, bus.SenderOptions{Status: c.opt.Status, Pace: c.upload.wait})
 	if err != nil {
 		return nil, err
 	}
