@@ -78,6 +78,7 @@ func (u *uploader) dispatchAll(open map[schemas.NodeID]*parcel) error {
 func (u *uploader) dispatch(node schemas.NodeID, p *parcel) error {
 	payload := p.batch.Put()
 	size := int64(len(payload))
+	defer u.seal.pace.wait()()
 	if err := u.flight.Acquire(u.ctx, size); err != nil {
 		return err
 	}

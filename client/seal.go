@@ -67,7 +67,7 @@ const (
 	CompressBest
 )
 
-var compressionNames = []string{"default", "off", "fast", "best"}
+var compressionNames = []string{"default", "off", "fast", "best", "auto"}
 
 // String is the name that [ParseCompression] takes.
 func (c Compression) String() string {
@@ -77,11 +77,11 @@ func (c Compression) String() string {
 	return fmt.Sprintf("compression %d", uint8(c))
 }
 
-// ParseCompression reads "off", "fast", "default" or "best".
+// ParseCompression reads "off", "fast", "default", "best" or "auto".
 func ParseCompression(s string) (Compression, error) {
 	i := slices.Index(compressionNames, s)
 	if i < 0 {
-		return 0, fmt.Errorf("unknown compression %q: use off, fast, default or best", s)
+		return 0, fmt.Errorf("unknown compression %q: use off, fast, default, best or auto", s)
 	}
 	return Compression(i), nil
 }
@@ -89,6 +89,7 @@ func ParseCompression(s string) (Compression, error) {
 // sealOptions say how chunks are sealed.
 type sealOptions struct {
 	Compression Compression
+	pace        *pace // says which instead, for each chunk; nil: it stays
 	// Unchecked leaves out opening every frame again. The check takes from a
 	// fifth of sealing's time (text) to two thirds (random bytes) and is what
 	// finds bad memory at backup and not at restore, so it is on unless told

@@ -286,12 +286,14 @@ func (u *uploader) sealAll() error {
 }
 
 func (u *uploader) sealOne(o *outgoing) (err error) {
+	seal, end := u.seal.begin(len(o.plain))
+	defer end()
 	buf := newPlain(len(o.plain) + sealOverhead)[:0]
 	c := &o.chunk
 	if c.Kind == schemas.Tree {
-		c.Content, err = u.k.sealTree(buf, c.ID, c.Trees, c.Data, o.plain, u.seal)
+		c.Content, err = u.k.sealTree(buf, c.ID, c.Trees, c.Data, o.plain, seal)
 	} else {
-		c.Content, err = u.k.sealData(buf, c.ID, o.plain, u.seal)
+		c.Content, err = u.k.sealData(buf, c.ID, o.plain, seal)
 	}
 	c.Sum = c.Checksum()
 	return err
