@@ -31,6 +31,9 @@ type SenderOptions struct {
 	// Silent is for how long a node may leave all its messages unacknowledged;
 	// default 45 s. A slow disk acknowledges late, but it does acknowledge.
 	Silent time.Duration
+	// Pace is called before a message of so many bytes is sent for the first
+	// time, and may wait; nil is fine.
+	Pace func(ctx context.Context, bytes int) error
 	// Status is told what the sender waits for, and "" when it goes on.
 	Status func(text string)
 }
@@ -124,6 +127,11 @@ func NewSender(nc *nats.Conn, opt SenderOptions) (*Sender, error) {
 func (s *Sender) Send(ctx context.Context, set []schemas.NodeID, payload []byte, done func(error)) error {
 	if len(set) == 0 {
 		return schemas.Errorf(schemas.NoNode, "no storage node is up")
+	}
+	if s.opt.Pace != nil {
+		if err := s.opt.Pace(ctx, len(payload)); err != nil {
+			return err
+		}
 	}
 	m, err := s.admit(ctx, set, payload, done)
 	if err != nil {

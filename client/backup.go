@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -42,6 +43,8 @@ type BackupOptions struct {
 	// one in which the backups themselves grow. Those that are not there do not
 	// matter.
 	Without []string
+	// Compression says how much time may be spent on making chunks smaller.
+	Compression Compression
 	// Moved says that the record goes on although its source is another one.
 	Moved bool
 	// Progress and Warn may be nil. Warn hears of every path that could not be
@@ -206,7 +209,7 @@ func (c *Client) openSession(ctx context.Context, p *plan) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := bus.NewSender(data, bus.SenderOptions{Status: c.opt.Status})
+	out, err := bus.NewSender(data, bus.SenderOptions{Status: c.opt.Status, Pace: c.upload.wait})
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +257,8 @@ type saved struct {
 
 // save sends everything and returns when all of it is acknowledged.
 func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
-	up := newUploader(ctx, s.k, s.vault, s.id, s.holders, s.out, sealOptions{Unchecked: s.c.opt.SkipSelfCheck}, s.c.opt.Status)
+	seal := sealOptions{Compression: p.Compression, Unchecked: s.c.opt.SkipSelfCheck}.adaptive(runtime.GOMAXPROCS(0))
+	up := newUploader(ctx, s.k, s.vault, s.id, s.holders, s.out, seal, s.c.opt.Status)
 	sv := newSaver(up, p)
 	if s.parent != nil && s.parent.RootKind == schemas.Tree {
 		get := treeGetter(s.k, newSource(s.vault, s.holders, s.c.opt.Status))

@@ -36,6 +36,10 @@ type Options struct {
 	KeyFile string
 	// Host is part of what a record stands for; default: the machine's name.
 	Host string
+	// UploadLimit and DownloadLimit bound the bytes of chunks that go to nodes
+	// when saving, and come from them when bringing back, in a second; 0 is no
+	// limit. They hold for all that this client does at a time.
+	UploadLimit, DownloadLimit int64
 	// SkipSelfCheck leaves out opening every chunk again after sealing it.
 	SkipSelfCheck bool
 	// Status is told what the client is waiting for, and "" when it goes on.
@@ -48,6 +52,8 @@ type Client struct {
 	opt  Options
 	ctl  *nats.Conn
 	host string
+
+	upload, download *throttle
 
 	mu         sync.Mutex
 	data       *nats.Conn // bulk data has a connection of its own
@@ -80,7 +86,7 @@ func Connect(ctx context.Context, opt Options) (*Client, error) {
 	if opt.Status == nil {
 		opt.Status = func(string) {}
 	}
-	c := &Client{opt: opt, host: opt.Host}
+	c := &Client{opt: opt, host: opt.Host, upload: newThrottle(opt.UploadLimit), download: newThrottle(opt.DownloadLimit)}
 	if c.host == "" {
 		host, err := os.Hostname()
 		if err != nil {

@@ -30,7 +30,7 @@ const (
 	CompressBest
 )
 
-var compressionNames = []string{"default", "off", "fast", "best"}
+var compressionNames = []string{"default", "off", "fast", "best", "auto"}
 
 // String is the name that [ParseCompression] takes.
 func (c Compression) String() string {
@@ -40,11 +40,11 @@ func (c Compression) String() string {
 	return fmt.Sprintf("compression %d", uint8(c))
 }
 
-// ParseCompression reads "off", "fast", "default" or "best".
+// ParseCompression reads "off", "fast", "default", "best" or "auto".
 func ParseCompression(s string) (Compression, error) {
 	i := slices.Index(compressionNames, s)
 	if i < 0 {
-		return 0, fmt.Errorf("unknown compression %q: use off, fast, default or best", s)
+		return 0, fmt.Errorf("unknown compression %q: use off, fast, default, best or auto", s)
 	}
 	return Compression(i), nil
 }

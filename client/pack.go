@@ -58,7 +58,9 @@ func (s *sealer) run() error {
 func (s *sealer) add(o *outgoing) error {
 	scratch := getScratch()
 	defer putScratch(scratch)
-	packed, err := s.u.economy.pack(scratch, o.chunk.ID, o.plain.bytes, s.u.seal.Compression)
+	now, end := s.u.seal.begin(len(o.plain.bytes))
+	packed, err := s.u.economy.pack(scratch, o.chunk.ID, o.plain.bytes, now.Compression)
+	end()
 	if err != nil {
 		return err
 	}
@@ -67,7 +69,9 @@ func (s *sealer) add(o *outgoing) error {
 	if err != nil {
 		return err
 	}
+	_, end = s.u.seal.begin(0) // the wait for room in between is not work
 	err = to.batch.AddSealed(c, size, func(c *schemas.Chunk) error { return s.u.k.sealPacked(c, &packed, s.u.seal) })
+	end()
 	if err != nil {
 		return err
 	}
@@ -130,6 +134,7 @@ func (s *sealer) dispatch(node schemas.NodeID) error {
 	delete(s.open, node)
 	payload := to.batch.Put()
 	size := int64(len(payload))
+	defer u.seal.pace.wait()()
 	if err := u.flight.Acquire(u.ctx, size); err != nil {
 		return err
 	}

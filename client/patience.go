@@ -59,6 +59,7 @@ type source struct {
 	patience
 	vault   schemas.VaultID
 	holders *bus.Holders
+	limit   *throttle // of what comes
 }
 
 func newSource(vault schemas.VaultID, holders *bus.Holders, status func(string)) *source {
@@ -68,6 +69,17 @@ func newSource(vault schemas.VaultID, holders *bus.Holders, status func(string))
 // chunks is [bus.Holders.Chunks], patiently: got is called once for each chunk,
 // however often it has to be asked for.
 func (s *source) chunks(ctx context.Context, ids []schemas.ChunkID, got func(place int, c *schemas.Chunk) error) error {
+	return s.limit.ask(ctx, func() (int, error) {
+		var bytes atomic.Int64
+		err := s.patiently(ctx, ids, func(place int, c *schemas.Chunk) error {
+			bytes.Add(int64(c.Size()))
+			return got(place, c)
+		})
+		return int(bytes.Load()), err
+	})
+}
+
+func (s *source) patiently(ctx context.Context, ids []schemas.ChunkID, got func(place int, c *schemas.Chunk) error) error {
 	came := make([]atomic.Bool, len(ids))
 	return s.ask(ctx, func() error {
 		var at []int

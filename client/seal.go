@@ -51,6 +51,7 @@ var ErrDamaged = errors.New("damaged, or sealed with another key")
 // sealOptions say how chunks are sealed.
 type sealOptions struct {
 	Compression Compression
+	pace        *pace // says which instead, for each chunk; nil: it stays
 	// Unchecked leaves out opening every frame again. The check takes from a
 	// fifth of sealing's time (text) to two thirds (random bytes) and is what
 	// finds bad memory at backup and not at restore, so it is on unless told

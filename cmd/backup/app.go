@@ -84,10 +84,14 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// globalFlags are the flags that every command takes.
+// globalFlags are the flags that every command takes, and those that are settings
+// too.
 type globalFlags struct {
 	server, data, nickname, keyFile, config, lang string
 	json, quiet                                   bool
+
+	// Of some commands only.
+	compression, limitUpload, limitDownload string
 }
 
 // app is what all commands of one run share.
@@ -165,6 +169,9 @@ func (a *app) dial(ctx context.Context, makes bool) (backend, settings, error) {
 		Nickname: s.Nickname.Value,
 		KeyFile:  s.KeyFile.Value,
 		Status:   a.console.status,
+	}
+	if err := a.limits(&s, &opt); err != nil {
+		return nil, s, err
 	}
 	if s.Data.Value != "" {
 		if err := a.useData(ctx, s.Data.Value, makes, &opt); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,7 @@ func newConfig(a *app) *cobra.Command {
 		Args:    a.takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			changed := cmd.Flags().Changed
-			if changed("server") || changed("data") || changed("nickname") || changed("lang") || changed("key-file") {
+			if slices.ContainsFunc(settable, changed) {
 				return a.setSettings(changed)
 			}
 			if !a.inTerm {
@@ -38,6 +39,8 @@ func newConfig(a *app) *cobra.Command {
 			return err
 		},
 	}
+	a.addUploadFlags(cmd.Flags())
+	a.addDownloadFlags(cmd.Flags())
 	cmd.AddCommand(&cobra.Command{
 		Use:   "show",
 		Short: a.t("config.show-short"),
@@ -46,6 +49,9 @@ func newConfig(a *app) *cobra.Command {
 	})
 	return cmd
 }
+
+// settable are the flags that are settings.
+var settable = []string{"server", "data", "nickname", "lang", "key-file", "compression", "limit-upload", "limit-download"}
 
 // setSettings writes what the flags say into the settings file; an empty value
 // takes a setting out.
@@ -65,6 +71,9 @@ func (a *app) setSettings(changed func(flag string) bool) error {
 	case data != "":
 		f.Server = ""
 	}
+	if err := a.checkTransferFlags(); err != nil {
+		return err
+	}
 	for _, s := range []struct {
 		flag, value string
 		field       *string
@@ -75,6 +84,9 @@ func (a *app) setSettings(changed func(flag string) bool) error {
 		{"nickname", a.flags.nickname, &f.Nickname, schemas.CheckNickname},
 		{"lang", matchLanguage(a.flags.lang), &f.Lang, nil}, // checkFlags did
 		{"key-file", a.flags.keyFile, &f.KeyFile, nil},
+		{"compression", a.flags.compression, &f.Compression, nil},
+		{"limit-upload", a.flags.limitUpload, &f.LimitUpload, nil},
+		{"limit-download", a.flags.limitDownload, &f.LimitDownload, nil},
 	} {
 		if !changed(s.flag) {
 			continue
@@ -200,7 +212,8 @@ func (a *app) showSettings() error {
 	for _, row := range []struct {
 		name string
 		setting
-	}{{"server", s.Server}, {"data", s.Data}, {"nickname", s.Nickname}, {"lang", s.Lang}, {"key_file", s.KeyFile}} {
+	}{{"server", s.Server}, {"data", s.Data}, {"nickname", s.Nickname}, {"lang", s.Lang}, {"key_file", s.KeyFile},
+		{"compression", s.Compression}, {"limit_upload", s.LimitUpload}, {"limit_download", s.LimitDownload}} {
 		t.add(row.name, dash(row.Value), a.source(row.Source))
 	}
 	t.print(a.println)

@@ -28,6 +28,7 @@ func newDownload(a *app) *cobra.Command {
 	f.StringVar(&opt.To, "to", ".", a.t("download.flag-to"))
 	f.Lookup("to").DefValue = "" // the text says it, in the person's language
 	f.BoolVar(&opt.Force, "force", false, a.t("download.flag-force"))
+	a.addDownloadFlags(f)
 	return cmd
 }
 

@@ -143,3 +143,25 @@ func TestInterruptedWithoutAServer(t *testing.T) {
 		alone.restores("tree", src)
 	}
 }
+
+// What waits for a limit ends at once when it is asked to.
+func TestLimitedTransfersCanBeInterrupted(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	alone := w.local(w.dir())
+	src := w.dir()
+	w.write(filepath.Join(src, "file"), random(1, 6*mib))
+	for _, args := range [][]string{
+		{"transmit", "--limit-upload", "1K", src}, // would take hours
+		{"download", "--limit-download", "1K", filepath.Base(src)},
+	} {
+		p := alone.start(args...)
+		w.eventually("the folder is in use", func() bool { return lockHolder(filepath.Join(natsDir(alone.env[0][len("BACKUP_DATA="):]), "LOCK")) > 0 })
+		if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		if code := p.wait(); code != exitFailed || !strings.Contains(p.stderr.String(), "interrupted") {
+			t.Errorf("%q: exit code %d: %s", args, code, tail(p.stderr.String()))
+		}
+		alone.transmit(src)
+	}
+}

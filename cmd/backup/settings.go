@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"servidor-backup/client"
 )
 
 // fileSettings is the settings file, in TOML.
@@ -19,6 +21,10 @@ type fileSettings struct {
 	Nickname string `toml:"nickname,omitempty"`
 	Lang     string `toml:"lang,omitempty"`
 	KeyFile  string `toml:"key_file,omitempty"`
+
+	Compression   string `toml:"compression,omitempty"`
+	LimitUpload   string `toml:"limit_upload,omitempty"`
+	LimitDownload string `toml:"limit_download,omitempty"`
 }
 
 // setting is a value in force and where it comes from: "flag", "environment",
@@ -35,7 +41,12 @@ type settings struct {
 	Nickname setting `json:"nickname"`
 	Lang     setting `json:"lang"`
 	KeyFile  setting `json:"key_file"`
-	File     string  `json:"file"` // the settings file, whether it is there or not
+
+	Compression   setting `json:"compression"`
+	LimitUpload   setting `json:"limit_upload"`
+	LimitDownload setting `json:"limit_download"`
+
+	File string `json:"file"` // the settings file, whether it is there or not
 }
 
 // settings decides every value: flags over environment over file over what is
@@ -50,12 +61,19 @@ func (a *app) settings() (settings, error) {
 		Nickname: a.choose(a.flags.nickname, "BACKUP_NICKNAME", a.file.Nickname),
 		KeyFile:  a.choose(a.flags.keyFile, "BACKUP_KEY_FILE", a.file.KeyFile),
 		Lang:     a.choose(a.flags.lang, "BACKUP_LANG", a.file.Lang),
+
+		Compression:   a.choose(a.flags.compression, "BACKUP_COMPRESSION", a.file.Compression),
+		LimitUpload:   a.choose(a.flags.limitUpload, "BACKUP_LIMIT_UPLOAD", a.file.LimitUpload),
+		LimitDownload: a.choose(a.flags.limitDownload, "BACKUP_LIMIT_DOWNLOAD", a.file.LimitDownload),
 	}
 	if err := a.serverOrData(&s); err != nil {
 		return settings{}, err
 	}
 	if s.Nickname.Value == "" {
 		s.Nickname.Value = nicknameOf(a.env.user())
+	}
+	if s.Compression.Value == "" {
+		s.Compression.Value = client.CompressDefault.String()
 	}
 	if s.Lang.Value == "" {
 		s.Lang.Value = a.lang

@@ -28,6 +28,7 @@ func newTransmit(a *app) *cobra.Command {
 	f.StringVar(&opt.Name, "name", "", a.t("transmit.flag-name"))
 	f.StringArrayVar(&opt.Exclude, "exclude", nil, a.t("transmit.flag-exclude"))
 	f.BoolVar(&opt.Moved, "moved", false, a.t("transmit.flag-moved"))
+	a.addUploadFlags(f)
 	return cmd
 }
 
@@ -41,6 +42,9 @@ func (a *app) transmit(ctx context.Context, opt client.BackupOptions) error {
 		return err
 	}
 	defer b.Close()
+	if opt.Compression, err = a.compression(s.Compression); err != nil {
+		return err
+	}
 	opt.Without = a.ownFolders(&s)
 	opt.Stdin, opt.Progress, opt.Warn = a.in, new(client.Progress), a.console.warn
 

@@ -1,0 +1,60 @@
+package client_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"servidor-backup/client"
+	"servidor-backup/client/treetest"
+)
+
+// forms are texts that repeat what stands far before: more can be made of them
+// in some more time.
+func forms(seed uint64, n int) []byte {
+	r := rand.New(rand.NewPCG(seed, 1))
+	phrases := make([][100]byte, 6000)
+	for i := range phrases {
+		for j := range phrases[i] {
+			phrases[i][j] = byte('a' + r.IntN(26))
+		}
+	}
+	var b bytes.Buffer
+	for i := 0; b.Len() < n; i++ {
+		b.Write(phrases[r.IntN(len(phrases))][:])
+		if i%40 == 0 {
+			fmt.Fprintf(&b, "%400s", "")
+		}
+	}
+	return b.Bytes()[:n]
+}
+
+// Behind a network that is much slower than this machine, more time goes into
+// compression by itself.
+func TestAutoCompressionUsesTheTimeThatALimitLeaves(t *testing.T) {
+	w := newWorld(t, 1)
+	src := treetest.TempDir(t)
+	write(t, filepath.Join(src, "file"), forms(1, 14<<20))
+	try := func(c client.Compression, limit int64) (sent, perSecond int64) {
+		saver := w.client(func(o *client.Options) {
+			o.Nickname, o.UploadLimit = c.String(), limit // another vault, and the same key: the same chunks
+		})
+		start := time.Now()
+		sent = save(t, saver, client.BackupOptions{Paths: []string{src}, Name: "text", Compression: c}).Sent
+		perSecond = int64(float64(sent) / time.Since(start).Seconds())
+		to := treetest.TempDir(t)
+		back := bringBack(t, saver, client.RestoreOptions{ID: "text", To: to})
+		same(t, src, filepath.Join(to, back.Top[0]))
+		return sent, perSecond
+	}
+	off, _ := try(client.CompressOff, 0)
+	fast, perSecond := try(client.CompressFast, 0)
+	auto, _ := try(client.CompressAuto, min(perSecond/6, 3<<20))
+	t.Logf("of %d bytes fast sent %d (%d a second), auto %d", off, fast, perSecond, auto)
+	if auto > fast*99/100 || fast > off*97/100 {
+		t.Error("it could have been less")
+	}
+}
