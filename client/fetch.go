@@ -46,6 +46,7 @@ func (c *Client) open(ctx context.Context, id string) (*opened, error) {
 		return nil, err
 	}
 	v.source = newSource(v.Vault, bus.NewHolders(data, rep.Map), c.opt.Status)
+	v.source.nodes = c.Nodes
 	v.get = treeGetter(v.k, v.source)
 	v.tree = newTreeReader(v.get, v.Root)
 	return v, nil
