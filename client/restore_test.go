@@ -2,12 +2,15 @@ package client
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -314,5 +317,103 @@ func TestWhatWasWrittenMayHaveChanged(t *testing.T) {
 				t.Errorf("the chunk was fetched %d times, want 2", n)
 			}
 		})
+	}
+}
+
+// A leaf of the path tree that is lost costs what is in it, and nothing else.
+func TestALostLeafCostsItsPaths(t *testing.T) {
+	s := newShelf(t)
+	content := text(2000)
+	id := s.data(content)
+	entries := []*Entry{dirEntry(".")}
+	for d := range 40 {
+		dir := dirEntry(fmt.Sprintf("d%02d", d))
+		dir.Mtime = 1e18
+		entries = append(entries, dir)
+		for f := range 200 {
+			entries = append(entries, partOf(fmt.Sprintf("%s/f%03d", dir.Path, f), id, int64(f), 1500))
+		}
+	}
+	v := s.version(entries)
+	root, err := v.get(t.Context(), []schemas.ChunkID{v.Root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaves := root[0].trees
+	if len(leaves) < 5 {
+		t.Fatalf("the tree has %d leaves, too few for this test", len(leaves))
+	}
+	node, err := v.get(t.Context(), leaves[2:3])
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost, err := decodeLeaf(node[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.chunks[leaves[2]].Content[50] ^= 1
+
+	to, r, warnings := s.restore(v)
+	if want := fmt.Sprintf("r/%s: lost", lost[0].Path); len(warnings) != 1 || !strings.HasPrefix(warnings[0], want) {
+		t.Errorf("warnings are %q, want one that begins with %q", warnings, want)
+	}
+	if r.failed.Load() != 1 {
+		t.Errorf("%d failures, want 1", r.failed.Load())
+	}
+	gone := map[string]bool{}
+	for _, e := range lost {
+		gone[e.Path] = true
+	}
+	for _, e := range entries {
+		info, err := os.Lstat(filepath.Join(to, e.Path))
+		switch {
+		case gone[e.Path]: // a folder may be there for what is left in it
+			if e.Type == TypeFile && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s was lost and is there (%v)", e.Path, err)
+			}
+		case err != nil:
+			t.Error(err)
+		case info.ModTime().UnixNano() != e.Mtime:
+			t.Errorf("%s has the time %v", e.Path, info.ModTime())
+		case e.Type == TypeFile && info.Size() != e.Size:
+			t.Errorf("%s has %d bytes", e.Path, info.Size())
+		}
+	}
+}
+
+// A node that the map of the version's opening did not know yet is found.
+func TestTheNodeMapIsRenewed(t *testing.T) {
+	s := newShelf(t)
+	content := noise(1, 5000)
+	v := s.version([]*Entry{dirEntry("."), partOf("f", s.data(content), 0, 5000)})
+	now := v.source.holders.Map()
+	asked := 0
+	v.source.holders = bus.NewHolders(s.nc, &schemas.NodeMap{Epoch: 0})
+	v.source.nodes = func(context.Context) (*schemas.NodeMap, error) {
+		asked++
+		return now, nil
+	}
+	to, _, warnings := s.restore(v)
+	wantContent(t, filepath.Join(to, "f"), content)
+	if asked != 1 || len(warnings) > 0 {
+		t.Errorf("the map was asked for %d times; warnings: %q", asked, warnings)
+	}
+}
+
+// A node that is down by the newer map is waited for all the same: its chunks
+// are not lost.
+func TestANodeThatIsDownIsNotForgotten(t *testing.T) {
+	s := newShelf(t)
+	v := s.version([]*Entry{dirEntry(".")})
+	old := v.source.holders.Map()
+	down := old.Nodes[0]
+	down.State = schemas.Down
+	other := schemas.Node{ID: "other", State: schemas.Up, Weight: 1}
+	v.source.nodes = func(context.Context) (*schemas.NodeMap, error) {
+		return &schemas.NodeMap{Epoch: 2, Nodes: []schemas.Node{down, other}}, nil
+	}
+	v.source.renew(t.Context())
+	if got := v.source.holders.Map(); got != old {
+		t.Errorf("the map is %+v now", got)
 	}
 }
