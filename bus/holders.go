@@ -54,6 +54,9 @@ func (h *Holders) SetMap(m *schemas.NodeMap) {
 	}
 }
 
+// Map is the newest map; it must not be changed.
+func (h *Holders) Map() *schemas.NodeMap { return h.view.Load().m }
+
 // Placement is that of the newest map.
 func (h *Holders) Placement() *schemas.Placement { return h.view.Load().placement }
 
@@ -247,7 +250,7 @@ func (f *fetch) failure(at []int, silent error) error {
 	}
 	var away []string
 	for _, n := range f.h.view.Load().m.Nodes {
-		if !reachable(n.State) {
+		if !Reachable(n.State) {
 			away = append(away, fmt.Sprintf("%s is %s", n.Name, n.State))
 		}
 	}
@@ -267,8 +270,8 @@ func (f *fetch) failure(at []int, silent error) error {
 	return nil
 }
 
-// reachable reports whether a node in that state is asked at all.
-func reachable(s schemas.State) bool { return s != schemas.Gone && s != schemas.Down }
+// Reachable reports whether a node in that state is asked at all.
+func Reachable(s schemas.State) bool { return s != schemas.Gone && s != schemas.Down }
 
 // find asks every node for ids and returns for each the nodes that hold it. An
 // error means that some did not answer.
@@ -278,7 +281,7 @@ func (h *Holders) find(ctx context.Context, vault schemas.VaultID, ids []schemas
 	var all sync.WaitGroup
 	var failed error
 	for _, n := range h.view.Load().m.Nodes {
-		if !reachable(n.State) {
+		if !Reachable(n.State) {
 			continue
 		}
 		all.Go(func() {

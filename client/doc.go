@@ -9,7 +9,7 @@
 //	walk.go      folders, in order, one lstat a file        place.go
 //	meta*.go     owner, times, links, attributes, holes     place_*.go
 //	saveread.go  a file's bytes                             restorefile.go
-//	chunk.go     cut where the content says so              (joined by offset)
+//	chunk.go     cut where the content says so              restorewindow.go
 //	keys.go      a keyed hash is the chunk's name           keys.go
 //	seal.go      compress, seal, open again, compare        seal.go
 //	send.go      have?, seal, and pack.go: put under        fetch.go
@@ -26,4 +26,12 @@
 // on what is saved. Entries are added to the new tree in order, each as soon as
 // the ids of its chunks are known. When every put has been acknowledged, which
 // nodes do after syncing, the session is committed.
+//
+// # What a restore does
+//
+// One goroutine descends the tree, makes folders and gathers what is wanted, by
+// chunk: in a window of 8 MiB each chunk is asked for once, whoever needs it.
+// Several others fetch, open and write. A file that is one piece of a chunk is
+// made, written and finished in one go. A large chunk that was written before is
+// read back from there; what is read is held against its id.
 package client

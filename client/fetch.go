@@ -47,6 +47,7 @@ func (c *Client) open(ctx context.Context, id string) (*opened, error) {
 	}
 	v.source = newSource(v.Vault, bus.NewHolders(data, rep.Map), c.opt.Status)
 	v.source.limit = c.download
+	v.source.nodes = c.Nodes
 	v.get = treeGetter(v.k, v.source)
 	v.tree = newTreeReader(v.get, v.Root)
 	return v, nil

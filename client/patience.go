@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -54,12 +56,20 @@ func isSilence(err error) bool {
 	return errors.Is(err, bus.ErrNobody) || errors.Is(err, context.DeadlineExceeded)
 }
 
+// renewTime is how long after a question for the node map no other is asked.
+const renewTime = time.Second
+
 // source fetches the chunks of a vault.
 type source struct {
 	patience
 	vault   schemas.VaultID
 	holders *bus.Holders
 	limit   *throttle // of what comes
+	// nodes asks for the node map; nil leaves it as it is.
+	nodes func(context.Context) (*schemas.NodeMap, error)
+
+	mu      sync.Mutex
+	renewed time.Time
 }
 
 func newSource(vault schemas.VaultID, holders *bus.Holders, status func(string)) *source {
@@ -67,7 +77,8 @@ func newSource(vault schemas.VaultID, holders *bus.Holders, status func(string))
 }
 
 // chunks is [bus.Holders.Chunks], patiently: got is called once for each chunk,
-// however often it has to be asked for.
+// however often it has to be asked for. What is not found is looked for again
+// with a newer node map, if there is one.
 func (s *source) chunks(ctx context.Context, ids []schemas.ChunkID, got func(place int, c *schemas.Chunk) error) error {
 	return s.limit.ask(ctx, func() (int, error) {
 		var bytes atomic.Int64
@@ -81,7 +92,7 @@ func (s *source) chunks(ctx context.Context, ids []schemas.ChunkID, got func(pla
 
 func (s *source) patiently(ctx context.Context, ids []schemas.ChunkID, got func(place int, c *schemas.Chunk) error) error {
 	came := make([]atomic.Bool, len(ids))
-	return s.ask(ctx, func() error {
+	once := func() error {
 		var at []int
 		var rest []schemas.ChunkID
 		for i := range ids {
@@ -92,6 +103,53 @@ func (s *source) patiently(ctx context.Context, ids []schemas.ChunkID, got func(
 		return s.holders.Chunks(ctx, s.vault, rest, false, func(i int, c *schemas.Chunk) error {
 			came[at[i]].Store(true)
 			return got(at[i], c)
+		})
+	}
+	return s.ask(ctx, func() error {
+		before := s.holders.Map().Epoch
+		err := once()
+		if !isAbsence(err) {
+			return err
+		}
+		s.renew(ctx)
+		if s.holders.Map().Epoch == before {
+			return err
+		}
+		return once()
+	})
+}
+
+// isAbsence reports whether err may come of a node map that is out of date.
+func isAbsence(err error) bool {
+	code := schemas.CodeOf(err)
+	return err != nil && (code == schemas.NotHeld || code == schemas.NoNode || isSilence(err))
+}
+
+// renew follows the newest node map, unless that leaves out a node that was
+// asked so far: it is rather waited for than its chunks taken for lost. A
+// coordinator that does not answer changes nothing.
+func (s *source) renew(ctx context.Context) {
+	if s.nodes == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.renewed) < renewTime {
+		return
+	}
+	m, err := s.nodes(ctx)
+	s.renewed = time.Now()
+	if err == nil && m != nil && !leavesOut(m, s.holders.Map()) {
+		s.holders.SetMap(m)
+	}
+}
+
+// leavesOut reports whether some node is asked by the old map and not by the
+// newer one.
+func leavesOut(newer, old *schemas.NodeMap) bool {
+	return slices.ContainsFunc(old.Nodes, func(n schemas.Node) bool {
+		return bus.Reachable(n.State) && !slices.ContainsFunc(newer.Nodes, func(other schemas.Node) bool {
+			return other.ID == n.ID && bus.Reachable(other.State)
 		})
 	})
 }

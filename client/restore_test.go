@@ -2,182 +2,19 @@ package client
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"sync"
+	"strings"
 	"testing"
-
-	"github.com/nats-io/nats.go"
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
 )
-
-// shelf is a storage node that keeps chunks in memory and counts what is asked
-// of it, so that a test decides what a version looks like.
-type shelf struct {
-	t  testing.TB
-	k  *keys
-	nc *nats.Conn
-
-	mu     sync.Mutex
-	chunks map[schemas.ChunkID]schemas.Chunk
-	gets   map[schemas.ChunkID]int
-	// before is called with each id that is asked for; an error is the answer.
-	before func(schemas.ChunkID) error
-}
-
-func newShelf(t testing.TB) *shelf {
-	t.Helper()
-	s := &shelf{t: t, k: newKeys(testKey()), nc: bustest.Connect(t, bustest.Server(t)),
-		chunks: map[schemas.ChunkID]schemas.Chunk{}, gets: map[schemas.ChunkID]int{}}
-	for subject, answer := range map[string]func(*schemas.IDsRequest) []byte{
-		schemas.GetSubject("shelf"): s.get, schemas.HaveSubject("shelf"): s.have,
-	} {
-		_, err := s.nc.Subscribe(subject, func(m *nats.Msg) {
-			req, err := schemas.DecodeIDs(m.Data)
-			if err == nil {
-				err = m.Respond(answer(req))
-			}
-			if err != nil && !s.nc.IsClosed() {
-				t.Error(err)
-			}
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return s
-}
-
-func (s *shelf) get(req *schemas.IDsRequest) []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	rep := schemas.NewChunks(nil)
-	var failed []schemas.Failed
-	for _, id := range req.IDs {
-		c, held := s.chunks[id]
-		var err error
-		if !held {
-			err = schemas.Errorf(schemas.NotHeld, "not here")
-		}
-		if s.before != nil {
-			if told := s.before(id); told != nil {
-				err = told
-			}
-		}
-		switch {
-		case err != nil:
-			failed = append(failed, schemas.Failed{ID: id, Code: schemas.CodeOf(err), Message: err.Error()})
-		case rep.Fits(&c):
-			s.gets[id]++
-			rep.Add(&c)
-		}
-	}
-	return rep.Reply(failed)
-}
-
-func (s *shelf) have(req *schemas.IDsRequest) []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	rep := schemas.HaveReply{Reply: schemas.OK, Have: make([]byte, (len(req.IDs)+7)/8)}
-	for i, id := range req.IDs {
-		if _, held := s.chunks[id]; held {
-			rep.Have[i/8] |= 1 << (i % 8)
-		}
-	}
-	b, err := schemas.Marshal(&rep)
-	if err != nil {
-		s.t.Error(err)
-	}
-	return b
-}
-
-// data keeps a data chunk.
-func (s *shelf) data(plain []byte) schemas.ChunkID {
-	s.t.Helper()
-	id := s.k.dataID(plain)
-	frame, err := s.k.sealData(nil, id, plain, sealOptions{Unchecked: true})
-	s.keep(schemas.Chunk{ID: id, Kind: schemas.Data, Content: frame}, err)
-	return id
-}
-
-// tree keeps a tree chunk; it is a treePut.
-func (s *shelf) tree(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
-	frame, err := s.k.sealTree(nil, id, trees, data, payload, sealOptions{})
-	s.keep(schemas.Chunk{ID: id, Kind: schemas.Tree, Trees: slices.Clone(trees), Data: slices.Clone(data), Content: frame}, err)
-	return nil
-}
-
-func (s *shelf) keep(c schemas.Chunk, err error) {
-	s.t.Helper()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	c.Sum = c.Checksum()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.chunks[c.ID] = c
-}
-
-// version makes a tree of entries, which it puts in order, and opens it.
-func (s *shelf) version(entries []*Entry) *opened {
-	s.t.Helper()
-	slices.SortFunc(entries, func(a, b *Entry) int { return comparePath(a.Path, b.Path) })
-	w := newTreeWriter(s.k, s.tree)
-	for _, e := range entries {
-		if err := w.add(e); err != nil {
-			s.t.Fatal(err)
-		}
-	}
-	root, err := w.finish()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	holders := bus.NewHolders(s.nc, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "shelf", Name: "shelf", State: schemas.Up, Weight: 1}}})
-	v := &opened{Version: schemas.Version{ID: "r@1", Record: "r", Root: root}, k: s.k, label: &label{Top: "r"},
-		source: newSource(schemas.VaultID{}, holders, func(string) {})}
-	v.get = treeGetter(s.k, v.source)
-	v.tree = newTreeReader(v.get, root)
-	return v
-}
-
-// restore brings v back into a new folder, which it returns, and says what was
-// warned of.
-func (s *shelf) restore(v *opened) (to string, r *restorer, warnings []string) {
-	s.t.Helper()
-	to = s.t.TempDir()
-	r, warnings = s.restoreTo(to, v)
-	return filepath.Join(to, "r"), r, warnings
-}
-
-func (s *shelf) restoreTo(to string, v *opened) (r *restorer, warnings []string) {
-	s.t.Helper()
-	var mu sync.Mutex
-	r = &restorer{v: v, opt: RestoreOptions{To: to, Progress: &Progress{}, Warn: func(path string, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		warnings = append(warnings, fmt.Sprintf("%s: %v", path, err))
-	}}}
-	if err := r.run(bustest.Patient(s.t)); err != nil {
-		s.t.Fatal(err)
-	}
-	return r, warnings
-}
-
-// dataGets is how often each data chunk was fetched.
-func (s *shelf) dataGets() map[schemas.ChunkID]int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	gets := maps.Clone(s.gets)
-	maps.DeleteFunc(gets, func(id schemas.ChunkID, _ int) bool { return s.chunks[id].Kind == schemas.Tree })
-	return gets
-}
 
 func dirEntry(path string) *Entry { return &Entry{Path: path, Type: TypeDir, Mode: 0o755} }
 
@@ -314,5 +151,103 @@ func TestWhatWasWrittenMayHaveChanged(t *testing.T) {
 				t.Errorf("the chunk was fetched %d times, want 2", n)
 			}
 		})
+	}
+}
+
+// A leaf of the path tree that is lost costs what is in it, and nothing else.
+func TestALostLeafCostsItsPaths(t *testing.T) {
+	s := newShelf(t)
+	content := text(2000)
+	id := s.data(content)
+	entries := []*Entry{dirEntry(".")}
+	for d := range 40 {
+		dir := dirEntry(fmt.Sprintf("d%02d", d))
+		dir.Mtime = 1e18
+		entries = append(entries, dir)
+		for f := range 200 {
+			entries = append(entries, partOf(fmt.Sprintf("%s/f%03d", dir.Path, f), id, int64(f), 1500))
+		}
+	}
+	v := s.version(entries)
+	root, err := v.get(t.Context(), []schemas.ChunkID{v.Root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaves := root[0].trees
+	if len(leaves) < 5 {
+		t.Fatalf("the tree has %d leaves, too few for this test", len(leaves))
+	}
+	node, err := v.get(t.Context(), leaves[2:3])
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost, err := decodeLeaf(node[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.chunks[leaves[2]].Content[50] ^= 1
+
+	to, r, warnings := s.restore(v)
+	if want := fmt.Sprintf("r/%s: lost", lost[0].Path); len(warnings) != 1 || !strings.HasPrefix(warnings[0], want) {
+		t.Errorf("warnings are %q, want one that begins with %q", warnings, want)
+	}
+	if r.failed.Load() != 1 {
+		t.Errorf("%d failures, want 1", r.failed.Load())
+	}
+	gone := map[string]bool{}
+	for _, e := range lost {
+		gone[e.Path] = true
+	}
+	for _, e := range entries {
+		info, err := os.Lstat(filepath.Join(to, e.Path))
+		switch {
+		case gone[e.Path]: // a folder may be there for what is left in it
+			if e.Type == TypeFile && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s was lost and is there (%v)", e.Path, err)
+			}
+		case err != nil:
+			t.Error(err)
+		case info.ModTime().UnixNano() != e.Mtime:
+			t.Errorf("%s has the time %v", e.Path, info.ModTime())
+		case e.Type == TypeFile && info.Size() != e.Size:
+			t.Errorf("%s has %d bytes", e.Path, info.Size())
+		}
+	}
+}
+
+// A node that the map of the version's opening did not know yet is found.
+func TestTheNodeMapIsRenewed(t *testing.T) {
+	s := newShelf(t)
+	content := noise(1, 5000)
+	v := s.version([]*Entry{dirEntry("."), partOf("f", s.data(content), 0, 5000)})
+	now := v.source.holders.Map()
+	asked := 0
+	v.source.holders = bus.NewHolders(s.nc, &schemas.NodeMap{Epoch: 0})
+	v.source.nodes = func(context.Context) (*schemas.NodeMap, error) {
+		asked++
+		return now, nil
+	}
+	to, _, warnings := s.restore(v)
+	wantContent(t, filepath.Join(to, "f"), content)
+	if asked != 1 || len(warnings) > 0 {
+		t.Errorf("the map was asked for %d times; warnings: %q", asked, warnings)
+	}
+}
+
+// A node that is down by the newer map is waited for all the same: its chunks
+// are not lost.
+func TestANodeThatIsDownIsNotForgotten(t *testing.T) {
+	s := newShelf(t)
+	v := s.version([]*Entry{dirEntry(".")})
+	old := v.source.holders.Map()
+	down := old.Nodes[0]
+	down.State = schemas.Down
+	other := schemas.Node{ID: "other", State: schemas.Up, Weight: 1}
+	v.source.nodes = func(context.Context) (*schemas.NodeMap, error) {
+		return &schemas.NodeMap{Epoch: 2, Nodes: []schemas.Node{down, other}}, nil
+	}
+	v.source.renew(t.Context())
+	if got := v.source.holders.Map(); got != old {
+		t.Errorf("the map is %+v now", got)
 	}
 }

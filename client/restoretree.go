@@ -27,7 +27,7 @@ func (r *restorer) descendAll(parts []part) error {
 		if p.from != "." {
 			entries = r.v.tree.subtree(r.ctx, p.from)
 		}
-		if err := r.descend(entries, p); err != nil {
+		if err := r.descend(r.survive(entries, p), p); err != nil {
 			return err
 		}
 		r.climb("")
@@ -37,7 +37,7 @@ func (r *restorer) descendAll(parts []part) error {
 
 // descend places folders and small things as it meets them, and asks for the
 // pieces of files.
-func (r *restorer) descend(entries *entryIter, p part) error {
+func (r *restorer) descend(entries *survivor, p part) error {
 	for {
 		e, ok, err := entries.Next()
 		if err != nil || !ok {
@@ -152,11 +152,11 @@ func (r *restorer) enterDir(e *Entry, parent *openDir) {
 }
 
 // climb leaves the folders that the descent has passed, up to the one at above,
-// and returns that; nil for the top.
+// and returns that, or the nearest one over it that is not lost; nil for the top.
 func (r *restorer) climb(above string) *openDir {
 	for n := len(r.stack); n > 0; n-- {
 		d := r.stack[n-1]
-		if above != "" && above != "." && d.entry.Path == above {
+		if above != "" && above != "." && inSubtree(above, d.entry.Path) {
 			return d
 		}
 		r.stack = r.stack[:n-1]
