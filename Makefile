@@ -5,8 +5,10 @@
 # make faults     the long crash and bad-luck suites
 # make fuzz       every fuzz target for FUZZTIME (30s)
 # make bench      this system and others, whole, on BENCH_SETS: tables and plots in BENCH_DIR
+# make scale      how this system behaves as things grow: SCALE=1 of SCALE_SCENARIOS
 # make profile    CPU profiles of our client and server on PROFILE_SET
 # make bench-stages  Go benchmarks of single stages
+# make bench-index   how a store grows, as CSV; INDEX_SIZES=10000,...,10000000 (takes minutes)
 # make clean      remove ./bin
 
 GO       ?= go
@@ -22,9 +24,14 @@ BENCH_ROUNDS ?= 2
 BENCH_PEERS  ?=
 BENCH_FLAGS  ?=
 PROFILE_SET  ?= logs
+# No SCALE_SCENARIOS are all: million sparse versions crowd nodes. At their full
+# size they take up to 15 GB of disk, one after the other.
+SCALE           ?= 1
+SCALE_SCENARIOS ?=
+SCALE_FLAGS     ?=
 comma        := ,
 
-.PHONY: build demo test check faults fuzz bench profile bench-stages bench-program clean
+.PHONY: build demo test check faults fuzz bench scale profile bench-stages bench-index bench-program clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/backup
@@ -63,12 +70,22 @@ bench: bench-program
 	bin/bench report $(BENCH_DIR)/results.csv --plots $(BENCH_DIR)/plots > $(BENCH_DIR)/report.md
 	@echo "see $(BENCH_DIR)/report.md"
 
+scale: bench-program
+	mkdir -p $(BENCH_DIR)
+	BACKUP=bin/backup bin/bench scale $(BENCH_DIR)/data $(BENCH_DIR)/work $(BENCH_DIR)/scale.csv \
+		$(SCALE_SCENARIOS) --scale $(SCALE) $(SCALE_FLAGS)
+	bin/bench report-scale $(BENCH_DIR)/scale.csv --plots $(BENCH_DIR)/plots > $(BENCH_DIR)/scale.md
+	@echo "see $(BENCH_DIR)/scale.md"
+
 profile: bench-program
 	bin/bench data $(BENCH_DIR)/data $(PROFILE_SET)
 	BACKUP=bin/backup bin/bench profile $(BENCH_DIR)/data $(BENCH_DIR)/work $(BENCH_DIR)/profiles --set $(PROFILE_SET)
 
 bench-stages:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-index:
+	@CGO_ENABLED=0 $(GO) test -run '^$$' -bench IndexScale -benchtime 1x -timeout 60m ./storage | grep '^scale,'
 
 clean:
 	rm -rf bin

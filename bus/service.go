@@ -110,7 +110,7 @@ func semantic(v string) string {
 // with what h returns; an error becomes a [schemas.Reply] with its status, and
 // micro's error headers. All services of one name share the requests.
 func Handle[Req any](s *Service, name, subject string, h func(context.Context, *Req) (any, error)) error {
-	return s.HandleBytes(name, subject, func(ctx context.Context, b []byte) ([]byte, error) {
+	return s.HandleBytes(name, subject, func(ctx context.Context, b, _ []byte) ([]byte, error) {
 		req := new(Req)
 		if err := schemas.Unmarshal(b, req); err != nil {
 			return nil, err
@@ -123,23 +123,33 @@ func Handle[Req any](s *Service, name, subject string, h func(context.Context, *
 	})
 }
 
-// HandleBytes is [Handle] for messages that are encoded by hand.
-func (s *Service) HandleBytes(name, subject string, h func(context.Context, []byte) ([]byte, error)) error {
+// HandleBytes is [Handle] for messages that are encoded by hand. h gets the
+// request, and an empty buffer to append its answer to if it likes: whatever it
+// returns becomes such a buffer when the answer is sent, and must be its to give.
+func (s *Service) HandleBytes(name, subject string, h func(ctx context.Context, req, buf []byte) ([]byte, error)) error {
 	return s.HandleStream(name, subject, true, 0, func(m *Message) {
 		s.slots <- struct{}{}
 		s.work.Go(func() {
 			defer func() { <-s.slots }()
 			ctx, cancel := context.WithTimeout(s.ctx, handlerTimeout)
 			defer cancel()
-			rep, err := h(ctx, m.Data)
+			buf := answers.Get().(*[]byte)
+			defer answers.Put(buf)
+			rep, err := h(ctx, m.Data, (*buf)[:0])
 			if err != nil {
 				m.refuse(err)
 				return
 			}
-			m.respond(rep, nil)
+			m.respond(rep, nil) // which copies it
+			if cap(rep) > cap(*buf) {
+				*buf = rep
+			}
 		})
 	})
 }
+
+// answers are buffers of answers that were sent.
+var answers = sync.Pool{New: func() any { return new([]byte) }}
 
 // Message is a request as [Service.HandleStream] hands it out, to be answered
 // once, from any goroutine. Data is the receiver's.

@@ -144,17 +144,33 @@ func (v *opened) fetchOne(ctx context.Context, p Piece, use func(plain []byte) e
 
 // openPiece opens a data chunk and passes on the part of it that is the piece.
 func (v *opened) openPiece(p Piece, c *schemas.Chunk, use func(plain []byte) error) error {
-	buf := newPlain(int(p.Skip + p.Len))
+	return v.openChunk(c, func(plain []byte) error {
+		part, err := p.of(plain)
+		if err != nil {
+			return err
+		}
+		return use(part)
+	})
+}
+
+// openChunk opens a data chunk, whose sealed bytes are lost with that. plain is
+// good during use only.
+func (v *opened) openChunk(c *schemas.Chunk, use func(plain []byte) error) error {
+	buf := plains.get()
 	defer func() { plains.put(buf) }()
-	plain, err := v.k.openData(buf[:0], c.ID, c.Content)
+	plain, err := v.k.unseal(buf, c.ID, c.Content)
 	if err != nil {
 		return err
 	}
-	buf = plain
+	return use(plain)
+}
+
+// of is the part of an opened chunk that is the piece.
+func (p Piece) of(plain []byte) ([]byte, error) {
 	if int64(len(plain))-p.Skip < p.Len {
-		return fmt.Errorf("chunk %s has %d bytes, its file says %d from %d on: %w", c.ID.Short(), len(plain), p.Len, p.Skip, ErrDamaged)
+		return nil, fmt.Errorf("chunk %s has %d bytes, its file says %d from %d on: %w", p.ID.Short(), len(plain), p.Len, p.Skip, ErrDamaged)
 	}
-	return use(plain[p.Skip:][:p.Len])
+	return plain[p.Skip:][:p.Len], nil
 }
 
 // isDamage reports whether err is about one chunk, and not about the way to it:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync/atomic"
 )
 
 // placedFile is a regular file that is being restored. What is never written
@@ -16,6 +17,7 @@ type placedFile struct {
 	name  string // that it is to have
 	used  string // that it has until it is finished
 	f     *os.File
+	last  atomic.Int64  // where what was written ends
 	links []pendingLink // under placer.mu
 }
 
@@ -72,6 +74,9 @@ func (pf *placedFile) WriteAt(b []byte, off int64) (int, error) {
 	if err != nil {
 		return n, fmt.Errorf("restore %q: write: %w", pf.entry.Path, bare(err))
 	}
+	end := off + int64(n)
+	for last := pf.last.Load(); end > last && !pf.last.CompareAndSwap(last, end); last = pf.last.Load() {
+	}
 	return n, nil
 }
 
@@ -89,8 +94,10 @@ func (pf *placedFile) complete() error {
 		return err
 	}
 	defer pf.dir.release()
-	if err := pf.f.Truncate(pf.entry.Size); err != nil {
-		return bare(err)
+	if pf.last.Load() < pf.entry.Size { // it ends with a hole
+		if err := pf.f.Truncate(pf.entry.Size); err != nil {
+			return bare(err)
+		}
 	}
 	pf.p.setMeta(placed{dir: pf.dir.folder, name: pf.used, file: pf.f}, pf.entry)
 	// Some file systems tell only now that the disk is full.

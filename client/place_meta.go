@@ -25,17 +25,19 @@ type placed struct {
 // capabilities away; attributes need a writable file, which the mode may end;
 // and the mode may take the right to set times.
 func (p *placer) setMeta(t placed, e *Entry) {
-	warn := func(what string, err error) {
-		if err != nil {
-			p.opt.Warn(e.Path, fmt.Errorf("%s: %w", what, bare(err)))
-		}
-	}
+	warn := func(what string, err error) { p.warnMeta(e, what, err) }
 	if p.opt.Owner {
 		warn("set the owner", p.setOwner(t, e))
 	}
 	p.setXattrs(t, e)
 	warn("set the time", setTimes(t.dir, t.name, e.Mtime))
 	warn("set the mode", p.setMode(t, e))
+}
+
+func (p *placer) warnMeta(e *Entry, what string, err error) {
+	if err != nil {
+		p.opt.Warn(e.Path, fmt.Errorf("%s: %w", what, bare(err)))
+	}
 }
 
 // owner is who e belongs to on this machine.
@@ -53,15 +55,20 @@ func (p *placer) owner(e *Entry) (uid, gid int) {
 	return uid, gid
 }
 
-// setOwner is silent about a refusal by the kernel where a refusal is the rule:
-// only root may give files away.
-func (p *placer) setOwner(t placed, e *Entry) (err error) {
+func (p *placer) setOwner(t placed, e *Entry) error {
 	uid, gid := p.owner(e)
-	if t.file != nil {
-		err = t.file.Chown(uid, gid)
-	} else {
-		err = t.dir.root.Lchown(t.name, uid, gid)
+	switch {
+	case t.file == nil:
+		return ownerError(t.dir.root.Lchown(t.name, uid, gid))
+	case isOwned(t.file, uid, gid):
+		return nil
 	}
+	return ownerError(t.file.Chown(uid, gid))
+}
+
+// ownerError is silent about a refusal by the kernel where a refusal is the
+// rule: only root may give files away.
+func ownerError(err error) error {
 	if os.Geteuid() != 0 && errors.Is(err, fs.ErrPermission) {
 		return nil
 	}
@@ -113,6 +120,9 @@ func (p *placer) setXattrs(t placed, e *Entry) {
 		if len(e.Xattrs) > 0 {
 			p.opt.Warn(e.Path, fmt.Errorf("extended attributes of a %v cannot be set on this system", e.Type))
 		}
+		return
+	}
+	if t.file != nil && len(e.Xattrs) == 0 && noXattrs(t.file) {
 		return
 	}
 	// Where there are no attributes to be read, setting one tells why.

@@ -2,7 +2,14 @@
 
 package client
 
-import "golang.org/x/sys/unix"
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
 
 // setTimes sets the modification time, in nanoseconds since 1970, of a name
 // that is not followed if it is a symbolic link. The access time is not kept in
@@ -16,4 +23,110 @@ func setTimes(dir *folder, name string, mtime int64) error {
 // must be acquired.
 func linkBetween(from *folder, oldName string, to *folder, newName string) error {
 	return unix.Linkat(int(from.self.Fd()), oldName, int(to.self.Fd()), newName, 0)
+}
+
+// writeNew makes a regular file with this content, permissions and no
+// attributes. made is false, and nothing was done, if something has its name.
+// What of its metadata cannot be set is a warning. dir must be acquired.
+func (p *placer) writeNew(dir *folder, name string, e *Entry, content []byte) (made bool, err error) {
+	at := int(dir.self.Fd())
+	uid, gid := p.newOwner(e)
+	// It has its mode from the start, unless it is still to be given away.
+	mode := e.Mode
+	if uid != os.Geteuid() || gid != os.Getegid() {
+		mode = 0o600
+	}
+	fd, err := uninterrupted(func() (int, error) {
+		return unix.Openat(at, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+	})
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if err = writeAll(fd, content); err == nil {
+		p.setNew(dir, name, fd, e)
+	}
+	// Some file systems tell only now that the disk is full.
+	if closed := unix.Close(fd); err == nil && closed != unix.EINTR {
+		err = closed
+	}
+	if err != nil {
+		return true, errors.Join(err, unix.Unlinkat(at, name, 0))
+	}
+	return true, nil
+}
+
+// newOwner is who a file of e is to belong to when it is made: who makes it,
+// unless owners are restored.
+func (p *placer) newOwner(e *Entry) (uid, gid int) {
+	if !p.opt.Owner {
+		return os.Geteuid(), os.Getegid()
+	}
+	return p.owner(e)
+}
+
+// setNew is setMeta for what writeNew has made: it changes only what is not
+// right from the start.
+func (p *placer) setNew(dir *folder, name string, fd int, e *Entry) {
+	warn := func(what string, err error) { p.warnMeta(e, what, err) }
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		warn("look at what was made", err)
+	}
+	uid, gid := p.newOwner(e)
+	if p.opt.Owner && (int(st.Uid) != uid || int(st.Gid) != gid) {
+		warn("set the owner", ownerError(unix.Fchown(fd, uid, gid)))
+	}
+	inherited := mayDrop(fd)
+	if inherited {
+		p.setXattrs(placed{dir: dir, name: name}, e)
+	}
+	warn("set the time", setTimes(dir, name, e.Mtime))
+	if inherited || uint32(st.Mode)&0o7777 != e.Mode {
+		warn("set the mode", unix.Fchmod(fd, e.Mode))
+	}
+}
+
+// mayDrop reports whether an open file may have attributes that [placer.dropXattr]
+// removes.
+func mayDrop(fd int) bool {
+	var names [512]byte
+	n, err := unix.Flistxattr(fd, names[:])
+	if err != nil {
+		return errors.Is(err, unix.ERANGE)
+	}
+	return bytes.Contains(names[:n], []byte("user.")) || bytes.Contains(names[:n], []byte("system.posix_acl_"))
+}
+
+// noXattrs reports whether an open file is known to have no attributes of the
+// kinds that are restored.
+func noXattrs(f *os.File) bool { return !mayDrop(int(f.Fd())) }
+
+// isOwned reports whether an open file belongs to uid and gid already.
+func isOwned(f *os.File, uid, gid int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &st) == nil && int(st.Uid) == uid && int(st.Gid) == gid
+}
+
+func writeAll(fd int, b []byte) error {
+	for len(b) > 0 {
+		n, err := uninterrupted(func() (int, error) { return unix.Write(fd, b) })
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// uninterrupted repeats a call that a signal has interrupted.
+func uninterrupted(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
 }

@@ -42,16 +42,9 @@ type RestoreResult struct {
 	Top []string
 }
 
-const (
-	// fetchBatch is how many bytes of plaintext one request to the nodes is
-	// about: sealed, they still fit one message.
-	fetchBatch = 900_000
-	// fetchPieces bounds the pieces of one request.
-	fetchPieces = 1024
-	// fetchSlots is how many requests are under way; with what was received
-	// and is being written they bound a restore's memory.
-	fetchSlots = 12
-)
+// fetchSlots is how many requests are under way; with what was received and is
+// being written they bound a restore's memory.
+const fetchSlots = 12
 
 // Restore brings a version, or parts of it, back. What is damaged is left out,
 // warned of and counted; if nothing at all could be brought back, that is an
@@ -99,13 +92,13 @@ type restorer struct {
 	placer *placer
 	tops   []string
 
-	work    *errgroup.Group
-	ctx     context.Context
-	batch   []want
-	bytesIn int64
-	stack   []*openDir
-	links   []*fileJob        // further names of files, made when all files are there
-	heads   map[string]string // first names that are not asked for → what stands for them
+	work   *errgroup.Group
+	ctx    context.Context
+	window window
+	copies copies
+	stack  []*openDir
+	links  []*fileJob        // further names of files, made when all files are there
+	heads  map[string]string // first names that are not asked for → what stands for them
 
 	files, bytes, failed atomic.Int64
 	mu                   sync.Mutex

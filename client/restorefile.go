@@ -5,21 +5,15 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
-
-	"servidor-backup/schemas"
 )
-
-// want is a piece that is needed for a file.
-type want struct {
-	job   *fileJob
-	piece Piece
-}
 
 // fileJob is a file, or another entry of a folder, on its way back.
 type fileJob struct {
 	entry *Entry
 	dir   *openDir // nil at the top
 	left  atomic.Int64
+
+	whole bool // it was placed at once, with all its content
 
 	mu     sync.Mutex
 	file   *placedFile // made when the first piece has come
@@ -35,6 +29,7 @@ func (j *fileJob) open() {
 
 // pieces asks for a file's content.
 func (r *restorer) pieces(job *fileJob) error {
+	defer r.release(job)
 	it := newPieceIter(r.ctx, r.v.get, job.entry.Content, job.entry.Size)
 	for {
 		p, ok, err := it.Next()
@@ -45,86 +40,14 @@ func (r *restorer) pieces(job *fileJob) error {
 			job.fail(r, err)
 		}
 		if err != nil || !ok {
-			r.work.Go(func() error {
-				r.release(job)
-				return nil
-			})
 			return nil
 		}
-		if r.bytesIn+p.Len+sealOverhead > fetchBatch && len(r.batch) > 0 || len(r.batch) == fetchPieces {
-			if err := r.flush(); err != nil {
-				return err
-			}
-		}
 		job.left.Add(1)
-		r.batch = append(r.batch, want{job, p})
-		r.bytesIn += p.Len + sealOverhead + 200
-	}
-}
-
-// flush sends the gathered pieces' request on its way.
-func (r *restorer) flush() error {
-	if len(r.batch) == 0 {
-		return nil
-	}
-	batch := r.batch
-	r.batch, r.bytesIn = nil, 0
-	r.work.Go(func() error { return r.fetch(batch) })
-	return r.ctx.Err()
-}
-
-// fetch gets a batch of pieces and writes them.
-func (r *restorer) fetch(batch []want) error {
-	ids := make([]schemas.ChunkID, len(batch))
-	for i, w := range batch {
-		ids[i] = w.piece.ID
-	}
-	came := make([]atomic.Bool, len(batch))
-	err := r.v.source.chunks(r.ctx, ids, func(place int, c *schemas.Chunk) error {
-		came[place].Store(true)
-		return r.arrived(batch[place], c)
-	})
-	r.opt.Progress.Sent.Store(r.v.source.holders.Received())
-	if err == nil || !isDamage(err) {
-		return err
-	}
-	// At least one chunk is damaged; each that has not come is asked for by
-	// itself, so that every file learns its own fate.
-	for i, w := range batch {
-		if came[i].Load() {
-			continue
-		}
-		err := r.v.source.chunks(r.ctx, ids[i:i+1], func(_ int, c *schemas.Chunk) error {
-			return r.arrived(w, c)
-		})
-		if err != nil && !isDamage(err) {
+		r.window.add(want{job, p})
+		if err := r.dispatch(false); err != nil {
 			return err
 		}
-		if err != nil {
-			w.job.fail(r, err)
-			r.release(w.job)
-		}
 	}
-	return nil
-}
-
-// arrived opens one chunk and writes it into its file. What is wrong with the
-// chunk or the file is the file's failure, not the restore's.
-func (r *restorer) arrived(w want, c *schemas.Chunk) error {
-	defer r.release(w.job)
-	err := r.v.openPiece(w.piece, c, func(plain []byte) error {
-		f, err := w.job.target(r)
-		if err != nil || f == nil {
-			return err
-		}
-		err = w.job.write(f, plain, w.piece.Off)
-		r.opt.Progress.Bytes.Add(int64(len(plain)))
-		return err
-	})
-	if err != nil {
-		w.job.fail(r, err)
-	}
-	return nil
 }
 
 // target is the file to write to, made when it is first asked for; nil if the
@@ -142,6 +65,19 @@ func (j *fileJob) target(r *restorer) (*placedFile, error) {
 
 // hole is the unit of file systems, below which nothing can be left out.
 const hole = 4096
+
+// put writes a piece of the file's content.
+func (j *fileJob) put(r *restorer, plain []byte, off int64) error {
+	if j.entry.Size == int64(len(plain)) { // there are no others
+		j.whole = true
+		return r.placer.whole(j.entry, plain)
+	}
+	f, err := j.target(r)
+	if err != nil || f == nil {
+		return err
+	}
+	return j.write(f, plain, off)
+}
 
 // write writes a piece. In a file with holes, zeros are left out: small holes
 // were saved as such.
@@ -196,22 +132,32 @@ func (r *restorer) release(j *fileJob) {
 		return
 	}
 	defer r.close(j.dir)
-	f, err := j.target(r) // an empty file has no piece that would have made it
-	if err == nil && f != nil && !j.failed {
-		if err = f.finish(); err == nil {
-			r.count(j.entry.Size)
+	if !j.failed {
+		if err := j.finish(r); err != nil {
+			j.fail(r, err)
 			return
 		}
-	}
-	if err != nil {
-		j.fail(r, err)
-		return
-	}
-	if j.file != nil {
+		r.count(j.entry.Size)
+	} else if j.file != nil {
 		if err := j.file.abort(); err != nil {
 			r.warn(j.entry.Path, err)
 		}
 	}
+}
+
+// finish ends a file that has all its content; one without pieces is made.
+func (j *fileJob) finish(r *restorer) error {
+	switch {
+	case j.whole:
+		return nil
+	case j.entry.Size == 0:
+		return r.placer.whole(j.entry, nil)
+	}
+	f, err := j.target(r)
+	if err != nil {
+		return err
+	}
+	return f.finish()
 }
 
 // placeLinks makes the further names of files.

@@ -32,7 +32,7 @@ func (r *restorer) descendAll(parts []part) error {
 		}
 		r.climb("")
 	}
-	return r.flush()
+	return r.dispatch(true)
 }
 
 // descend places folders and small things as it meets them, and asks for the

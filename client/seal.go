@@ -104,25 +104,14 @@ func (k *keys) sealPacked(c *schemas.Chunk, p *packed, opt sealOptions) error {
 
 // check opens a sealed chunk only to see that it holds what its id names.
 func (k *keys) check(c *schemas.Chunk) error {
-	room := getScratch()
+	room, unpacked := getScratch(), getScratch()
 	defer putScratch(room)
-	inner, err := k.decrypt((*room)[:0], c.ID, c.Content)
+	defer putScratch(unpacked)
+	plain, err := k.openIn((*room)[:0], (*unpacked)[:0], c.ID, c.Content)
 	if err != nil {
 		return err
 	}
-	*room = inner
-	u, err := parseInner(inner)
-	plain := u.body
-	if err == nil && u.packing == packZstd {
-		unpacked := getScratch()
-		defer putScratch(unpacked)
-		*unpacked, err = decompress((*unpacked)[:0], u.body, u.length)
-		plain = *unpacked
-	}
-	if err != nil {
-		return malformed(c.ID, err)
-	}
-	id := schemas.ChunkID{}
+	id := c.ID
 	if c.Kind == schemas.Tree {
 		id = k.treeID(c.Trees, c.Data, plain)
 	} else {
@@ -132,6 +121,37 @@ func (k *keys) check(c *schemas.Chunk) error {
 		return wrongID(c.ID)
 	}
 	return nil
+}
+
+// unseal is openData for a frame that is the caller's to lose: it is decrypted
+// where it stands. What comes back is a part of frame or, if it had to be
+// unpacked, of buf, which is empty and has room for a chunk; nothing is copied.
+func (k *keys) unseal(buf []byte, id schemas.ChunkID, frame []byte) ([]byte, error) {
+	begin := min(1+nonceSize, len(frame))
+	plain, err := k.openIn(frame[begin:begin], buf, id, frame)
+	if err == nil && k.dataID(plain) != id {
+		err = wrongID(id)
+	}
+	return plain, err
+}
+
+// openIn opens a frame without copying: what it decrypts goes to room, which may
+// be the frame's own bytes behind the nonce, and the plaintext is a part of that
+// or, if it had to be unpacked, of buf. Both are empty slices.
+func (k *keys) openIn(room, buf []byte, id schemas.ChunkID, frame []byte) ([]byte, error) {
+	inner, err := k.decrypt(room, id, frame)
+	if err != nil {
+		return nil, err
+	}
+	u, err := parseInner(inner)
+	plain := u.body
+	if err == nil && u.packing == packZstd {
+		plain, err = decompress(buf, u.body, u.length)
+	}
+	if err != nil {
+		return nil, malformed(id, err)
+	}
+	return plain, nil
 }
 
 // openData appends to dst the plaintext of a data chunk, once it has proved to

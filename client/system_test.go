@@ -554,7 +554,7 @@ func TestUnchangedFilesAreSavedAgainAfterALoss(t *testing.T) {
 	}
 	src := filepath.Join(t.TempDir(), "r")
 	for i := range 60 {
-		write(t, filepath.Join(src, fmt.Sprint(i)), noise(byte(i), 5000))
+		write(t, filepath.Join(src, fmt.Sprint(i)), noise(byte(i), 70_000)) // too large to share a chunk
 	}
 	settle(t, src)
 	c := w.client()

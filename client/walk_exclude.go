@@ -50,7 +50,7 @@ func (m *matcher) without(paths []string) {
 	}
 }
 
-// is reports whether the item is one of the folders that are left out.
+// is reports whether it is one of the folders that are left out.
 func (m *matcher) is(it *walkItem) bool {
 	return m != nil && it.Entry.Type == TypeDir && slices.ContainsFunc(m.folders, it.isStill)
 }

@@ -3,6 +3,7 @@ package schemas
 import (
 	"encoding/binary"
 	"fmt"
+	"sync"
 
 	"github.com/zeebo/blake3"
 )
@@ -75,12 +76,14 @@ func (c *Chunk) Size() int {
 // and copy. It covers the id so that content which got under another chunk's
 // name is noticed by a node, which has no key to compute ids with.
 func (c *Chunk) Checksum() (s Sum) {
-	h := blake3.New()
-	h.Write(c.ID[:])
-	var head [9]byte
-	head[0] = byte(c.Kind)
-	binary.LittleEndian.PutUint32(head[1:], uint32(len(c.Trees)))
-	binary.LittleEndian.PutUint32(head[5:], uint32(len(c.Data)))
+	h := hashers.Get().(*blake3.Hasher)
+	defer hashers.Put(h)
+	h.Reset()
+	var head [len(c.ID) + 9]byte
+	rest := head[copy(head[:], c.ID[:]):]
+	rest[0] = byte(c.Kind)
+	binary.LittleEndian.PutUint32(rest[1:], uint32(len(c.Trees)))
+	binary.LittleEndian.PutUint32(rest[5:], uint32(len(c.Data)))
 	h.Write(head[:])
 	for i := range c.Trees {
 		h.Write(c.Trees[i][:])
@@ -92,6 +95,10 @@ func (c *Chunk) Checksum() (s Sum) {
 	h.Sum(s[:0])
 	return s
 }
+
+// hashers are used again: a new one is 10 KB to be cleared, more than many a
+// chunk.
+var hashers = sync.Pool{New: func() any { return blake3.New() }}
 
 // Validate reports what is wrong with the chunk's shape: kind, edges, size.
 // It does not compute the checksum.

@@ -13,12 +13,16 @@ import (
 const (
 	// A batch is what one sync pays for. More bytes than this make the first
 	// put wait longer than the sync costs.
-	maxBatchBytes = 16 << 20
+	maxBatchBytes = 8 << 20
 	// More chunks than this make the index's batch large for its memtable.
 	maxBatchChunks = 8192
 	// A put is handed over in parts of this size, so that a batch is never
 	// much larger than it should be.
 	maxPartBytes = 4 << 20
+	// Content of so many bytes is written from where it lies; what is shorter
+	// is gathered, up to so many bytes, so that a write is worth its call and
+	// still finds in the processor's cache what was gathered.
+	gatherBytes = 128 << 10
 )
 
 // putRequest is a part of a put on its way to the writer. The sender waits on
@@ -98,8 +102,11 @@ type writer struct {
 	file   vfs.File // nil when the next segment is to be made
 	end    location
 	size   int64
-	marked bool   // nothing was appended since the last mark
-	buf    []byte // of the batch; kept from one to the next
+	marked bool // nothing was appended since the last mark
+
+	// Of the batch: what is not written yet, and where that belongs.
+	buf []byte
+	pos int64
 }
 
 // run is the writer's goroutine: it ends when the store is closed.
@@ -198,10 +205,7 @@ func (w *writer) commit(batch []*putRequest) (err error) {
 	if err := w.makeRoom(need); err != nil {
 		return err
 	}
-	if err := w.encode(jobs, entries); err != nil {
-		return err
-	}
-	if err := w.append(); err != nil {
+	if err := w.append(jobs, entries); err != nil {
 		return err
 	}
 	return entries.commit(w.end)
@@ -210,16 +214,14 @@ func (w *writer) commit(batch []*putRequest) (err error) {
 // plan chooses what must be written: each chunk once, and none that is held.
 // need is how many bytes that takes at most.
 func (w *writer) plan(batch []*putRequest, entries *indexBatch) (jobs []job, need int64, err error) {
-	seen := map[indexKey]bool{}
 	need = recordHeaderSize // a void may follow
 	for _, r := range batch {
 		for i := range r.chunks {
 			c := &r.chunks[i]
 			k := chunkKey(r.vault, c.ID, 0)
-			if seen[k] {
-				continue
+			if entries.knows(k) {
+				continue // it came twice
 			}
-			seen[k] = true
 			e, held, err := entries.get(k)
 			if err != nil {
 				return nil, 0, err
@@ -257,8 +259,7 @@ func (w *writer) makeRoom(need int64) error {
 // seal ends the segment. All of it is on stable storage before the next one is
 // made: recovery takes a later segment for the proof of that.
 func (w *writer) seal() error {
-	w.buf = w.buf[:0]
-	if err := w.append(); err != nil {
+	if err := w.append(nil, nil); err != nil {
 		return err
 	}
 	file := w.file
@@ -272,53 +273,79 @@ func (w *writer) seal() error {
 	return nil
 }
 
-// encode puts the batch's records into buf and their places into entries.
-func (w *writer) encode(jobs []job, entries *indexBatch) error {
-	w.buf = w.buf[:0]
+// append writes the jobs' records at the end, covers leftovers behind them,
+// syncs, moves the end, and puts the records' places into entries. After an
+// error the end is where it was and the bytes behind it are leftovers.
+func (w *writer) append(jobs []job, entries *indexBatch) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.measure())
+		}
+	}()
+	w.buf, w.pos = w.buf[:0], w.end.offset
 	now := w.s.opt.Now().Unix()
 	for _, j := range jobs {
-		r := record{at: location{w.end.segment, w.end.offset + int64(len(w.buf))}}
+		r := record{at: location{w.end.segment, w.pos + int64(len(w.buf))}}
 		r.head = recordHeader{time: now, batchStart: w.end.offset, vault: j.vault}
-		w.buf = w.s.codec.appendChunk(w.buf, r.at, &r.head, j.chunk)
+		w.buf = w.s.codec.appendFront(w.buf, r.at, &r.head, j.chunk)
 		if err := entries.put(j.key, entryOf(&r)); err != nil {
 			return err
 		}
+		if err := w.content(j.chunk.Content); err != nil {
+			return err
+		}
 	}
-	return nil
-}
-
-// append writes buf at the end, covers leftovers behind it, syncs, and moves the
-// end. After an error the end is where it was and the bytes behind it are
-// leftovers.
-func (w *writer) append() error {
-	end := w.end
-	end.offset += int64(len(w.buf))
-	if rest := w.size - end.offset; rest > 0 {
+	end := w.pos + int64(len(w.buf))
+	if rest := w.size - end; rest > 0 {
 		void := recordHeader{
 			kind: kindVoid, content: uint32(max(0, rest-recordHeaderSize)),
-			time: w.s.opt.Now().Unix(), batchStart: w.end.offset,
+			time: now, batchStart: w.end.offset,
 		}
-		w.buf = w.s.codec.appendHeader(w.buf, end, &void)
-		end.offset += void.size()
+		w.buf = w.s.codec.appendHeader(w.buf, location{w.end.segment, end}, &void)
+		end += void.size()
 	}
-	if err := w.write(); err != nil {
+	if err := w.flush(); err != nil {
 		return err
 	}
 	if err := w.file.SyncData(); err != nil {
-		return errors.Join(fmt.Errorf("sync %s: %w", segmentPlace(w.end.segment), err), w.measure())
+		return fmt.Errorf("sync %s: %w", segmentPlace(w.end.segment), err)
 	}
-	w.end, w.size, w.marked = end, max(w.size, end.offset), false
+	w.end.offset, w.size, w.marked = end, max(w.size, end), false
 	return nil
 }
 
-// write writes buf at the end. It moves nothing.
-func (w *writer) write() error {
-	if len(w.buf) == 0 {
+// content adds a chunk's content to the batch.
+func (w *writer) content(b []byte) error {
+	if len(b) < gatherBytes {
+		w.buf = append(w.buf, b...)
+		if len(w.buf) < gatherBytes {
+			return nil
+		}
+		return w.flush()
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	return w.write(b)
+}
+
+// flush writes what was gathered.
+func (w *writer) flush() error {
+	err := w.write(w.buf)
+	w.buf = w.buf[:0]
+	return err
+}
+
+// write writes b at pos. It moves pos alone: whether that counts is append's to
+// say.
+func (w *writer) write(b []byte) error {
+	if len(b) == 0 {
 		return nil
 	}
-	if _, err := w.file.WriteAt(w.buf, w.end.offset); err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", segmentPlace(w.end.segment), err), w.measure())
+	if _, err := w.file.WriteAt(b, w.pos); err != nil {
+		return fmt.Errorf("write %s: %w", segmentPlace(w.end.segment), err)
 	}
+	w.pos += int64(len(b))
 	return nil
 }
 
@@ -335,9 +362,9 @@ func (w *writer) mark() {
 		return
 	}
 	h := recordHeader{kind: kindMark, time: w.s.opt.Now().Unix(), batchStart: w.end.offset}
-	w.buf = w.s.codec.appendHeader(w.buf[:0], w.end, &h)
-	if err := w.write(); err != nil {
-		w.refused(err) // nobody waits for the answer; Stats and the next put tell
+	w.buf, w.pos = w.s.codec.appendHeader(w.buf[:0], w.end, &h), w.end.offset
+	if err := w.flush(); err != nil {
+		w.refused(errors.Join(err, w.measure())) // nobody waits for the answer; Stats and the next put tell
 		return
 	}
 	w.end.offset += recordHeaderSize

@@ -59,7 +59,7 @@
 // A mark is a header only. It says: everything before me is on stable storage.
 // A void is a header followed by content bytes that mean nothing: what a torn
 // or refused write left behind. There is no truncation; the next batch covers
-// the leftovers with a void, in the same write.
+// the leftovers with a void, before the same sync.
 //
 // # Commit
 //

@@ -66,8 +66,8 @@ func (e *entry) size() int64 {
 	return recordHeaderSize + int64(idSize)*int64(e.edges) + int64(e.content)
 }
 
-func (e *entry) encode() []byte {
-	b := make([]byte, 0, entrySize)
+// encode appends the entry's bytes, of which there are entrySize.
+func (e *entry) encode(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, e.segment)
 	b = binary.LittleEndian.AppendUint64(b, uint64(e.offset))
 	b = binary.LittleEndian.AppendUint32(b, e.content)
@@ -141,7 +141,8 @@ var errIndexValue = errors.New("the index holds a value that this program did no
 // index finds chunks. Its methods are safe for concurrent use, except that only
 // one batch may be under way.
 type index struct {
-	db *pebble.DB
+	db    *pebble.DB
+	known map[indexKey]known // the batch's; kept from one to the next
 
 	mu    sync.Mutex // orders changes of state and of entries
 	state indexState
@@ -171,7 +172,7 @@ func tryIndex(fsys vfs.FS, dir string, failed func(error)) (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &index{db: db}
+	x := &index{db: db, known: map[indexKey]known{}}
 	value, closer, err := db.Get([]byte{keyPosition})
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
@@ -293,7 +294,7 @@ func (x *index) markCorrupt(k *indexKey, at location) error {
 	e.corrupt = true
 	state.add(&e, +1)
 	b := x.db.NewBatch()
-	if err := b.Set(k[:], e.encode(), nil); err != nil {
+	if err := b.Set(k[:], e.encode(nil), nil); err != nil {
 		return errors.Join(err, b.Close())
 	}
 	return x.commit(b, state)

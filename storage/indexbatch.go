@@ -26,7 +26,17 @@ func (x *index) newBatch() (*indexBatch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &indexBatch{index: x, batch: x.db.NewBatch(), look: look, known: map[indexKey]known{}}, nil
+	if len(x.known) > maxBatchChunks {
+		x.known = map[indexKey]known{} // not for ever as large as it was once
+	}
+	clear(x.known)
+	return &indexBatch{index: x, batch: x.db.NewBatch(), look: look, known: x.known}, nil
+}
+
+// knows reports whether get was asked for the key before.
+func (b *indexBatch) knows(k indexKey) bool {
+	_, hit := b.known[k]
+	return hit
 }
 
 // get is the entry of the key, as this batch leaves it.
@@ -61,7 +71,10 @@ func (b *indexBatch) put(k indexKey, e entry) error {
 	}
 	b.delta.add(&e, +1)
 	b.known[k] = known{e, true}
-	return b.batch.Set(k[:], e.encode(), nil)
+	op := b.batch.SetDeferred(len(k), entrySize) // spares a copy of both
+	copy(op.Key, k[:])
+	e.encode(op.Value[:0])
+	return op.Finish()
 }
 
 func (b *indexBatch) bury(e *entry) error {

@@ -56,17 +56,24 @@ func (s *Store) read(vault schemas.VaultID, id schemas.ChunkID, content bool) (c
 	defer s.leave()
 	k := chunkKey(vault, id, 0)
 	e, ok, err := s.index.get(&k)
-	switch {
-	case err != nil:
+	if err != nil {
 		return c, err
-	case !ok:
+	}
+	return s.readFound(&k, &e, ok, content)
+}
+
+// readFound reads the chunk whose entry is e, if it is held.
+func (s *Store) readFound(k *indexKey, e *entry, held, content bool) (c schemas.Chunk, err error) {
+	id := k.id()
+	switch {
+	case !held:
 		return c, schemas.Errorf(schemas.NotHeld, "node %s does not hold chunk %s; ask the others of its set", s.identity.node, id.Short())
 	case e.corrupt:
-		return c, s.corruptError(&e, id)
+		return c, s.corruptError(e, id)
 	}
-	c, err = s.readEntry(&k, &e, content)
+	c, err = s.readEntry(k, e, content)
 	if errors.Is(err, errRecord) {
-		return schemas.Chunk{}, errors.Join(s.corruptError(&e, id), s.index.markCorrupt(&k, e.location))
+		return schemas.Chunk{}, errors.Join(s.corruptError(e, id), s.index.markCorrupt(k, e.location))
 	}
 	return c, err
 }
@@ -87,6 +94,11 @@ func (s *Store) readEntry(k *indexKey, e *entry, content bool) (c schemas.Chunk,
 	if err := s.readAt(b, e.location); err != nil {
 		return c, err
 	}
+	return s.decode(k, e, b, content)
+}
+
+// decode is readEntry for the bytes that were read.
+func (s *Store) decode(k *indexKey, e *entry, b []byte, content bool) (c schemas.Chunk, err error) {
 	h, err := s.codec.decodeHeader(b, e.location)
 	if err != nil {
 		return c, err

@@ -16,13 +16,13 @@ import (
 
 // BenchmarkIndexScale measures how the store's steps grow with the chunks that
 // it holds already. The sizes are those of the environment variable SCALE, as in
-// SCALE=10000,10000000; each is filled synthetically, in the index alone. A line
+// INDEX_SIZES=10000,10000000; each is filled synthetically, in the index alone. A line
 // of CSV for each step goes to stdout:
 //
 //	scale,step,chunks,ns per operation,heap in bytes
 func BenchmarkIndexScale(b *testing.B) {
 	sizes := "10000,100000"
-	if s := os.Getenv("SCALE"); s != "" {
+	if s := os.Getenv("INDEX_SIZES"); s != "" {
 		sizes = s
 	}
 	for size := range strings.SplitSeq(sizes, ",") {

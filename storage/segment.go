@@ -213,9 +213,10 @@ func (c *codec) decodeHeader(b []byte, at location) (h recordHeader, err error) 
 	return h, nil
 }
 
-// appendChunk appends the record of a whole chunk that will stand at the place.
-// h brings time, batch start and vault, and comes back filled.
-func (c *codec) appendChunk(dst []byte, at location, h *recordHeader, chunk *schemas.Chunk) []byte {
+// appendFront appends the record of a whole chunk that will stand at the place,
+// but for the content, which follows. h brings time, batch start and vault, and
+// comes back filled.
+func (c *codec) appendFront(dst []byte, at location, h *recordHeader, chunk *schemas.Chunk) []byte {
 	h.kind, h.id, h.sum = chunk.Kind, chunk.ID, chunk.Sum
 	h.shard, h.k, h.m = 0, 1, 0
 	h.trees, h.data = uint32(len(chunk.Trees)), uint32(len(chunk.Data))
@@ -228,12 +229,26 @@ func (c *codec) appendChunk(dst []byte, at location, h *recordHeader, chunk *sch
 	for i := range chunk.Data {
 		dst = append(dst, chunk.Data[i][:]...)
 	}
-	return append(dst, chunk.Content...)
+	return dst
 }
 
+var (
+	noEdges = sumOf() // most chunks have none
+	hashers = sync.Pool{New: func() any { return blake3.New() }}
+)
+
 // edgeSum is the checksum over edges alone.
-func edgeSum(lists ...[]schemas.ChunkID) (sum [16]byte) {
-	h := blake3.New()
+func edgeSum(trees, data []schemas.ChunkID) [16]byte {
+	if len(trees)+len(data) == 0 {
+		return noEdges
+	}
+	return sumOf(trees, data)
+}
+
+func sumOf(lists ...[]schemas.ChunkID) (sum [16]byte) {
+	h := hashers.Get().(*blake3.Hasher)
+	defer hashers.Put(h)
+	h.Reset()
 	for _, ids := range lists {
 		for i := range ids {
 			h.Write(ids[i][:])

@@ -198,7 +198,7 @@ func FuzzScan(f *testing.F) {
 // What the index keeps comes back, and nothing else is read.
 func TestIndexValues(t *testing.T) {
 	e := entry{location: location{1 << 30, 1 << 40}, content: 1_000_000, edges: 16384, k: 4, m: 2, corrupt: true}
-	if got, err := decodeEntry(e.encode()); err != nil || got != e {
+	if got, err := decodeEntry(e.encode(nil)); err != nil || got != e {
 		t.Errorf("the entry reads as %+v, %v", got, err)
 	}
 	s := indexState{location{3, 4}, counts{5, 6, 7, 8}}
@@ -261,4 +261,9 @@ func (f badSector) ReadAt(b []byte, off int64) (int, error) {
 		return 0, errSector
 	}
 	return f.Reader.ReadAt(b, off)
+}
+
+// appendChunk appends the whole record of a chunk.
+func (c *codec) appendChunk(dst []byte, at location, h *recordHeader, chunk *schemas.Chunk) []byte {
+	return append(c.appendFront(dst, at, h, chunk), chunk.Content...)
 }

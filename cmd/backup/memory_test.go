@@ -1,12 +1,9 @@
 package main
 
 import (
-	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"testing"
-
-	"servidor-backup/bus/bustest"
 )
 
 // reading is a number that the runtime tells of itself.
@@ -16,17 +13,20 @@ func reading(name string) uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// The first collection of garbage comes late, the others as usual.
-func TestGarbageIsCollectedAsUsualAfterTheFirstTime(t *testing.T) {
+func TestTheRuntimesVariablesGoFirst(t *testing.T) {
+	percent, limit := debug.SetGCPercent(70), debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(limit)
+	defer debug.SetGCPercent(percent)
+	t.Setenv("GOGC", "70")
+	t.Setenv("GOMEMLIMIT", "1GiB")
+	tuneMemory()
+	if p, l := reading("/gc/gogc:percent"), reading("/gc/gomemlimit:bytes"); p != 70 || l != uint64(limit) {
+		t.Errorf("the person's settings became %d %% and %d bytes", p, l)
+	}
 	t.Setenv("GOGC", "")
 	t.Setenv("GOMEMLIMIT", "")
-	usual, limit := debug.SetGCPercent(70), debug.SetMemoryLimit(-1)
-	defer debug.SetMemoryLimit(limit)
-	defer debug.SetGCPercent(usual)
 	tuneMemory()
-	if got := reading("/gc/gomemlimit:bytes"); got != memoryTarget {
-		t.Errorf("the limit is %d bytes", got)
+	if p, l := reading("/gc/gogc:percent"), reading("/gc/gomemlimit:bytes"); p != gcGrowth || l != memoryTarget {
+		t.Errorf("without any, there are %d %% and %d bytes", p, l)
 	}
-	runtime.GC()
-	bustest.Eventually(t, "the usual percentage is back", func() bool { return reading("/gc/gogc:percent") == 70 })
 }

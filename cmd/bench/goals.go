@@ -21,11 +21,17 @@ var goals = []goal{
 	{"unchanged ÷ best", againstBest(phaseUnchanged, wallOf)},
 	{"mutated ÷ best", againstBest(phaseMutated, wallOf)},
 	{"restore ÷ best", againstBest(phaseRestore, wallOf)},
+	{"first until synced ÷ " + networkedName, against(networkedName, phaseFirst, syncedOf)},
+	{"restore until synced ÷ best", againstBest(phaseRestore, syncedOf)},
 	{"restore ÷ " + copyName, against(copyName, phaseRestore, wallOf)},
 	{"CPU first ÷ " + networkedName, against(networkedName, phaseFirst, cpuOfAll)},
 	{"CPU restore ÷ " + networkedName, against(networkedName, phaseRestore, cpuOfAll)},
 	{"stored ÷ " + storedName, againstStored},
 }
+
+// syncedOf is the time until everything is on stable storage: some sync before
+// they end, others leave it to the system.
+func syncedOf(r row) float64 { return r.wall + r.syncing }
 
 // against compares with one peer.
 func against(peer, phase string, of measure) func(*summary, string) float64 {

@@ -5,6 +5,8 @@
 //	bench data DIR [set...]             make the data sets
 //	bench run DATA WORK CSV             measure; rows are appended to CSV
 //	bench report CSV                    tables, goals and plots of what was measured
+//	bench scale DATA WORK CSV [name...] how we behave as things grow
+//	bench report-scale CSV              tables and plots of that
 //	bench profile DATA WORK OUT         CPU profiles of our client and server
 //	bench mutate DIR                    change about 1 % of a tree
 //
@@ -36,6 +38,7 @@
 //	run.go                rounds; tree.go copies, reads and compares trees
 //	results.go            the CSV; report.go, goals.go, plots.go read it
 //	profile.go            CPU profiles
+//	scale*.go             scenarios in which something grows, and their report
 //
 // Measuring needs Linux. The rest runs anywhere.
 package main
@@ -58,6 +61,8 @@ const usage = `usage:
   bench run DATA WORK CSV [--rounds N] [--peers a,b] [--sets x,y] [--touch GIB]
                           [--limit DURATION] [--deadline DURATION]
   bench report CSV [--plots DIR]
+  bench scale DATA WORK CSV [scenario...] [--scale F] [--touch GIB] [--limit DURATION]
+  bench report-scale CSV [--plots DIR]
   bench profile DATA WORK OUT [--set NAME]
   bench mutate DIR [--seed N]
   bench peers
@@ -98,6 +103,10 @@ func command(ctx context.Context, args []string) error {
 		return runCommand(ctx, f, args[1:])
 	case "report":
 		return reportCommand(f, args[1:])
+	case "scale":
+		return scaleCommand(ctx, f, args[1:])
+	case "report-scale":
+		return scaleReportCommand(f, args[1:])
 	case "profile":
 		return profileCommand(ctx, f, args[1:])
 	case "peers":

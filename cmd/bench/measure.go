@@ -29,6 +29,8 @@ type measured struct {
 	serverMem int64         // the servers' peaks added, bytes
 	syncing   time.Duration // that a sync took right after
 	sent      int64         // bytes, -1 when not told
+
+	stdout, stderr []byte // the ends of what the client printed
 }
 
 // conditions are the settings of all measurements.
@@ -42,19 +44,29 @@ type conditions struct {
 // was measured until then comes with it.
 func (c conditions) measure(ctx context.Context, s *site, j job, reads string) (m measured, err error) {
 	m.sent = -1
+	err = c.observe(ctx, s, reads, &m, func() error { return c.client(ctx, s, j, &m) })
+	if err == nil && j.sent != nil {
+		m.sent = j.sent(m.stdout)
+	}
+	return m, err
+}
+
+// observe prepares, and puts into m what servers and disks do while run runs the
+// clients, and until the disks are synced.
+func (c conditions) observe(ctx context.Context, s *site, reads string, m *measured, run func() error) (err error) {
 	if err := c.prepare(ctx, reads); err != nil {
-		return m, err
+		return err
 	}
 	before := make([]time.Duration, len(s.servers))
 	for i, v := range s.servers {
 		if before[i], err = cpuOf(v.pid()); err != nil {
-			return m, err
+			return err
 		}
 		if err = forgetPeak(v.pid()); err != nil {
-			return m, err
+			return err
 		}
 	}
-	stdout, err := c.client(ctx, s, j, &m)
+	err = run()
 
 	start := time.Now()
 	syncDisks()
@@ -66,13 +78,10 @@ func (c conditions) measure(ctx context.Context, s *site, j job, reads string) (
 		m.serverMem += mem
 		err = errors.Join(err, cpuErr, memErr)
 	}
-	if err == nil && j.sent != nil {
-		m.sent = j.sent(stdout)
-	}
-	return m, err
+	return err
 }
 
-// prepare makes the machine the same for everybody.
+// prepare makes the machine the same for everybody. No reads are "".
 func (c conditions) prepare(ctx context.Context, reads string) error {
 	syncDisks()
 	if c.touch > 0 {
@@ -84,11 +93,14 @@ func (c conditions) prepare(ctx context.Context, reads string) error {
 			return fmt.Errorf("touching %v GiB of memory: %w", c.touch, err)
 		}
 	}
+	if reads == "" {
+		return nil
+	}
 	return warm(reads)
 }
 
 // client runs the job and measures its process.
-func (c conditions) client(ctx context.Context, s *site, j job, m *measured) (stdout []byte, err error) {
+func (c conditions) client(ctx context.Context, s *site, j job, m *measured) error {
 	limited, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
 	cmd := exec.CommandContext(limited, j.argv[0], j.argv[1:]...)
@@ -102,22 +114,23 @@ func (c conditions) client(ctx context.Context, s *site, j job, m *measured) (st
 	_ = forgetPeak(os.Getpid())
 
 	start := time.Now()
-	err = cmd.Run()
+	err := cmd.Run()
 	m.wall = time.Since(start)
 	if cmd.ProcessState == nil {
-		return nil, err // it could not be started
+		return err // it could not be started
 	}
+	m.stdout, m.stderr = out.kept, errs.kept
 	m.clientCPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	m.clientMem = peakMemory(cmd.ProcessState)
 	switch {
 	case ctx.Err() != nil:
-		return nil, ctx.Err()
+		return ctx.Err()
 	case limited.Err() != nil:
-		return nil, fmt.Errorf("killed after %v", c.limit)
+		return fmt.Errorf("killed after %v", c.limit)
 	case err != nil:
-		return nil, fmt.Errorf("%w: %s", err, lastLine(string(errs.kept)))
+		return fmt.Errorf("%w: %s", err, lastLine(string(errs.kept)))
 	}
-	return out.kept, nil
+	return nil
 }
 
 // tail is a writer that keeps the end of what is written.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -28,6 +29,19 @@ func identity(info fs.FileInfo) (fileID, bool) {
 
 // diskBytes is what a file takes on disk.
 func diskBytes(info fs.FileInfo) int64 { return info.Sys().(*syscall.Stat_t).Blocks * 512 }
+
+// nextData is where data begins and ends at or after an offset, and size twice
+// when only a hole follows.
+func nextData(f *os.File, offset, size int64) (from, to int64, err error) {
+	from, err = f.Seek(offset, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) {
+		return size, size, nil
+	}
+	if err == nil {
+		to, err = f.Seek(from, unix.SEEK_HOLE)
+	}
+	return from, to, err
+}
 
 // syncDisks writes everything that is dirty, and waits.
 func syncDisks() { unix.Sync() }

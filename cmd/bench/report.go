@@ -26,7 +26,7 @@ func reportCommand(f *pflag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	rows, remarks, err := readResults(args[0])
+	rows, remarks, err := runTable.read(args[0])
 	if err != nil {
 		return err
 	}
@@ -36,10 +36,15 @@ func reportCommand(f *pflag.FlagSet, args []string) error {
 		return nil
 	}
 	names, err := s.plot(*plots)
-	for _, name := range names {
-		fmt.Printf("\n![%s](%s)\n", strings.TrimSuffix(name, ".svg"), path.Join(filepath.Base(*plots), name))
-	}
+	writeImages(os.Stdout, *plots, names)
 	return err
+}
+
+// writeImages shows the plots in dir.
+func writeImages(w io.Writer, dir string, names []string) {
+	for _, name := range names {
+		fmt.Fprintf(w, "\n![%s](%s)\n", strings.TrimSuffix(name, ".svg"), path.Join(filepath.Base(dir), name))
+	}
 }
 
 // A summary is what many rows say.
@@ -101,7 +106,11 @@ func (s *summary) values(set, peer, phase string, of measure) []float64 {
 
 // median is the one in the middle of the rounds, -1 when there is none.
 func (s *summary) median(set, peer, phase string, of measure) float64 {
-	all := s.values(set, peer, phase, of)
+	return median(s.values(set, peer, phase, of))
+}
+
+// median is the one in the middle, -1 when there is none. It sorts.
+func median(all []float64) float64 {
 	if len(all) == 0 {
 		return -1
 	}
@@ -109,6 +118,9 @@ func (s *summary) median(set, peer, phase string, of measure) float64 {
 	n := len(all)
 	return (all[(n-1)/2] + all[n/2]) / 2
 }
+
+// cell is a text in a table.
+func cell(text string) string { return strings.ReplaceAll(text, "|", "\\|") }
 
 // peak is the largest over all phases and rounds, -1 when there is none.
 func (s *summary) peak(set, peer string, of measure) float64 {
@@ -138,15 +150,14 @@ func writeReport(w io.Writer, s *summary, remarks []remark) {
 		"the peak is the highest of all phases, that of several servers is added up, and a client's is never seen below\n"+
 		"the 12 MiB or so of the bench itself. Stored is disk in use after the\n"+
 		"first backup, then what the mutated one added. Sent is what the peer says that it sent for these two.\n"+
-		"Sync is how long the disks needed after first and after restore; the peers with sync in their name have it in\n"+
-		"their time.\n")
+		"Sync is how long the disks needed after first and after restore for what the peer had left to the system.\n")
 	for _, set := range s.sets {
 		s.writeSet(w, set)
 	}
 	if len(s.failed) > 0 {
 		fmt.Fprintf(w, "\n## What failed\n\n| set | peer | phase | round | what |\n|---|---|---|--:|---|\n")
 		for _, r := range s.failed {
-			fmt.Fprintf(w, "| %s | %s | %s | %d | %s |\n", r.set, r.peer, r.phase, r.round, strings.ReplaceAll(r.result, "|", "\\|"))
+			fmt.Fprintf(w, "| %s | %s | %s | %d | %s |\n", r.set, r.peer, r.phase, r.round, cell(r.result))
 		}
 	}
 }

@@ -40,11 +40,17 @@ type row struct {
 	stored, sent, source                float64 // bytes
 }
 
-// columns are those of the CSV, each with its place in a row.
-var columns = []struct {
+// A table is a kind of CSV file: its columns, each with its place in a line, which
+// is a *string, an *int or a *float64.
+type table[T any] []column[T]
+
+type column[T any] struct {
 	name string
-	at   func(*row) any
-}{
+	at   func(*T) any
+}
+
+// runTable is what "bench run" measured.
+var runTable = table[row]{
 	{"time", func(r *row) any { return &r.time }},
 	{"round", func(r *row) any { return &r.round }},
 	{"order", func(r *row) any { return &r.order }},
@@ -82,40 +88,51 @@ func (r row) String() string {
 		r.set, r.peer, r.phase, r.wall, r.clientCPU, r.serverCPU, r.clientMem, r.serverMem, r.syncing, r.result)
 }
 
-// results is a CSV file that rows are appended to. Lines that begin with # tell
+// results is a CSV file that lines are appended to. Those that begin with # tell
 // of the machine and the programs.
-type results struct{ f *os.File }
+type results[T any] struct {
+	f     *os.File
+	table table[T]
+}
 
-func openResults(path string) (*results, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+// open opens a file to append to, which is new or has the table's columns.
+func (t table[T]) open(path string) (*results[T], error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
-	if err == nil && info.Size() == 0 {
-		var names []string
-		for _, c := range columns {
-			names = append(names, c.name)
-		}
+	var names []string
+	for _, c := range t {
+		names = append(names, c.name)
+	}
+	header, err := csv.NewReader(f).Read()
+	switch {
+	case errors.Is(err, io.EOF):
 		err = writeRecord(f, names)
+	case err == nil && !slices.Equal(header, names):
+		err = fmt.Errorf("%s has other columns: remove it, or name another file", path)
 	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	return &results{f}, nil
+	return &results[T]{f, t}, nil
 }
 
-// remark writes a fact about the run.
-func (x *results) remark(key, value string) error {
-	_, err := fmt.Fprintf(x.f, "# %s: %s\n", key, strings.Join(strings.Fields(value), " "))
-	return err
+// remark writes facts about the run.
+func (x *results[T]) remark(facts ...remark) error {
+	for _, r := range facts {
+		if _, err := fmt.Fprintf(x.f, "# %s: %s\n", r.key, strings.Join(strings.Fields(r.value), " ")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// add writes a row at once, so that it survives whatever comes.
-func (x *results) add(r row) error {
+// add writes a line at once, so that it survives whatever comes.
+func (x *results[T]) add(r T) error {
 	var record []string
-	for _, c := range columns {
+	for _, c := range x.table {
 		switch v := c.at(&r).(type) {
 		case *string:
 			record = append(record, *v)
@@ -133,7 +150,7 @@ func (x *results) add(r row) error {
 	return writeRecord(x.f, record)
 }
 
-func (x *results) Close() error { return x.f.Close() }
+func (x *results[T]) Close() error { return x.f.Close() }
 
 func writeRecord(w io.Writer, record []string) error {
 	c := csv.NewWriter(w)
@@ -147,8 +164,8 @@ func writeRecord(w io.Writer, record []string) error {
 // remark is a fact about a run.
 type remark struct{ key, value string }
 
-// readResults reads a CSV file: its rows, and its remarks without repetitions.
-func readResults(path string) (rows []row, remarks []remark, err error) {
+// read reads a file: its lines, and its remarks without repetitions.
+func (t table[T]) read(path string) (rows []T, remarks []remark, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, nil, err
@@ -175,7 +192,7 @@ func readResults(path string) (rows []row, remarks []remark, err error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", path, err)
 		}
-		r, err := parseRow(header, record)
+		r, err := t.parse(header, record)
 		if err != nil {
 			line, _ := c.FieldPos(0)
 			return nil, nil, fmt.Errorf("%s:%d: %w", path, line, err)
@@ -184,8 +201,8 @@ func readResults(path string) (rows []row, remarks []remark, err error) {
 	}
 }
 
-func parseRow(header, record []string) (r row, err error) {
-	for _, c := range columns {
+func (t table[T]) parse(header, record []string) (r T, err error) {
+	for _, c := range t {
 		i := slices.Index(header, c.name)
 		text := ""
 		if i >= 0 {

@@ -46,7 +46,7 @@ type bench struct {
 	runOptions
 	programs programs
 	peers    []peer
-	csv      *results
+	csv      *results[row]
 	log      io.Writer
 	start    time.Time
 }
@@ -78,14 +78,18 @@ func run(ctx context.Context, opt runOptions, log io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	if b.csv, err = openResults(opt.csv); err != nil {
+	if b.csv, err = runTable.open(opt.csv); err != nil {
 		return err
 	}
 	defer closing(b.csv, &err)
 	if err := os.MkdirAll(b.work, 0o755); err != nil {
 		return err
 	}
-	if err := b.remarks(left); err != nil {
+	facts := b.facts(b.work, b.peers, b.programs)
+	if len(left) > 0 {
+		facts = append(facts, remark{"left out", strings.Join(left, ", ")})
+	}
+	if err := b.csv.remark(facts...); err != nil {
 		return err
 	}
 	for round := first; round < first+opt.rounds; round++ {
@@ -127,7 +131,7 @@ func chooseSets(data string, names []string) ([]string, error) {
 // nextRound is the round after those that are in a CSV file: rounds can be added
 // by later runs, and their order of peers goes on.
 func nextRound(csv string) (int, error) {
-	rows, _, err := readResults(csv)
+	rows, _, err := runTable.read(csv)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, io.EOF) {
 		return 1, nil
 	}
@@ -138,23 +142,16 @@ func nextRound(csv string) (int, error) {
 	return last + 1, err
 }
 
-func (b *bench) remarks(left []string) error {
-	facts := []remark{{"date", b.start.UTC().Format(time.DateOnly)}, {"machine", machine(b.work)}}
-	if b.touch > 0 {
-		facts = append(facts, remark{"touched", fmt.Sprintf("%v GiB of memory before each command", b.touch)})
+// facts are what readers of numbers want to know of the machine and the programs.
+func (c conditions) facts(work string, chosen []peer, found programs) []remark {
+	facts := []remark{{"date", time.Now().UTC().Format(time.DateOnly)}, {"machine", machine(work)}}
+	if c.touch > 0 {
+		facts = append(facts, remark{"touched", fmt.Sprintf("%v GiB of memory before each command", c.touch)})
 	}
-	for _, v := range versions(b.peers, b.programs) {
+	for _, v := range versions(chosen, found) {
 		facts = append(facts, remark{"version", v})
 	}
-	if len(left) > 0 {
-		facts = append(facts, remark{"left out", strings.Join(left, ", ")})
-	}
-	for _, f := range facts {
-		if err := b.csv.remark(f.key, f.value); err != nil {
-			return err
-		}
-	}
-	return nil
+	return facts
 }
 
 // turn is one peer in a round of one set.

@@ -68,7 +68,7 @@ func TestRunAndReport(t *testing.T) {
 	if err := run(t.Context(), opt, &log); err != nil {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
-	rows, _, err := readResults(csv)
+	rows, _, err := runTable.read(csv)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func TestInterruptedRunsLeaveNothing(t *testing.T) {
 	if left, err := os.ReadDir(work); err != nil || len(left) > 0 {
 		t.Errorf("%v is left, %v", left, err)
 	}
-	if rows, _, err := readResults(csv); err != nil || len(rows) > 0 {
+	if rows, _, err := runTable.read(csv); err != nil || len(rows) > 0 {
 		t.Errorf("%v, %v", rows, err)
 	}
 }

@@ -167,7 +167,7 @@ func TestMutateFollowsFromSeedAlone(t *testing.T) {
 
 func TestMutateChangesAHundredthOfManyFiles(t *testing.T) {
 	t.Parallel()
-	root := filepath.Join(madeSets(t, 0.03, "small"), "small")
+	root := filepath.Join(madeSets(t, 0.01, "small"), "small")
 	before := contents(t, root)
 	done, err := mutate(root, 7)
 	if err != nil {

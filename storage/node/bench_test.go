@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"fmt"
 	"testing"
 
 	"servidor-backup/bus"
@@ -37,6 +38,16 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
+// BenchmarkSessions measures puts by one session and by many, each with a
+// connection of its own, of large chunks.
+func BenchmarkSessions(b *testing.B) {
+	for _, n := range []int{1, 20} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			benchNode(b, "in-process", task{Op: "put", Each: 2, Size: 450_000, N: b.N, Sessions: n})
+		})
+	}
+}
+
 // BenchmarkGet measures requests for what fits a message, four at a time.
 func BenchmarkGet(b *testing.B) {
 	for _, how := range []string{"in-process", "tcp"} {
@@ -60,6 +71,7 @@ type task struct {
 	Op         string
 	Each, Size int
 	N          int
+	Sessions   int // of puts; 0 is 1
 }
 
 // stored is how many messages are in the store before gets and haves.

@@ -9,9 +9,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -96,43 +98,73 @@ func beClient(text string) error {
 	return nil
 }
 
-// put sends messages as the node's window allows.
-func (t *task) put(nc *nats.Conn) func() error {
+// put sends messages as the node's window allows, an equal part of them in each
+// session, and tells by how much the slowest session took longer than the fastest.
+func (t *task) put(*nats.Conn) func() error {
 	w := t.work(2)
+	sessions := max(t.Sessions, 1)
 	return func() error {
-		s, err := bus.NewSender(nc, bus.SenderOptions{})
+		took := make([]time.Duration, sessions)
+		errs := make([]error, sessions)
+		start := time.Now()
+		var all sync.WaitGroup
+		for g := range sessions {
+			all.Go(func() {
+				errs[g] = t.session(w, g, sessions)
+				took[g] = time.Since(start)
+			})
+		}
+		all.Wait()
+		if sessions > 1 && t.N >= 10*sessions {
+			fmt.Fprintf(os.Stderr, "%d sessions took %v to %v\n", sessions, slices.Min(took), slices.Max(took))
+		}
+		return errors.Join(errs...)
+	}
+}
+
+// session sends every stepth message from the first on.
+func (t *task) session(w *storagetest.Work, first, step int) error {
+	nc, err := bus.Connect(context.Background(), bus.ConnOptions{URL: t.URL})
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	s, err := bus.NewSender(nc, bus.SenderOptions{})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	var all sync.WaitGroup
+	var failed atomic.Pointer[error]
+	var buffers sync.Pool
+	for i := first; i < t.N; i += step {
+		vault, chunks := w.Message(i)
+		buf, _ := buffers.Get().(*[]byte)
+		if buf == nil {
+			buf = new([]byte)
+		}
+		m := schemas.NewPut(*buf, fmt.Sprint("bench-", first), vault)
+		for j := range chunks {
+			m.Add(&chunks[j])
+		}
+		*buf = m.Put()
+		all.Add(1)
+		err := s.Send(context.Background(), []schemas.NodeID{t.Node}, *buf, func(err error) {
+			if err != nil {
+				failed.Store(&err)
+			}
+			buffers.Put(buf)
+			all.Done()
+		})
 		if err != nil {
 			return err
 		}
-		defer s.Close()
-		var all sync.WaitGroup
-		var failed atomic.Pointer[error]
-		buffers := sync.Pool{New: func() any { return []byte(nil) }}
-		for i := range t.N {
-			vault, chunks := w.Message(i)
-			m := schemas.NewPut(buffers.Get().([]byte), "bench", vault)
-			for j := range chunks {
-				m.Add(&chunks[j])
-			}
-			payload := m.Put()
-			all.Add(1)
-			err := s.Send(context.Background(), []schemas.NodeID{t.Node}, payload, func(err error) {
-				if err != nil {
-					failed.Store(&err)
-				}
-				buffers.Put(payload) //nolint:staticcheck // its header is nothing beside it
-				all.Done()
-			})
-			if err != nil {
-				return err
-			}
-		}
-		all.Wait()
-		if err := failed.Load(); err != nil {
-			return *err
-		}
-		return nil
 	}
+	all.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // get asks for a message's chunks at a time.

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -183,7 +184,7 @@ func storageError(err error) error {
 }
 
 // have answers which chunks are held.
-func (n *Node) have(_ context.Context, b []byte) ([]byte, error) {
+func (n *Node) have(_ context.Context, b, _ []byte) ([]byte, error) {
 	req, err := decodeIDs(b)
 	if err != nil {
 		return nil, err
@@ -202,39 +203,42 @@ func (n *Node) have(_ context.Context, b []byte) ([]byte, error) {
 }
 
 // get answers with chunks, edges with their clear edges alone.
-func (n *Node) get(_ context.Context, b []byte) ([]byte, error)   { return n.read(b, n.store.Get) }
-func (n *Node) edges(_ context.Context, b []byte) ([]byte, error) { return n.read(b, n.store.Edges) }
+func (n *Node) get(_ context.Context, b, to []byte) ([]byte, error)   { return n.read(b, to, false) }
+func (n *Node) edges(_ context.Context, b, to []byte) ([]byte, error) { return n.read(b, to, true) }
 
 // failedRoom is more than one entry of a reply's list of failures takes: a
 // message of at most 300 bytes and its envelope.
 const failedRoom = 512
 
-func (n *Node) read(b []byte, read func(schemas.VaultID, schemas.ChunkID) (schemas.Chunk, error)) ([]byte, error) {
+func (n *Node) read(b, to []byte, edges bool) ([]byte, error) {
 	req, err := decodeIDs(b)
 	if err != nil {
 		return nil, err
 	}
-	rep := schemas.NewChunks(nil)
+	rep := schemas.NewChunks(slices.Grow(to, schemas.MaxBatch))
 	var failed []schemas.Failed
-	for _, id := range req.IDs {
-		c, err := read(req.Vault, id)
+	err = n.store.ReadAll(req.Vault, req.IDs, edges, func(i int, c *schemas.Chunk, err error) bool {
 		// What has no room is left to the asker to ask again for.
 		taken := rep.Size() + len(failed)*failedRoom
-		if err != nil {
-			if taken+failedRoom > schemas.MaxBatch {
-				break
+		if err == nil {
+			fits := rep.Fits(c) && (len(failed) == 0 || taken+c.Size()+failedRoom <= schemas.MaxBatch)
+			if fits {
+				rep.Add(c)
 			}
-			err = storageError(err)
-			failed = append(failed, schemas.Failed{ID: id, Code: schemas.CodeOf(err), Message: shorten(err.Error())})
-			if code := schemas.CodeOf(err); code != schemas.NotHeld {
-				n.opt.Log.Error("a chunk could not be read", "chunk", id, "vault", req.Vault, "error", err)
-			}
-		} else {
-			if !rep.Fits(&c) || len(failed) > 0 && taken+c.Size()+failedRoom > schemas.MaxBatch {
-				break
-			}
-			rep.Add(&c)
+			return fits
 		}
+		if taken+failedRoom > schemas.MaxBatch {
+			return false
+		}
+		err = storageError(err)
+		failed = append(failed, schemas.Failed{ID: req.IDs[i], Code: schemas.CodeOf(err), Message: shorten(err.Error())})
+		if code := schemas.CodeOf(err); code != schemas.NotHeld {
+			n.opt.Log.Error("a chunk could not be read", "chunk", req.IDs[i], "vault", req.Vault, "error", err)
+		}
+		return true
+	})
+	if err != nil {
+		return nil, storageError(err)
 	}
 	return rep.Reply(failed), nil
 }

@@ -7,10 +7,11 @@ import (
 	"servidor-backup/schemas"
 )
 
-// The budget is shared among the sessions that send; who has stopped does not
-// count, and nobody gets less than one message.
+// The budget is shared among the sessions that send, without giving out more
+// than it; who has stopped does not count, and nobody gets less than one message.
 func TestWindowsShareTheBudget(t *testing.T) {
-	const budget = 4 * schemas.MaxBatch
+	const message = schemas.MaxBatch
+	const budget = 8 * message
 	w := newWindows(budget)
 	start := time.Now()
 	for _, step := range []struct {
@@ -18,16 +19,25 @@ func TestWindowsShareTheBudget(t *testing.T) {
 		at      time.Duration
 		want    int64
 	}{
-		{"a", 0, budget},
+		{"a", 0, 2 * message},
+		{"a", time.Second, 4 * message},
 		{"a", time.Second, budget},
-		{"b", 2 * time.Second, budget / 2},
+		{"a", time.Second, budget},
+		{"b", 2 * time.Second, message}, // a has all of it
+		{"b", 2 * time.Second, message},
 		{"a", 3 * time.Second, budget / 2},
+		{"b", 3 * time.Second, 2 * message},
+		{"b", 3 * time.Second, budget / 2},
+		{"c", 4 * time.Second, message},
+		{"a", 4 * time.Second, budget / 3},
+		{"b", 4 * time.Second, budget / 3},
+		{"c", 4 * time.Second, 2 * message},
 		{"c", 4 * time.Second, budget / 3},
-		{"d", 5 * time.Second, budget / 4},
-		{"e", 6 * time.Second, schemas.MaxBatch},
-		{"f", 7 * time.Second, schemas.MaxBatch},
-		{"f", 20*time.Second + sessionIdle, budget}, // all others have stopped
-		{"a", 21*time.Second + sessionIdle, budget / 2},
+		{"d", 5 * time.Second, message},
+		{"d", 20*time.Second + sessionIdle, 2 * message}, // all others have stopped
+		{"d", 20*time.Second + sessionIdle, 4 * message},
+		{"d", 20*time.Second + sessionIdle, budget},
+		{"a", 21*time.Second + sessionIdle, message},
 	} {
 		if got := w.of(step.session, start.Add(step.at)); got != step.want {
 			t.Errorf("after %v session %s has a window of %d, want %d", step.at, step.session, got, step.want)

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"image/color"
+	"os"
+	"path/filepath"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+)
+
+// A curve is a plot of a scenario over what grows.
+type curve struct {
+	scenario, name, title, unit string
+	lines                       []curveLine
+}
+
+type curveLine struct {
+	label, step string
+	of          func(point) float64
+}
+
+func cpuOfPoint(p point) float64 { return p.clientCPU + p.serverCPU }
+
+var curves = []curve{
+	{"versions", "scale-versions-time", "Saving one more version, 1 % changed", "seconds", []curveLine{
+		{"time", stepRepeat, func(p point) float64 { return p.wall }},
+		{"CPU of all", stepRepeat, cpuOfPoint},
+	}},
+	{"versions", "scale-versions-sent", "Sent for one more version, 1 % changed", "MiB", []curveLine{
+		{"sent", stepRepeat, func(p point) float64 { return p.sent / mib }},
+	}},
+	{"versions", "scale-versions-stored", "Disk that all versions take", "MiB", []curveLine{
+		{"stored", stepRepeat, func(p point) float64 { return p.stored / mib }},
+	}},
+	{"nodes", "scale-nodes-cpu", "CPU of all processes for the same data", "CPU seconds", []curveLine{
+		{phaseFirst, phaseFirst, cpuOfPoint},
+		{phaseRestore, phaseRestore, cpuOfPoint},
+	}},
+}
+
+// plot writes the curves that have at least two points into dir, and returns
+// their file names.
+func (s *scaleSummary) plot(dir string) ([]string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, c := range curves {
+		p, err := s.draw(c)
+		if err != nil {
+			return names, err
+		}
+		if p == nil {
+			continue
+		}
+		name := c.name + ".svg"
+		if err := p.Save(6.5*vg.Inch, 3.5*vg.Inch, filepath.Join(dir, name)); err != nil {
+			return names, err
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+// draw is a curve from zero on, nil when there is nothing to draw.
+func (s *scaleSummary) draw(c curve) (*plot.Plot, error) {
+	p := plot.New()
+	p.Title.Text, p.Y.Label.Text = c.title, c.unit
+	for _, sc := range scenarios {
+		if sc.name == c.scenario {
+			p.X.Label.Text = sc.x
+		}
+	}
+	p.Legend.Padding = 2
+	p.Add(plotter.NewGrid())
+	some := false
+	for i, l := range c.lines {
+		xys := smooth(s.of(c.scenario, l.step), l.of)
+		if len(xys) < 2 {
+			continue
+		}
+		line, err := plotter.NewLine(xys)
+		if err != nil {
+			return nil, err
+		}
+		line.Color, line.Width = []color.Color{colors[0], colors[5]}[i], 1.2*vg.Points(1)
+		p.Add(line)
+		p.Legend.Add(l.label, line)
+		some = true
+	}
+	if !some {
+		return nil, nil
+	}
+	p.Y.Min, p.Y.Max = 0, p.Y.Max*1.1
+	return p, nil
+}
+
+// smooth makes many points fewer, at most about a hundred: each is the median of
+// some beside each other.
+func smooth(points []point, of func(point) float64) plotter.XYs {
+	const most = 100
+	group := (len(points) + most - 1) / most
+	var xys plotter.XYs
+	for at := 0; at < len(points); at += group {
+		beside := points[at:min(at+group, len(points))]
+		xys = append(xys, plotter.XY{X: beside[len(beside)/2].x, Y: medianOf(beside, of)})
+	}
+	return xys
+}

@@ -1,0 +1,87 @@
+package node_test
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"servidor-backup/bus"
+	"servidor-backup/bus/bustest"
+	"servidor-backup/schemas"
+	"servidor-backup/storage"
+	"servidor-backup/storage/node"
+	"servidor-backup/storage/storagetest"
+)
+
+// Many who send the same amount, each over a connection of its own, are served
+// alike: when the first is done, nobody has less than a
+// third.
+func TestSessionsAreServedAlike(t *testing.T) {
+	const (
+		sessions = 20
+		messages = 60
+		size     = 64 << 10 // a window has at least 16 messages of them
+	)
+	s := bustest.Server(t)
+	newRegistrar(t, bustest.Connect(t, s), nil)
+	store := storagetest.Open(t, t.TempDir(), storage.Options{})
+	start(t, bustest.Connect(t, s), store, node.Options{Budget: 8 << 20})
+
+	content := storagetest.NewMaker(1).Data(size).Content
+	var acknowledged [sessions]atomic.Int64
+	var first sync.Once
+	var least int64
+	send := func(sender *bus.Sender, session, n int, done func(error)) {
+		c := schemas.Chunk{ID: schemas.ChunkID{1, byte(session), byte(n)}, Kind: schemas.Data, Content: content}
+		c.Sum = c.Checksum()
+		m := schemas.NewPut(nil, fmt.Sprintf("session-%d", session), storagetest.Vault)
+		m.Add(&c)
+		if err := sender.Send(bustest.Patient(t), []schemas.NodeID{store.NodeID()}, m.Put(), done); err != nil {
+			done(err)
+		}
+	}
+	var ready, begin, all sync.WaitGroup
+	begin.Add(1)
+	for i := range sessions {
+		sender, err := bus.NewSender(bustest.Connect(t, s), bus.SenderOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(sender.Close)
+		ready.Add(1)
+		all.Add(messages)
+		all.Go(func() {
+			// Each is known to the node before the race begins.
+			send(sender, i, messages, func(err error) {
+				if err != nil {
+					t.Error(err)
+				}
+				ready.Done()
+			})
+			begin.Wait()
+			for n := range messages {
+				send(sender, i, n, func(err error) {
+					if err != nil {
+						t.Error(err)
+					}
+					if acknowledged[i].Add(1) == messages {
+						first.Do(func() {
+							least = messages
+							for j := range acknowledged {
+								least = min(least, acknowledged[j].Load())
+							}
+						})
+					}
+					all.Done()
+				})
+			}
+		})
+	}
+	ready.Wait()
+	begin.Done()
+	all.Wait()
+	if least < messages/3 {
+		t.Errorf("when the first was done, another had %d of %d messages", least, messages)
+	}
+}
