@@ -6,7 +6,7 @@
 // backup.go and save.go read it forwards, restore.go and restoretree.go
 // backwards:
 //
-//	walk.go      folders, in order, one lstat a file        place.go
+//	walk*.go     folders, in order, one lstat a file        place.go
 //	meta*.go     owner, times, links, attributes, holes     place_*.go
 //	saveread.go  a file's bytes                             restorefile.go
 //	chunk.go     cut where the content says so              restorewindow.go
@@ -19,8 +19,9 @@
 // # What a backup does
 //
 // The walk meets every path in the tree's order, and so it can be merged with
-// the parent version's tree as that is read: a file whose size, times and inode
-// are those of its entry there is not opened. Others are read and cut by a few
+// the parent version's tree as that is read (treeparent.go): a file whose size,
+// times and inode are those of its entry there is not opened, and leaves in which
+// nothing has changed are taken over whole. Others are read and cut by a few
 // readers; hashing, asking the nodes what they hold, sealing and sending are
 // steps with a bounded number of bytes between them, so memory does not depend
 // on what is saved. Entries are added to the new tree in order, each as soon as

@@ -99,6 +99,9 @@ func readXattrs(path string) ([]Xattr, error) {
 
 // fileXattrs is readXattrs of an open file.
 func fileXattrs(f *os.File) ([]Xattr, error) {
+	if hasNoXattrs(f) {
+		return nil, nil
+	}
 	names, err := xattr.FList(f)
 	return xattrValues(names, err, func(name string) ([]byte, error) { return xattr.FGet(f, name) })
 }

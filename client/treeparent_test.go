@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -17,15 +18,16 @@ import (
 // where they can be. It returns the root and how many nodes were put.
 func (f *forest) rebuild(ctx context.Context, parent schemas.ChunkID, entries []*Entry) (root schemas.ChunkID, puts int) {
 	f.t.Helper()
-	t := newParentTree(ctx, newTreeReader(f.get, parent), "parent")
+	before := &forest{nodes: maps.Clone(f.nodes)} // which is read meanwhile
+	t := newParentTree(ctx, newTreeReader(before.get, parent), "parent")
 	defer t.close()
 	w := newTreeWriter(f.k, func(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
 		puts++
 		return f.put(id, trees, data, payload)
 	})
 	for _, e := range entries {
-		before, at, err := t.find(ctx, e.Path)
-		if err == nil && !e.equal(before) {
+		same, at, err := t.find(ctx, e.Path)
+		if err == nil && !e.equal(same) {
 			at = leafPlace{}
 		}
 		if err := errors.Join(err, w.keep(e, at)); err != nil {

@@ -156,20 +156,23 @@ func (w *walker) below(s *scan) error {
 				return err
 			}
 		}
-		folders := s.below
-		for _, it := range s.items {
+		items, folders := s.items, s.below
+		s.items, s.below = nil, nil // nothing that was visited is kept
+		for i, it := range items {
 			if err := w.ctx.Err(); err != nil {
 				return err
 			}
+			items[i] = walkItem{}
 			isFolder := it.Entry != nil && it.Entry.Type == TypeDir
 			if err := w.visit(it); err != nil {
 				return err
 			}
 			if isFolder {
-				if err := w.below(folders[0]); err != nil {
+				next := folders[0]
+				folders[0], folders = nil, folders[1:]
+				if err := w.below(next); err != nil {
 					return err
 				}
-				folders = folders[1:]
 			}
 		}
 	}

@@ -148,6 +148,13 @@ func (it *walkItem) isStill(info os.FileInfo) bool {
 	return ok && it.id == inode{uint64(st.Dev), st.Ino}
 }
 
+// hasNoXattrs reports whether a file certainly has no extended attributes. Most
+// have none, and this takes no memory to find out.
+func hasNoXattrs(f *os.File) bool {
+	n, err := unix.Flistxattr(int(f.Fd()), nil)
+	return err == nil && n == 0
+}
+
 // readlink reads a symbolic link in the folder, which is acquired.
 func (f *folder) readlink(name string) (string, error) {
 	for size := 256; ; size *= 2 {

@@ -37,6 +37,9 @@ func (it *walkItem) folder() *folder { return it.dir.child(it.name, it.info) }
 // isStill reports whether info is about the file that was looked at.
 func (it *walkItem) isStill(info os.FileInfo) bool { return os.SameFile(it.info, info) }
 
+// hasNoXattrs reports whether a file certainly has no extended attributes.
+func hasNoXattrs(*os.File) bool { return false }
+
 // readlink reads a symbolic link in the folder, which is acquired.
 func (f *folder) readlink(name string) (string, error) {
 	target, err := f.root.Readlink(name)

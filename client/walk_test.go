@@ -9,10 +9,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"servidor-backup/bus/bustest"
 	"servidor-backup/client/treetest"
 )
 
@@ -303,6 +306,29 @@ func TestWalkBoundsOpenFolders(t *testing.T) {
 	if set.open.Len() != 0 {
 		t.Errorf("%d folders stay open", set.open.Len())
 	}
+}
+
+// What was visited is not kept until the walk ends.
+func TestWalkForgets(t *testing.T) {
+	dir := t.TempDir()
+	var names []string
+	for i := range 1000 {
+		names = append(names, fmt.Sprintf("%02d/%02d/file", i/50, i%50))
+	}
+	makeFiles(t, dir, names...)
+	var gone atomic.Int64
+	visited := 0
+	walkAll(t, []string{dir}, nil, func(it walkItem) error {
+		visited++
+		runtime.AddCleanup(it.Entry, func(int) { gone.Add(1) }, 0)
+		if it.Path == "19/49/file" {
+			bustest.Eventually(t, "what was visited is gone", func() bool {
+				runtime.GC()
+				return gone.Load() > int64(visited)*9/10
+			})
+		}
+		return nil
+	})
 }
 
 func BenchmarkWalk(b *testing.B) {
