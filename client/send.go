@@ -68,10 +68,10 @@ type outgoing struct {
 }
 
 // newUploader starts the steps. They end with finish, or with ctx.
-func newUploader(ctx context.Context, k *keys, vault schemas.VaultID, session string, holders *bus.Holders, out *bus.Sender, seal sealOptions, status func(string)) *uploader {
+func newUploader(ctx context.Context, k *keys, vault schemas.VaultID, session string, holders *bus.Holders, out *bus.Sender, seal sealOptions, room room, status func(string)) *uploader {
 	u := &uploader{
 		k: k, vault: vault, session: session, holders: holders, out: out, seal: seal, nodes: patience{status: status},
-		plain: semaphore.NewWeighted(plainBudget), flight: semaphore.NewWeighted(flightBudget),
+		plain: semaphore.NewWeighted(room.bytes(plainBudget)), flight: semaphore.NewWeighted(room.bytes(flightBudget)),
 		asked: make(chan *outgoing, haveBatch), wanted: make(chan *outgoing), sealed: make(chan *outgoing, 4),
 		underWay: map[schemas.ChunkID]struct{}{}, drained: make(chan struct{}),
 	}
