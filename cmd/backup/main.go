@@ -23,6 +23,7 @@
 //	texts.go      locales/*.toml, English and Portuguese; format.go, table.go
 //	roles.go      starts servers, coordinators and nodes
 //	local.go      all of them within one command: --data
+//	transfer.go   limits and compression; memory.go, nice_*.go
 //
 // Each other file is the command that it is named after.
 //
