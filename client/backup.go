@@ -258,7 +258,7 @@ type saved struct {
 // save sends everything and returns when all of it is acknowledged.
 func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 	seal := sealOptions{Compression: p.Compression, Unchecked: s.c.opt.SkipSelfCheck}.adaptive(runtime.GOMAXPROCS(0))
-	up := newUploader(ctx, s.k, s.vault, s.id, s.holders, s.out, seal, s.c.opt.Status)
+	up := newUploader(ctx, s.k, s.vault, s.id, s.holders, s.out, seal, room(s.c.opt.Room), s.c.opt.Status)
 	sv := newSaver(up, p)
 	if s.parent != nil && s.parent.RootKind == schemas.Tree {
 		get := treeGetter(s.k, newSource(s.vault, s.holders, s.c.opt.Status))

@@ -60,7 +60,7 @@ func (v *opened) file(ctx context.Context, inside string) (e *Entry, err error) 
 func (v *opened) copyTo(ctx context.Context, e *Entry, w io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	queue := make(chan chan fetched, catAhead)
+	queue := make(chan chan fetched, v.room.slots(catAhead))
 	go v.fetchAhead(ctx, e, queue)
 	var at int64
 	for next := range queue {

@@ -118,7 +118,7 @@ func (r *restorer) run(ctx context.Context) error {
 		return err
 	}
 	r.work, r.ctx = errgroup.WithContext(ctx)
-	r.work.SetLimit(fetchSlots)
+	r.work.SetLimit(r.v.room.slots(fetchSlots))
 	r.heads = map[string]string{}
 	err = r.descendAll(parts)
 	if failed := r.work.Wait(); failed != nil {

@@ -112,13 +112,11 @@ func (k *keys) check(c *schemas.Chunk) error {
 	if err != nil {
 		return err
 	}
-	id := c.ID
+	id := k.dataID
 	if c.Kind == schemas.Tree {
-		id = k.treeID(c.Trees, c.Data, plain)
-	} else {
-		id = k.dataID(plain)
+		id = func(payload []byte) schemas.ChunkID { return k.treeID(c.Trees, c.Data, payload) }
 	}
-	if id != c.ID {
+	if id(plain) != c.ID {
 		return wrongID(c.ID)
 	}
 	return nil

@@ -64,10 +64,11 @@ type outgoing struct {
 }
 
 // newUploader starts the steps. They end with finish, or with ctx.
-func newUploader(ctx context.Context, k *keys, vault schemas.VaultID, session string, holders *bus.Holders, out *bus.Sender, seal sealOptions, status func(string)) *uploader {
+func newUploader(ctx context.Context, k *keys, vault schemas.VaultID, session string, holders *bus.Holders, out *bus.Sender, seal sealOptions, room room, status func(string)) *uploader {
 	u := &uploader{
 		k: k, vault: vault, session: session, holders: holders, out: out, seal: seal, nodes: patience{status: status},
-		blocks: newBlocks(readers() + spareBlocks), loose: semaphore.NewWeighted(looseBudget), flight: semaphore.NewWeighted(flightBudget),
+		blocks: newBlocks(max(room.slots(readers()+spareBlocks), readers()+1)),
+		loose:  semaphore.NewWeighted(room.bytes(looseBudget)), flight: semaphore.NewWeighted(room.bytes(flightBudget)),
 		asked: make(chan *outgoing, haveBatch), wanted: make(chan *outgoing),
 		underWay: map[schemas.ChunkID]struct{}{}, drained: make(chan struct{}),
 	}

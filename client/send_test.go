@@ -23,7 +23,7 @@ func TestAFailedQuestionEndsTheUpload(t *testing.T) {
 	defer out.Close()
 	k := newKeys(VaultKey{1})
 	nobody := bus.NewHolders(nc, &schemas.NodeMap{Epoch: 1}) // no node is up
-	u := newUploader(bustest.Patient(t), k, schemas.VaultID{}, "s", nobody, out, sealOptions{}, func(string) {})
+	u := newUploader(bustest.Patient(t), k, schemas.VaultID{}, "s", nobody, out, sealOptions{}, 1, func(string) {})
 	done := make(chan error, 1)
 	go func() {
 		cutter := newChunker(bytes.NewReader(noise(1, 12*blockSize)), k.gear, newIntake(u.ctx, u.blocks))

@@ -154,14 +154,14 @@ type index struct {
 // leave it, is removed and begun anew, because recovery can fill it: then fresh
 // is true. Failures of Pebble's background work go to failed, from other
 // goroutines.
-func openIndex(fsys vfs.FS, dir string, failed func(error)) (x *index, fresh bool, err error) {
-	x, err = tryIndex(fsys, dir, failed)
+func openIndex(fsys vfs.FS, dir string, memory int64, failed func(error)) (x *index, fresh bool, err error) {
+	x, err = tryIndex(fsys, dir, memory, failed)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errIndexValue) || pebble.IsCorruptionError(err) {
 		if err := fsys.RemoveAll(dir); err != nil {
 			return nil, false, fmt.Errorf("remove the damaged index in %s: %w", dir, err)
 		}
 		fresh = true
-		x, err = tryIndex(fsys, dir, failed)
+		x, err = tryIndex(fsys, dir, memory, failed)
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("open the index in %s: %w", dir, err)
@@ -169,8 +169,8 @@ func openIndex(fsys vfs.FS, dir string, failed func(error)) (x *index, fresh boo
 	return x, fresh, nil
 }
 
-func tryIndex(fsys vfs.FS, dir string, failed func(error)) (*index, error) {
-	db, err := pebble.Open(dir, indexOptions(fsys, failed))
+func tryIndex(fsys vfs.FS, dir string, memory int64, failed func(error)) (*index, error) {
+	db, err := pebble.Open(dir, indexOptions(fsys, memory, failed))
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +189,7 @@ func tryIndex(fsys vfs.FS, dir string, failed func(error)) (*index, error) {
 	return x, nil
 }
 
-func indexOptions(fsys vfs.FS, failed func(error)) *pebble.Options {
+func indexOptions(fsys vfs.FS, memory int64, failed func(error)) *pebble.Options {
 	o := &pebble.Options{
 		FS: fsys,
 		// The segments are the log; see the package comment.
@@ -201,8 +201,8 @@ func indexOptions(fsys vfs.FS, failed func(error)) *pebble.Options {
 		// the cache. What is left must hold the filters, 1.25 bytes for each
 		// chunk: they answer most of what is asked. Of the other blocks the
 		// page cache holds more.
-		CacheSize:    40 << 20,
-		MemTableSize: 8 << 20,
+		CacheSize:    memory / 6 * 5,
+		MemTableSize: uint64(memory / 6),
 		// A flush that waits for a slow disk must not stop the writer at once.
 		MemTableStopWritesThreshold: 4,
 		MaxOpenFiles:                256,

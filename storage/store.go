@@ -39,6 +39,10 @@ type Options struct {
 	// lives on it: it must be able to write what is already acknowledged, and
 	// to compact. Default: 64 MiB.
 	ReserveBytes int64
+	// IndexMemory is what the index may hold in memory, in bytes: five sixths of
+	// it for what it has read, and a table of the last sixth for what it has not
+	// written yet. Default: 48 MiB.
+	IndexMemory int64
 	// Now is the time that records are stamped with. Default: time.Now.
 	Now func() time.Time
 	// RebuildIndex makes the index anew from the segments, and the identity
@@ -58,6 +62,9 @@ func (o *Options) setDefaults() {
 	o.SegmentSize = min(o.SegmentSize, maxSegmentSize)
 	if o.ReserveBytes <= 0 {
 		o.ReserveBytes = 64 << 20
+	}
+	if o.IndexMemory <= 0 {
+		o.IndexMemory = 48 << 20
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -139,7 +146,7 @@ func (s *Store) open() (err error) {
 			return fmt.Errorf("remove the old index: %w", err)
 		}
 	}
-	if s.index, s.reindexed, err = openIndex(s.fs, indexDir, s.indexFailed); err != nil {
+	if s.index, s.reindexed, err = openIndex(s.fs, indexDir, s.opt.IndexMemory, s.indexFailed); err != nil {
 		return err
 	}
 	s.writer, err = s.catchUp()

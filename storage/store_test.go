@@ -21,9 +21,10 @@ func TestContractInMemory(t *testing.T) {
 	})
 }
 
-// Small segments: every put rolls.
+// Small segments: every put rolls. And little memory, so that the index is written
+// out often.
 func TestContractManySegments(t *testing.T) {
 	storagetest.Contract(t, func(t *testing.T) (string, storage.Options) {
-		return "a/b/store", storage.Options{FS: vfs.NewCrashableMem(), SegmentSize: 4096}
+		return "a/b/store", storage.Options{FS: vfs.NewCrashableMem(), SegmentSize: 4096, IndexMemory: 256 << 10}
 	})
 }

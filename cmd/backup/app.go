@@ -49,6 +49,9 @@ type environment struct {
 	zone     *time.Location        // in which times are shown
 	goos     string                // decides where settings are kept
 	connect  func(context.Context, client.Options) (backend, error)
+
+	limitMemory func(bytes int64) int64 // sets a limit, if it is not 0, and returns the one in force
+	beNice      func() error            // leaves processor and disk to others
 }
 
 // system is the environment of a real process.
@@ -68,6 +71,8 @@ func system() environment {
 			}
 			return c, nil
 		},
+		limitMemory: limitMemory,
+		beNice:      beNice,
 	}
 }
 
@@ -88,7 +93,8 @@ func isTerminal(stream any) bool {
 // too.
 type globalFlags struct {
 	server, data, nickname, keyFile, config, lang string
-	json, quiet                                   bool
+	maxMemory                                     string
+	json, quiet, nice                             bool
 
 	// Of some commands only.
 	compression, limitUpload, limitDownload string
@@ -110,7 +116,8 @@ type app struct {
 	file    fileSettings // what the settings file says
 	fileErr error        // why it could not be read
 
-	local *roles // the system that runs within this command; see local.go
+	room  float64 // the part of the usual memory that there is; see memory.go
+	local *roles  // the system that runs within this command; see local.go
 }
 
 // newApp gets ready what is needed before the arguments can be parsed: help
@@ -169,6 +176,7 @@ func (a *app) dial(ctx context.Context, makes bool) (backend, settings, error) {
 		Nickname: s.Nickname.Value,
 		KeyFile:  s.KeyFile.Value,
 		Status:   a.console.status,
+		Room:     a.room,
 	}
 	if err := a.limits(&s, &opt); err != nil {
 		return nil, s, err

@@ -144,6 +144,10 @@ type cli struct {
 	inTerm  bool // stdin and stdout are terminals
 	errTerm bool // stderr is one
 
+	limited   int64 // bytes of memory, by --max-memory
+	niced     int   // times
+	niceFails error
+
 	out, err screen
 }
 
@@ -173,6 +177,16 @@ func (c *cli) environment() environment {
 		connect: func(_ context.Context, opt client.Options) (backend, error) {
 			c.backend.options, c.backend.status = opt, opt.Status
 			return c.backend, nil
+		},
+		limitMemory: func(bytes int64) int64 {
+			if c.limited += bytes; c.limited > 0 {
+				return c.limited
+			}
+			return memoryTarget
+		},
+		beNice: func() error {
+			c.niced++
+			return c.niceFails
 		},
 	}
 }

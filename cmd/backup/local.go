@@ -63,7 +63,7 @@ func (a *app) useData(ctx context.Context, dir string, makes bool, opt *client.O
 func (a *app) lead(opt *client.Options, err error) error {
 	if err == nil {
 		a.console.status("")
-		opt.Bus = a.local.server
+		opt.Bus, opt.Room = a.local.server, a.local.room
 	}
 	return err
 }
@@ -71,6 +71,7 @@ func (a *app) lead(opt *client.Options, err error) error {
 // startLocal starts the system within this command.
 func (a *app) startLocal(ctx context.Context, dir string) (*roles, error) {
 	r := newRoles(a, "", slog.LevelWarn) // that it starts and ends is no news
+	r.room = max(r.room/2, leastRoom)    // the client has the other half
 	if err := startAll(ctx, r, dir, upOptions{nodeOptions: nodeOptions{keepName: true}}); err != nil {
 		return nil, errors.Join(err, r.stop())
 	}

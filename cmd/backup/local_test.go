@@ -86,9 +86,9 @@ func TestUpTakesDataAnywhere(t *testing.T) {
 }
 
 // busy is a transmit that has the data to itself until its stdin ends.
-func (w *world) busy() (p *process, in io.WriteCloser) {
+func (w *world) busy(more ...string) (p *process, in io.WriteCloser) {
 	w.Helper()
-	cmd := w.command("transmit", "-", "--name", "stream")
+	cmd := w.command(append([]string{"transmit", "-", "--name", "stream"}, more...)...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		w.Fatal(err)

@@ -24,6 +24,7 @@
 //	roles.go      starts servers, coordinators and nodes
 //	profile.go    hidden flags for who works on all this
 //	local.go      all of them within one command: --data
+//	transfer.go   limits and compression; memory.go, nice_*.go
 //
 // Each other file is the command that it is named after.
 //

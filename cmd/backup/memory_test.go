@@ -13,10 +13,20 @@ func reading(name string) uint64 {
 	return sample[0].Value.Uint64()
 }
 
+// keepMemorySettings puts the collector's settings back when the test is over.
+func keepMemorySettings(t *testing.T) {
+	t.Helper()
+	percent, limit := debug.SetGCPercent(100), debug.SetMemoryLimit(-1)
+	t.Cleanup(func() {
+		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
+	})
+}
+
 func TestTheRuntimesVariablesGoFirst(t *testing.T) {
-	percent, limit := debug.SetGCPercent(70), debug.SetMemoryLimit(-1)
-	defer debug.SetMemoryLimit(limit)
-	defer debug.SetGCPercent(percent)
+	keepMemorySettings(t)
+	debug.SetGCPercent(70)
+	limit := debug.SetMemoryLimit(-1)
 	t.Setenv("GOGC", "70")
 	t.Setenv("GOMEMLIMIT", "1GiB")
 	tuneMemory()
@@ -29,4 +39,63 @@ func TestTheRuntimesVariablesGoFirst(t *testing.T) {
 	if p, l := reading("/gc/gogc:percent"), reading("/gc/gomemlimit:bytes"); p != gcGrowth || l != memoryTarget {
 		t.Errorf("without any, there are %d %% and %d bytes", p, l)
 	}
+}
+
+// What the runtime was told by its variables stays, unless the flag says
+// otherwise.
+func TestMemoryLimits(t *testing.T) {
+	keepMemorySettings(t)
+	t.Setenv("GOGC", "80")
+	t.Setenv("GOMEMLIMIT", "1GiB")
+	debug.SetGCPercent(80) // as the runtime does at the start
+	debug.SetMemoryLimit(1 << 30)
+	tuneMemory()
+	if got := limitMemory(0); got != 1<<30 || reading("/gc/gogc:percent") != 80 {
+		t.Errorf("the limit is %d, the percentage %d", got, reading("/gc/gogc:percent"))
+	}
+	if got := limitMemory(64 << 20); got != 64<<20 || reading("/gc/gomemlimit:bytes") != 64<<20 {
+		t.Errorf("the limit is %d", got)
+	}
+}
+
+func TestMaxMemory(t *testing.T) {
+	c := filled(t)
+	for _, test := range []struct {
+		args    []string
+		limited int64
+		room    float64
+	}{
+		{[]string{"list"}, 0, 1},
+		{[]string{"list", "--max-memory", "66M"}, 66 << 20, 0.5},
+		{[]string{"--max-memory", "48m", "list"}, 48 << 20, 16.0 / 68},
+		{[]string{"--max-memory", "4G", "list"}, 4 << 30, 1},
+	} {
+		c.limited = 0
+		c.expect(t, exitDone, test.args...)
+		if c.limited != test.limited || c.backend.options.Room != test.room {
+			t.Errorf("%q: %d bytes, a room of %v", test.args, c.limited, c.backend.options.Room)
+		}
+	}
+	for _, bad := range []string{"much", "47M", "0", "-1", "112"} {
+		c.expect(t, exitUsage, "list", "--max-memory="+bad)
+		contains(t, c.err.String(), "--max-memory", bad)
+	}
+	if room := roomWithin(1 << 20); room != leastRoom { // GOMEMLIMIT can be anything
+		t.Errorf("with next to nothing: %v", room)
+	}
+}
+
+func TestNiceIsAskedFor(t *testing.T) {
+	c := filled(t)
+	c.expect(t, exitDone, "list")
+	if c.niced != 0 {
+		t.Error("nobody asked for it")
+	}
+	c.expect(t, exitDone, "--nice", "list")
+	if c.niced != 1 {
+		t.Errorf("it was done %d times", c.niced)
+	}
+	c.niceFails = errNoHome
+	c.expect(t, exitDone, "list", "--nice")
+	contains(t, c.err.String(), "the priority could not be lowered, the command goes on: "+errNoHome.Error())
 }

@@ -25,11 +25,12 @@ type roles struct {
 	log    *slog.Logger
 	url    string      // of the NATS server
 	server *bus.Server // it, when it runs here
+	room   float64     // the part of the usual memory that the roles may use
 	stops  []func() error
 }
 
 func newRoles(a *app, url string, level slog.Level) *roles {
-	return &roles{a: a, log: a.logger(level), url: url}
+	return &roles{a: a, log: a.logger(level), url: url, room: a.room}
 }
 
 func (r *roles) push(stop func() error) { r.stops = append(r.stops, stop) }
@@ -84,10 +85,22 @@ func (r *roles) startCoordinator(ctx context.Context, nc *nats.Conn) error {
 	return nil
 }
 
+// What a store's index and a node hold in memory if there is room, in bytes: the
+// defaults of both.
+const (
+	indexMemory = 48 << 20
+	nodeBudget  = 32 << 20
+)
+
+// share is the part of a usual bound, in bytes, for which there is room.
+func (r *roles) share(usual int64) int64 { return int64(r.room * float64(usual)) }
+
 // openStore begins to open a store. That takes about as long as a server needs
 // to start, so the caller goes on meanwhile and waits when it needs the store.
 func (r *roles) openStore(dir string) (wait func() (*storage.Store, error)) {
-	wait = sync.OnceValues(func() (*storage.Store, error) { return storage.Open(dir, storage.Options{}) })
+	wait = sync.OnceValues(func() (*storage.Store, error) {
+		return storage.Open(dir, storage.Options{IndexMemory: r.share(indexMemory)})
+	})
 	go wait()
 	r.push(func() error {
 		store, err := wait()
@@ -123,6 +136,7 @@ func (r *roles) startNode(ctx context.Context, nc *nats.Conn, open func() (*stor
 		Zone:    opt.zone,
 		Weight:  opt.weight,
 		Version: programVersion(),
+		Budget:  r.share(nodeBudget),
 		Log:     r.log,
 		Status:  r.a.console.status,
 	})

@@ -77,18 +77,25 @@ func (a *app) addGlobalFlags(f *pflag.FlagSet) {
 	f.StringVar(&a.flags.lang, "lang", "", a.t("flag.lang"))
 	f.BoolVar(&a.flags.json, "json", false, a.t("flag.json"))
 	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, a.t("flag.quiet"))
+	f.StringVar(&a.flags.maxMemory, "max-memory", "", a.t("flag.max-memory"))
+	f.BoolVar(&a.flags.nice, "nice", false, a.t("flag.nice"))
 	f.BoolP("help", "h", false, a.t("flag.help"))
 	a.profiles.addFlags(f)
 }
 
-// checkFlags checks the global flags of the real parse, and lets the console
-// know of those that the early scan could not see.
+// checkFlags checks the global flags of the real parse, lets the console know of
+// those that the early scan could not see, and does what they ask for.
 func (a *app) checkFlags() error {
 	a.console.json, a.console.quiet = a.flags.json, a.flags.quiet
 	if lang := a.flags.lang; lang != "" && matchLanguage(lang) == "" {
 		return a.usage("error.lang", "Value", lang, "Languages", strings.Join(languages, ", "))
 	}
-	return nil
+	if a.flags.nice {
+		if err := a.env.beNice(); err != nil {
+			a.console.notice(a.t("console.not-nice", "Text", err.Error()))
+		}
+	}
+	return a.setMemory()
 }
 
 // noSuchCommand is what the root says to arguments, which no command took.

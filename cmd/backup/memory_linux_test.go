@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// peak is the most memory that a process has had, in KiB.
+func peak(t *testing.T, pid int) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	match := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
+	if match == nil {
+		t.Fatalf("no VmHWM in %s", status)
+	}
+	n, err := strconv.Atoi(string(match[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// A command that may have less memory has less.
+func TestLessMemory(t *testing.T) {
+	w := newWorld(t, 2*time.Minute)
+	content := random(7, 100*mib)
+	saving := func(more ...string) int {
+		p, in := w.local(w.dir()).busy(more...)
+		if _, err := in.Write(content); err != nil {
+			t.Fatal(err)
+		}
+		most := peak(t, p.cmd.Process.Pid)
+		if err := in.Close(); err != nil || p.wait() != exitDone {
+			t.Errorf("%v, %s", err, tail(p.stderr.String()))
+		}
+		return most
+	}
+	usual, less := saving(), saving("--max-memory", "48M")
+	t.Logf("%d KiB usually, %d with 48M", usual, less)
+	if less > usual*9/10 {
+		t.Error("it is not less")
+	}
+}
