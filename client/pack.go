@@ -70,7 +70,9 @@ func (s *sealer) add(o *outgoing) error {
 		return err
 	}
 	_, end = s.u.seal.begin(0) // the wait for room in between is not work
-	err = to.batch.AddSealed(c, size, func(c *schemas.Chunk) error { return s.u.k.sealPacked(c, &packed, s.u.seal) })
+	err = to.batch.AddSealed(c, size, func(c *schemas.Chunk) error {
+		return s.u.k.sealPacked(c, &packed, func(plain []byte) bool { return checksum(plain) == o.sum }, s.u.seal)
+	})
 	end()
 	if err != nil {
 		return err

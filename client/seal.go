@@ -82,44 +82,39 @@ func (k *keys) sealTo(dst []byte, c *schemas.Chunk, plain []byte, opt sealOption
 	start := len(dst)
 	out := slices.Grow(dst, p.frameSize())[:start+p.frameSize()]
 	c.Content = out[start:]
-	if err := k.sealPacked(c, &p, opt); err != nil {
+	named := func(plain []byte) bool { return k.id(c, plain) == c.ID }
+	if err := k.sealPacked(c, &p, named, opt); err != nil {
 		return dst, err
 	}
 	return out, nil
 }
 
 // sealPacked writes the frame of what was packed to c.Content, which has the
-// frame's size. Unless told not to, it opens the frame again and computes the id
-// of what comes out: the chunk's id was computed from the plaintext when it was
-// read, so this compares the two and also finds what happened to the plaintext
-// in between.
-func (k *keys) sealPacked(c *schemas.Chunk, p *packed, opt sealOptions) error {
+// frame's size. Unless told not to, it opens the frame again and asks right
+// whether what comes out is what was to be sealed.
+func (k *keys) sealPacked(c *schemas.Chunk, p *packed, right func(plain []byte) bool, opt sealOptions) error {
 	if err := k.encrypt(c.Content, c.ID, p); err != nil || opt.Unchecked {
 		return err
 	}
-	if err := k.check(c); err != nil {
+	room, unpacked := getScratch(), getScratch()
+	defer putScratch(room)
+	defer putScratch(unpacked)
+	plain, err := k.openIn((*room)[:0], (*unpacked)[:0], c.ID, c.Content)
+	if err == nil && !right(plain) {
+		err = wrongID(c.ID)
+	}
+	if err != nil {
 		return fmt.Errorf("checking a chunk after sealing it (is this machine's memory sound?): %w", err)
 	}
 	return nil
 }
 
-// check opens a sealed chunk only to see that it holds what its id names.
-func (k *keys) check(c *schemas.Chunk) error {
-	room, unpacked := getScratch(), getScratch()
-	defer putScratch(room)
-	defer putScratch(unpacked)
-	plain, err := k.openIn((*room)[:0], (*unpacked)[:0], c.ID, c.Content)
-	if err != nil {
-		return err
-	}
-	id := k.dataID
+// id is what the chunk's id is if plain is its plaintext.
+func (k *keys) id(c *schemas.Chunk, plain []byte) schemas.ChunkID {
 	if c.Kind == schemas.Tree {
-		id = func(payload []byte) schemas.ChunkID { return k.treeID(c.Trees, c.Data, payload) }
+		return k.treeID(c.Trees, c.Data, plain)
 	}
-	if id(plain) != c.ID {
-		return wrongID(c.ID)
-	}
-	return nil
+	return k.dataID(plain)
 }
 
 // unseal is openData for a frame that is the caller's to lose: it is decrypted

@@ -55,3 +55,24 @@ func TestAFailedQuestionEndsTheUpload(t *testing.T) {
 		t.Error("the steps go on")
 	}
 }
+
+// What happens to a chunk's plaintext between its id and its seal ends the
+// backup: bad memory is found now and not at the restore.
+func TestPlaintextThatChangesOnItsWayIsFound(t *testing.T) {
+	for _, n := range []int{500, 300_000} { // one stored as it is, one compressed
+		plain := prose(n)
+		if n < 1000 {
+			plain = noise(1, n)
+		}
+		k := newKeys(testKey())
+		o := &outgoing{chunk: schemas.Chunk{ID: k.dataID(plain), Kind: schemas.Data}, plain: plaintext{bytes: plain}, sum: checksum(plain)}
+		u := &uploader{k: k, holders: bus.NewHolders(nil, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "n", State: schemas.Up, Weight: 1}}})}
+		if err := newSealer(u).add(o); err != nil {
+			t.Errorf("a sound chunk of %d bytes: %v", n, err)
+		}
+		plain[n/2] ^= 4
+		if err := newSealer(u).add(o); !errors.Is(err, ErrDamaged) {
+			t.Errorf("a bit of %d bytes flipped: %v", n, err)
+		}
+	}
+}
