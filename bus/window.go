@@ -171,6 +171,10 @@ func (s *Sender) admit(ctx context.Context, set []schemas.NodeID, payload []byte
 	return m, nil
 }
 
+// WindowLife is for how long a window is good when nothing is sent to the node: a
+// session that comes back later begins anew, with one message.
+const WindowLife = time.Second
+
 // hasRoom reports whether every node of set may be sent size more bytes. One
 // message is always allowed.
 func (s *Sender) hasRoom(set []schemas.NodeID, size int64) bool {
@@ -179,6 +183,9 @@ func (s *Sender) hasRoom(set []schemas.NodeID, size int64) bool {
 		if r == nil {
 			r = &receiver{id: id}
 			s.nodes[id] = r
+		}
+		if r.inflight == 0 && time.Since(r.heard) > WindowLife {
+			r.window = 0
 		}
 		if r.inflight > 0 && r.inflight+size > r.window {
 			return false

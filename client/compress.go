@@ -77,7 +77,8 @@ func (e *economy) pack(scratch *[]byte, id schemas.ChunkID, plain []byte, level 
 		level, other = other, level
 	}
 	p, err := pack(scratch, id, plain, level)
-	if err != nil || p.head[0] != packZstd || e.chunks.Add(1)%trialEvery != 1 {
+	// A chunk with much noise in it says little about the rest.
+	if err != nil || 5*len(p.body) > 3*len(plain) || e.chunks.Add(1)%trialEvery != 1 {
 		return p, err
 	}
 	second := getScratch()

@@ -57,12 +57,19 @@ func TestEconomyFollowsTheData(t *testing.T) {
 			t.Fatal(err)
 		}
 		fast, slow := size(CompressFast, plain), size(CompressDefault, plain)
-		if len(p.body) != min(fast, slow) {
-			t.Errorf("%s: packed to %d bytes, the levels give %d and %d", name, len(p.body), fast, slow)
+		learns := 5*len(p.body) <= 3*len(plain)
+		if learns != (name == "prose" || name == "logs") {
+			t.Errorf("%s: a trial: %v", name, learns)
 		}
-		want := slow <= fast-fast/slowerPays
-		if p.head[0] != packZstd {
-			want = before // nothing was learnt
+		best, want := min(fast, slow), slow <= fast-fast/slowerPays
+		if !learns {
+			best, want = fast, before
+			if before {
+				best = slow
+			}
+		}
+		if len(p.body) != best {
+			t.Errorf("%s: packed to %d bytes, the levels give %d and %d", name, len(p.body), fast, slow)
 		}
 		if e.slower.Load() != want {
 			t.Errorf("%s: %d or %d bytes, and the slower level is chosen: %v", name, fast, slow, !want)

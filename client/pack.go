@@ -71,7 +71,7 @@ func (s *sealer) add(o *outgoing) error {
 	}
 	_, end = s.u.seal.begin(0) // the wait for room in between is not work
 	err = to.batch.AddSealed(c, size, func(c *schemas.Chunk) error {
-		return s.u.k.sealPacked(c, &packed, func(plain []byte) bool { return checksum(plain) == o.sum }, s.u.seal)
+		return s.u.k.sealPacked(c, &packed, func(plain []byte) bool { return s.u.isRight(o, plain) }, s.u.seal)
 	})
 	end()
 	if err != nil {
@@ -82,6 +82,12 @@ func (s *sealer) add(o *outgoing) error {
 	s.u.stored.Add(int64(c.Size()))
 	c.Content = nil
 	return nil
+}
+
+// isRight reports whether plain, which was sealed and opened again, is what was
+// taken. The id of a tree chunk covers its edges too, so it is computed anew.
+func (u *uploader) isRight(o *outgoing, plain []byte) bool {
+	return checksum(plain) == o.plain.sum && (o.chunk.Kind != schemas.Tree || u.k.id(&o.chunk, plain) == o.chunk.ID)
 }
 
 // parcel is the message for the chunk's node, with room for size more bytes.

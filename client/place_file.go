@@ -74,6 +74,9 @@ func (pf *placedFile) WriteAt(b []byte, off int64) (int, error) {
 	if err != nil {
 		return n, fmt.Errorf("restore %q: write: %w", pf.entry.Path, bare(err))
 	}
+	if n >= minChunk {
+		startWriteback(pf.f, off, int64(n))
+	}
 	end := off + int64(n)
 	for last := pf.last.Load(); end > last && !pf.last.CompareAndSwap(last, end); last = pf.last.Load() {
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -249,5 +250,46 @@ func TestANodeThatIsDownIsNotForgotten(t *testing.T) {
 	v.source.renew(t.Context())
 	if got := v.source.holders.Map(); got != old {
 		t.Errorf("the map is %+v now", got)
+	}
+}
+
+// A restore that ends in the middle of a file leaves nothing under its name, and
+// what was there before stays.
+func TestAnInterruptedFileDoesNotGetItsName(t *testing.T) {
+	s := newShelf(t)
+	e := partOf("f", s.data(text(2000)), 0, 1500)
+	tree := schemas.ChunkID{9}
+	e.Size, e.Content = 70_000_000, Content{Tree: tree, Bytes: 70_000_000}
+	v := s.version([]*Entry{dirEntry("."), e})
+	gone := errors.New("the connection is gone")
+	get := v.get
+	v.get = func(ctx context.Context, ids []schemas.ChunkID) ([]treeNode, error) {
+		if slices.Contains(ids, tree) {
+			return nil, gone
+		}
+		return get(ctx, ids)
+	}
+	for _, there := range []bool{false, true} {
+		to := t.TempDir()
+		name := filepath.Join(to, "r", "f")
+		if there {
+			if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(name, []byte("precious"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := &restorer{v: v, opt: RestoreOptions{To: to, Force: there, Progress: &Progress{}, Warn: func(string, error) {}}}
+		if err := r.run(bustest.Patient(t)); !errors.Is(err, gone) {
+			t.Errorf("the restore ended with %v", err)
+		}
+		b, err := os.ReadFile(name)
+		if there && string(b) != "precious" || !there && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("there: %v; the file has %d bytes now (%v)", there, len(b), err)
+		}
+		if left, err := os.ReadDir(filepath.Dir(name)); err == nil && len(left) > 1 {
+			t.Errorf("%v are left", left)
+		}
 	}
 }

@@ -27,9 +27,9 @@ func (j *fileJob) open() {
 	}
 }
 
-// pieces asks for a file's content.
+// pieces asks for a file's content. A failure that ends the restore leaves the
+// file unfinished: it must not get its name with bytes missing.
 func (r *restorer) pieces(job *fileJob) error {
-	defer r.release(job)
 	it := newPieceIter(r.ctx, r.v.get, job.entry.Content, job.entry.Size)
 	for {
 		p, ok, err := it.Next()
@@ -40,6 +40,7 @@ func (r *restorer) pieces(job *fileJob) error {
 			job.fail(r, err)
 		}
 		if err != nil || !ok {
+			r.release(job)
 			return nil
 		}
 		job.left.Add(1)

@@ -84,6 +84,7 @@ func (r *reader) one(ctx context.Context, sv *saving) error {
 		if !again {
 			if sv.Err != nil {
 				s.giveUp(e.Path, sv.Err)
+				e.Ctime = 0 // so that the next backup looks again
 			}
 			return s.moveXattrs(e)
 		}
@@ -107,6 +108,11 @@ func (r *reader) file(sv *saving, last bool) (again bool, err error) {
 	defer f.Close()
 	fresh := time.Since(time.Unix(0, e.Ctime)) < trust
 	small := e.Size <= minChunk
+	if small && len(r.in.gathered())+int(e.Size) > maxChunk { // it has grown since it was bundled
+		if err := r.flush(); err != nil {
+			return false, err
+		}
+	}
 	gathered := len(r.in.gathered())
 	var end int64
 	if small {
@@ -151,11 +157,6 @@ func (r *reader) stayed(e *Entry, f *os.File, before os.FileInfo, end int64, fre
 // small gathers a file of one chunk with one call. Others may share the chunk.
 func (r *reader) small(e *Entry, f *os.File) (end int64, err error) {
 	size := int(e.Size)
-	if len(r.in.gathered())+size > maxChunk { // it has grown since it was bundled
-		if err := r.flush(); err != nil {
-			return 0, err
-		}
-	}
 	e.Content = Content{}
 	if size == 0 {
 		return 0, nil
@@ -226,6 +227,9 @@ func (r *reader) pieces(w *fileWriter, from io.Reader, off int64) (int64, error)
 		if err == io.EOF {
 			return off, nil
 		}
+		if r.in.ctx.Err() != nil {
+			return off, context.Cause(r.in.ctx) // no fault of the file
+		}
 		if err != nil {
 			return off, &readError{err}
 		}
@@ -289,7 +293,7 @@ func (s *saver) moveXattrs(e *Entry) error {
 	b, err := encodeXattrs(e.Xattrs)
 	if err != nil {
 		s.giveUp(e.Path, fmt.Errorf("its extended attributes are left out: %w", err))
-		e.Xattrs = nil
+		e.Xattrs, e.Ctime = nil, 0
 		return nil
 	}
 	w := newFileWriter(s.up.k, s.up.tree)

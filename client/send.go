@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"fmt"
-	"hash/crc32"
 	"runtime"
 	"slices"
 	"sync"
@@ -62,16 +61,7 @@ type uploader struct {
 type outgoing struct {
 	chunk schemas.Chunk
 	plain plaintext
-	// sum is the checksum of plain, taken right after its id was computed. What
-	// comes out of the sealed frame must have it: that finds what bad memory did
-	// to the plaintext while it waited, to what was packed and to what was
-	// sealed, for a tenth of what the keyed hash would cost.
-	sum uint32
 }
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
 // newUploader starts the steps. They end with finish, or with ctx.
 func newUploader(ctx context.Context, k *keys, vault schemas.VaultID, session string, holders *bus.Holders, out *bus.Sender, seal sealOptions, room room, status func(string)) *uploader {
@@ -128,7 +118,8 @@ func (u *uploader) copyOf(b []byte) (plaintext, error) {
 	if u.loose.Acquire(u.ctx, int64(len(b))) != nil {
 		return plaintext{}, context.Cause(u.ctx)
 	}
-	return plaintext{bytes: slices.Clone(b)}, nil
+	sum := checksum(b)
+	return plaintext{bytes: slices.Clone(b), sum: sum}, nil
 }
 
 // release ends the use of an outgoing chunk's plaintext.
@@ -141,7 +132,6 @@ func (u *uploader) release(o *outgoing) {
 }
 
 func (u *uploader) take(o *outgoing) error {
-	o.sum = checksum(o.plain.bytes)
 	u.mu.Lock()
 	_, twice := u.underWay[o.chunk.ID]
 	u.underWay[o.chunk.ID] = struct{}{}

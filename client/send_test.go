@@ -65,7 +65,7 @@ func TestPlaintextThatChangesOnItsWayIsFound(t *testing.T) {
 			plain = noise(1, n)
 		}
 		k := newKeys(testKey())
-		o := &outgoing{chunk: schemas.Chunk{ID: k.dataID(plain), Kind: schemas.Data}, plain: plaintext{bytes: plain}, sum: checksum(plain)}
+		o := &outgoing{chunk: schemas.Chunk{ID: k.dataID(plain), Kind: schemas.Data}, plain: plaintext{bytes: plain, sum: checksum(plain)}}
 		u := &uploader{k: k, holders: bus.NewHolders(nil, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "n", State: schemas.Up, Weight: 1}}})}
 		if err := newSealer(u).add(o); err != nil {
 			t.Errorf("a sound chunk of %d bytes: %v", n, err)

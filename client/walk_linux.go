@@ -1,6 +1,8 @@
 package client
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"syscall"
@@ -96,8 +98,27 @@ func (f *folder) list(buf []byte) (names []string, err error) {
 		if err != nil || n <= 0 {
 			return names, err
 		}
-		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+		names = appendNames(names, buf[:n])
 	}
+}
+
+// appendNames appends the names in what getdents64 has written: a row of records
+// of inode 8, offset 8, length 2, type 1, and the name with a NUL at its end. Some
+// file systems give an inode of 0 to files that are there, so it is not looked at.
+func appendNames(names []string, records []byte) []string {
+	const nameAt = 19
+	for len(records) > nameAt {
+		length := int(binary.NativeEndian.Uint16(records[16:]))
+		if length <= nameAt || length > len(records) {
+			return names // not what the kernel writes
+		}
+		name, _, _ := bytes.Cut(records[nameAt:length], []byte{0})
+		if string(name) != "." && string(name) != ".." {
+			names = append(names, string(name))
+		}
+		records = records[length:]
+	}
+	return names
 }
 
 // look sets what looking at it.name in it.dir, which is acquired, tells.

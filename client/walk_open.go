@@ -30,6 +30,9 @@ func (it *walkItem) complete() error {
 	if err == nil {
 		e.Xattrs, err = readXattrs(it.dir.path(it.name))
 	}
+	if err != nil {
+		e.Ctime = 0 // so that the next backup looks again
+	}
 	if e.Type == TypeSymlink && e.Target == "" {
 		it.Entry = nil // it cannot be restored
 	}

@@ -346,3 +346,35 @@ func BenchmarkWalk(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(entries), "ns/entry")
 }
+
+// What could not be read of an entry is looked for again by the next backup.
+func TestAttributesThatCannotBeReadAreNotTakenForRead(t *testing.T) {
+	top := t.TempDir()
+	dir := filepath.Join(top, "d")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "f"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	roots, err := newRoots([]string{top})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var item walkItem
+	if _, err := walk(t.Context(), roots, nil, func(it walkItem) error {
+		if it.Path == "d/f" {
+			item = it
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	item.Entry.Ctime = 1
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := item.complete(); err == nil || item.Entry.Ctime != 0 {
+		t.Errorf("%v, and the change time is %d", err, item.Entry.Ctime)
+	}
+}

@@ -4,11 +4,14 @@ import (
 	"sync"
 	"time"
 
+	"servidor-backup/bus"
 	"servidor-backup/schemas"
 )
 
-// sessionIdle is after how long without a put a session no longer counts.
-const sessionIdle = 15 * time.Second
+// sessionIdle is after how long without a put a session no longer counts. A
+// sender that has been idle for [bus.WindowLife], which is less, begins anew with
+// one message, so nobody comes back with a window that others have by then.
+const sessionIdle = 3 * bus.WindowLife
 
 // windows shares the node's budget of unacknowledged bytes among the sessions
 // that are sending. It is the whole of flow control: what a window does not
