@@ -63,7 +63,7 @@ const (
 	trialEvery = 32
 	// slowerPays is the part of the packed bytes that the slower level, which
 	// takes a third more time, must save: one of so many.
-	slowerPays = 14
+	slowerPays = 40
 )
 
 // pack is [pack] with a level of the economy's choice for CompressDefault.
