@@ -66,12 +66,6 @@ func (k *keys) sealData(dst []byte, id schemas.ChunkID, plain []byte, opt sealOp
 	return k.sealTo(dst, &c, plain, opt)
 }
 
-// sealTree is sealData for a tree chunk with these edges.
-func (k *keys) sealTree(dst []byte, id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte, opt sealOptions) ([]byte, error) {
-	c := schemas.Chunk{ID: id, Kind: schemas.Tree, Trees: trees, Data: data}
-	return k.sealTo(dst, &c, payload, opt)
-}
-
 func (k *keys) sealTo(dst []byte, c *schemas.Chunk, plain []byte, opt sealOptions) ([]byte, error) {
 	scratch := getScratch()
 	defer putScratch(scratch)
@@ -117,8 +111,8 @@ func (k *keys) id(c *schemas.Chunk, plain []byte) schemas.ChunkID {
 	return k.dataID(plain)
 }
 
-// unseal is openData for a frame that is the caller's to lose: it is decrypted
-// where it stands. What comes back is a part of frame or, if it had to be
+// unseal opens the frame of a data chunk and checks that it is what id names. The
+// frame is the caller's to lose: it is decrypted where it stands. What comes back is a part of frame or, if it had to be
 // unpacked, of buf, which is empty and has room for a chunk; nothing is copied.
 func (k *keys) unseal(buf []byte, id schemas.ChunkID, frame []byte) ([]byte, error) {
 	begin := min(1+nonceSize, len(frame))
@@ -144,19 +138,6 @@ func (k *keys) openIn(room, buf []byte, id schemas.ChunkID, frame []byte) ([]byt
 	}
 	if err != nil {
 		return nil, malformed(id, err)
-	}
-	return plain, nil
-}
-
-// openData appends to dst the plaintext of a data chunk, once it has proved to
-// be what id names. On an error dst comes back as it was.
-func (k *keys) openData(dst []byte, id schemas.ChunkID, frame []byte) ([]byte, error) {
-	plain, err := k.open(dst, id, frame)
-	if err != nil {
-		return dst, err
-	}
-	if k.dataID(plain[len(dst):]) != id {
-		return dst, wrongID(id)
 	}
 	return plain, nil
 }
@@ -198,7 +179,7 @@ func (k *keys) encrypt(dst []byte, id schemas.ChunkID, p *packed) error {
 }
 
 // open appends to dst what seal was given. It says nothing about the id
-// matching the content; see openData and openTree. It is safe for concurrent
+// matching the content; see unseal and openTree. It is safe for concurrent
 // use and leaves frame as it is.
 func (k *keys) open(dst []byte, id schemas.ChunkID, frame []byte) ([]byte, error) {
 	scratch := getScratch()

@@ -24,6 +24,11 @@ func BenchmarkWalkSmall(b *testing.B) {
 			}
 		}
 	}
+	benchWalk(b, dir)
+}
+
+func benchWalk(b *testing.B, dir string) {
+	b.Helper()
 	roots, err := newRoots([]string{dir})
 	if err != nil {
 		b.Fatal(err)

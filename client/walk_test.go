@@ -331,21 +331,7 @@ func TestWalkForgets(t *testing.T) {
 	})
 }
 
-func BenchmarkWalk(b *testing.B) {
-	dir := treetest.New(b, 1, treetest.Large)
-	roots, err := newRoots([]string{dir})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	entries := 0
-	for b.Loop() {
-		if _, err := walk(b.Context(), roots, nil, func(walkItem) error { entries++; return nil }); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(entries), "ns/entry")
-}
+func BenchmarkWalk(b *testing.B) { benchWalk(b, treetest.New(b, 1, treetest.Large)) }
 
 // What could not be read of an entry is looked for again by the next backup.
 func TestAttributesThatCannotBeReadAreNotTakenForRead(t *testing.T) {
