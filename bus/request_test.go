@@ -135,8 +135,14 @@ func TestServiceIsVisibleToMicro(t *testing.T) {
 			for _, nickname := range []string{"ana", "", ""} {
 				_ = bus.Request(bustest.Patient(t), nc, "t.list", &schemas.ListRequest{Nickname: nickname}, &schemas.ListReply{})
 			}
-			stats := microStats(t, nc, "test-service")
-			if len(stats.Endpoints) != 1 || stats.Version != want || stats.Metadata["build"] != version || stats.Metadata["zone"] != "a" {
+			// micro counts a request once its handler has returned, which may be
+			// after the answer is here.
+			var stats micro.Stats
+			bustest.Eventually(t, "three requests are counted", func() bool {
+				stats = microStats(t, nc, "test-service")
+				return len(stats.Endpoints) == 1 && stats.Endpoints[0].NumRequests >= 3
+			})
+			if stats.Version != want || stats.Metadata["build"] != version || stats.Metadata["zone"] != "a" {
 				t.Fatalf("the stats are %+v", stats)
 			}
 			var own struct{ Failures int }
