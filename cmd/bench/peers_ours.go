@@ -12,6 +12,8 @@ import (
 type ourSystem struct {
 	*site
 	nodes int
+	// heavy gives next to all data to the further nodes.
+	heavy bool
 
 	// Where the profiles of a phase go, see profile.go; "" for none.
 	serverProfile, clientProfile string
@@ -40,7 +42,11 @@ func (o *ourSystem) serve(ctx context.Context) error {
 	o.set("BACKUP_SERVER", url)
 	for i := 2; i <= o.nodes; i++ {
 		name := fmt.Sprint(i)
-		if _, err := o.startReady(ctx, nil, o.program("backup"), "storage", "--data", filepath.Join(o.repo, name), "--name", name); err != nil {
+		argv := []string{o.program("backup"), "storage", "--data", filepath.Join(o.repo, name), "--name", name}
+		if o.heavy {
+			argv = append(argv, "--weight", "100000000") // the first node's is the GiB of its disk
+		}
+		if _, err := o.startReady(ctx, nil, argv...); err != nil {
 			return err
 		}
 	}

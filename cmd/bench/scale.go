@@ -30,7 +30,7 @@ var scenarios = []scenario{
 	{"sparse", "One file of 64 GiB, a sixteenth of it random data in runs of 1 MiB, the rest holes.", "MiB of data", sparse},
 	{"versions", "Versions of one record of 2,000 files of 20 KiB, with 1 % of them changed for each: the last must cost what the second did.", "version", versionAfterVersion},
 	{"crowd", "The same 256 MiB saved and brought back by one client, and by 20 at once with a part each.", "clients", crowd},
-	{"nodes", "The same 1 GiB on more and more storage nodes, each a process, each chunk on one of them.", "nodes", moreNodes},
+	{"nodes", "The same 1 GiB on more and more storage nodes, each a process of its own, each chunk on one of them. With 0 of them it is all in the node that is in one process with the NATS server.", "node processes", moreNodes},
 }
 
 func scenarioNames() []string {
@@ -202,6 +202,7 @@ func (g *scaling) with(ctx context.Context, nodes int, src string, do func(*ourS
 		return err
 	}
 	o := ours(nodes)(s).(*ourSystem)
+	o.heavy = true
 	err = o.serve(ctx)
 	if err == nil {
 		err = do(o)

@@ -257,8 +257,8 @@ func moreNodes(ctx context.Context, g *scaling) error {
 	if err := makeRandom(src, files, scaled(gib, g.scale, files*kib)/files); err != nil {
 		return err
 	}
-	for _, nodes := range []int{1, 2, 4} {
-		err := g.with(ctx, nodes, src, func(o *ourSystem) error {
+	for _, nodes := range []int{0, 1, 2, 4} {
+		err := g.with(ctx, 1+nodes, src, func(o *ourSystem) error {
 			return g.cycle(ctx, o, float64(nodes), src, func(back string) (string, error) { return "compared", compareTrees(src, back) })
 		})
 		if err != nil {

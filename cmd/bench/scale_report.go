@@ -252,10 +252,10 @@ func (s *scaleSummary) findings(scenario string) []finding {
 	case "nodes":
 		for _, step := range []string{phaseFirst, phaseRestore} {
 			points := s.of(scenario, step)
-			for _, p := range points {
-				if p.x > points[0].x {
-					find(ratio(p.clientCPU+p.serverCPU, points[0].clientCPU+points[0].serverCPU), "about 1",
-						"CPU of all, %s, %s nodes ÷ %s", step, exact(p.x), exact(points[0].x))
+			one := slices.IndexFunc(points, func(p point) bool { return p.x == 1 })
+			for i, p := range points {
+				if one >= 0 && i != one {
+					find(ratio(cpuOfPoint(p), cpuOfPoint(points[one])), "about 1", "CPU of all, %s, %s node processes ÷ 1", step, exact(p.x))
 				}
 			}
 		}
