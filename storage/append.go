@@ -117,15 +117,34 @@ func (w *writer) run() {
 		case r := <-w.s.puts:
 			w.serve(w.gather(r))
 			continue
+		case do := <-w.s.turns:
+			do()
+			continue
 		default:
 		}
 		w.mark()
 		select {
 		case r := <-w.s.puts:
 			w.serve(w.gather(r))
+		case do := <-w.s.turns:
+			do()
 		case <-w.s.stop:
 			return
 		}
+	}
+}
+
+// turn runs do in the writer's goroutine, between two batches. It fails without
+// having run do when the store is closed or ctx ends before.
+func (s *Store) turn(ctx context.Context, do func() error) error {
+	done := make(chan error, 1)
+	select {
+	case s.turns <- func() { done <- do() }:
+		return <-done
+	case <-s.stop:
+		return s.closedError()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -175,10 +194,11 @@ func (w *writer) refused(err error) error {
 
 // job is a chunk that the batch writes.
 type job struct {
-	key   indexKey
-	vault schemas.VaultID
-	chunk *schemas.Chunk
-	skip  bool // it is held, or comes twice
+	key        indexKey
+	head       recordHeader // vault, time, and which shard it is
+	generation uint32       // of its entry
+	chunk      *schemas.Chunk
+	skip       bool // it is held, or comes twice
 }
 
 // commit makes a batch durable. The order is what the store's promise rests on:
@@ -188,18 +208,39 @@ type job struct {
 //  3. the batch is synced before the index points into it, so that the index
 //     never knows of more than the segments hold;
 //  4. the index knows of it before its puts are answered, so that Has says yes
-//     to whatever was acknowledged.
+//     to whatever was acknowledged;
+//  5. so do sweeps: what is held already is of this generation before its puts
+//     are answered.
 //
 // An error leaves end where it was: nothing of the batch counts.
-func (w *writer) commit(batch []*putRequest) (err error) {
-	entries, err := w.s.index.newBatch()
-	if err != nil {
+func (w *writer) commit(batch []*putRequest) error {
+	old, err := w.store(batch)
+	if err != nil || len(old) == 0 {
 		return err
 	}
+	return w.s.index.promise(old, make([]bool, len(old)))
+}
+
+// store is commit up to 4. It returns the keys of what is held already, as of an
+// older generation.
+func (w *writer) store(batch []*putRequest) (old []indexKey, err error) {
+	entries, err := w.s.index.newBatch()
+	if err != nil {
+		return nil, err
+	}
 	defer func() { err = errors.Join(err, entries.close()) }()
-	jobs, need, err := w.plan(batch, entries)
+	jobs, old, err := w.plan(batch, entries)
 	if err != nil || len(jobs) == 0 {
-		return err
+		return old, err
+	}
+	return old, w.put(jobs, entries)
+}
+
+// put makes the jobs durable and enters them; see commit.
+func (w *writer) put(jobs []job, entries *indexBatch) error {
+	need := int64(recordHeaderSize) // a void may follow
+	for _, j := range jobs {
+		need += recordHeaderSize + int64(j.chunk.Size())
 	}
 	if err := w.s.checkSpace(need); err != nil {
 		return err
@@ -213,12 +254,15 @@ func (w *writer) commit(batch []*putRequest) (err error) {
 	return entries.commit(w.end)
 }
 
-// plan chooses what must be written: each chunk once, and none that is held.
-// need is how many bytes that takes at most.
-func (w *writer) plan(batch []*putRequest, entries *indexBatch) (jobs []job, need int64, err error) {
+// plan chooses what must be written: each chunk once, and none that is held. old
+// are the held ones of an older generation.
+func (w *writer) plan(batch []*putRequest, entries *indexBatch) (jobs []job, old []indexKey, err error) {
+	whole := recordHeader{k: 1, time: w.s.opt.Now().Unix()}
 	for _, r := range batch {
+		whole.vault = r.vault
 		for i := range r.chunks {
-			jobs = append(jobs, job{key: chunkKey(r.vault, r.chunks[i].ID, 0), vault: r.vault, chunk: &r.chunks[i]})
+			c := &r.chunks[i]
+			jobs = append(jobs, job{key: chunkKey(r.vault, c.ID, 0), head: whole, generation: entries.generation, chunk: c})
 		}
 	}
 	var last *job
@@ -226,17 +270,16 @@ func (w *writer) plan(batch []*putRequest, entries *indexBatch) (jobs []job, nee
 		j := &jobs[i]
 		e, held, err := entries.get(j.key)
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, err
 		}
-		j.skip = held && !e.corrupt || last != nil && last.key == j.key
+		twice := last != nil && last.key == j.key
+		if held = held && !e.corrupt; held && !twice && e.generation < entries.generation {
+			old = append(old, j.key)
+		}
+		j.skip = held || twice
 		last = j
 	}
-	jobs = slices.DeleteFunc(jobs, func(j job) bool { return j.skip })
-	need = recordHeaderSize // a void may follow
-	for _, j := range jobs {
-		need += recordHeaderSize + int64(j.chunk.Size())
-	}
-	return jobs, need, nil
+	return slices.DeleteFunc(jobs, func(j job) bool { return j.skip }), old, nil
 }
 
 // makeRoom goes on to the next segment if the batch does not fit this one. A
@@ -286,12 +329,13 @@ func (w *writer) append(jobs []job, entries *indexBatch) (err error) {
 		}
 	}()
 	w.buf, w.pos = w.buf[:0], w.end.offset
-	now := w.s.opt.Now().Unix()
 	for _, j := range jobs {
-		r := record{at: location{w.end.segment, w.pos + int64(len(w.buf))}}
-		r.head = recordHeader{time: now, batchStart: w.end.offset, vault: j.vault}
+		r := record{at: location{w.end.segment, w.pos + int64(len(w.buf))}, head: j.head}
+		r.head.batchStart = w.end.offset
 		w.buf = w.s.codec.appendFront(w.buf, r.at, &r.head, j.chunk)
-		if err := entries.put(j.key, entryOf(&r)); err != nil {
+		e := entryOf(&r)
+		e.generation = j.generation
+		if err := entries.enter(j.key, e); err != nil {
 			return err
 		}
 		if err := w.content(j.chunk.Content); err != nil {
@@ -302,7 +346,7 @@ func (w *writer) append(jobs []job, entries *indexBatch) (err error) {
 	if rest := w.size - end; rest > 0 {
 		void := recordHeader{
 			kind: kindVoid, content: uint32(max(0, rest-recordHeaderSize)),
-			time: now, batchStart: w.end.offset,
+			time: w.s.opt.Now().Unix(), batchStart: w.end.offset,
 		}
 		w.buf = w.s.codec.appendHeader(w.buf, location{w.end.segment, end}, &void)
 		end += void.size()

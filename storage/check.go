@@ -13,7 +13,7 @@ import (
 
 // Problem is one thing that a check found wrong.
 type Problem struct {
-	Segment string // as a path in the store's directory
+	Segment string // as a path in the store's directory; "" if it was removed
 	Offset  int64  // bytes from the start of the segment
 	Length  int64  // bytes; 0 if it is not known
 	// Vault and ID name the chunk that is to be put again; zero if the damage
@@ -26,6 +26,9 @@ type Problem struct {
 // String is the problem in one line.
 func (p Problem) String() string {
 	place := fmt.Sprintf("%s at offset %d", p.Segment, p.Offset)
+	if p.Segment == "" {
+		place = "a removed segment"
+	}
 	if !p.ID.IsZero() {
 		place += fmt.Sprintf(", chunk %v", p.ID)
 	}
@@ -37,7 +40,7 @@ type CheckReport struct {
 	Segments int64
 	Records  int64
 	Bytes    int64 // of segments
-	Dead     int64 // bytes of records whose chunk was written again elsewhere
+	Dead     int64 // bytes of records whose chunk was forgotten or is elsewhere
 	Problems int64
 }
 
@@ -53,8 +56,13 @@ func (s *Store) Check(ctx context.Context, found func(Problem)) (CheckReport, er
 		return CheckReport{}, err
 	}
 	defer s.leave()
+	s.chore.Lock()
+	defer s.chore.Unlock()
 	c := &check{s: s, ctx: ctx, found: found, until: s.index.snapshot().position, told: map[indexKey]bool{}}
 	for n := uint32(1); n <= c.until.segment; n++ {
+		if s.wasRemoved(n) {
+			continue
+		}
 		if err := c.segment(n); err != nil {
 			return c.report, err
 		}
@@ -104,10 +112,11 @@ func (c *check) tellChunk(k indexKey, e *entry, what string) {
 		return
 	}
 	c.told[k] = true
-	c.tell(Problem{
-		Segment: segmentPlace(e.segment), Offset: e.offset, Length: e.size(),
-		Vault: k.vault(), ID: k.id(), What: what,
-	})
+	p := Problem{Offset: e.offset, Length: e.size(), Vault: k.vault(), ID: k.id(), What: what}
+	if e.segment != 0 {
+		p.Segment = segmentPlace(e.segment)
+	}
+	c.tell(p)
 	for i := range c.holes {
 		h := &c.holes[i]
 		if h.at.segment == e.segment && h.at.offset <= e.offset && e.offset < h.at.offset+h.size {
@@ -169,12 +178,17 @@ func (c *check) record(r *record) error {
 	if !r.head.isChunk() {
 		return nil
 	}
-	k := chunkKey(r.head.vault, r.head.id, r.head.shard)
+	k := r.key()
 	e, ok, err := c.s.index.get(&k)
 	switch {
 	case err != nil:
 		return err
 	case !ok:
+		dead, err := c.s.index.deadBytes(r.at, location{r.at.segment, r.end()})
+		if err != nil || dead > 0 {
+			c.report.Dead += dead
+			return err
+		}
 		e := entryOf(r)
 		c.tellChunk(k, &e, "the index does not know it; make the index anew")
 	case e.location != r.at:

@@ -18,7 +18,8 @@ import (
 const (
 	lockName     = "LOCK"
 	storeName    = "STORE"
-	storeNewName = "STORE.new"
+	removedName  = "REMOVED"
+	newSuffix    = ".new" // of a file that is being written to take another's place
 	segmentsName = "segments"
 	indexName    = "index"
 )
@@ -76,7 +77,7 @@ func newIdentity(fsys vfs.FS, dir string, opt *Options) (h fileHeader, err error
 	}
 	for _, name := range names {
 		switch name {
-		case lockName, storeNewName, segmentsName, indexName:
+		case lockName, storeName + newSuffix, removedName, removedName + newSuffix, segmentsName, indexName:
 		default:
 			return h, fmt.Errorf("%s %w: it holds %q and no %s file; give an empty or a new directory", dir, ErrNotStore, name, storeName)
 		}
@@ -116,19 +117,7 @@ func identityOf(fsys vfs.FS, dir string, segments []uint32) (fileHeader, error) 
 
 // writeIdentity makes the STORE file, whole or not at all.
 func writeIdentity(fsys vfs.FS, dir string, h *fileHeader) error {
-	temp := fsys.PathJoin(dir, storeNewName)
-	f, err := fsys.Create(temp, vfs.WriteCategoryUnspecified)
-	if err == nil {
-		_, err = f.Write(h.encode())
-		err = errors.Join(err, f.Sync(), f.Close())
-	}
-	if err == nil {
-		err = fsys.Rename(temp, fsys.PathJoin(dir, storeName))
-	}
-	if err == nil {
-		err = syncDir(fsys, dir)
-	}
-	if err != nil {
+	if err := replaceFile(fsys, dir, storeName, h.encode()); err != nil {
 		return fmt.Errorf("write the store's identity: %w", err)
 	}
 	return nil

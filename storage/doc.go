@@ -6,12 +6,13 @@
 //
 //	LOCK                    held while a process has the store open
 //	STORE                   identity: one file header (below)
-//	segments/00000001.seg   the data: append-only, numbered without a gap
+//	REMOVED                 the numbers of segments that were emptied: a file header and ranges
+//	segments/00000001.seg   the data: append-only, numbered from 1
 //	index/                  Pebble: where each chunk is; derivable from the rest
 //
 // # File header
 //
-// STORE and every segment begin with the same 128 bytes. All numbers of the
+// STORE, REMOVED and every segment begin with the same 128 bytes. All numbers of the
 // format are little endian. Every version of the format keeps the place of
 // magic, version and checksum, so that "damaged" and "newer than this program"
 // can be told apart.
@@ -22,10 +23,10 @@
 //	| 8      | u32   | u32   | 32      | 32    | i64     | 8   | 32       |
 //	+--------+-------+-------+---------+-------+---------+-----+----------+
 //
-// The magic is "SBKSTORE" or "SBKSEGMT"; number is the segment's (0 in STORE);
-// the node id is padded with zeros; salt is random, made with the directory
-// and equal in all files; created is in Unix seconds; the checksum is BLAKE3-256
-// of bytes 0 to 95.
+// The magic is "SBKSTORE", "SBKREMVD" or "SBKSEGMT"; number is the segment's, 0
+// in STORE, or how many ranges follow in REMOVED; the node id is padded with
+// zeros; salt is random, made with the directory and equal in all files; created
+// is in Unix seconds; the checksum is BLAKE3-256 of bytes 0 to 95.
 //
 // # Records
 //
@@ -68,6 +69,12 @@
 // batch start is the offset at which a record's batch begins, and everything
 // before it was synced when the record was written. When no put waits, the
 // writer appends a mark, which needs no sync of its own.
+//
+// # Collection
+//
+// A segment is never changed, but for its end while it is the last. What is
+// forgotten (see [Store.Sweep]) leaves the index and nothing else; [Store.Compact]
+// moves what is left of a segment to the end of the store and removes it.
 //
 // # Recovery
 //

@@ -24,8 +24,7 @@ func (s *Store) segmentPath(n uint32) string {
 
 func segmentPlace(n uint32) string { return segmentsName + "/" + segmentName(n) }
 
-// listSegments gives the numbers of the segments in dir, ascending. Its error is
-// [ErrMissing] if one of them is not there.
+// listSegments gives the numbers of the segments in dir, ascending.
 func listSegments(fsys vfs.FS, dir string) ([]uint32, error) {
 	names, err := fsys.List(dir)
 	if err != nil {
@@ -40,11 +39,6 @@ func listSegments(fsys vfs.FS, dir string) ([]uint32, error) {
 		}
 	}
 	slices.Sort(numbers)
-	for i, n := range numbers {
-		if want := uint32(i + 1); n != want {
-			return nil, missing(want)
-		}
-	}
 	return numbers, nil
 }
 
@@ -159,6 +153,17 @@ func (c *fileCache) release(f *cachedFile) error {
 		return nil
 	}
 	return c.drop(c.idle.Front())
+}
+
+// forget closes the file of a segment that nobody is reading.
+func (c *fileCache) forget(n uint32) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.files[n]
+	if f == nil {
+		return nil
+	}
+	return c.drop(f.idle)
 }
 
 func (c *fileCache) drop(e *list.Element) error {

@@ -19,17 +19,20 @@ import (
 
 // The index's keys and values, numbers little endian except in keys:
 //
-//	'c' vault 16 | chunk id 32 | shard u8  → segment u32 | offset i64 | content u32 | edges u32 | k u8 | m u8 | flags u8
-//	'd' segment u32be | offset u64be       → length i64: a dead record, whose chunk was written again elsewhere
-//	'p'                                    → version u8 | segment u32 | offset i64 | chunks, bytes, corrupt, damaged i64
+//	'c' vault 16 | chunk id 32 | shard u8  → segment u32 | offset i64 | content u32 | edges u32 | k u8 | m u8 | flags u8 | generation u32
+//	'd' segment u32be | offset u64be       → length i64: a dead record, whose chunk was forgotten or is elsewhere
+//	'p'                                    → version u8 | segment u32 | offset i64 | chunks, bytes, corrupt, damaged i64 | generation u32
+//	's' segment u32be                      → live, damaged i64: bytes of its records that entries point to; damaged stretches that name no chunk
 const (
 	keyChunk    = 'c'
 	keyDead     = 'd'
 	keyPosition = 'p'
+	keySegment  = 's'
 
-	indexVersion = 1
-	entrySize    = 23
-	stateSize    = 1 + 12 + 4*8
+	indexVersion = 2
+	entrySize    = 27
+	stateSize    = 1 + 12 + 4*8 + 4
+	segmentSize  = 2 * 8
 	flagCorrupt  = 1
 )
 
@@ -45,14 +48,17 @@ func chunkKey(vault schemas.VaultID, id schemas.ChunkID, shard uint8) (k indexKe
 
 func (k *indexKey) vault() schemas.VaultID { return schemas.VaultID(k[1:17]) }
 func (k *indexKey) id() schemas.ChunkID    { return schemas.ChunkID(k[17:49]) }
+func (k *indexKey) shard() uint8           { return k[49] }
 
 // entry says where a chunk's record is and how long its parts are.
 type entry struct {
-	location
-	content uint32 // bytes
-	edges   uint32 // number
-	k, m    uint8
-	corrupt bool // known to be damaged: not held
+	location        // the zero one for a damaged record that is gone
+	content  uint32 // bytes
+	edges    uint32 // number
+	k, m     uint8
+	corrupt  bool // known to be damaged: not held
+	// generation is the store's when the chunk was last put, or said to be held.
+	generation uint32
 }
 
 // entryOf is the entry of the chunk record r.
@@ -78,7 +84,8 @@ func (e *entry) encode(b []byte) []byte {
 	if e.corrupt {
 		flags |= flagCorrupt
 	}
-	return append(b, e.k, e.m, flags)
+	b = append(b, e.k, e.m, flags)
+	return binary.LittleEndian.AppendUint32(b, e.generation)
 }
 
 func decodeEntry(b []byte) (e entry, err error) {
@@ -91,6 +98,7 @@ func decodeEntry(b []byte) (e entry, err error) {
 	e.edges = binary.LittleEndian.Uint32(b[16:])
 	e.k, e.m = b[20], b[21]
 	e.corrupt = b[22]&flagCorrupt != 0
+	e.generation = binary.LittleEndian.Uint32(b[23:])
 	if e.content > schemas.MaxContent || e.edges > schemas.MaxEdges {
 		return e, errIndexValue
 	}
@@ -101,6 +109,7 @@ func decodeEntry(b []byte) (e entry, err error) {
 type indexState struct {
 	position location // everything before it is indexed; zero if nothing is
 	counts
+	generation uint32 // of collection; see [Store.Sweep]
 }
 
 // counts are sums over the index: chunks held and their content in bytes,
@@ -123,7 +132,7 @@ func (s *indexState) encode() []byte {
 	for _, n := range []int64{s.chunks, s.bytes, s.corrupt, s.damaged} {
 		b = binary.LittleEndian.AppendUint64(b, uint64(n))
 	}
-	return b
+	return binary.LittleEndian.AppendUint32(b, s.generation)
 }
 
 func decodeState(b []byte) (s indexState, err error) {
@@ -135,8 +144,27 @@ func decodeState(b []byte) (s indexState, err error) {
 	for i, n := range []*int64{&s.chunks, &s.bytes, &s.corrupt, &s.damaged} {
 		*n = int64(binary.LittleEndian.Uint64(b[13+8*i:]))
 	}
+	s.generation = binary.LittleEndian.Uint32(b[stateSize-4:])
 	return s, nil
 }
+
+// usage is what the index knows of a segment: the bytes of its records that
+// entries point to, and the damaged stretches in it that name no chunk.
+type usage struct{ live, damaged int64 }
+
+func (u *usage) encode() []byte {
+	b := binary.LittleEndian.AppendUint64(make([]byte, 0, segmentSize), uint64(u.live))
+	return binary.LittleEndian.AppendUint64(b, uint64(u.damaged))
+}
+
+func decodeUsage(b []byte) (u usage, err error) {
+	if len(b) != segmentSize {
+		return u, errIndexValue
+	}
+	return usage{int64(binary.LittleEndian.Uint64(b)), int64(binary.LittleEndian.Uint64(b[8:]))}, nil
+}
+
+func segmentKey(n uint32) []byte { return binary.BigEndian.AppendUint32([]byte{keySegment}, n) }
 
 var errIndexValue = errors.New("the index holds a value that this program did not write")
 
@@ -146,8 +174,9 @@ type index struct {
 	db    *pebble.DB
 	known map[indexKey]known // the batch's; kept from one to the next
 
-	mu    sync.Mutex // orders changes of state and of entries
-	state indexState
+	mu       sync.Mutex // orders changes of state and of entries
+	state    indexState
+	segments map[uint32]usage // of all that are not empty
 }
 
 // openIndex opens the index in dir. One that is damaged, as a power cut can
@@ -174,19 +203,34 @@ func tryIndex(fsys vfs.FS, dir string, memory int64, failed func(error)) (*index
 	if err != nil {
 		return nil, err
 	}
-	x := &index{db: db, known: map[indexKey]known{}}
-	value, closer, err := db.Get([]byte{keyPosition})
-	switch {
-	case errors.Is(err, pebble.ErrNotFound):
-		return x, nil
-	case err == nil:
+	x := &index{db: db, known: map[indexKey]known{}, segments: map[uint32]usage{}}
+	if err := x.load(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return x, nil
+}
+
+// load reads what is kept in memory.
+func (x *index) load() error {
+	value, closer, err := x.db.Get([]byte{keyPosition})
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
 		x.state, err = decodeState(value)
 		err = errors.Join(err, closer.Close())
 	}
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return err
 	}
-	return x, nil
+	return x.under([]byte{keySegment}, func(key, value []byte) error {
+		u, err := decodeUsage(value)
+		if err != nil || len(key) != 1+4 {
+			return errIndexValue
+		}
+		x.segments[binary.BigEndian.Uint32(key[1:])] = u
+		return nil
+	})
 }
 
 func indexOptions(fsys vfs.FS, memory int64, failed func(error)) *pebble.Options {
@@ -311,12 +355,25 @@ func (x *index) markCorrupt(k *indexKey, at location) error {
 	if err := b.Set(k[:], e.encode(nil), nil); err != nil {
 		return errors.Join(err, b.Close())
 	}
-	return x.commit(b, state)
+	return x.commit(b, state, nil)
 }
 
-// commit applies the batch with the state. x.mu is held.
-func (x *index) commit(b *pebble.Batch, state indexState) error {
+// commit applies the batch with the state, and adds changed to what is known of
+// segments. x.mu is held.
+func (x *index) commit(b *pebble.Batch, state indexState, changed map[uint32]usage) error {
 	err := b.Set([]byte{keyPosition}, state.encode(), nil)
+	after := make(map[uint32]usage, len(changed))
+	for n, delta := range changed {
+		u := x.segments[n]
+		u.live += delta.live
+		u.damaged += delta.damaged
+		after[n] = u
+		if u == (usage{}) {
+			err = errors.Join(err, b.Delete(segmentKey(n), nil))
+		} else {
+			err = errors.Join(err, b.Set(segmentKey(n), u.encode(), nil))
+		}
+	}
 	if err == nil {
 		err = b.Commit(pebble.NoSync)
 	}
@@ -324,7 +381,21 @@ func (x *index) commit(b *pebble.Batch, state indexState) error {
 		return fmt.Errorf("write the index: %w", err)
 	}
 	x.state = state
+	for n, u := range after {
+		if u == (usage{}) {
+			delete(x.segments, n)
+		} else {
+			x.segments[n] = u
+		}
+	}
 	return nil
+}
+
+// usage is what is known of a segment.
+func (x *index) usage(segment uint32) usage {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.segments[segment]
 }
 
 // deadBytes is the length of the records in [from, to) that are known to be
@@ -349,23 +420,31 @@ func deadKey(at location) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(at.offset))
 }
 
-// each calls f with every entry until f returns an error.
-func (x *index) each(f func(indexKey, entry) error) (err error) {
-	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyChunk}, UpperBound: []byte{keyChunk + 1}})
+// each calls f with every entry, in the order of keys, until f returns an error.
+// It sees the index as it is when it begins.
+func (x *index) each(f func(indexKey, entry) error) error {
+	return x.under([]byte{keyChunk}, func(key, value []byte) error {
+		var k indexKey
+		if copy(k[:], key) != len(key) || len(key) != len(k) {
+			return indexError(errIndexValue)
+		}
+		e, err := decodeEntry(value)
+		if err != nil {
+			return indexError(err)
+		}
+		return f(k, e)
+	})
+}
+
+// under calls f with every key that begins with the byte, and its value.
+func (x *index) under(prefix []byte, f func(key, value []byte) error) (err error) {
+	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: []byte{prefix[0] + 1}})
 	if err != nil {
 		return indexError(err)
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 	for ok := it.First(); ok; ok = it.Next() {
-		var k indexKey
-		if copy(k[:], it.Key()) != len(it.Key()) || len(it.Key()) != len(k) {
-			return indexError(errIndexValue)
-		}
-		e, err := decodeEntry(it.Value())
-		if err != nil {
-			return indexError(err)
-		}
-		if err := f(k, e); err != nil {
+		if err := f(it.Key(), it.Value()); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,10 @@ type indexBatch struct {
 	look  *lookup
 	known map[indexKey]known // what the lookups said, and what was put since
 	delta counts
+	// segments are the changes to what is known of segments.
+	segments map[uint32]usage
+	// generation is that of the entries which are put.
+	generation uint32
 }
 
 type known struct {
@@ -22,6 +26,13 @@ type known struct {
 }
 
 func (x *index) newBatch() (*indexBatch, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.newBatchLocked()
+}
+
+// newBatchLocked is newBatch when x.mu is held.
+func (x *index) newBatchLocked() (*indexBatch, error) {
 	look, err := x.newLookup()
 	if err != nil {
 		return nil, err
@@ -30,7 +41,28 @@ func (x *index) newBatch() (*indexBatch, error) {
 		x.known = map[indexKey]known{} // not for ever as large as it was once
 	}
 	clear(x.known)
-	return &indexBatch{index: x, batch: x.db.NewBatch(), look: look, known: x.known}, nil
+	return &indexBatch{
+		index: x, batch: x.db.NewBatch(), look: look, known: x.known,
+		segments: map[uint32]usage{}, generation: x.state.generation,
+	}, nil
+}
+
+// live adds bytes to the records of the segment that entries point to.
+func (b *indexBatch) live(segment uint32, bytes int64) {
+	if segment == 0 {
+		return // the record is gone
+	}
+	u := b.segments[segment]
+	u.live += bytes
+	b.segments[segment] = u
+}
+
+// damage adds damaged stretches that name no chunk.
+func (b *indexBatch) damage(segment uint32, stretches int64) {
+	u := b.segments[segment]
+	u.damaged += stretches
+	b.segments[segment] = u
+	b.delta.damaged += stretches
 }
 
 // get is the entry of the key, as this batch leaves it.
@@ -45,9 +77,15 @@ func (b *indexBatch) get(k indexKey) (entry, bool, error) {
 	return e, ok, err
 }
 
-// put enters a record. A damaged one never takes the place of a sound one; the
-// record that is not used is noted as dead.
+// put enters a record, as of this generation. A damaged one never takes the
+// place of a sound one; the record that is not used is noted as dead.
 func (b *indexBatch) put(k indexKey, e entry) error {
+	e.generation = b.generation
+	return b.enter(k, e)
+}
+
+// enter is put for an entry that keeps its generation.
+func (b *indexBatch) enter(k indexKey, e entry) error {
 	old, ok, err := b.get(k)
 	if err != nil {
 		return err
@@ -57,6 +95,7 @@ func (b *indexBatch) put(k indexKey, e entry) error {
 	}
 	if ok {
 		b.delta.add(&old, -1)
+		b.live(old.segment, -old.size())
 		if old.location != e.location {
 			if err := b.bury(&old); err != nil {
 				return err
@@ -64,6 +103,7 @@ func (b *indexBatch) put(k indexKey, e entry) error {
 		}
 	}
 	b.delta.add(&e, +1)
+	b.live(e.segment, e.size())
 	b.known[k] = known{e, true}
 	op := b.batch.SetDeferred(len(k), entrySize) // spares a copy of both
 	copy(op.Key, k[:])
@@ -71,23 +111,39 @@ func (b *indexBatch) put(k indexKey, e entry) error {
 	return op.Finish()
 }
 
+// remove takes the key's entry e out and notes its record as dead.
+func (b *indexBatch) remove(k indexKey, e entry) error {
+	b.delta.add(&e, -1)
+	b.live(e.segment, -e.size())
+	b.known[k] = known{}
+	return errors.Join(b.bury(&e), b.batch.Delete(k[:], nil))
+}
+
 func (b *indexBatch) bury(e *entry) error {
+	if e.location == (location{}) {
+		return nil
+	}
 	return b.batch.Set(deadKey(e.location), binary.LittleEndian.AppendUint64(nil, uint64(e.size())), nil)
 }
 
 // commit applies the batch; everything before position is then indexed. The
 // batch is used up, whether it went well or not.
 func (b *indexBatch) commit(position location) error {
+	b.index.mu.Lock()
+	defer b.index.mu.Unlock()
+	return b.commitLocked(position)
+}
+
+// commitLocked is commit when the index's mu is held.
+func (b *indexBatch) commitLocked(position location) error {
 	x := b.index
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	state := x.state
 	state.position = position
 	state.chunks += b.delta.chunks
 	state.bytes += b.delta.bytes
 	state.corrupt += b.delta.corrupt
 	state.damaged += b.delta.damaged
-	err := x.commit(b.batch, state)
+	err := x.commit(b.batch, state, b.segments)
 	b.batch = nil
 	return errors.Join(err, b.close())
 }

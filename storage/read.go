@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,12 +28,35 @@ func (s *Store) Has(vault schemas.VaultID, ids []schemas.ChunkID, have []bool) (
 	for i, id := range ids {
 		keys[i] = chunkKey(vault, id, 0)
 	}
+	generation := s.Generation()
+	var old []int // held, and so not yet said in this generation
 	for _, i := range inOrder(len(keys), func(i int) *indexKey { return &keys[i] }) {
 		e, ok, err := look.get(&keys[i])
 		if err != nil {
 			return err
 		}
-		have[i] = ok && !e.corrupt
+		if have[i] = ok && !e.corrupt; have[i] && e.generation < generation {
+			old = append(old, i)
+		}
+	}
+	return s.promise(keys, old, have)
+}
+
+// promise notes that the old ones of keys are about to be said to be held. A
+// store that has failed needs no notes, because it is not swept any more.
+func (s *Store) promise(keys []indexKey, old []int, have []bool) error {
+	if len(old) == 0 || s.failed() != nil {
+		return nil
+	}
+	some, held := make([]indexKey, len(old)), make([]bool, len(old))
+	for n, i := range old {
+		some[n] = keys[i]
+	}
+	if err := s.turn(context.Background(), func() error { return s.index.promise(some, held) }); err != nil {
+		return err
+	}
+	for n, i := range old {
+		have[i] = held[n]
 	}
 	return nil
 }
@@ -57,6 +81,8 @@ func (s *Store) read(vault schemas.VaultID, id schemas.ChunkID, content bool) (c
 		return c, err
 	}
 	defer s.leave()
+	s.moving.RLock()
+	defer s.moving.RUnlock()
 	k := chunkKey(vault, id, 0)
 	e, ok, err := s.index.get(&k)
 	if err != nil {
@@ -82,8 +108,12 @@ func (s *Store) readFound(k *indexKey, e *entry, held, content bool) (c schemas.
 }
 
 func (s *Store) corruptError(e *entry, id schemas.ChunkID) error {
-	return schemas.Errorf(schemas.Corrupt, "chunk %s is damaged on node %s, in %s at offset %d; read it from another node and put it here again",
-		id.Short(), s.identity.node, segmentPlace(e.segment), e.offset)
+	where := "in a segment that was removed since"
+	if e.segment != 0 {
+		where = fmt.Sprintf("in %s at offset %d", segmentPlace(e.segment), e.offset)
+	}
+	return schemas.Errorf(schemas.Corrupt, "chunk %s is damaged on node %s, %s; read it from another node and put it here again",
+		id.Short(), s.identity.node, where)
 }
 
 // readEntry reads a chunk, or its edges alone, with one read. It fails with

@@ -33,6 +33,8 @@ func (s *Store) ReadAll(vault schemas.VaultID, ids []schemas.ChunkID, edges bool
 		return err
 	}
 	defer s.leave()
+	s.moving.RLock()
+	defer s.moving.RUnlock()
 	look, err := s.index.newLookup()
 	if err != nil {
 		return err

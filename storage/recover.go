@@ -11,26 +11,34 @@ import (
 // catchUp brings the index up to date with the segments and gives the writer
 // that goes on behind them.
 func (s *Store) catchUp() (*writer, error) {
-	segments, err := listSegments(s.fs, s.fs.PathJoin(s.dir, segmentsName))
+	segments, err := s.present()
 	if err != nil {
 		return nil, err
 	}
-	last := uint32(len(segments))
 	from := s.index.snapshot().position
+	if len(segments) == 0 {
+		if from.segment > 0 {
+			return nil, missing(from.segment)
+		}
+		return s.begin(1)
+	}
+	last := segments[len(segments)-1]
 	if from.segment > last {
 		return nil, missing(last + 1)
 	}
-	if last == 0 {
-		return s.begin(1)
-	}
-	if from == (location{}) {
-		from = location{1, fileHeaderSize}
-	}
-	for from.segment < last {
+	for _, n := range segments {
+		if n < from.segment {
+			continue
+		}
+		if n > from.segment {
+			from = location{n, fileHeaderSize}
+		}
+		if n == last {
+			break
+		}
 		if err := s.replaySealed(from); err != nil {
 			return nil, err
 		}
-		from = location{from.segment + 1, fileHeaderSize}
 	}
 	return s.replayLast(from)
 }
@@ -225,16 +233,18 @@ func (s *Store) reindexPart(records []record, end location, damaged int64) error
 	if err != nil {
 		return err
 	}
-	b.delta.damaged = damaged
+	if damaged > 0 {
+		b.damage(end.segment, damaged)
+	}
 	for i := range records {
 		r := &records[i]
 		if r.state != good && !(r.state == badBody && r.head.isChunk()) {
-			b.delta.damaged++
+			b.damage(r.at.segment, 1)
 		}
 		if r.state == unreadable || !r.head.isChunk() {
 			continue
 		}
-		if err := b.put(chunkKey(r.head.vault, r.head.id, r.head.shard), entryOf(r)); err != nil {
+		if err := b.put(r.key(), entryOf(r)); err != nil {
 			return errors.Join(err, b.close())
 		}
 	}

@@ -32,6 +32,9 @@ type record struct {
 // end is the offset behind the record.
 func (r *record) end() int64 { return r.at.offset + r.size }
 
+// key is that of a chunk's record.
+func (r *record) key() indexKey { return chunkKey(r.head.vault, r.head.id, r.head.shard) }
+
 // scanner walks the records of one segment in order and checks every byte.
 type scanner struct {
 	codec *codec

@@ -18,6 +18,7 @@ const (
 
 	storeMagic   = "SBKSTORE"
 	segmentMagic = "SBKSEGMT"
+	removedMagic = "SBKREMVD"
 	recordMagic  = "SBr1"
 
 	fileHeaderSize   = 128
@@ -213,12 +214,11 @@ func (c *codec) decodeHeader(b []byte, at location) (h recordHeader, err error) 
 	return h, nil
 }
 
-// appendFront appends the record of a whole chunk that will stand at the place,
-// but for the content, which follows. h brings time, batch start and vault, and
-// comes back filled.
+// appendFront appends the record of a chunk that will stand at the place, but for
+// the content, which follows. h brings time, batch start, vault and which shard it
+// is, and comes back filled.
 func (c *codec) appendFront(dst []byte, at location, h *recordHeader, chunk *schemas.Chunk) []byte {
 	h.kind, h.id, h.sum = chunk.Kind, chunk.ID, chunk.Sum
-	h.shard, h.k, h.m = 0, 1, 0
 	h.trees, h.data = uint32(len(chunk.Trees)), uint32(len(chunk.Data))
 	h.content = uint32(len(chunk.Content))
 	h.edgeSum = edgeSum(chunk.Trees, chunk.Data)

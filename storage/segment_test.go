@@ -29,7 +29,7 @@ func goldenSegment() (segment []byte, chunk schemas.Chunk) {
 	b := h.encode()
 	here := func() location { return location{h.number, int64(len(b))} }
 	batch := int64(len(b))
-	b = c.appendChunk(b, here(), &recordHeader{time: 1_700_000_001, batchStart: batch, vault: schemas.VaultID{9}}, &chunk)
+	b = c.appendChunk(b, here(), &recordHeader{k: 1, time: 1_700_000_001, batchStart: batch, vault: schemas.VaultID{9}}, &chunk)
 	b = c.appendHeader(b, here(), &recordHeader{kind: kindMark, time: 1_700_000_002, batchStart: int64(len(b))})
 	void := recordHeader{kind: kindVoid, content: 3, time: 1_700_000_003, batchStart: int64(len(b))}
 	b = append(c.appendHeader(b, here(), &void), "???"...)
@@ -151,7 +151,7 @@ func FuzzRecord(f *testing.F) {
 		}
 		chunk.Sum = chunk.Checksum()
 		c, at := newCodec([32]byte{5}), location{segment, int64(offset)}
-		b := c.appendChunk(nil, at, &recordHeader{time: 1, batchStart: 2, vault: schemas.VaultID{3}}, &chunk)
+		b := c.appendChunk(nil, at, &recordHeader{k: 1, time: 1, batchStart: 2, vault: schemas.VaultID{3}}, &chunk)
 		h, err := c.decodeHeader(b, at)
 		if err != nil || h.size() != int64(len(b)) || h.time != 1 || h.batchStart != 2 || h.vault != (schemas.VaultID{3}) {
 			t.Fatalf("the header reads as %+v, %v", h, err)
@@ -197,13 +197,17 @@ func FuzzScan(f *testing.F) {
 
 // What the index keeps comes back, and nothing else is read.
 func TestIndexValues(t *testing.T) {
-	e := entry{location: location{1 << 30, 1 << 40}, content: 1_000_000, edges: 16384, k: 4, m: 2, corrupt: true}
+	e := entry{location: location{1 << 30, 1 << 40}, content: 1_000_000, edges: 16384, k: 4, m: 2, corrupt: true, generation: 1 << 31}
 	if got, err := decodeEntry(e.encode(nil)); err != nil || got != e {
 		t.Errorf("the entry reads as %+v, %v", got, err)
 	}
-	s := indexState{location{3, 4}, counts{5, 6, 7, 8}}
+	s := indexState{location{3, 4}, counts{5, 6, 7, 8}, 9}
 	if got, err := decodeState(s.encode()); err != nil || got != s {
 		t.Errorf("the state reads as %+v, %v", got, err)
+	}
+	u := usage{10, 11}
+	if got, err := decodeUsage(u.encode()); err != nil || got != u {
+		t.Errorf("the usage reads as %+v, %v", got, err)
 	}
 	for n := range 30 {
 		if _, err := decodeEntry(make([]byte, n)); n != entrySize && !errors.Is(err, errIndexValue) {
@@ -211,6 +215,9 @@ func TestIndexValues(t *testing.T) {
 		}
 		if _, err := decodeState(make([]byte, n)); !errors.Is(err, errIndexValue) {
 			t.Errorf("a state of %d bytes reads with %v", n, err)
+		}
+		if _, err := decodeUsage(make([]byte, n)); n != segmentSize && !errors.Is(err, errIndexValue) {
+			t.Errorf("a usage of %d bytes reads with %v", n, err)
 		}
 	}
 }

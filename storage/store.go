@@ -27,6 +27,10 @@ var (
 	ErrMissing = errors.New("a segment is missing")
 )
 
+// ErrTooEarly is the error of [Store.Sweep] for sessions that are older than what
+// the store remembers.
+var ErrTooEarly = errors.New("it is too early to collect")
+
 // Options are the settings of a store. The zero value is good for a real disk.
 type Options struct {
 	// FS is the one way to the disk. Default: vfs.Default.
@@ -86,12 +90,21 @@ type Store struct {
 	writer    *writer
 
 	puts    chan *putRequest
+	turns   chan func()
 	stop    chan struct{}  // closed by Close
 	writing sync.WaitGroup // the writer's goroutine
+
+	removedMu sync.Mutex
+	removed   removed
+	// moving is held for reading from when a read looks up a place until it has
+	// read there, and for writing while a segment is removed.
+	moving sync.RWMutex
+	chore  sync.Mutex // held by a check or a compaction
 
 	closing sync.Once
 	life    sync.RWMutex // held for reading while an operation uses the files
 
+	floor   atomic.Uint32 // the first generation since the store was opened, 0 before that
 	full    atomic.Bool
 	failMu  sync.Mutex
 	failure error // why puts are refused until the store is opened again
@@ -108,7 +121,7 @@ func Open(dir string, opt Options) (s *Store, err error) {
 	opt.setDefaults()
 	s = &Store{
 		fs: opt.FS, dir: dir, opt: opt,
-		puts: make(chan *putRequest), stop: make(chan struct{}),
+		puts: make(chan *putRequest), turns: make(chan func()), stop: make(chan struct{}),
 	}
 	s.files = &fileCache{files: map[uint32]*cachedFile{}, open: func(n uint32) (vfs.File, error) {
 		return s.openSegment(n, vfs.RandomReadsOption)
@@ -259,12 +272,18 @@ type Stats struct {
 	Failed    error // why puts are refused until the store is opened again, or nil
 }
 
+func (s *Store) removedCount() int64 {
+	s.removedMu.Lock()
+	defer s.removedMu.Unlock()
+	return s.removed.count()
+}
+
 // Stats gives the counts as of now.
 func (s *Store) Stats() Stats {
 	state := s.index.snapshot()
 	stats := Stats{
 		Chunks: state.chunks, Bytes: state.bytes, Corrupt: state.corrupt, Damaged: state.damaged,
-		Segments:  int64(state.position.segment),
+		Segments:  int64(state.position.segment) - s.removedCount(),
 		Reindexed: s.reindexed, Full: s.full.Load(), Failed: s.failed(),
 	}
 	if usage, err := s.fs.GetDiskUsage(s.dir); err == nil {

@@ -1,0 +1,149 @@
+package storage_test
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"servidor-backup/schemas"
+	"servidor-backup/storage"
+	"servidor-backup/storage/storagetest"
+)
+
+// Segments that were removed are not missed; lost ones still are, and so is the
+// list that tells the two apart.
+func TestRemovedIsNotMissing(t *testing.T) {
+	fs := vfs.NewMem()
+	s, kept := swept(t, fs)
+	before := s.Stats().Segments
+	done, err := s.Compact(t.Context(), storage.Compaction{})
+	if err != nil || done.Segments == 0 || done.Moved == 0 || done.Freed <= done.Moved {
+		t.Fatalf("compacted %+v, %v", done, err)
+	}
+	storagetest.Holds(t, s, kept...)
+	names, err := fs.List(dir + "/segments")
+	if n := s.Stats().Segments; err != nil || n != int64(len(names)) || n >= before {
+		t.Errorf("the store counts %d segments of %d, %v; there were %d", n, len(names), err, before)
+	}
+	storagetest.CloseClean(t, s)
+	slices.Sort(names)
+	removed := readFile(t, fs, dir+"/REMOVED")
+	for i := range removed {
+		bad := slices.Clone(removed)
+		bad[i] ^= 4
+		writeFile(t, fs, dir+"/REMOVED", bad)
+		if _, err := storage.Open(dir, storage.Options{FS: fs}); !errors.Is(err, storage.ErrCorrupt) {
+			t.Fatalf("with byte %d of REMOVED changed: %v", i, err)
+		}
+	}
+	s = storagetest.Open(t, dir, storage.Options{FS: fs, RebuildIndex: true})
+	storagetest.Holds(t, s, kept...)
+	storagetest.CloseClean(t, s)
+	lost := dir + "/segments/" + names[0]
+	b := readFile(t, fs, lost)
+	if err := fs.Remove(lost); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := storage.Open(dir, storage.Options{FS: fs}); !errors.Is(err, storage.ErrMissing) {
+		t.Errorf("without %s: %v", names[0], err)
+	}
+	writeFile(t, fs, lost, b)
+	s = storagetest.Open(t, dir, storage.Options{FS: fs})
+	storagetest.Holds(t, s, kept...)
+}
+
+// A crash at any moment of a compaction loses nothing, and the next one goes on.
+func TestCrashInCompaction(t *testing.T) {
+	for seed := range uint64(4) {
+		mem := vfs.NewCrashableMem()
+		s, kept := swept(t, mem)
+		storagetest.CloseClean(t, s)
+		c := newCrasher(mem, seed, 30)
+		c.acked = kept
+		s, err := storage.Open(dir, storage.Options{FS: c.fs(), SegmentSize: 2 << 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Compact(t.Context(), storage.Compaction{}); err != nil {
+			t.Fatal(err)
+		}
+		storagetest.CloseClean(t, s)
+		if len(c.pictures) == 0 {
+			t.Fatal("no crash was tried")
+		}
+		for _, p := range c.pictures {
+			for _, rebuild := range []bool{false, true} {
+				s := storagetest.Open(t, dir, storage.Options{FS: p.fs, SegmentSize: 2 << 10, RebuildIndex: rebuild})
+				storagetest.Holds(t, s, kept...)
+				if _, err := s.Compact(t.Context(), storage.Compaction{}); err != nil {
+					t.Error(err)
+				}
+				storagetest.Holds(t, s, kept...)
+				storagetest.CloseClean(t, s)
+				if t.Failed() {
+					t.Fatalf("seed %d, after a crash %s, index made anew %v", seed, p.name, rebuild)
+				}
+			}
+		}
+	}
+}
+
+// find is where the content of a chunk is.
+func find(t *testing.T, fs vfs.FS, c schemas.Chunk) (name string, offset int64) {
+	t.Helper()
+	names, err := fs.List(dir + "/segments")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		name = dir + "/segments/" + name
+		if i := bytes.Index(readFile(t, fs, name), c.Content); i >= 0 {
+			return name, int64(i)
+		}
+	}
+	t.Fatal("no segment has the chunk")
+	return "", 0
+}
+
+// Damage is not moved, and not forgotten either.
+func TestCompactDamaged(t *testing.T) {
+	fs := vfs.NewMem()
+	s, kept := swept(t, fs)
+	for i, off := range []int64{5, -152 + 60} { // rot in a content and in a header
+		name, at := find(t, fs, kept[i*5])
+		flip(t, fs, name, at+off)
+	}
+	done, err := s.Compact(t.Context(), storage.Compaction{})
+	if err != nil || done.Segments < 2 {
+		t.Fatalf("compacted %+v, %v", done, err)
+	}
+	if st := s.Stats(); st.Corrupt != 2 || st.Chunks != int64(len(kept)-2) {
+		t.Errorf("the stats are %+v", st)
+	}
+	var whole, lost []schemas.Chunk
+	for _, c := range kept {
+		if _, err := s.Get(storagetest.Vault, c.ID); err == nil {
+			whole = append(whole, c)
+		} else {
+			storagetest.Code(t, err, schemas.Corrupt)
+			lost = append(lost, c)
+		}
+	}
+	if len(lost) != 2 {
+		t.Fatalf("%d chunks are lost", len(lost))
+	}
+	problems := storagetest.Problems(t, s)
+	for _, p := range problems {
+		if p.Segment != "" || p.ID != lost[0].ID && p.ID != lost[1].ID {
+			t.Errorf("the check found %v", p)
+		}
+	}
+	storagetest.Put(t, s, lost...)
+	storagetest.Holds(t, s, kept...)
+	if st := s.Stats(); len(problems) != 2 || st.Corrupt != 0 || st.Chunks != int64(len(kept)) {
+		t.Errorf("%d problems, then the stats are %+v", len(problems), st)
+	}
+}
