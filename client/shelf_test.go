@@ -71,7 +71,7 @@ func (s *shelf) get(req *schemas.IDsRequest) []byte {
 		switch {
 		case err != nil:
 			failed = append(failed, schemas.Failed{ID: id, Code: schemas.CodeOf(err), Message: err.Error()})
-		case rep.Fits(&c):
+		case rep.HasRoom(c.Size()):
 			s.gets[id]++
 			rep.Add(&c)
 		}

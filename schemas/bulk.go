@@ -85,11 +85,8 @@ func startChunks(buf []byte, idKey string) *BatchBuilder {
 // chunkEnvelope is more than the names, lengths and checksum of a chunk take.
 const chunkEnvelope = 160
 
-// Fits reports whether c can still be added. The first chunk always fits, as
-// long as it is valid.
-func (b *BatchBuilder) Fits(c *Chunk) bool { return b.HasRoom(c.Size()) }
-
-// HasRoom is Fits for a chunk of which only the [Chunk.Size] is known.
+// HasRoom reports whether a chunk of that [Chunk.Size] can still be added. The
+// first one always can, as long as it is valid.
 func (b *BatchBuilder) HasRoom(size int) bool {
 	return b.n == 0 || len(b.buf)+size+chunkEnvelope <= MaxBatch
 }
@@ -109,6 +106,19 @@ func (b *BatchBuilder) AddSealed(c *Chunk, size int, seal func(*Chunk) error) er
 		return err
 	}
 	c.Sum = c.Checksum()
+	b.sign(c.Sum)
+	return nil
+}
+
+// AddFrom adds c, whose content of size bytes fill reads straight into the message,
+// where c.Content then is. After an error the message is as it was before.
+func (b *BatchBuilder) AddFrom(c *Chunk, size int, fill func([]byte) error) error {
+	before := len(b.buf)
+	if err := fill(b.reserve(c, size)); err != nil {
+		b.buf = b.buf[:before]
+		b.n--
+		return err
+	}
 	b.sign(c.Sum)
 	return nil
 }

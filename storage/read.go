@@ -132,12 +132,9 @@ func (s *Store) readEntry(k *indexKey, e *entry, content bool) (c schemas.Chunk,
 
 // decode is readEntry for the bytes that were read.
 func (s *Store) decode(k *indexKey, e *entry, b []byte, content bool) (c schemas.Chunk, err error) {
-	h, err := s.codec.decodeHeader(b, e.location)
+	h, err := s.decodeFront(k, e, b)
 	if err != nil {
 		return c, err
-	}
-	if h.vault != k.vault() || h.id != k.id() || h.size() != e.size() || h.content != e.content {
-		return c, errRecord
 	}
 	c = chunkOf(&h, b[recordHeaderSize:])
 	if content && !bodyOK(&h, &c) || !content && !edgesOK(&h, &c) {
@@ -147,6 +144,15 @@ func (s *Store) decode(k *indexKey, e *entry, b []byte, content bool) (c schemas
 		c.Content = nil
 	}
 	return c, nil
+}
+
+// decodeFront is decode for the header alone, which b begins with.
+func (s *Store) decodeFront(k *indexKey, e *entry, b []byte) (h recordHeader, err error) {
+	h, err = s.codec.decodeHeader(b, e.location)
+	if err == nil && (h.vault != k.vault() || h.id != k.id() || h.size() != e.size() || h.content != e.content) {
+		err = errRecord
+	}
+	return h, err
 }
 
 // readAt fills b from the place. A segment that ends before is errRecord.

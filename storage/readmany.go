@@ -3,6 +3,7 @@ package storage
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -19,16 +20,31 @@ const (
 	// many at most, and of so many bytes unless it is a single one.
 	groupChunks = 256
 	groupBytes  = schemas.MaxBatch
+	// Content of so many bytes is read straight to where it is wanted: that is a
+	// read more, and a copy less.
+	longContent = 64 << 10
 )
 
-// ReadAll reads chunks, or with edges alone set what [Store.Edges] gives, and
+// Found is a chunk on its way to a visitor of [Store.ReadAll]. It is good until
+// the visitor returns.
+type Found struct {
+	schemas.Chunk     // all but the content
+	Len           int // of the content, in bytes; 0 if edges alone were asked for
+
+	s       *Store
+	it      *item
+	head    recordHeader
+	body    []byte // the content, if it was read already
+	checked bool
+}
+
+// ReadAll looks up chunks, or with edges alone set what [Store.Edges] gives, and
 // calls visit for each id in order, until visit returns false: with the chunk,
-// or with the error that Get has for it. A chunk is only valid until visit
-// returns.
+// whose content waits for [Found.Read], or with the error that Get has for it.
 //
-// Chunks that lie side by side, as they do when they were put together, are read
-// with one read. What is read ahead of visit is at most a message's worth.
-func (s *Store) ReadAll(vault schemas.VaultID, ids []schemas.ChunkID, edges bool, visit func(i int, c *schemas.Chunk, err error) bool) error {
+// Short chunks that lie side by side, as they do when they were put together, are
+// read with one read. What is read ahead of visit is at most a message's worth.
+func (s *Store) ReadAll(vault schemas.VaultID, ids []schemas.ChunkID, edges bool, visit func(i int, c *Found, err error) bool) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -48,8 +64,8 @@ func (s *Store) ReadAll(vault schemas.VaultID, ids []schemas.ChunkID, edges bool
 		}
 		g.load(s)
 		for i := range n {
-			c, err := g.chunk(s, i, !edges)
-			if !visit(first+i, &c, err) {
+			c, err := g.found(s, i, edges)
+			if !visit(first+i, c, err) {
 				return look.close()
 			}
 		}
@@ -63,7 +79,8 @@ type group struct {
 	items []item
 	order []int  // of items that are to be read, by their place
 	buf   []byte // what was read
-	total int64  // bytes of the items
+	total int64  // bytes to read of the items
+	out   Found  // what the visitor is looking at
 }
 
 // groups keeps groups for their buffers.
@@ -73,8 +90,8 @@ type item struct {
 	key  indexKey
 	e    entry
 	held bool
-	size int64  // bytes to read
-	b    []byte // the record's, or nil if it is to be read by itself
+	size int64  // bytes to read, of the record's beginning
+	b    []byte // what was read, or nil if it is to be read by itself
 }
 
 // find looks up the first ids, as many as belong in a group.
@@ -89,14 +106,19 @@ func (g *group) find(look *lookup, vault schemas.VaultID, ids []schemas.ChunkID,
 			return 0, err
 		}
 	}
+	all := int64(0) // bytes that a visitor may want
 	for n = range g.items {
 		it := &g.items[n]
 		if it.held && !it.e.corrupt {
 			it.size = it.e.size()
-			if edges {
-				it.size -= int64(it.e.content)
+			content := int64(it.e.content)
+			if edges || content >= longContent {
+				it.size -= content
 			}
-			if n > 0 && g.total+it.size > groupBytes {
+			if edges {
+				content = 0
+			}
+			if all += recordHeaderSize + content; n > 0 && (all > groupBytes || g.total+it.size > groupBytes) {
 				g.items = g.items[:n]
 				break
 			}
@@ -157,13 +179,56 @@ func (g *group) run(order []int, gaps int64) []int {
 	return order
 }
 
-// chunk is the ith item's chunk, checked.
-func (g *group) chunk(s *Store, i int, content bool) (c schemas.Chunk, err error) {
+// found is the ith item's chunk. If edges alone are wanted, they are checked.
+func (g *group) found(s *Store, i int, edges bool) (*Found, error) {
 	it := &g.items[i]
+	f := &g.out
+	*f = Found{s: s, it: it}
 	if it.b != nil {
-		if c, err = s.decode(&it.key, &it.e, it.b, content); err == nil {
-			return c, nil
+		if head, err := s.decodeFront(&it.key, &it.e, it.b); err == nil {
+			f.head = head
+			f.Chunk = chunkOf(&head, it.b[recordHeaderSize:])
+			f.body, f.Content = f.Content, nil
+			if !edges {
+				f.Len = int(head.content)
+				return f, nil
+			}
+			if edgesOK(&head, &f.Chunk) {
+				return f, nil
+			}
 		}
 	}
-	return s.readFound(&it.key, &it.e, it.held, content)
+	c, err := s.readFound(&it.key, &it.e, it.held, !edges)
+	f.Chunk, f.body, f.Len, f.checked = c, c.Content, len(c.Content), true
+	f.Content = nil
+	return f, err
+}
+
+// Read fills dst, which has Len bytes, with the content, and checks the chunk. Its
+// errors are those of [Store.Get]. The chunk's Content is dst from then on.
+func (f *Found) Read(dst []byte) error {
+	if len(dst) != f.Len {
+		return fmt.Errorf("asked for %d bytes of a content of %d", len(dst), f.Len)
+	}
+	f.Content = dst
+	if len(f.body) == f.Len {
+		copy(dst, f.body)
+	} else if at := f.it.e.location; f.s.readAt(dst, location{at.segment, at.offset + f.it.size}) != nil {
+		return f.again(dst)
+	}
+	if f.checked || bodyOK(&f.head, &f.Chunk) {
+		return nil
+	}
+	return f.again(dst)
+}
+
+// again reads the chunk by itself, which says what is wrong with it.
+func (f *Found) again(dst []byte) error {
+	c, err := f.s.readFound(&f.it.key, &f.it.e, true, true)
+	if err != nil {
+		return err
+	}
+	f.Chunk = c
+	f.Content = dst[:copy(dst, c.Content)]
+	return nil
 }

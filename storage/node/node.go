@@ -217,15 +217,17 @@ func (n *Node) read(b, to []byte, edges bool) ([]byte, error) {
 	}
 	rep := schemas.NewChunks(slices.Grow(to, schemas.MaxBatch))
 	var failed []schemas.Failed
-	err = n.store.ReadAll(req.Vault, req.IDs, edges, func(i int, c *schemas.Chunk, err error) bool {
+	err = n.store.ReadAll(req.Vault, req.IDs, edges, func(i int, c *storage.Found, err error) bool {
 		// What has no room is left to the asker to ask again for.
 		taken := rep.Size() + len(failed)*failedRoom
 		if err == nil {
-			fits := rep.Fits(c) && (len(failed) == 0 || taken+c.Size()+failedRoom <= schemas.MaxBatch)
-			if fits {
-				rep.Add(c)
+			size := c.Size() + c.Len
+			if !rep.HasRoom(size) || len(failed) > 0 && taken+size+failedRoom > schemas.MaxBatch {
+				return false
 			}
-			return fits
+			if err = rep.AddFrom(&c.Chunk, c.Len, c.Read); err == nil {
+				return true
+			}
 		}
 		if taken+failedRoom > schemas.MaxBatch {
 			return false
