@@ -103,39 +103,97 @@ func (g *gearTable) scan(buf []byte, hash uint64, bits uint) (int, uint64) {
 	return 0, hash
 }
 
-// chunker cuts what a reader yields into chunks.
+// chunker cuts what a reader yields into chunks and long runs of zeros.
 type chunker struct {
 	gear *gearTable
 	r    io.Reader
 	in   *intake // holds nothing else until the chunker is done
 	err  error
+	// inZeros says that zeros which come now are part of a run, however few they
+	// are, beforeHole that those at the end are.
+	inZeros, beforeHole bool
 }
 
 func newChunker(r io.Reader, gear *gearTable, in *intake) *chunker {
 	return &chunker{gear: gear, r: r, in: in}
 }
 
-// reset makes the chunker begin anew with another reader.
-func (c *chunker) reset(r io.Reader) { c.r, c.err = r, nil }
-
-// next returns the next chunk, or io.EOF after the last. An error of the reader
-// comes at once, without what was read before it, and stays.
-func (c *chunker) next() (plaintext, error) {
-	if err := c.fill(); err != nil {
-		c.in.cut(0)
-		return plaintext{}, err
-	}
-	n := c.gear.cut(c.in.gathered())
-	if n == 0 {
-		return plaintext{}, io.EOF
-	}
-	return c.in.take(n), nil
+// reset makes the chunker begin anew with another reader. What that yields may
+// stand between long holes, whose length adds to that of runs of zeros.
+func (c *chunker) reset(r io.Reader, afterHole, beforeHole bool) {
+	c.r, c.err, c.inZeros, c.beforeHole = r, nil, afterHole, beforeHole
 }
 
-// fill reads until there is enough for any chunk, or all that is left.
-func (c *chunker) fill() error {
+// next returns the next chunk; or, in place of it, how many zeros of a long run
+// come next, maxChunk at most; or io.EOF after the last. An error of the reader
+// comes at once, without what was read before it, and stays.
+func (c *chunker) next() (chunk plaintext, zeros int, err error) {
+	for {
+		zeros, err := c.skip()
+		if zeros > 0 {
+			return plaintext{}, zeros, nil
+		}
+		n := 0
+		if err == nil {
+			n, err = c.cut()
+		}
+		switch {
+		case err != nil:
+			c.in.cut(0)
+			return plaintext{}, 0, err
+		case n > 0:
+			return c.in.take(n), 0, nil
+		case !c.inZeros:
+			return plaintext{}, 0, io.EOF
+		}
+	}
+}
+
+// cut returns the length of the next chunk, 0 if a run of zeros or nothing is next.
+func (c *chunker) cut() (int, error) {
+	if err := c.fill(maxChunk); err != nil {
+		return 0, err
+	}
+	n := c.gear.cut(c.in.gathered())
+	for {
+		from, to := findZeros(c.in.gathered(), n)
+		switch {
+		case from == n:
+			return n, nil
+		case to-from >= minZeros || c.err == io.EOF && c.beforeHole:
+			c.inZeros = true
+			return from, nil
+		case c.err == io.EOF:
+			return n, nil
+		}
+		// How long the run is shows only behind what is gathered.
+		if err := c.fill(from + minZeros); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// skip drops what comes next of a run of zeros, maxChunk at most, and returns how
+// many that were.
+func (c *chunker) skip() (n int, err error) {
+	for c.inZeros && n < maxChunk {
+		if err := c.fill(readSize); err != nil {
+			return 0, err
+		}
+		rest := c.in.gathered()
+		rest = rest[:min(len(rest), maxChunk-n)]
+		some := zerosAhead(rest)
+		c.in.drop(some)
+		n += some
+		c.inZeros = some > 0 && some == len(rest)
+	}
+	return n, nil
+}
+
+// fill reads until that many bytes are gathered, or all that is left.
+func (c *chunker) fill(enough int) error {
 	for empty := 0; c.err == nil; {
-		missing := maxChunk - len(c.in.gathered())
+		missing := enough - len(c.in.gathered())
 		if missing <= 0 {
 			break
 		}

@@ -9,7 +9,8 @@
 //	walk*.go     folders, in order, one lstat a file        place.go
 //	meta*.go     owner, times, links, attributes, holes     place_*.go
 //	saveread.go  a file's bytes                             restorefile.go
-//	chunk.go     cut where the content says so              restorewindow.go
+//	chunk.go     cut where the content says so, and         restorewindow.go
+//	             where long runs of zeros are, zeros.go
 //	keys.go      a keyed hash is the chunk's name           keys.go
 //	seal.go      compress, seal, open again, compare        seal.go
 //	send.go      have?, seal, and pack.go: put under        fetch.go

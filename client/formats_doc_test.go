@@ -51,7 +51,8 @@ func TestFormatsDocVectors(t *testing.T) {
 		"keys":       keyVectors(k),
 		"key-file":   keyFileVector(),
 		"source-ids": sourceVectors(),
-		"cuts":       cutVectors(t),
+		"cuts":       cutVectors(t, docContent()),
+		"cuts-zeros": cutVectors(t, docContent()[:300_000], make([]byte, 200_000), docContent()[300_000:]),
 		"frame":      frameVectors(t, k),
 		"borders":    borderVectors(t, k),
 		"leaf":       leaf.vectors(),
@@ -132,16 +133,25 @@ func sourceVectors() string {
 	return b.String()
 }
 
-// cutVectors are where the document's 4 MiB are cut, by this package and by the
-// document's own steps.
-func cutVectors(t *testing.T) string {
+// cutVectors are where content is cut, by this package and by the document's own
+// steps. It is given in parts, the second of which is a run of zeros.
+func cutVectors(t *testing.T, parts ...[]byte) string {
 	t.Helper()
-	var content []byte
-	for i := range uint64(4 << 20 / 8) {
-		content = binary.LittleEndian.AppendUint64(content, docMix(i))
-	}
+	content := slices.Concat(parts...)
 	ends := cutAll(t, bytes.NewReader(content), content)
-	if byHand := cutByHand(newGear(testKey()), content); !slices.Equal(ends, byHand) {
+	var byHand []int
+	start := 0
+	for i, part := range parts {
+		cuts := []int{len(part)}
+		if i != 1 {
+			cuts = cutByHand(newGear(testKey()), part)
+		}
+		for _, end := range cuts {
+			byHand = append(byHand, start+end)
+		}
+		start += len(part)
+	}
+	if !slices.Equal(ends, byHand) {
 		t.Errorf("the document's steps cut at %v", byHand)
 	}
 	var b strings.Builder
@@ -149,6 +159,14 @@ func cutVectors(t *testing.T) string {
 		fmt.Fprintln(&b, end)
 	}
 	return b.String()
+}
+
+// docContent is the content that the document has cut.
+func docContent() (content []byte) {
+	for i := range uint64(4 << 20 / 8) {
+		content = binary.LittleEndian.AppendUint64(content, docMix(i))
+	}
+	return content
 }
 
 // docMix is mix of docs/protocol.md.

@@ -105,6 +105,9 @@ func (in *intake) take(n int) plaintext {
 	return p
 }
 
+// drop forgets the first n bytes of what is gathered.
+func (in *intake) drop(n int) { in.start += n }
+
 // cut forgets what is gathered beyond the first n bytes.
 func (in *intake) cut(n int) { in.end = in.start + n }
 

@@ -64,9 +64,6 @@ func (j *fileJob) target(r *restorer) (*placedFile, error) {
 	return j.file, err
 }
 
-// hole is the unit of file systems, below which nothing can be left out.
-const hole = 4096
-
 // put writes a piece of the file's content.
 func (j *fileJob) put(r *restorer, plain []byte, off int64) error {
 	if j.entry.Size == int64(len(plain)) { // there are no others
@@ -98,8 +95,6 @@ func (j *fileJob) write(f *placedFile, plain []byte, off int64) error {
 	}
 	return nil
 }
-
-var zeroBlock [hole]byte
 
 // run is the length of the longest beginning of b, which stands at off in its
 // file, that is all zero blocks or has none.

@@ -21,9 +21,6 @@ const (
 	// to show any later change: clocks of file systems tick some milliseconds
 	// apart.
 	trust = 20 * time.Millisecond
-	// smallHole is the length below which a hole is read as zeros: a chunk never
-	// spans a hole, and many small chunks cost more than zeros, which compress.
-	smallHole = minChunk
 )
 
 // saver makes a version's tree: it merges the walk with the parent's tree, has
@@ -38,9 +35,10 @@ type saver struct {
 
 	queue  chan *saving // in the tree's order
 	toRead chan bundle
-	next   bundler             // what the walk gathers for toRead
-	links  map[inode]string    // first names of files with several, met by the walk
-	lost   map[string]struct{} // those of them that could not be saved
+	next   bundler                         // what the walk gathers for toRead
+	zeros  func() (schemas.ChunkID, error) // sendZeros, once
+	links  map[inode]string                // first names of files with several, met by the walk
+	lost   map[string]struct{}             // those of them that could not be saved
 
 	files, bytes, unchanged, read, unreadable atomic.Int64
 }
@@ -57,11 +55,13 @@ type saving struct {
 type inode struct{ dev, ino uint64 }
 
 func newSaver(up *uploader, p *plan) *saver {
-	return &saver{
+	s := &saver{
 		up: up, p: p,
 		queue: make(chan *saving, ahead), toRead: make(chan bundle, ahead),
 		links: map[inode]string{}, lost: map[string]struct{}{},
 	}
+	s.zeros = sync.OnceValues(s.sendZeros)
+	return s
 }
 
 // run saves everything. The walk, the readers and the making of the tree go on

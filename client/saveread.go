@@ -189,41 +189,37 @@ func (r *reader) flush() error {
 	}
 	clear(r.shared)
 	r.shared = r.shared[:0]
-	return r.s.piece(id, plain)
+	r.s.wasRead(int64(n))
+	return r.s.up.data(id, plain)
 }
 
-// large sends the first e.Size bytes of f, but for holes. A failure of f is a
-// *readError.
+// large sends the first e.Size bytes of f, but for holes and zeros. A failure of f
+// is a *readError.
 func (r *reader) large(e *Entry, f *os.File) (end int64, err error) {
 	if err := r.flush(); err != nil {
 		return 0, err
 	}
 	w := newFileWriter(r.s.up.k, r.s.up.tree)
-	extents := dataExtents(f, e.Size)
-	for region, more := (extent{}), true; more; {
-		var next extent
-		if next, more, err = extents.next(); err != nil {
+	for region, err := range regions(f, e.Size) {
+		if err != nil {
 			return 0, &readError{err}
 		}
-		if end := region.Off + region.Len; more && region.Len > 0 && next.Off-end < smallHole {
-			region.Len = next.Off + next.Len - region.Off
-			continue
-		}
-		if _, err := r.pieces(w, io.NewSectionReader(f, region.Off, region.Len), region.Off); err != nil {
+		end = region.Off + region.Len
+		r.cutter.reset(io.NewSectionReader(f, region.Off, region.Len), region.Off > 0, end < e.Size)
+		if end, err = r.pieces(w, region.Off, region.Len < e.Size); err != nil {
 			return 0, err
 		}
-		region = next
 	}
-	end = w.end
 	e.Content, err = w.finish()
 	return end, err
 }
 
-// pieces cuts what from yields, and returns the offset behind it.
-func (r *reader) pieces(w *fileWriter, from io.Reader, off int64) (int64, error) {
-	r.cutter.reset(from)
+// pieces sends what the cutter yields, and returns the offset behind it. Long runs
+// of zeros become holes of a sparse file; in one without holes, which comes back
+// without, they are pieces of one chunk of zeros.
+func (r *reader) pieces(w *fileWriter, off int64, sparse bool) (int64, error) {
 	for {
-		plain, err := r.cutter.next()
+		plain, zeros, err := r.cutter.next()
 		if err == io.EOF {
 			return off, nil
 		}
@@ -233,25 +229,40 @@ func (r *reader) pieces(w *fileWriter, from io.Reader, off int64) (int64, error)
 		if err != nil {
 			return off, &readError{err}
 		}
-		n := int64(len(plain.bytes))
-		id := r.s.up.k.dataID(plain.bytes)
-		if err := r.s.piece(id, plain); err != nil {
-			return off, err
+		n := int64(len(plain.bytes) + zeros)
+		r.s.wasRead(n)
+		var id schemas.ChunkID
+		if zeros > 0 && !sparse {
+			id, err = r.s.zeros()
+		} else if zeros == 0 {
+			id = r.s.up.k.dataID(plain.bytes)
+			err = r.s.up.data(id, plain)
 		}
-		if err := w.add(off, n, id); err != nil {
+		if err == nil && !id.IsZero() {
+			err = w.add(off, n, id)
+		}
+		if err != nil {
 			return off, err
 		}
 		off += n
 	}
 }
 
-// piece sends one chunk of what was read.
-func (s *saver) piece(id schemas.ChunkID, plain plaintext) error {
-	n := int64(len(plain.bytes))
+// wasRead counts bytes that were read.
+func (s *saver) wasRead(n int64) {
 	s.read.Add(n)
 	s.p.Progress.Bytes.Add(n)
 	s.p.Progress.Sent.Store(s.up.sent.Load())
-	return s.up.data(id, plain)
+}
+
+// sendZeros sends the chunk that all long runs of zeros are made of.
+func (s *saver) sendZeros() (schemas.ChunkID, error) {
+	plain, err := s.up.copyOf(make([]byte, maxChunk))
+	if err != nil {
+		return schemas.ChunkID{}, err
+	}
+	id := s.up.k.dataID(plain.bytes)
+	return id, s.up.data(id, plain)
 }
 
 // stdin reads to the end of standard input, or until ctx ends.
@@ -259,7 +270,8 @@ func (r *reader) stdin(ctx context.Context, e *Entry) error {
 	in := abandonable(ctx, r.s.p.Stdin)
 	defer in.Close()
 	w := newFileWriter(r.s.up.k, r.s.up.tree)
-	size, err := r.pieces(w, in, 0)
+	r.cutter.reset(in, false, false)
+	size, err := r.pieces(w, 0, false)
 	var failed *readError
 	if errors.As(err, &failed) {
 		return fmt.Errorf("read standard input: %w", failed.err)

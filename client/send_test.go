@@ -28,7 +28,7 @@ func TestAFailedQuestionEndsTheUpload(t *testing.T) {
 	go func() {
 		cutter := newChunker(bytes.NewReader(noise(1, 12*blockSize)), k.gear, newIntake(u.ctx, u.blocks))
 		for {
-			plain, err := cutter.next()
+			plain, _, err := cutter.next()
 			if err == io.EOF {
 				break
 			}

@@ -1,0 +1,103 @@
+package client
+
+import (
+	"bytes"
+	"encoding/binary"
+	"iter"
+	"os"
+)
+
+// Long runs of zeros are no content: a chunk ends where one begins, and the next
+// begins where it ends. So a disk image has the same chunks with holes and without,
+// and after everything in it has moved by a byte.
+
+// minZeros is the length from which a run of zeros is left out, be it a hole, data
+// or both in part. What is shorter is content like any other: many small chunks
+// cost more than zeros, which compress.
+const minZeros = minChunk
+
+// hole is the unit of file systems, below which nothing can be left out.
+const hole = 4096
+
+var zeroBlock [hole]byte
+
+// findZeros finds the first run of zeros that begins in b[:limit] and either has
+// minZeros bytes, or reaches the end of b. It begins at limit if there is none. What
+// is behind the first minZeros bytes of it is not looked at.
+//
+// It looks at one word in minZeros bytes, and at zeros.
+func findZeros(b []byte, limit int) (from, to int) {
+	const word = 8
+	for at := 0; at < limit; {
+		probe := at + minZeros - word // is within any long run that begins at at or up to here
+		if probe+word > len(b) {
+			return min(len(b)-zerosBehind(b[at:]), limit), len(b)
+		}
+		if binary.NativeEndian.Uint64(b[probe:]) != 0 {
+			at = probe + 1
+			continue
+		}
+		from = probe - zerosBehind(b[at:probe])
+		end := min(from+minZeros, len(b))
+		to = probe + zerosAhead(b[probe:end])
+		if to == end {
+			return min(from, limit), to
+		}
+		at = to + 1
+	}
+	return limit, limit
+}
+
+// zerosAhead is how many zeros b begins with.
+func zerosAhead(b []byte) (n int) {
+	for len(b)-n >= hole && bytes.Equal(b[n:n+hole], zeroBlock[:]) {
+		n += hole
+	}
+	for n < len(b) && b[n] == 0 {
+		n++
+	}
+	return n
+}
+
+// zerosBehind is how many zeros b ends with.
+func zerosBehind(b []byte) int {
+	n := len(b)
+	for n >= hole && bytes.Equal(b[n-hole:n], zeroBlock[:]) {
+		n -= hole
+	}
+	for n > 0 && b[n-1] == 0 {
+		n--
+	}
+	return len(b) - n
+}
+
+// regions are the parts of a file of that size that are to be read, in order: what
+// is between them, or before and after them, is holes of minZeros bytes and more.
+func regions(f *os.File, size int64) iter.Seq2[extent, error] {
+	return func(yield func(extent, error) bool) {
+		extents := dataExtents(f, size)
+		var region extent
+		for more := true; more; {
+			var next extent
+			var err error
+			if next, more, err = extents.next(); err != nil {
+				yield(extent{}, err)
+				return
+			}
+			if !more {
+				next = extent{Off: size}
+			}
+			if next.Off-(region.Off+region.Len) < minZeros {
+				region.Len = next.Off + next.Len - region.Off
+				continue
+			}
+			if region.Len > 0 && !yield(region, nil) {
+				return
+			}
+			region = next
+		}
+		if region.Len > 0 {
+			yield(region, nil)
+		}
+	}
+}

@@ -1,0 +1,309 @@
+package client
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+
+	"golang.org/x/sync/semaphore"
+	"pgregory.net/rapid"
+
+	"servidor-backup/schemas"
+)
+
+// yielded is what a chunker yields: a chunk, or zeros.
+type yielded struct {
+	off, len int
+	zeros    bool
+}
+
+// partsOf is what content must be cut into, by the rule in its plainest form: long
+// runs of zeros are left out, and what stands between them is cut by itself.
+func partsOf(gear *gearTable, content []byte) (parts []yielded) {
+	data := func(from, to int) {
+		for from < to {
+			n := gear.cut(content[from:to])
+			parts = append(parts, yielded{from, n, false})
+			from += n
+		}
+	}
+	done := 0
+	for i := 0; i < len(content); {
+		n := 0
+		for i+n < len(content) && content[i+n] == 0 {
+			n++
+		}
+		if n >= minZeros {
+			data(done, i)
+			done = i + n
+			for at := i; at < done; at += maxChunk {
+				parts = append(parts, yielded{at, min(maxChunk, done-at), true})
+			}
+		}
+		i += n + 1
+	}
+	data(min(done, len(content)), len(content))
+	return parts
+}
+
+// parts appends what c yields, from an offset on.
+func (c *chunker) parts(t rapid.TB, off int, parts []yielded) []yielded {
+	for {
+		plain, zeros, err := c.next()
+		if err == io.EOF {
+			return parts
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if zeros > 0 && plain.bytes != nil {
+			t.Fatalf("%d zeros and a chunk of %d bytes at once", zeros, len(plain.bytes))
+		}
+		p := yielded{off, len(plain.bytes) + zeros, zeros > 0}
+		if zeros == 0 {
+			plain.release()
+		}
+		parts = append(parts, p)
+		off += p.len
+	}
+}
+
+// stretch is a run of noise or of zeros.
+type stretch struct {
+	len   int
+	zeros bool
+}
+
+// stretches are what contents are made of: of lengths at which something changes, and
+// others.
+var stretches = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) stretch {
+	around := rapid.SampledFrom([]int{8, hole, minZeros / 2, minZeros, minZeros, 2 * minZeros, readSize, maxChunk})
+	n := around.Draw(t, "around") + rapid.IntRange(-9, 9).Draw(t, "off")
+	return stretch{max(n, 1), rapid.Bool().Draw(t, "zeros")}
+}), 1, 7)
+
+func contentOf(all []stretch) []byte {
+	var content []byte
+	for i, s := range all {
+		if s.zeros {
+			content = append(content, make([]byte, s.len)...)
+			continue
+		}
+		// Each stretch has ends that are no zeros, and some zeros within.
+		b := noise(byte(i), s.len)
+		clear(b[len(b)/3 : len(b)/2])
+		b[0], b[len(b)-1] = 1, 1
+		content = append(content, b...)
+	}
+	return content
+}
+
+func TestCutsAroundZeros(t *testing.T) {
+	gear := newGear(testKey())
+	rapid.Check(t, func(rt *rapid.T) {
+		content := contentOf(stretches.Draw(rt, "content"))
+		want := partsOf(gear, content)
+		in := newIntake(t.Context(), newBlocks(2))
+		defer in.close()
+		c := newChunker(&unevenReader{content, rt}, gear, in)
+		if got := c.parts(rt, 0, nil); !slices.Equal(got, want) {
+			rt.Fatalf("%d bytes are cut into\n%v, want\n%v", len(content), got, want)
+		}
+	})
+}
+
+// unevenReader yields some bytes at a time, now many, now few.
+type unevenReader struct {
+	rest []byte
+	t    *rapid.T
+}
+
+func (r *unevenReader) Read(p []byte) (int, error) {
+	if len(r.rest) == 0 {
+		return 0, io.EOF
+	}
+	some := rapid.SampledFrom([]int{1 << 20, 300_000, minZeros, 70_001}).Draw(r.t, "read")
+	n := copy(p[:min(len(p), some)], r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// A file is cut into the same chunks wherever it has holes in place of zeros.
+func TestHolesCutLikeZeros(t *testing.T) {
+	gear, path := newGear(testKey()), filepath.Join(t.TempDir(), "f")
+	rapid.Check(t, func(rt *rapid.T) {
+		content := contentOf(stretches.Draw(rt, "content"))
+		f, err := os.Create(path)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer f.Close()
+		for off := 0; off < len(content); off += hole {
+			block := content[off:min(off+hole, len(content))]
+			// Of zeros, a few are written nevertheless.
+			if zerosAhead(block) < len(block) || rapid.IntRange(0, 40).Draw(rt, "written") == 0 {
+				if _, err := f.WriteAt(block, int64(off)); err != nil {
+					rt.Fatal(err)
+				}
+			}
+		}
+		size := int64(len(content))
+		if err := f.Truncate(size); err != nil {
+			rt.Fatal(err)
+		}
+		in := newIntake(t.Context(), newBlocks(2))
+		defer in.close()
+		c := newChunker(nil, gear, in)
+		var got []yielded
+		for region, err := range regions(f, size) {
+			if err != nil {
+				rt.Fatal(err)
+			}
+			end := region.Off + region.Len
+			c.reset(io.NewSectionReader(f, region.Off, region.Len), region.Off > 0, end < size)
+			got = c.parts(rt, int(region.Off), got)
+		}
+		isZeros := func(p yielded) bool { return p.zeros }
+		want := slices.DeleteFunc(partsOf(gear, content), isZeros)
+		if got := slices.DeleteFunc(got, isZeros); !slices.Equal(got, want) {
+			rt.Fatalf("%d bytes are cut into\n%v, want\n%v", len(content), got, want)
+		}
+	})
+}
+
+func TestCutsMoveWithTheContent(t *testing.T) {
+	gear := newGear(testKey())
+	content := slices.Concat(make([]byte, minZeros), noise(1, 2<<20), make([]byte, 3<<20+5), noise(2, 1<<20), make([]byte, 200_000))
+	want := partsOf(gear, content)
+	for _, by := range []int{1, 7, 4096, 70_000} {
+		in := newIntake(t.Context(), newBlocks(2))
+		c := newChunker(io.MultiReader(bytes.NewReader(noise(3, by)), bytes.NewReader(content)), gear, in)
+		got := c.parts(t, 0, nil)
+		in.close()
+		for i := range got {
+			got[i].off -= by
+		}
+		if len(got) == 0 || !slices.Equal(got[1:], want) {
+			t.Errorf("%d bytes later it is cut into %v, want %v", by, got, want)
+		}
+	}
+}
+
+// What a run of zeros becomes: nothing in a file with holes, parts of one chunk in
+// others and in a stream.
+func TestWhatBecomesOfZeros(t *testing.T) {
+	const edge = 5000 // zeros between noise and hole that are stored
+	data, zeros := noise(1, 200_000), make([]byte, 2*maxChunk+7)
+	content := slices.Concat(data, zeros, data, make([]byte, 300_000))
+	k := newKeys(testKey())
+	id, zeroID := k.dataID(data), k.dataID(make([]byte, maxChunk))
+	n := int64(len(data))
+	behind := n + int64(len(zeros))
+	sparse := []Piece{{Off: 0, Len: n, ID: id}, {Off: behind, Len: n, ID: id}}
+	full := []Piece{
+		sparse[0], {Off: n, Len: maxChunk, ID: zeroID}, {Off: n + maxChunk, Len: maxChunk, ID: zeroID}, {Off: n + 2*maxChunk, Len: 7, ID: zeroID},
+		sparse[1], {Off: behind + n, Len: 300_000, ID: zeroID},
+	}
+	for name, tc := range map[string]struct {
+		write []extent // of content; nil for a stream
+		want  []Piece
+		sent  int
+	}{
+		"holes":    {[]extent{{0, n + edge}, {behind - edge, n + 2*edge}}, sparse, 1},
+		"no holes": {[]extent{{0, int64(len(content))}}, full, 2},
+		"stream":   {nil, full, 2},
+	} {
+		if name == "holes" && runtime.GOOS != "linux" {
+			continue // only there they are looked for
+		}
+		u := &uploader{
+			k: k, ctx: t.Context(), blocks: newBlocks(3), loose: semaphore.NewWeighted(looseBudget),
+			underWay: map[schemas.ChunkID]struct{}{}, asked: make(chan *outgoing, len(full)),
+		}
+		in := newIntake(u.ctx, u.blocks)
+		r := &reader{in: in, cutter: newChunker(nil, k.gear, in), s: newSaver(u, &plan{BackupOptions: BackupOptions{
+			Stdin: bytes.NewReader(content), Progress: new(Progress)}})}
+		e := &Entry{Path: "f", Type: TypeFile, Size: int64(len(content))}
+		if tc.write == nil {
+			if err := r.stdin(u.ctx, e); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			f, err := os.Create(filepath.Join(t.TempDir(), "f"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			for _, x := range tc.write {
+				if _, err := f.WriteAt(content[x.Off:][:x.Len], x.Off); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := f.Truncate(e.Size); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.large(e, f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		in.close()
+		if err := e.check(); err != nil || !slices.Equal(e.Content.Pieces, tc.want) {
+			t.Errorf("%s: the pieces are\n%v (%v), want\n%v", name, e.Content.Pieces, err, tc.want)
+		}
+		if len(u.asked) != tc.sent {
+			t.Errorf("%s: %d chunks are sent, want %d", name, len(u.asked), tc.sent)
+		}
+	}
+}
+
+func TestFindZeros(t *testing.T) {
+	const z = minZeros
+	for _, tc := range []struct {
+		runs        []extent // of zeros
+		size, limit int
+		from, to    int
+	}{
+		{nil, 4 * z, 4 * z, 4 * z, 4 * z},
+		{nil, 0, 0, 0, 0},
+		{[]extent{{0, z}}, 4 * z, 1, 0, z},
+		{[]extent{{0, z - 1}}, 4 * z, 4 * z, 4 * z, 4 * z},
+		{[]extent{{5, z}}, 4 * z, 4 * z, 5, z + 5},
+		{[]extent{{5, 3 * z}}, 4 * z, 4 * z, 5, z + 5},
+		{[]extent{{5, z}}, 4 * z, 5, 5, 5}, // begins at the limit
+		{[]extent{{1, z - 1}, {z + 1, z - 1}, {2*z + 1, z}}, 4 * z, 4 * z, 2*z + 1, 3*z + 1},
+		{[]extent{{3 * z, z - 1}}, 4*z - 1, 4*z - 1, 3 * z, 4*z - 1}, // reaches the end
+		{[]extent{{3*z + 9, 1}}, 3*z + 10, 3*z + 10, 3*z + 9, 3*z + 10},
+		{[]extent{{0, 9}}, 9, 9, 0, 9},
+	} {
+		b := bytes.Repeat([]byte{1}, tc.size)
+		for _, r := range tc.runs {
+			clear(b[r.Off:][:r.Len])
+		}
+		from, to := findZeros(b, tc.limit)
+		if from != tc.from || from < tc.limit && to != tc.to {
+			t.Errorf("%v in %d bytes up to %d: [%d, %d), want [%d, %d)", tc.runs, tc.size, tc.limit, from, to, tc.from, tc.to)
+		}
+	}
+}
+
+// Looking for zeros must cost next to nothing where there are none.
+func BenchmarkFindZeros(b *testing.B) {
+	for _, every := range []int{0, 64, 100_000} {
+		data := noise(1, maxChunk)
+		for at := 0; every > 0 && at < len(data); at += every {
+			clear(data[at:min(at+every*9/10, len(data))])
+			data[at] = 1
+		}
+		b.Run(fmt.Sprint("zeros of ", every*9/10), func(b *testing.B) {
+			b.SetBytes(maxChunk)
+			for b.Loop() {
+				findZeros(data, len(data))
+			}
+		})
+	}
+}
