@@ -24,7 +24,7 @@ BENCH_ROUNDS ?= 2
 BENCH_PEERS  ?=
 BENCH_FLAGS  ?=
 PROFILE_SET  ?= logs
-# No SCALE_SCENARIOS are all: million sparse versions crowd nodes. At their full
+# No SCALE_SCENARIOS are all: million sparse versions crowd crowd-big nodes. At their full
 # size they take up to 15 GB of disk, one after the other.
 SCALE           ?= 1
 SCALE_SCENARIOS ?=

@@ -33,7 +33,7 @@ type Service struct {
 	micro  micro.Service
 	ctx    context.Context
 	cancel context.CancelFunc
-	slots  chan struct{}
+	turns  *turns
 	work   sync.WaitGroup
 
 	mu       sync.Mutex
@@ -59,7 +59,7 @@ func NewService(nc *nats.Conn, cfg ServiceConfig) (*Service, error) {
 	if cfg.Workers == 0 {
 		cfg.Workers = 16
 	}
-	s := &Service{nc: nc, slots: make(chan struct{}, cfg.Workers), failures: map[string]*atomic.Int64{}}
+	s := &Service{nc: nc, turns: newTurns(cfg.Workers), failures: map[string]*atomic.Int64{}}
 	m, err := micro.AddService(nc, micro.Config{
 		Name:         cfg.Name,
 		Description:  cfg.Description,
@@ -128,9 +128,9 @@ func Handle[Req any](s *Service, name, subject string, h func(context.Context, *
 // returns becomes such a buffer when the answer is sent, and must be its to give.
 func (s *Service) HandleBytes(name, subject string, h func(ctx context.Context, req, buf []byte) ([]byte, error)) error {
 	return s.HandleStream(name, subject, true, 0, func(m *Message) {
-		s.slots <- struct{}{}
-		s.work.Go(func() {
-			defer func() { <-s.slots }()
+		s.work.Add(1)
+		s.turns.take(askerOf(m.reply), len(m.Data), func() {
+			defer s.work.Done()
 			ctx, cancel := context.WithTimeout(s.ctx, handlerTimeout)
 			defer cancel()
 			buf := answers.Get().(*[]byte)

@@ -271,6 +271,14 @@ var decoder = sync.OnceValue(func() *zstd.Decoder {
 	return d
 })
 
+// workspace is what sealing a chunk needs: each buffer has one use, so that only
+// those that are used take memory and lie in the processor's cache.
+type workspace struct{ packed, opened, unpacked []byte }
+
+var workspaces = sync.Pool{New: func() any {
+	return &workspace{make([]byte, 0, schemas.MaxContent), make([]byte, 0, schemas.MaxContent), make([]byte, 0, schemas.MaxContent)}
+}}
+
 // scratches lends buffers of about a chunk's size.
 var scratches = sync.Pool{New: func() any {
 	b := make([]byte, 0, schemas.MaxContent)

@@ -56,10 +56,10 @@ func (s *sealer) run() error {
 
 // add seals a chunk into its node's message.
 func (s *sealer) add(o *outgoing) error {
-	scratch := getScratch()
-	defer putScratch(scratch)
+	space := workspaces.Get().(*workspace)
+	defer workspaces.Put(space)
 	now, end := s.u.seal.begin(len(o.plain.bytes))
-	packed, err := s.u.economy.pack(scratch, o.chunk.ID, o.plain.bytes, now.Compression)
+	packed, err := s.u.economy.pack(&space.packed, o.chunk.ID, o.plain.bytes, now.Compression)
 	end()
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (s *sealer) add(o *outgoing) error {
 	}
 	_, end = s.u.seal.begin(0) // the wait for room in between is not work
 	err = to.batch.AddSealed(c, size, func(c *schemas.Chunk) error {
-		return s.u.k.sealPacked(c, &packed, func(plain []byte) bool { return s.u.isRight(o, plain) }, s.u.seal)
+		return s.u.k.sealPacked(space, c, &packed, func(plain []byte) bool { return s.u.isRight(o, plain) }, s.u.seal)
 	})
 	end()
 	if err != nil {

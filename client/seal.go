@@ -67,9 +67,9 @@ func (k *keys) sealData(dst []byte, id schemas.ChunkID, plain []byte, opt sealOp
 }
 
 func (k *keys) sealTo(dst []byte, c *schemas.Chunk, plain []byte, opt sealOptions) ([]byte, error) {
-	scratch := getScratch()
-	defer putScratch(scratch)
-	p, err := pack(scratch, c.ID, plain, opt.Compression)
+	space := workspaces.Get().(*workspace)
+	defer workspaces.Put(space)
+	p, err := pack(&space.packed, c.ID, plain, opt.Compression)
 	if err != nil {
 		return dst, err
 	}
@@ -77,7 +77,7 @@ func (k *keys) sealTo(dst []byte, c *schemas.Chunk, plain []byte, opt sealOption
 	out := slices.Grow(dst, p.frameSize())[:start+p.frameSize()]
 	c.Content = out[start:]
 	named := func(plain []byte) bool { return k.id(c, plain) == c.ID }
-	if err := k.sealPacked(c, &p, named, opt); err != nil {
+	if err := k.sealPacked(space, c, &p, named, opt); err != nil {
 		return dst, err
 	}
 	return out, nil
@@ -86,14 +86,11 @@ func (k *keys) sealTo(dst []byte, c *schemas.Chunk, plain []byte, opt sealOption
 // sealPacked writes the frame of what was packed to c.Content, which has the
 // frame's size. Unless told not to, it opens the frame again and asks right
 // whether what comes out is what was to be sealed.
-func (k *keys) sealPacked(c *schemas.Chunk, p *packed, right func(plain []byte) bool, opt sealOptions) error {
+func (k *keys) sealPacked(space *workspace, c *schemas.Chunk, p *packed, right func(plain []byte) bool, opt sealOptions) error {
 	if err := k.encrypt(c.Content, c.ID, p); err != nil || opt.Unchecked {
 		return err
 	}
-	room, unpacked := getScratch(), getScratch()
-	defer putScratch(room)
-	defer putScratch(unpacked)
-	plain, err := k.openIn((*room)[:0], (*unpacked)[:0], c.ID, c.Content)
+	plain, err := k.openIn(space.opened[:0], space.unpacked[:0], c.ID, c.Content)
 	if err == nil && !right(plain) {
 		err = wrongID(c.ID)
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"embed"
 	"strings"
-	"sync"
 
 	"github.com/nicksnyder/go-i18n/v2/i18n"
 	"github.com/pelletier/go-toml/v2"
@@ -25,22 +24,22 @@ type texts struct {
 	numbers *message.Printer
 }
 
-var loadTexts = sync.OnceValue(func() *i18n.Bundle {
-	bundle := i18n.NewBundle(language.English)
+// loadTexts reads the texts of one language: a command needs no other, and to read
+// them is a good part of what its start costs.
+func loadTexts(lang string) *i18n.Bundle {
+	bundle := i18n.NewBundle(language.MustParse(lang))
 	bundle.RegisterUnmarshalFunc("toml", toml.Unmarshal)
-	for _, lang := range languages {
-		if _, err := bundle.LoadMessageFileFS(localeFiles, "locales/active."+lang+".toml"); err != nil {
-			panic(err) // the files are part of the program, and a test reads them
-		}
+	if _, err := bundle.LoadMessageFileFS(localeFiles, "locales/active."+lang+".toml"); err != nil {
+		panic(err) // the files are part of the program, and a test reads them
 	}
 	return bundle
-})
+}
 
 // newTexts speaks lang, one of languages.
 func newTexts(lang string) *texts {
 	return &texts{
 		lang:    lang,
-		words:   i18n.NewLocalizer(loadTexts(), lang),
+		words:   i18n.NewLocalizer(loadTexts(lang), lang),
 		numbers: message.NewPrinter(language.MustParse(lang)),
 	}
 }

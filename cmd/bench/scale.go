@@ -29,7 +29,8 @@ var scenarios = []scenario{
 	{"million", "Files of up to 2 KiB, 100 in each folder: memory must not grow with their number.", "files", million},
 	{"sparse", "One file of 64 GiB, a sixteenth of it random data in runs of 1 MiB, the rest holes.", "MiB of data", sparse},
 	{"versions", "Versions of one record of 2,000 files of 20 KiB, with 1 % of them changed for each: the last must cost what the second did.", "version", versionAfterVersion},
-	{"crowd", "The same 256 MiB saved and brought back by one client, and by 20 at once with a part each.", "clients", crowd},
+	{"crowd", "The same 256 MiB saved and brought back by one client, and by 20 at once with a part each: much of that is the start of 20 programs.", "clients", crowdOf(256 * mib)},
+	{"crowd-big", "The same with 2.5 GiB, where starting counts little.", "clients", crowdOf(2560 * mib)},
 	{"nodes", "The same 1 GiB on more and more storage nodes, each a process of its own, each chunk on one of them. With 0 of them it is all in the node that is in one process with the NATS server.", "node processes", moreNodes},
 }
 

@@ -41,6 +41,7 @@ func TestScale(t *testing.T) {
 		"sparse first": 1, "sparse restore": 1,
 		"versions first": 1, "versions repeat": 9, "versions list": looks, "versions one file": looks,
 		"crowd first": 2, "crowd first, each": 4, "crowd restore": 2, "crowd restore, each": 4,
+		"crowd-big first": 2, "crowd-big first, each": 4, "crowd-big restore": 2, "crowd-big restore, each": 4,
 		"nodes first": 4, "nodes unchanged": 4, "nodes restore": 4,
 	} {
 		if count[step] != want {
@@ -57,7 +58,7 @@ func TestScale(t *testing.T) {
 	s := newScaleSummary(points)
 	s.write(&text, remarks)
 	for _, want := range []string{
-		"- scale: 0.0004", "### million", "### sparse", "### versions", "### crowd", "### nodes",
+		"- scale: 0.0004", "### million", "### sparse", "### versions", "### crowd", "### crowd-big", "### nodes",
 		"peak memory of the client, first, most files ÷ fewest", "| bytes read ÷ data, first | 1.00 |", "bytes sent of a version, last tenth ÷ first tenth",
 		"ms to bring back one file", "throughput, restore, all at once ÷ one alone", "| failed clients | 0.00 | 0 |", "CPU of all, first, 4 node processes ÷ 1",
 	} {

@@ -115,12 +115,16 @@ func (g *scaling) lookInto(ctx context.Context, o *ourSystem, versions int, name
 	return nil
 }
 
-// crowd saves the same files by one client, and by many at once: to each a folder,
-// a home, a nickname and so a vault of its own.
-func crowd(ctx context.Context, g *scaling) error {
+// crowdOf saves so many bytes by one client, and by many at once: to each a
+// folder, a home, a nickname and so a vault of its own.
+func crowdOf(bytes int64) func(context.Context, *scaling) error {
+	return func(ctx context.Context, g *scaling) error { return crowd(ctx, g, bytes) }
+}
+
+func crowd(ctx context.Context, g *scaling, bytes int64) error {
 	clients := int(scaled(20, g.scale, 4))
 	const filesEach = 4
-	size := scaled(256*mib, g.scale, int64(clients)*filesEach) / int64(clients) / filesEach
+	size := scaled(bytes, g.scale, int64(clients)*filesEach) / int64(clients) / filesEach
 	src := filepath.Join(g.src, "all")
 	var names []string
 	for i := range clients {

@@ -234,7 +234,7 @@ func (s *scaleSummary) findings(scenario string) []finding {
 		}
 		find(1000*medianOf(s.of(scenario, stepList), func(p point) float64 { return p.wall }), "–", "ms to list the versions")
 		find(1000*medianOf(s.of(scenario, stepFile), func(p point) float64 { return p.wall }), "below 100", "ms to bring back one file out of the middle version")
-	case "crowd":
+	case "crowd", "crowd-big":
 		for _, step := range []string{phaseFirst, phaseRestore} {
 			find(growth(step, func(p point) float64 { return 1 / p.wall }), "about 1 or more", "throughput, %s, all at once ÷ one alone", step)
 			walls := s.of(scenario, step+each)
