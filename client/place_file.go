@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
 	"sync/atomic"
 )
 
@@ -17,7 +18,11 @@ type placedFile struct {
 	name  string // that it is to have
 	used  string // that it has until it is finished
 	f     *os.File
-	last  atomic.Int64  // where what was written ends
+
+	turn    sync.Mutex   // of who writes: the kernel would have the others spin
+	waiting int64        // bytes written since the disk was told to begin; under turn
+	last    atomic.Int64 // where what was written ends
+
 	links []pendingLink // under placer.mu
 }
 
@@ -70,17 +75,33 @@ func (pf *placedFile) WriteAt(b []byte, off int64) (int, error) {
 	if off < 0 || int64(len(b)) > pf.entry.Size-off {
 		return 0, fmt.Errorf("restore %q: %d bytes at %d do not fit its size of %d", pf.entry.Path, len(b), off, pf.entry.Size)
 	}
-	n, err := pf.f.WriteAt(b, off)
+	n, err := pf.write(b, off)
 	if err != nil {
 		return n, fmt.Errorf("restore %q: write: %w", pf.entry.Path, bare(err))
-	}
-	if n >= minChunk {
-		startWriteback(pf.f, off, int64(n))
 	}
 	end := off + int64(n)
 	for last := pf.last.Load(); end > last && !pf.last.CompareAndSwap(last, end); last = pf.last.Load() {
 	}
 	return n, nil
+}
+
+// writebackBytes is after how many bytes the disk is told to begin: few enough that
+// it is never idle, many enough for it to write in long runs.
+const writebackBytes = 8 << 20
+
+func (pf *placedFile) write(b []byte, off int64) (int, error) {
+	pf.turn.Lock()
+	n, err := pf.f.WriteAt(b, off)
+	pf.waiting += int64(n)
+	begin := pf.waiting >= writebackBytes
+	if begin {
+		pf.waiting = 0
+	}
+	pf.turn.Unlock()
+	if begin {
+		startWriteback(pf.f)
+	}
+	return n, err
 }
 
 // finish gives the file its size, metadata and name, then makes its further
