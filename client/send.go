@@ -50,6 +50,7 @@ type uploader struct {
 	steps         sync.WaitGroup
 
 	mu       sync.Mutex
+	verdicts map[schemas.ChunkID]bool     // what holds was told last
 	underWay map[schemas.ChunkID]struct{} // taken, not done with: equal ones are dropped
 	ending   bool                         // nothing more will be taken
 	drained  chan struct{}                // closed when ending and nothing is under way
@@ -70,7 +71,7 @@ func newUploader(ctx context.Context, k *keys, vault schemas.VaultID, session st
 		blocks: newBlocks(max(room.slots(readers()+spareBlocks), readers()+1)),
 		loose:  semaphore.NewWeighted(room.bytes(looseBudget)), flight: semaphore.NewWeighted(room.bytes(flightBudget)),
 		asked: make(chan *outgoing, haveBatch), wanted: make(chan *outgoing),
-		underWay: map[schemas.ChunkID]struct{}{}, drained: make(chan struct{}),
+		verdicts: map[schemas.ChunkID]bool{}, underWay: map[schemas.ChunkID]struct{}{}, drained: make(chan struct{}),
 	}
 	u.ctx, u.fail = context.WithCancelCause(ctx)
 	u.step(u.ask)
@@ -234,7 +235,8 @@ func (u *uploader) question(ctx context.Context, some []*outgoing) error {
 	return nil
 }
 
-// holds reports whether nodes hold all of an entry's content.
+// holds reports whether nodes hold all of an entry's content. Small files that
+// stand side by side share chunks, so the last answers are kept.
 func (u *uploader) holds(ctx context.Context, e *Entry) (bool, error) {
 	get := treeGetter(u.k, newSource(u.vault, u.holders, u.nodes.status))
 	pieces := newPieceIter(ctx, get, e.Content, e.Size)
@@ -248,20 +250,53 @@ func (u *uploader) holds(ctx context.Context, e *Entry) (bool, error) {
 			if err != nil {
 				return false, err
 			}
-			if more = ok; ok {
-				ids = append(ids, p.ID)
+			if more = ok; !ok {
+				break
 			}
+			held, known := u.verdict(p.ID)
+			switch {
+			case !known:
+				ids = append(ids, p.ID)
+			case !held:
+				return false, nil
+			}
+		}
+		if len(ids) == 0 {
+			continue
 		}
 		var held []bool
 		err := u.nodes.ask(ctx, func() (err error) {
 			held, err = u.holders.Have(ctx, u.vault, ids, true)
 			return err
 		})
-		if err != nil || slices.Contains(held, false) {
+		if err != nil {
 			return false, err
+		}
+		u.remember(ids, held)
+		if slices.Contains(held, false) {
+			return false, nil
 		}
 	}
 	return true, nil
+}
+
+func (u *uploader) verdict(id schemas.ChunkID) (held, known bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	held, known = u.verdicts[id]
+	return held, known
+}
+
+// remember keeps what was said of ids, in place of what was said long ago.
+func (u *uploader) remember(ids []schemas.ChunkID, held []bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.verdicts) > bus.MaxIDs {
+		clear(u.verdicts)
+	}
+	for i, id := range ids {
+		u.verdicts[id] = held[i]
+	}
 }
 
 // finish waits until everything that was taken is acknowledged. Nothing may be

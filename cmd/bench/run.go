@@ -92,6 +92,11 @@ func run(ctx context.Context, opt runOptions, log io.Writer) (err error) {
 	if err := b.csv.remark(facts...); err != nil {
 		return err
 	}
+	rounds := filepath.Join(b.work, "rounds")
+	if err := os.RemoveAll(rounds); err != nil {
+		return err
+	}
+	defer os.RemoveAll(rounds)
 	for round := first; round < first+opt.rounds; round++ {
 		for _, set := range b.sets {
 			if opt.deadline > 0 && time.Since(b.start) > opt.deadline {
@@ -164,16 +169,32 @@ type turn struct {
 	failed bool
 }
 
+// emptyFrom is the length from which files are emptied once they are done with.
+const emptyFrom = 64 << 10
+
+// empty gives back the space of what a round has left, without removing it: ext4
+// walks past inodes that were freed in the last minutes, so that whoever makes files
+// after many were removed pays for those before him, ten times over.
+func empty(root string) error {
+	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil || info.Size() < emptyFrom {
+			return err
+		}
+		return os.Truncate(path, 0)
+	})
+}
+
 // measureSet is one round of one set.
-func (b *bench) measureSet(ctx context.Context, round int, set string) error {
-	root := filepath.Join(b.work, "round")
-	if err := os.RemoveAll(root); err != nil {
-		return err
-	}
+func (b *bench) measureSet(ctx context.Context, round int, set string) (err error) {
+	root := filepath.Join(b.work, "rounds", fmt.Sprint(round, "-", set))
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return err
 	}
-	defer os.RemoveAll(root)
+	defer func() { err = errors.Join(err, empty(root)) }()
 	pristine, src := filepath.Join(b.data, set), filepath.Join(root, "src")
 	if out, err := exec.CommandContext(ctx, "cp", "-a", pristine, src).CombinedOutput(); err != nil {
 		return fmt.Errorf("copying %s: %w: %s", set, err, lastLine(string(out)))
@@ -211,7 +232,7 @@ func (b *bench) measureSet(ctx context.Context, round int, set string) error {
 		if err := t.half(ctx, func(ctx context.Context) error { return t.bringing(ctx, want) }); err != nil {
 			return err
 		}
-		if err := os.RemoveAll(t.site.dir); err != nil {
+		if err := empty(t.site.dir); err != nil {
 			return err
 		}
 	}
