@@ -1,10 +1,17 @@
 package client_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"servidor-backup/bus/bustest"
 	"servidor-backup/client"
 	"servidor-backup/client/treetest"
 )
@@ -41,5 +48,53 @@ func TestSmallFilesShareChunks(t *testing.T) {
 		to := treetest.TempDir(t)
 		res := bringBack(t, w.client(), client.RestoreOptions{ID: id, To: to})
 		same(t, from, filepath.Join(to, res.Top[0]))
+	}
+}
+
+// When nodes have changed, everything is asked for again, but a chunk that many
+// small files share only once.
+func TestSharedChunksAreAskedForOnce(t *testing.T) {
+	w := newWorld(t, 1)
+	src := t.TempDir()
+	for i := range 1500 {
+		write(t, filepath.Join(src, fmt.Sprintf("d%02d/f%04d", i/40, i)), noise(byte(i), 2000))
+	}
+	settle(t, src)
+	c, nc := w.client(), bustest.Connect(t, w.server)
+	save(t, c, client.BackupOptions{Paths: []string{src}, Name: "r"})
+	w.addNode(nc, "new")
+	before := questions(t, nc)
+	if again := save(t, c, client.BackupOptions{Paths: []string{src}, Name: "r"}); again.Unchanged != 1500 {
+		t.Errorf("%d of 1500 files were taken over", again.Unchanged)
+	}
+	if n := questions(t, nc) - before; n == 0 || n > 300 {
+		t.Errorf("the nodes were asked %d times about 1500 files", n)
+	}
+}
+
+// questions is how often the storage nodes were asked what they hold.
+func questions(t *testing.T, nc *nats.Conn) (n int) {
+	t.Helper()
+	inbox, err := nc.SubscribeSync(nc.NewInbox())
+	check(t, err)
+	defer inbox.Unsubscribe()
+	check(t, nc.PublishRequest("$SRV.STATS.backup-storage", inbox.Subject, nil))
+	for first := true; ; first = false {
+		wait := 100 * time.Millisecond // for one that is slower than the other
+		if first {
+			wait = bustest.Patience
+		}
+		m, err := inbox.NextMsg(wait)
+		if errors.Is(err, nats.ErrTimeout) && !first {
+			return n
+		}
+		check(t, err)
+		var stats micro.Stats
+		check(t, json.Unmarshal(m.Data, &stats))
+		for _, e := range stats.Endpoints {
+			if e.Name == "have" {
+				n += e.NumRequests
+			}
+		}
 	}
 }

@@ -123,7 +123,7 @@ func TestChunkSizesFit(t *testing.T) {
 	if put.Size() > MaxBatch {
 		t.Errorf("the largest chunk makes a message of %d bytes, more than %d", put.Size(), MaxBatch)
 	}
-	if put.HasRoom(MaxBatch-put.Size()) {
+	if put.HasRoom(MaxBatch - put.Size()) {
 		t.Error("a chunk that would pass the limit is said to fit")
 	}
 }
