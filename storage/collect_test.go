@@ -25,7 +25,6 @@ type world struct {
 	rng   *rand.Rand
 	fs    *vfs.MemFS
 	s     *storage.Store
-	opt   storage.Options
 	all   []schemas.Chunk // that there are, put or not
 	trace []string
 
