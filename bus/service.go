@@ -131,6 +131,10 @@ func (s *Service) HandleBytes(name, subject string, h func(ctx context.Context, 
 		s.work.Add(1)
 		s.turns.take(askerOf(m.reply), len(m.Data), func() {
 			defer s.work.Done()
+			if s.isStopping() { // who waited for a turn has heard nothing yet
+				m.refuse(schemas.Errorf(schemas.Unavailable, "the service at %s is stopping: ask again", subject))
+				return
+			}
 			ctx, cancel := context.WithTimeout(s.ctx, handlerTimeout)
 			defer cancel()
 			buf := answers.Get().(*[]byte)
@@ -207,6 +211,12 @@ func (s *Service) enter() bool {
 		s.work.Add(1)
 	}
 	return !s.stopping
+}
+
+func (s *Service) isStopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopping
 }
 
 // Answer answers m with rep; a failure err, which rep must carry, is also told

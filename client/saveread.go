@@ -204,9 +204,12 @@ func (r *reader) large(e *Entry, f *os.File) (end int64, err error) {
 		if err != nil {
 			return 0, &readError{err}
 		}
-		end = region.Off + region.Len
-		r.cutter.reset(io.NewSectionReader(f, region.Off, region.Len), region.Off > 0, end < e.Size)
-		if end, err = r.pieces(w, region.Off, region.Len < e.Size); err != nil {
+		r.cutter.reset(io.NewSectionReader(f, region.Off, region.Len), region.Off > 0, region.Off+region.Len < e.Size)
+		got, err := r.pieces(w, region.Off, region.Len < e.Size)
+		if got > region.Off {
+			end = got // the file has not shrunk to less
+		}
+		if err != nil {
 			return 0, err
 		}
 	}

@@ -233,16 +233,17 @@ func (w *writer) store(batch []*putRequest) (old []indexKey, err error) {
 	if err != nil || len(jobs) == 0 {
 		return old, err
 	}
-	return old, w.put(jobs, entries)
+	return old, w.put(jobs, entries, w.s.opt.ReserveBytes)
 }
 
-// put makes the jobs durable and enters them; see commit.
-func (w *writer) put(jobs []job, entries *indexBatch) error {
+// put makes the jobs durable, keeping so many bytes of the disk free, and enters
+// them; see commit.
+func (w *writer) put(jobs []job, entries *indexBatch, keep int64) error {
 	need := int64(recordHeaderSize) // a void may follow
 	for _, j := range jobs {
 		need += recordHeaderSize + int64(j.chunk.Size())
 	}
-	if err := w.s.checkSpace(need); err != nil {
+	if err := w.s.checkSpace(need, keep); err != nil {
 		return err
 	}
 	if err := w.makeRoom(need); err != nil {

@@ -16,20 +16,21 @@ import (
 // an entry has the number that was in force when its chunk was last put or said
 // to be held. A sweep takes only entries that are older than the oldest session.
 
-// SetGeneration begins the generation g of collections, unless the store is in a
-// later one. From when it returns, whatever is put, or said to be held, is of at
-// least this generation.
+// SetGeneration begins the generation g of collections, which is larger than all
+// before. From when it returns, whatever is put, or said to be held, is of at least
+// this generation.
 //
 // What was said before a crash may be forgotten. So sweeps are refused for
-// sessions that are older than the first generation which a store is given after
-// it was opened.
+// sessions that are older than the first new generation which a store is given
+// after it was opened.
 func (s *Store) SetGeneration(ctx context.Context, g uint32) error {
 	return s.turn(ctx, func() error {
+		old := s.index.snapshot().generation
 		if err := s.index.setGeneration(g); err != nil {
 			return err
 		}
 		if s.floor.Load() == 0 {
-			s.floor.Store(s.index.snapshot().generation)
+			s.floor.Store(max(g, old+1)) // of the old one, not all may be known
 		}
 		return nil
 	})
@@ -77,15 +78,20 @@ func (s *Store) Sweep(ctx context.Context, before uint32, doomed func(vault sche
 			return nil
 		}
 		defer func() { keys = keys[:0] }()
-		return s.turn(ctx, func() error { return s.index.forget(keys, before, &swept) })
+		return s.turn(ctx, func() error {
+			if err := s.refusal(); err != nil {
+				return err
+			}
+			return s.index.forget(keys, before, &swept)
+		})
 	}
 	err := s.index.each(func(k indexKey, e entry) error {
 		swept.Looked++
 		if e.generation >= before || !doomed(k.vault(), k.id(), k.shard()) {
-			return ctx.Err()
+			return errors.Join(ctx.Err(), s.stopped())
 		}
 		if keys = append(keys, k); len(keys) < sweepBatch {
-			return ctx.Err()
+			return errors.Join(ctx.Err(), s.stopped())
 		}
 		return flush()
 	})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -33,7 +34,8 @@ type Compacted struct {
 // removes them, those with the least alive first. Reads and puts go on meanwhile.
 // A damaged record is not moved: its chunk stays known as damaged.
 //
-// After an error, ctx's among them, what was done stays done.
+// After an error, ctx's among them, what was done stays done. A segment that the
+// disk does not read is left alone, and the others are not.
 func (s *Store) Compact(ctx context.Context, how Compaction) (done Compacted, err error) {
 	if how.Dead <= 0 {
 		how.Dead = 0.2
@@ -45,16 +47,20 @@ func (s *Store) Compact(ctx context.Context, how Compaction) (done Compacted, er
 	s.chore.Lock()
 	defer s.chore.Unlock()
 	victims, err := s.victims(how.Dead)
+	if err != nil {
+		return done, err
+	}
+	var errs []error
 	for _, v := range victims {
-		if err != nil {
-			break
+		if err := errors.Join(ctx.Err(), s.stopped(), s.refusal()); err != nil {
+			return done, errors.Join(append(errs, err)...)
 		}
-		if err = s.refusal(); err == nil {
-			c := &compaction{s: s, ctx: ctx, how: how, done: &done, n: v.number}
-			err = c.run(v.size)
+		c := &compaction{s: s, ctx: ctx, how: how, done: &done, n: v.number}
+		if err := c.run(v.size); err != nil { // it may be this segment's
+			errs = append(errs, err)
 		}
 	}
-	return done, err
+	return done, errors.Join(errs...)
 }
 
 type victim struct {
@@ -82,6 +88,9 @@ func (s *Store) victims(dead float64) ([]victim, error) {
 	slices.SortFunc(all, func(a, b victim) int { return cmp.Compare(a.live, b.live) })
 	return all, nil
 }
+
+// errUnsteady keeps a segment that is not the same whenever it is read.
+var errUnsteady = errors.New("the disk does not read it well: it stays")
 
 func (s *Store) wasRemoved(n uint32) bool {
 	s.removedMu.Lock()
@@ -123,18 +132,48 @@ func (c *compaction) run(size int64) error {
 			return fmt.Errorf("move what lives in %s: %w", segmentPlace(c.n), err)
 		}
 	}
-	if err := s.turn(c.ctx, func() error { return s.index.dropSegment(c.n) }); err != nil {
-		return err
+	if live := s.index.usage(c.n).live; live != 0 {
+		return fmt.Errorf("%d bytes of %s are still in use", live, segmentPlace(c.n))
 	}
-	if err := s.index.db.Flush(); err != nil {
+	if err := c.flushIndex(); err != nil {
 		return fmt.Errorf("flush the index: %w", err)
 	}
+	if err := s.refusal(); err != nil {
+		return err
+	}
 	if err := s.remove(c.n); err != nil {
+		return err
+	}
+	if err := s.turn(c.ctx, func() error { return s.index.dropSegment(c.n) }); err != nil {
 		return err
 	}
 	c.done.Segments++
 	c.done.Freed += size
 	return nil
+}
+
+// flushIndex puts the index on stable storage. Pebble tries for ever.
+func (c *compaction) flushIndex() error {
+	flushed, err := c.s.index.db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	again := time.NewTicker(time.Second)
+	defer again.Stop()
+	for {
+		select {
+		case <-flushed:
+			return nil
+		case <-c.ctx.Done():
+			return c.ctx.Err()
+		case <-c.s.stop:
+			return c.s.closedError()
+		case <-again.C:
+			if err := c.s.refusal(); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 func (c *compaction) moveAll() error {
@@ -148,13 +187,16 @@ func (c *compaction) moveAll() error {
 	if c.s.index.usage(c.n).live == 0 {
 		return nil
 	}
-	// What is left was found damaged, or stands where no record can be read.
+	// What is left is damaged, unless it is the disk that did not read just now.
 	var lost []indexKey
 	err = c.s.index.each(func(k indexKey, e entry) error {
 		if e.segment == c.n {
+			if _, err := c.s.readEntry(&k, &e, true); !errors.Is(err, errRecord) {
+				return errors.Join(errUnsteady, err)
+			}
 			lost = append(lost, k)
 		}
-		return c.ctx.Err()
+		return errors.Join(c.ctx.Err(), c.s.stopped())
 	})
 	if err != nil {
 		return err
@@ -193,8 +235,8 @@ func (c *compaction) read(f vfs.File) error {
 		if err != nil {
 			return err
 		}
-		if !held || e.location != r.at || e.corrupt {
-			continue
+		if !held || e.location != r.at {
+			continue // what was taken for damaged once, and is not, goes too
 		}
 		body, err := scan.window(r.at.offset, int(r.size))
 		if err != nil {
@@ -219,8 +261,11 @@ func (c *compaction) flush() error {
 	c.moves, c.bytes = nil, 0
 	return c.s.turn(c.ctx, func() error {
 		moved, err := c.s.writer.move(moves)
+		if err != nil {
+			return c.s.writer.refused(err)
+		}
 		c.done.Moved += moved
-		return c.s.writer.refused(err)
+		return nil
 	})
 }
 
@@ -242,7 +287,7 @@ func (w *writer) move(moves []move) (bytes int64, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if !held || e.location != m.from || e.corrupt {
+		if !held || e.location != m.from {
 			continue
 		}
 		j.generation = e.generation
@@ -252,7 +297,8 @@ func (w *writer) move(moves []move) (bytes int64, err error) {
 	if len(jobs) == 0 {
 		return 0, nil
 	}
-	return bytes, w.put(jobs, entries)
+	// Half of the reserve may be used, so that a full disk can be emptied.
+	return bytes, w.put(jobs, entries, w.s.opt.ReserveBytes/2)
 }
 
 // lose makes the keys whose records are in the segment, which is about to be
@@ -270,14 +316,11 @@ func (x *index) lose(keys []indexKey, segment uint32) error {
 	})
 }
 
-// dropSegment forgets what is known of a segment that nothing points to.
+// dropSegment forgets what is known of a segment that was removed.
 func (x *index) dropSegment(n uint32) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	u := x.segments[n]
-	if u.live != 0 {
-		return fmt.Errorf("%d bytes of %s are still in use", u.live, segmentPlace(n))
-	}
 	state := x.state
 	state.damaged -= u.damaged
 	b := x.db.NewBatch()

@@ -134,8 +134,8 @@ func readFile(fsys vfs.FS, name string) ([]byte, error) {
 	return b, errors.Join(err, f.Close())
 }
 
-// checkSpace refuses a batch that would eat into the reserve.
-func (s *Store) checkSpace(need int64) error {
+// checkSpace refuses a batch that would eat into what is kept free.
+func (s *Store) checkSpace(need, keep int64) error {
 	usage, err := s.fs.GetDiskUsage(s.dir)
 	if errors.Is(err, vfs.ErrUnsupported) {
 		return nil // memory has no disk
@@ -143,10 +143,10 @@ func (s *Store) checkSpace(need int64) error {
 	if err != nil {
 		return fmt.Errorf("ask for the free space of %s: %w", s.dir, err)
 	}
-	if usage.AvailBytes < uint64(s.opt.ReserveBytes+need) {
+	if usage.AvailBytes < uint64(keep+need) {
 		return schemas.Errorf(schemas.DiskFull,
 			"the disk of node %s is full: %d bytes are free, of which %d are kept for the index; make room or add a node",
-			s.identity.node, usage.AvailBytes, s.opt.ReserveBytes)
+			s.identity.node, usage.AvailBytes, keep)
 	}
 	return nil
 }

@@ -43,13 +43,16 @@ func listSegments(fsys vfs.FS, dir string) ([]uint32, error) {
 }
 
 func missing(n uint32) error {
-	return fmt.Errorf("%w: %s is not there; put it back, or remove the store and let the other nodes heal it", ErrMissing, segmentPlace(n))
+	return fmt.Errorf("%w: %s is not there; put it back (or %s, if that is gone too), or remove the whole store and let the other nodes heal it", ErrMissing, segmentPlace(n), removedName)
 }
 
 // createSegment makes a segment, or makes anew the header of one whose making
 // was cut short. When it returns, the file is there after a power cut. size is
 // the file's length, which is more than the header if leftovers follow.
 func (s *Store) createSegment(n uint32) (f vfs.File, size int64, err error) {
+	if s.wasRemoved(n) {
+		return nil, 0, fmt.Errorf("make %s: %s names it", segmentPlace(n), removedName)
+	}
 	f, err = s.fs.OpenReadWrite(s.segmentPath(n), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return nil, 0, fmt.Errorf("make %s: %w", segmentPlace(n), err)

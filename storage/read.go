@@ -42,18 +42,30 @@ func (s *Store) Has(vault schemas.VaultID, ids []schemas.ChunkID, have []bool) (
 	return s.promise(keys, old, have)
 }
 
-// promise notes that the old ones of keys are about to be said to be held. A
-// store that has failed needs no notes, because it is not swept any more.
+// promise notes that the old ones of keys are about to be said to be held. A store
+// that has failed may not be able to; it needs no notes either, because it is not
+// swept any more.
 func (s *Store) promise(keys []indexKey, old []int, have []bool) error {
-	if len(old) == 0 || s.failed() != nil {
+	if len(old) == 0 {
 		return nil
 	}
 	some, held := make([]indexKey, len(old)), make([]bool, len(old))
 	for n, i := range old {
 		some[n] = keys[i]
 	}
-	if err := s.turn(context.Background(), func() error { return s.index.promise(some, held) }); err != nil {
+	err := s.turn(context.Background(), func() error { return s.index.promise(some, held) })
+	if err != nil && s.failed() == nil {
 		return err
+	}
+	for n := range some {
+		if err == nil {
+			break
+		}
+		e, ok, err := s.index.get(&some[n])
+		if err != nil {
+			return err
+		}
+		held[n] = ok && !e.corrupt
 	}
 	for n, i := range old {
 		have[i] = held[n]

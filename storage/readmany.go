@@ -133,7 +133,7 @@ func (g *group) find(look *lookup, vault schemas.VaultID, ids []schemas.ChunkID,
 	return len(g.items), nil
 }
 
-// load reads the items, neighbours with one read. Errors are left for chunk to
+// load reads the items, neighbours with one read. Errors are left for found to
 // find: which of the neighbours they are of, only reading one by one tells.
 func (g *group) load(s *Store) {
 	if int64(cap(g.buf)) < g.total+joinGaps {
@@ -194,6 +194,7 @@ func (g *group) found(s *Store, i int, edges bool) (*Found, error) {
 				return f, nil
 			}
 			if edgesOK(&head, &f.Chunk) {
+				f.checked = true
 				return f, nil
 			}
 		}

@@ -106,3 +106,29 @@ func damage(t *testing.T, fs vfs.FS, s *storage.Store, c schemas.Chunk) {
 	}
 	t.Fatal("the content is in no segment")
 }
+
+// Edges are read and checked without the content.
+func TestReadAllEdgesOfDamagedContent(t *testing.T) {
+	mem := vfs.NewMem()
+	s := storagetest.Open(t, dir, storage.Options{FS: mem})
+	tree := storagetest.NewMaker(1).Tree(3, 4, 500)
+	storagetest.Put(t, s, tree)
+	damage(t, mem, s, tree)
+	err := s.ReadAll(storagetest.Vault, []schemas.ChunkID{tree.ID}, true, func(_ int, c *storage.Found, err error) bool {
+		if err == nil {
+			err = c.Read(make([]byte, c.Len))
+		}
+		if err != nil || len(c.Trees) != 3 || len(c.Data) != 4 {
+			t.Errorf("the edges are %d and %d, %v", len(c.Trees), len(c.Data), err)
+		}
+		return true
+	})
+	if err != nil || s.Stats().Corrupt != 0 {
+		t.Errorf("%v; the stats are %+v", err, s.Stats())
+	}
+	storagetest.Put(t, s, tree)
+	if _, err := s.Get(storagetest.Vault, tree.ID); schemas.CodeOf(err) != schemas.Corrupt {
+		t.Errorf("the content reads with %v", err)
+	}
+	storagetest.Put(t, s, tree) // so that the check at the end is clean
+}

@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -13,6 +14,9 @@ import (
 func (s *Store) catchUp() (*writer, error) {
 	segments, err := s.present()
 	if err != nil {
+		return nil, err
+	}
+	if err := s.dropRemoved(); err != nil {
 		return nil, err
 	}
 	from := s.index.snapshot().position
@@ -41,6 +45,18 @@ func (s *Store) catchUp() (*writer, error) {
 		}
 	}
 	return s.replayLast(from)
+}
+
+// dropRemoved does what a crash kept a compaction from doing last.
+func (s *Store) dropRemoved() error {
+	for n := range maps.Clone(s.index.segments) {
+		if s.removed.has(n) {
+			if err := s.index.dropSegment(n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // begin gives a writer on a new segment, or on one whose making was cut short.

@@ -154,6 +154,11 @@ func (s *Store) present() ([]uint32, error) {
 		}
 		want++
 	}
+	// A segment is removed long after its successor was made, so the last one is
+	// never among them; and a number that was used is not used again.
+	if len(gone) > 0 && gone[len(gone)-1].last >= want {
+		return nil, missing(gone[len(gone)-1].last + 1)
+	}
 	return all, nil
 }
 

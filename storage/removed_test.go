@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
@@ -144,4 +145,46 @@ func TestCompactDamaged(t *testing.T) {
 	if st := s.Stats(); len(problems) != 2 || st.Corrupt != 0 || st.Chunks != int64(len(kept)) {
 		t.Errorf("%d problems, then the stats are %+v", len(problems), st)
 	}
+}
+
+// A number in REMOVED is not used again: whatever is put under it would be removed
+// at the next start.
+func TestRemovedNumbersAreNotUsedAgain(t *testing.T) {
+	fs := vfs.NewMem()
+	s, _ := swept(t, fs)
+	if _, err := s.Compact(t.Context(), storage.Compaction{}); err != nil {
+		t.Fatal(err)
+	}
+	storagetest.CloseClean(t, s)
+	for _, name := range []string{"segments", "index"} {
+		if err := fs.RemoveAll(dir + "/" + name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := storage.Open(dir, storage.Options{FS: fs, RebuildIndex: true}); !errors.Is(err, storage.ErrMissing) {
+		t.Errorf("without any segment: %v", err)
+	}
+}
+
+// A disk that does not read for a while costs no segment.
+func TestCompactUnreadable(t *testing.T) {
+	mem := vfs.NewMem()
+	s, kept := swept(t, mem)
+	storagetest.CloseClean(t, s)
+	fs, broken := faulty(mem, errorfs.OpFileReadAt, errors.New("no answer from the disk"))
+	s = storagetest.Open(t, dir, storage.Options{FS: fs, SegmentSize: 2 << 10})
+	if err := s.SetGeneration(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	broken.On()
+	done, err := s.Compact(t.Context(), storage.Compaction{})
+	if err == nil || done.Segments != 0 {
+		t.Errorf("compacted %+v, %v", done, err)
+	}
+	broken.Off()
+	storagetest.Holds(t, s, kept...)
+	if done, err := s.Compact(t.Context(), storage.Compaction{}); err != nil || done.Segments == 0 {
+		t.Errorf("then compacted %+v, %v", done, err)
+	}
+	storagetest.Holds(t, s, kept...)
 }
