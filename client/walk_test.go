@@ -205,27 +205,6 @@ func TestWalkOfALargeFolder(t *testing.T) {
 	wantWalk(t, []string{dir}, nil, slices.Insert(want, 0, ".")...)
 }
 
-func TestUnreadableFolder(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root reads everything")
-	}
-	dir := treetest.TempDir(t)
-	makeFiles(t, dir, "a/x", "b")
-	if err := os.Chmod(filepath.Join(dir, "a"), 0); err != nil {
-		t.Fatal(err)
-	}
-	var failed []string
-	walkAll(t, []string{dir}, nil, func(it walkItem) error {
-		if errors.Is(it.Err, fs.ErrPermission) {
-			failed = append(failed, it.Path)
-		}
-		return nil
-	})
-	if !slices.Contains(failed, "a") || slices.Contains(failed, "b") {
-		t.Errorf("failed for %q, want a", failed)
-	}
-}
-
 func TestWalkEndsEarly(t *testing.T) {
 	dir := t.TempDir()
 	makeFiles(t, dir, "a", "b")
