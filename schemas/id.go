@@ -3,7 +3,6 @@ package schemas
 import (
 	"encoding/hex"
 	"errors"
-	"fmt"
 
 	"github.com/vmihailenco/msgpack/v5"
 	"github.com/zeebo/blake3"
@@ -44,16 +43,6 @@ func (id VaultID) String() string { return hex.EncodeToString(id[:]) }
 
 // String is the checksum in hex.
 func (s Sum) String() string { return hex.EncodeToString(s[:]) }
-
-// ParseChunkID reads what [ChunkID.String] wrote.
-func ParseChunkID(s string) (ChunkID, error) {
-	var id ChunkID
-	if len(s) != 2*len(id) {
-		return id, fmt.Errorf("a chunk id has %d hex digits, this one has %d", 2*len(id), len(s))
-	}
-	_, err := hex.Decode(id[:], []byte(s))
-	return id, err
-}
 
 // SealedVault is the vault of a nickname whose chunks are sealed by clients.
 func SealedVault(nickname string) VaultID { return vaultID("sealed", nickname) }
