@@ -179,7 +179,7 @@ type index struct {
 	segments map[uint32]usage // of all that are not empty
 }
 
-// openIndex opens the index in dir. One that is damaged, as a power cut can
+// openIndex opens the index in dir. One that is of another version, or damaged, as a power cut can
 // leave it, is removed and begun anew, because recovery can fill it: then fresh
 // is true. Failures of Pebble's background work go to failed, from other
 // goroutines.

@@ -265,7 +265,7 @@ type Stats struct {
 
 	DiskFree, DiskTotal uint64 // bytes; 0 if the file system does not say
 
-	// Reindexed: the index was found damaged and was made anew when the store
+	// Reindexed: the index was damaged, or an older version's, and was made anew when the store
 	// was opened.
 	Reindexed bool
 	Full      bool  // the last put was refused for want of space
