@@ -177,7 +177,7 @@ func TestBucketScanBrokenOff(t *testing.T) {
 // connection was away.
 func TestBucketWatchSurvivesReconnect(t *testing.T) {
 	dir := t.TempDir()
-	s := startServer(t, bus.ServerOptions{Dir: dir, Listen: "127.0.0.1:0"})
+	s := startServer(t, bus.ServerOptions{Dir: dir, Listen: bustest.FreeAddress(t)})
 	nc := dial(t, s.URL())
 	b := openBucket(t, nc, "watched")
 	ctx := bustest.Patient(t)

@@ -33,8 +33,9 @@ func shutdown(t *testing.T, s *bus.Server) {
 	}
 }
 
-// restart ends s and starts it again on the same port and directory, after the
-// connection to it was lost and meanwhile has run.
+// restart ends s, whose address is a [bustest.FreeAddress], and starts it again
+// there and on the same directory, after the connection to it was lost and meanwhile
+// has run.
 func restart(t *testing.T, s *bus.Server, dir string, nc *nats.Conn, meanwhile func()) {
 	t.Helper()
 	listen := strings.TrimPrefix(s.URL(), "nats://")

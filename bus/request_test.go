@@ -70,13 +70,14 @@ func TestRequestFailures(t *testing.T) {
 		}
 		defer sub.Unsubscribe()
 	}
-	ask := func(subject string) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	within := func(patience time.Duration, subject string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		return bus.Request(ctx, nc, subject, &schemas.ListRequest{}, &schemas.ListReply{})
 	}
+	ask := func(subject string) error { return within(bustest.Patience, subject) }
 	wantIs(t, ask("t.nobody"), bus.ErrNobody)
-	wantIs(t, ask("t.silent"), context.DeadlineExceeded)
+	wantIs(t, within(200*time.Millisecond, "t.silent"), context.DeadlineExceeded)
 	wantCode(t, ask("t.garbage"), schemas.BadRequest)
 	wantCode(t, ask("t.plain"), schemas.Internal)
 	err := ask("t.coded")

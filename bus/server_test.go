@@ -111,12 +111,16 @@ func TestServerInProcessOnly(t *testing.T) {
 	}
 }
 
+// soon is how long it may take to say that there is no server: a few seconds, and
+// some more for a machine that is busy.
+const soon = 15 * time.Second
+
 // A client of the seed must not hang for long when nothing is there.
 func TestConnectWithoutServer(t *testing.T) {
 	start := time.Now()
-	_, err := bus.Connect(t.Context(), bus.ConnOptions{URL: "nats://" + freeAddress(t)})
+	_, err := bus.Connect(t.Context(), bus.ConnOptions{URL: "nats://" + bustest.FreeAddress(t)})
 	wantIs(t, err, bus.ErrNoServer)
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > soon {
 		t.Errorf("it took %v to say so", took)
 	}
 	// What cannot be an address is not waited for.
@@ -137,7 +141,7 @@ func TestConnectToSilence(t *testing.T) {
 	start := time.Now()
 	_, err = bus.Connect(t.Context(), bus.ConnOptions{URL: "nats://" + l.Addr().String()})
 	wantIs(t, err, bus.ErrNoServer)
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > soon {
 		t.Errorf("it took %v to say so", took)
 	}
 }
@@ -145,7 +149,7 @@ func TestConnectToSilence(t *testing.T) {
 // Start order does not matter: who waits says for what and why, and goes on
 // when the server comes.
 func TestConnectWaits(t *testing.T) {
-	address := freeAddress(t)
+	address := bustest.FreeAddress(t)
 	var said statuses
 	connected := make(chan error, 1)
 	go func() {
@@ -173,7 +177,7 @@ func TestConnectWaitIsBounded(t *testing.T) {
 	var said statuses
 	ended := make(chan error, 1)
 	go func() {
-		_, err := bus.Connect(ctx, bus.ConnOptions{URL: "nats://" + freeAddress(t), Wait: true, Status: said.add})
+		_, err := bus.Connect(ctx, bus.ConnOptions{URL: "nats://" + bustest.FreeAddress(t), Wait: true, Status: said.add})
 		ended <- err
 	}()
 	bustest.Eventually(t, "a status", func() bool { return said.contains("waiting") })
@@ -184,7 +188,7 @@ func TestConnectWaitIsBounded(t *testing.T) {
 // A lost connection says so, comes back by itself, and says that too.
 func TestConnectionComesBack(t *testing.T) {
 	dir := t.TempDir()
-	s := startServer(t, bus.ServerOptions{Dir: dir, Listen: "127.0.0.1:0"})
+	s := startServer(t, bus.ServerOptions{Dir: dir, Listen: bustest.FreeAddress(t)})
 	var said statuses
 	nc, err := bus.Connect(bustest.Patient(t), bus.ConnOptions{URL: s.URL(), Status: said.add})
 	if err != nil {
@@ -195,16 +199,6 @@ func TestConnectionComesBack(t *testing.T) {
 		bustest.Eventually(t, "a status", func() bool { return strings.Contains(said.last(), "lost") })
 	})
 	bustest.Eventually(t, "the connection is back", func() bool { return nc.IsConnected() && said.last() == "" })
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func TestBustest(t *testing.T) {

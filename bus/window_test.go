@@ -300,7 +300,7 @@ func TestSenderWaitsForARestart(t *testing.T) {
 // the time without a connection is nobody's silence.
 func TestSenderSurvivesReconnect(t *testing.T) {
 	dir := t.TempDir()
-	s := startServer(t, bus.ServerOptions{Dir: dir, Listen: "127.0.0.1:0"})
+	s := startServer(t, bus.ServerOptions{Dir: dir, Listen: bustest.FreeAddress(t)})
 	nc := dial(t, s.URL())
 	node := newFakeNode(t, nc, "n1") // on the sender's own connection: both are back at once
 	const silent = time.Second

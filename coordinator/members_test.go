@@ -254,7 +254,7 @@ func TestRestartOfEverything(t *testing.T) {
 // A coordinator goes on after the server was away: nodes and clients find it,
 // and changes of the map reach it.
 func TestServerRestartsUnderACoordinator(t *testing.T) {
-	opt := bus.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"}
+	opt := bus.ServerOptions{Dir: t.TempDir(), Listen: bustest.FreeAddress(t)}
 	s, err := bus.StartServer(opt)
 	if err != nil {
 		t.Fatal(err)
@@ -272,7 +272,6 @@ func TestServerRestartsUnderACoordinator(t *testing.T) {
 		bustest.Eventually(t, "the node is known", func() bool { return len(c.members.nodeMap().Nodes) == 1 })
 	}
 	w.transmit(nickname, "f", "x")
-	opt.Listen = strings.TrimPrefix(s.URL(), "nats://")
 	if err := s.Shutdown(); err != nil {
 		t.Fatal(err)
 	}

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// Patience bounds every wait of a test; none is expected to take so long.
-const Patience = 15 * time.Second
+// Patience bounds every wait of a test; none is expected to take so long, whatever
+// else the machine has to do.
+const Patience = 45 * time.Second
 
 // Eventually waits until is holds; what says what is waited for.
 func Eventually(t testing.TB, what string, is func() bool) {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"servidor-backup/bus/bustest"
 )
 
 // TestServerIsKilled kills the whole system again and again while a client
@@ -65,7 +67,7 @@ func newCrash(t *testing.T, bound time.Duration) *crash {
 	w := newWorld(t, bound)
 	c := &crash{
 		rng: rand.New(rand.NewPCG(seed, 1)), data: w.dir(), sources: w.dir(),
-		listen: "127.0.0.1:" + w.freePort(), acknowledged: map[string]bool{},
+		listen: bustest.FreeAddress(w), acknowledged: map[string]bool{},
 	}
 	c.w = w.with("BACKUP_SERVER=nats://" + c.listen)
 	c.start()

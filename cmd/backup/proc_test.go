@@ -61,12 +61,30 @@ type world struct {
 }
 
 // newWorld bounds the whole test. Such tests run beside each other, because they
-// wait for disks more than they compute.
+// wait for disks more than they compute; the bound is for a machine that does little
+// else, and is doubled.
 func newWorld(t *testing.T, bound time.Duration) *world {
 	t.Helper()
 	t.Parallel()
+	return beginWorld(t, bound)
+}
+
+// newNATSWorld is newWorld for tests of which an unmodified NATS server is a part.
+// Where none has been built yet, that is not within their bound.
+func newNATSWorld(t *testing.T, bound time.Duration) *world {
+	t.Helper()
+	t.Parallel()
+	if _, err := natsBinary(); err != nil {
+		t.Fatal(err)
+	}
+	return beginWorld(t, bound)
+}
+
+func beginWorld(t *testing.T, bound time.Duration) *world {
+	t.Helper()
+	bound *= 2
 	if long {
-		bound *= 10
+		bound *= 5
 	}
 	// Not t.Context: cleanups still need their processes.
 	ctx, cancel := context.WithTimeout(context.Background(), bound)

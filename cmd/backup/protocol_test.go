@@ -438,7 +438,7 @@ func TestBulkMessages(t *testing.T) {
 // TestForeignNode: a storage node written by somebody else, from the protocol
 // alone, is a node like any other, and its failures reach the client.
 func TestForeignNode(t *testing.T) {
-	world := newWorld(t, 2*time.Minute)
+	world := newNATSWorld(t, 2*time.Minute)
 	_, url := world.natsServer()
 	world.start("coordinator", "--server", url).serves()
 	w := world.dialWire(url)

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"servidor-backup/bus/bustest"
 	"servidor-backup/client/treetest"
 )
 
@@ -235,22 +235,6 @@ func TestRestoredPathsAreNamed(t *testing.T) {
 	t.Errorf("it does not say what it made: %v", o)
 }
 
-// freePort is a port that was free a moment ago, for servers that others must
-// know before they are there.
-func (w *world) freePort() string {
-	w.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		w.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		w.Fatal(err)
-	}
-	return port
-}
-
 // nodeLine is what "nodes --json" says of a node.
 type nodeLine struct {
 	Name, State, Trouble string
@@ -267,16 +251,16 @@ func (w *world) nodes() []nodeLine {
 func TestRolesInAnyOrder(t *testing.T) {
 	for _, order := range []string{"server coordinator a b", "coordinator a server b", "a b server coordinator", "b server coordinator a"} {
 		t.Run(order, func(t *testing.T) {
-			w := newWorld(t, 2*time.Minute)
-			port := w.freePort()
-			url := "nats://127.0.0.1:" + port
+			w := newNATSWorld(t, 2*time.Minute)
+			address := bustest.FreeAddress(t)
+			url := "nats://" + address
 			client := w.with("BACKUP_SERVER=" + url)
 			data := map[string]string{"a": w.dir(), "b": w.dir()}
 			running := map[string]*process{}
 			for role := range strings.FieldsSeq(order) {
 				switch role {
 				case "server":
-					running[role] = w.launchNATS("-p", port)
+					running[role] = w.launchNATS("-p", strings.TrimPrefix(address, "127.0.0.1:"))
 				case "coordinator":
 					running[role] = w.start("coordinator", "--server", url)
 				default:

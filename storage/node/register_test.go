@@ -116,12 +116,11 @@ func TestRegistersAgain(t *testing.T) {
 // A node registers again after its connection was away, because the
 // coordinators may have changed meanwhile.
 func TestRegistersAfterReconnect(t *testing.T) {
-	dir := t.TempDir()
-	s, err := bus.StartServer(bus.ServerOptions{Dir: dir, Listen: "127.0.0.1:0"})
+	opt := bus.ServerOptions{Dir: t.TempDir(), Listen: bustest.FreeAddress(t)}
+	s, err := bus.StartServer(opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	opt := bus.ServerOptions{Dir: dir, Listen: strings.TrimPrefix(s.URL(), "nats://")}
 	nc := bustest.Connect(t, s)
 	r := newRegistrar(t, nc, nil)
 	store := storagetest.Open(t, t.TempDir(), storage.Options{})
