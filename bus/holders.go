@@ -250,7 +250,7 @@ func (f *fetch) failure(at []int, silent error) error {
 	}
 	var away []string
 	for _, n := range f.h.view.Load().m.Nodes {
-		if !Reachable(n.State) {
+		if !n.State.Reachable() {
 			away = append(away, fmt.Sprintf("%s is %s", n.Name, n.State))
 		}
 	}
@@ -270,9 +270,6 @@ func (f *fetch) failure(at []int, silent error) error {
 	return nil
 }
 
-// Reachable reports whether a node in that state is asked at all.
-func Reachable(s schemas.State) bool { return s != schemas.Gone && s != schemas.Down }
-
 // find asks every node for ids and returns for each the nodes that hold it. An
 // error means that some did not answer.
 func (h *Holders) find(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID) ([][]schemas.NodeID, error) {
@@ -281,7 +278,7 @@ func (h *Holders) find(ctx context.Context, vault schemas.VaultID, ids []schemas
 	var all sync.WaitGroup
 	var failed error
 	for _, n := range h.view.Load().m.Nodes {
-		if !Reachable(n.State) {
+		if !n.State.Reachable() {
 			continue
 		}
 		all.Go(func() {

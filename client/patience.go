@@ -148,8 +148,8 @@ func (s *source) renew(ctx context.Context) {
 // newer one.
 func leavesOut(newer, old *schemas.NodeMap) bool {
 	return slices.ContainsFunc(old.Nodes, func(n schemas.Node) bool {
-		return bus.Reachable(n.State) && !slices.ContainsFunc(newer.Nodes, func(other schemas.Node) bool {
-			return other.ID == n.ID && bus.Reachable(other.State)
+		return n.State.Reachable() && !slices.ContainsFunc(newer.Nodes, func(other schemas.Node) bool {
+			return other.ID == n.ID && other.State.Reachable()
 		})
 	})
 }

@@ -15,25 +15,54 @@ import (
 type PutRequest struct {
 	Session string  // who sends: the unit of the node's flow control
 	Vault   VaultID //
-	Chunks  []Chunk // fields on the wire: id, conteudo_arquivo, kind, trees, data, sum
+	Chunks  []Chunk // fields on the wire: id, conteudo_arquivo, kind, trees, data, sum, and part for a shard
 }
 
 // IDsRequest is a have, get or edges request: about which chunks.
 type IDsRequest struct {
 	Vault VaultID
 	IDs   []ChunkID
+	// Parts asks a have for which parts are held, not only for whole chunks.
+	Parts bool
 }
 
 // HaveReply answers storage.have: which of the asked ids the node holds on
 // stable storage, known to be good.
 type HaveReply struct {
 	Reply
-	// Have has a bit for each asked id, in order: bit i%8 of byte i/8.
+	// Have has a bit for each asked id, in order: bit i%8 of byte i/8. It is set
+	// if the whole chunk is held.
 	Have []byte `msgpack:"have"`
+	// Parts, if they were asked for, says for each id how many shards are held, as
+	// a byte, and which, each [Part] as u16be. What is held whole is in Have.
+	Parts []byte `msgpack:"parts,omitempty"`
 }
 
 // Held reports bit i.
 func (r *HaveReply) Held(i int) bool { return i/8 < len(r.Have) && r.Have[i/8]&(1<<(i%8)) != 0 }
+
+// Each calls visit for every part that is held, with the place of the chunk's id in
+// the request of n ids. It fails if Parts is malformed.
+func (r *HaveReply) Each(n int, visit func(i int, p Part)) error {
+	rest := r.Parts
+	for i := range n {
+		if r.Held(i) {
+			visit(i, Whole)
+		}
+		if r.Parts == nil {
+			continue
+		}
+		if len(rest) == 0 || len(rest) < 1+2*int(rest[0]) {
+			return Errorf(BadRequest, "the parts that a node holds are malformed")
+		}
+		count := int(rest[0])
+		for j := range count {
+			visit(i, Part(binary.BigEndian.Uint16(rest[1+2*j:])))
+		}
+		rest = rest[1+2*count:]
+	}
+	return nil
+}
 
 // ChunksReply answers storage.get and storage.edges (there without contents).
 // Chunks are in the order asked and may be fewer than asked, when the rest did
@@ -41,7 +70,7 @@ func (r *HaveReply) Held(i int) bool { return i/8 < len(r.Have) && r.Have[i/8]&(
 // the node could not read is in Failed.
 type ChunksReply struct {
 	Reply
-	Chunks []Chunk  // fields on the wire: id_arquivo, conteudo_arquivo, kind, trees, data, sum
+	Chunks []Chunk  // fields on the wire: id_arquivo, conteudo_arquivo, kind, trees, data, sum, and part for a shard
 	Failed []Failed // each with the reason
 }
 
@@ -126,7 +155,12 @@ func (b *BatchBuilder) AddFrom(c *Chunk, size int, fill func([]byte) error) erro
 // reserve adds c but for its sum, and returns the size bytes of its content.
 func (b *BatchBuilder) reserve(c *Chunk, size int) []byte {
 	b.n++
-	b.buf = append(b.buf, 0x86)
+	if c.Part == Whole {
+		b.buf = append(b.buf, 0x86)
+	} else {
+		b.buf = append(b.buf, 0x87)
+		b.buf = binary.BigEndian.AppendUint16(append(appendString(b.buf, "part"), 0xcd), uint16(c.Part))
+	}
 	b.buf = appendBin(appendString(b.buf, b.idKey), c.ID[:])
 	b.buf = append(appendString(b.buf, "kind"), byte(c.Kind))
 	b.buf = appendIDs(appendString(b.buf, "trees"), c.Trees)
@@ -168,8 +202,12 @@ func (b *BatchBuilder) Reply(failed []Failed) []byte {
 
 // Encode is the request as msgpack.
 func (r *IDsRequest) Encode() []byte {
-	b := make([]byte, 0, 48+len(r.IDs)*len(ChunkID{}))
-	b = append(b, 0x82)
+	b := make([]byte, 0, 64+len(r.IDs)*len(ChunkID{}))
+	if r.Parts {
+		b = append(appendString(append(b, 0x83), "parts"), 0xc3)
+	} else {
+		b = append(b, 0x82)
+	}
 	b = appendBin(appendString(b, "vault"), r.Vault[:])
 	return appendIDs(appendString(b, "id_arquivo"), r.IDs)
 }

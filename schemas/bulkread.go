@@ -30,6 +30,8 @@ func DecodeIDs(b []byte) (*IDsRequest, error) {
 			c.id(r.Vault[:])
 		case "id_arquivo":
 			r.IDs = c.ids()
+		case "parts":
+			r.Parts = c.bool()
 		default:
 			c.skip()
 		}
@@ -112,6 +114,18 @@ func (c *cursor) bytes() []byte {
 
 func (c *cursor) uint() uint64 { return c.head(classUint) }
 
+func (c *cursor) bool() bool {
+	if c.err == nil && (len(c.b) == 0 || c.b[0] != 0xc2 && c.b[0] != 0xc3) {
+		c.err = errType
+	}
+	if c.err != nil {
+		return false
+	}
+	v := c.b[0] == 0xc3
+	c.b = c.b[1:]
+	return v
+}
+
 func (c *cursor) skip() {
 	if c.err == nil {
 		c.b, c.err = skip(c.b, maxDepth)
@@ -172,6 +186,8 @@ func (c *cursor) chunk(idKey string) (k Chunk) {
 			k.Trees = c.ids()
 		case "data":
 			k.Data = c.ids()
+		case "part":
+			k.Part = Part(min(c.uint(), 1<<16-1))
 		case "sum":
 			c.id(k.Sum[:])
 		case "conteudo_arquivo":

@@ -53,6 +53,8 @@ func (k Kind) String() string {
 type Chunk struct {
 	ID   ChunkID
 	Kind Kind
+	// Part says whether this is the whole chunk or a shard of it; see [Join].
+	Part Part
 	// Trees and Data are the clear edges of a tree chunk: the ids of the tree
 	// chunks and of the data chunks it points to. The sealed content names a
 	// child by its place in the one list or the other.
@@ -72,6 +74,9 @@ func (c *Chunk) Size() int {
 //
 //	id | kind u8 | len(trees) u32le | len(data) u32le | trees | data | content
 //
+// and for a shard over its part as well, as u16le between the lengths and the
+// edges, of which it has none.
+//
 // The client computes it after sealing, the node checks it on put, get, scrub
 // and copy. It covers the id so that content which got under another chunk's
 // name is noticed by a node, which has no key to compute ids with.
@@ -79,12 +84,18 @@ func (c *Chunk) Checksum() (s Sum) {
 	h := hashers.Get().(*blake3.Hasher)
 	defer hashers.Put(h)
 	h.Reset()
-	var head [len(c.ID) + 9]byte
+	const plain = len(c.ID) + 9
+	var head [plain + 2]byte
 	rest := head[copy(head[:], c.ID[:]):]
 	rest[0] = byte(c.Kind)
 	binary.LittleEndian.PutUint32(rest[1:], uint32(len(c.Trees)))
 	binary.LittleEndian.PutUint32(rest[5:], uint32(len(c.Data)))
-	h.Write(head[:])
+	if c.Part == Whole {
+		h.Write(head[:plain])
+	} else {
+		binary.LittleEndian.PutUint16(rest[9:], uint16(c.Part))
+		h.Write(head[:])
+	}
 	for i := range c.Trees {
 		h.Write(c.Trees[i][:])
 	}
@@ -108,6 +119,8 @@ func (c *Chunk) Validate() error {
 		return Errorf(BadChunk, "a chunk without an id")
 	case c.Kind != Data && c.Kind != Tree && c.Kind != Plain:
 		return Errorf(BadChunk, "chunk %s has the unknown kind %d", c.ID.Short(), c.Kind)
+	case !c.Part.Valid() || c.Part != Whole && c.Kind != Data:
+		return Errorf(BadChunk, "chunk %s is %v, of which there is no %v", c.ID.Short(), c.Kind, c.Part)
 	case c.Kind != Tree && len(c.Trees)+len(c.Data) > 0:
 		return Errorf(BadChunk, "chunk %s is %v and has edges", c.ID.Short(), c.Kind)
 	case len(c.Trees)+len(c.Data) > MaxEdges:

@@ -52,6 +52,9 @@ func SealedVault(nickname string) VaultID { return vaultID("sealed", nickname) }
 // the seed's trust model allows touches sealed data.
 func PlainVault(nickname string) VaultID { return vaultID("plain", nickname) }
 
+// CatalogueVault is the vault of the copies of the catalogue that nodes keep.
+func CatalogueVault() VaultID { return vaultID("catalogue", "") }
+
 func vaultID(kind, nickname string) (id VaultID) {
 	blake3.DeriveKey("servidor-backup 2026 vault id "+kind, []byte(nickname), id[:])
 	return id

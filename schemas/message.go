@@ -120,6 +120,12 @@ type Version struct {
 	Nodes      []byte     `msgpack:"nodes,omitempty"`   // the map's fingerprint when all was held
 	Sealed     []byte     `msgpack:"sealed,omitempty"`  // host, paths, …: for the key's owner
 	Partial    bool       `msgpack:"partial,omitempty"` // some files could not be read
+	// Degraded: fewer nodes than the durability needs took part. Healing makes up
+	// for it.
+	Degraded bool `msgpack:"degraded,omitempty"`
+	// Forgotten is when the version was forgotten, Unix ns; 0 if it was not. It can
+	// be taken back until the version is collected.
+	Forgotten int64 `msgpack:"forgotten,omitempty"`
 }
 
 // SessionRequest opens a bulk session on backup.session.open.

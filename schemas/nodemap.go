@@ -17,9 +17,12 @@ type State string
 const (
 	Up       State = "up"       // takes new data
 	Draining State = "draining" // is being emptied: read from, not written to
-	Down     State = "down"     // has been silent
+	Down     State = "down"     // has been silent; what belongs to it is left to it for a while
 	Gone     State = "gone"     // has been silent for so long that it is not expected back
 )
+
+// Reachable reports whether a node in that state is asked at all.
+func (s State) Reachable() bool { return s != Gone && s != Down }
 
 // Node is a storage worker's card.
 type Node struct {
@@ -45,6 +48,32 @@ type NodeMap struct {
 	// Epoch grows with every change of the map.
 	Epoch uint64 `msgpack:"epoch"`
 	Nodes []Node `msgpack:"nodes"`
+	// Durability is what holds for vaults that Vaults does not name.
+	Durability Durability    `msgpack:"durability"`
+	Vaults     []VaultPolicy `msgpack:"vaults,omitempty"`
+	// Degraded lets sessions go on when fewer nodes are up than the durability
+	// needs, as long as content can be brought back; healing makes up for it.
+	Degraded bool `msgpack:"degraded,omitempty"`
+}
+
+// VaultPolicy is the durability of one vault.
+type VaultPolicy struct {
+	Vault      VaultID    `msgpack:"vault"`
+	Durability Durability `msgpack:"durability"`
+}
+
+// DurabilityOf is what holds for a vault. A map from before there were policies
+// says 1+0.
+func (m *NodeMap) DurabilityOf(v VaultID) Durability {
+	for i := range m.Vaults {
+		if m.Vaults[i].Vault == v {
+			return m.Vaults[i].Durability
+		}
+	}
+	if m.Durability.K == 0 {
+		return Durability{K: 1}
+	}
+	return m.Durability
 }
 
 // Durability k+m: data survives the loss of any m nodes. k=1 is 1+m copies.
@@ -83,7 +112,7 @@ func (m *NodeMap) Find(id NodeID) *Node {
 func (m *NodeMap) Fingerprint() []byte {
 	var ids []string
 	for i := range m.Nodes {
-		if s := m.Nodes[i].State; s == Up || s == Draining {
+		if m.Nodes[i].State.Reachable() {
 			ids = append(ids, string(m.Nodes[i].ID)+"\n")
 		}
 	}
@@ -100,11 +129,14 @@ func (m *NodeMap) Damaged() (n int64) {
 	return n
 }
 
+// Writable reports whether the node takes new data.
+func (n *Node) Writable() bool { return n.State == Up && n.Trouble == "" }
+
 // Writable are the ids of the nodes that take new data.
 func (m *NodeMap) Writable() []NodeID {
 	var ids []NodeID
 	for i := range m.Nodes {
-		if m.Nodes[i].State == Up {
+		if m.Nodes[i].Writable() {
 			ids = append(ids, m.Nodes[i].ID)
 		}
 	}
@@ -133,13 +165,23 @@ type candidate struct {
 	inverse uint64
 }
 
-// NewPlacement prepares placement over the nodes of m that are up.
-func NewPlacement(m *NodeMap) *Placement {
+// NewPlacement prepares placement over the nodes of m that take new data: where
+// chunks go now.
+func NewPlacement(m *NodeMap) *Placement { return newPlacement(m, (*Node).Writable) }
+
+// NewHomes prepares placement over the nodes of m that are expected to stay, those
+// that are down or full for the moment among them: where chunks are at home, and
+// are brought to by healing.
+func NewHomes(m *NodeMap) *Placement {
+	return newPlacement(m, func(n *Node) bool { return n.State == Up || n.State == Down })
+}
+
+func newPlacement(m *NodeMap, in func(*Node) bool) *Placement {
 	p := &Placement{}
 	zones := map[string]int{}
 	for i := range m.Nodes {
 		n := &m.Nodes[i]
-		if n.State != Up {
+		if !in(n) {
 			continue
 		}
 		zone, seen := zones[n.Zone]

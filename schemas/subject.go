@@ -12,6 +12,16 @@ const (
 	SubjectSessionRenew  = "backup.session.renew"
 	SubjectSessionCommit = "backup.session.commit"
 	SubjectRegister      = "storage.register"
+
+	SubjectPolicy    = "backup.policy"
+	SubjectNodeState = "backup.node.state"
+	SubjectForget    = "backup.forget"
+	SubjectCollect   = "backup.gc"
+	SubjectRebuild   = "backup.rebuild"
+	SubjectStatus    = "backup.status"
+	// SubjectMap is where the coordinators publish the node map, as a
+	// [NodesReply], whenever it has changed.
+	SubjectMap = "backup.event.map"
 	// SubjectCoordinator is where a coordinator that has just come up says so;
 	// nodes then register again.
 	SubjectCoordinator = "backup.event.coordinator.started"
@@ -21,6 +31,13 @@ const (
 	havePrefix  = "storage.have."
 	getPrefix   = "storage.get."
 	edgesPrefix = "storage.edges."
+
+	generationPrefix = "storage.generation."
+	markPrefix       = "storage.mark."
+	sweepPrefix      = "storage.sweep."
+	statusPrefix     = "storage.status."
+	scrubPrefix      = "storage.scrub."
+	chunksPrefix     = "storage.chunks."
 )
 
 // MaxSet is the largest replica set that a put's subject can name.
@@ -33,6 +50,14 @@ const (
 	EventNodeDown           = "node.down"
 	EventSessionOpened      = "session.opened"
 	EventVersionCommitted   = "version.committed"
+	EventNodeGone           = "node.gone"
+	EventNodeState          = "node.state"
+	EventPolicyChanged      = "policy.changed"
+	EventVersionForgotten   = "version.forgotten"
+	EventCollected          = "gc.done"
+	EventHealed             = "heal.done"
+	EventDamageFound        = "damage.found"
+	EventCatalogueRebuilt   = "catalogue.rebuilt"
 )
 
 // EventSubject is where events of a kind are published.
@@ -78,3 +103,21 @@ func EdgesSubject(n NodeID) string { return edgesPrefix + string(n) }
 // SubjectAlive is where nodes publish their cards every few seconds, for all
 // coordinators to hear.
 const SubjectAlive = "storage.alive"
+
+// GenerationSubject is where node n is told that a collection begins.
+func GenerationSubject(n NodeID) string { return generationPrefix + string(n) }
+
+// MarkSubject is where node n is told which chunks are needed.
+func MarkSubject(n NodeID) string { return markPrefix + string(n) }
+
+// SweepSubject is where node n is told that all that is needed has been marked.
+func SweepSubject(n NodeID) string { return sweepPrefix + string(n) }
+
+// StatusSubject is where node n is asked how things are.
+func StatusSubject(n NodeID) string { return statusPrefix + string(n) }
+
+// ScrubSubject is where node n is asked to read everything back now.
+func ScrubSubject(n NodeID) string { return scrubPrefix + string(n) }
+
+// ChunksSubject is where node n is asked which chunks of a vault it holds.
+func ChunksSubject(n NodeID) string { return chunksPrefix + string(n) }

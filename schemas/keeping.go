@@ -1,0 +1,262 @@
+package schemas
+
+// Messages about keeping what was saved: policies, nodes' states, forgetting,
+// collection, healing.
+
+// PolicyRequest reads the policies, or changes one, on backup.policy.
+type PolicyRequest struct {
+	// Set, if given, is changed first: the default, or with a nickname what
+	// holds for its vaults.
+	Set      *Policy `msgpack:"set,omitempty"`
+	Nickname string  `msgpack:"apelido,omitempty"`
+}
+
+// Policy is what an operator has decided. A field that is nil was not decided
+// (reading), or is left as it is (setting).
+type Policy struct {
+	// Durability: K = 0 goes back to what holds by itself.
+	Durability *Durability `msgpack:"durability,omitempty"`
+	Degraded   *bool       `msgpack:"degraded,omitempty"` // not for a nickname
+	// Grace is for how long a node may be silent until what it held is made anew
+	// elsewhere, in ns.
+	Grace *int64 `msgpack:"grace,omitempty"` // not for a nickname
+}
+
+// PolicyReply answers it.
+type PolicyReply struct {
+	Reply
+	Policy Policy `msgpack:"policy"` // what was decided
+	// Effective is the durability of new data of vaults without a policy of their own.
+	Effective Durability       `msgpack:"effective"`
+	Nicknames []NicknamePolicy `msgpack:"nicknames,omitempty"` // those with a policy of their own, sorted
+}
+
+// NicknamePolicy is the policy of one nickname.
+type NicknamePolicy struct {
+	Nickname   string     `msgpack:"apelido"`
+	Durability Durability `msgpack:"durability"`
+}
+
+// NodeStateRequest changes a node's state, on backup.node.state: to [Draining], to
+// [Up] again, or to "removed", which is for nodes that are gone or hold nothing.
+type NodeStateRequest struct {
+	Node  string `msgpack:"node"` // its name, or its id
+	State State  `msgpack:"state"`
+	// Force removes a node that still holds something.
+	Force bool `msgpack:"force,omitempty"`
+}
+
+// Removed is what a node that is to be taken out of the map is asked to become.
+const Removed State = "removed"
+
+// NodeStateReply answers it with the new map.
+type NodeStateReply struct {
+	Reply
+	Map *NodeMap `msgpack:"map,omitempty"`
+}
+
+// ForgetRequest forgets versions, or takes that back, on backup.forget. What is
+// forgotten can be taken back until it is collected.
+type ForgetRequest struct {
+	Nickname string `msgpack:"apelido"`
+	// ID is a version (NAME@NUMBER), or a record for all its versions.
+	ID   string `msgpack:"id_arquivo"`
+	Undo bool   `msgpack:"undo,omitempty"`
+}
+
+// ForgetReply answers it with the versions whose state has changed.
+type ForgetReply struct {
+	Reply
+	Versions []string `msgpack:"versions,omitempty"`
+}
+
+// CollectRequest starts a collection, or asks how the last one went, on backup.gc.
+type CollectRequest struct {
+	Start bool `msgpack:"start,omitempty"`
+	// Grace is how long ago a version must have been forgotten to be collected, in ns;
+	// nil is the coordinator's own.
+	Grace *int64 `msgpack:"grace,omitempty"`
+}
+
+// CollectReply answers it.
+type CollectReply struct {
+	Reply
+	Collection Collection `msgpack:"collection"`
+}
+
+// Collection is what is known of the newest collection.
+type Collection struct {
+	Generation uint32 `msgpack:"generation"`
+	Started    int64  `msgpack:"started"` // Unix ns
+	Ended      int64  `msgpack:"ended"`   // Unix ns, 0 while it runs
+	Step       string `msgpack:"step,omitempty"`
+	Versions   int64  `msgpack:"versions"` // that were forgotten for good
+	Marked     int64  `msgpack:"marked"`   // chunks that are needed
+	Chunks     int64  `msgpack:"chunks"`   // that were swept, over all nodes
+	Bytes      int64  `msgpack:"bytes"`    // of their records
+	Freed      int64  `msgpack:"freed"`    // bytes given back to the file systems
+	Skipped    string `msgpack:"skipped,omitempty"`
+	Error      string `msgpack:"error,omitempty"`
+}
+
+// RebuildRequest makes an empty catalogue anew from what nodes hold, on
+// backup.rebuild.
+type RebuildRequest struct{}
+
+// RebuildReply answers it.
+type RebuildReply struct {
+	Reply
+	Keys int64 `msgpack:"keys"` // that were written
+}
+
+// StatusRequest asks a coordinator, on backup.status, or a node.
+type StatusRequest struct{}
+
+// StatusReply is a coordinator's answer: what it knows and what the nodes say.
+type StatusReply struct {
+	Reply
+	Map        *NodeMap     `msgpack:"map,omitempty"`
+	Nodes      []NodeStatus `msgpack:"nodes,omitempty"` // of those that answered
+	Collection Collection   `msgpack:"collection"`
+	Lost       []Lost       `msgpack:"lost,omitempty"` // versions that miss chunks
+}
+
+// Lost is a version of which chunks are lost.
+type Lost struct {
+	Nickname string `msgpack:"apelido"`
+	Version  string `msgpack:"id"`
+	Chunks   int64  `msgpack:"chunks"`
+}
+
+// NodeStatusReply is a node's answer.
+type NodeStatusReply struct {
+	Reply
+	Status NodeStatus `msgpack:"node_status"`
+}
+
+// NodeStatus is how things are at one node.
+type NodeStatus struct {
+	Node   Node         `msgpack:"node"`
+	Epoch  uint64       `msgpack:"epoch"` // of the map that it follows
+	Survey Survey       `msgpack:"survey"`
+	Scrub  ScrubStatus  `msgpack:"scrub"`
+	Sweep  *SweepStatus `msgpack:"sweep,omitempty"`
+}
+
+// Survey is what a node found out about the chunks that it answers for: those of
+// which it is the first that holds something. Over all nodes, each chunk is counted
+// once.
+type Survey struct {
+	Epoch   uint64  `msgpack:"epoch"`   // of the map that was surveyed
+	Ended   int64   `msgpack:"ended"`   // Unix ns, 0 before the first
+	Running bool    `msgpack:"running"` // a newer one is under way
+	Done    float64 `msgpack:"done"`    // how much of it, 0 to 1
+	// Levels has an entry for every durability and number of losses that chunks would
+	// survive now.
+	Levels []Level `msgpack:"levels,omitempty"`
+	// Strays are parts here that belong elsewhere and are not there yet.
+	Strays  int64  `msgpack:"strays"`
+	ToHeal  int64  `msgpack:"to_heal"` // parts that this node is to make or move
+	Healed  int64  `msgpack:"healed"`  // parts made or moved since the program started
+	Bytes   int64  `msgpack:"bytes"`   // of those
+	Dropped int64  `msgpack:"dropped"` // parts given up after their owners had them
+	Waiting string `msgpack:"waiting,omitempty"`
+}
+
+// Level counts chunks of one durability.
+type Level struct {
+	Durability Durability `msgpack:"durability"`
+	// Spare is how many more nodes can be lost: M or more is whole, less is
+	// endangered, negative is lost.
+	Spare  int   `msgpack:"spare"`
+	Chunks int64 `msgpack:"chunks"`
+}
+
+// ScrubStatus is how far a node has come in reading everything back.
+type ScrubStatus struct {
+	Running bool    `msgpack:"running"`
+	Done    float64 `msgpack:"done"`  // of this round, 0 to 1
+	Ended   int64   `msgpack:"ended"` // of the last whole round, Unix ns
+	Found   int64   `msgpack:"found"` // damaged chunks, since the program started
+}
+
+// SweepStatus is how the sweep of a generation went at one node.
+type SweepStatus struct {
+	Generation uint32 `msgpack:"generation"`
+	Ended      bool   `msgpack:"ended"`
+	Chunks     int64  `msgpack:"chunks"`
+	Bytes      int64  `msgpack:"bytes"`
+	Freed      int64  `msgpack:"freed"`
+	Error      string `msgpack:"error,omitempty"`
+}
+
+// GenerationRequest tells a node that a collection begins, on storage.generation.N.
+// The number is larger than all before.
+type GenerationRequest struct {
+	Generation uint32 `msgpack:"generation"`
+}
+
+// GenerationReply answers it, after the node is in that generation.
+type GenerationReply struct {
+	Reply
+}
+
+// MarkRequest says that chunks are needed, on storage.mark.N.
+type MarkRequest struct {
+	Generation uint32  `msgpack:"generation"`
+	Vault      VaultID `msgpack:"vault"`
+	IDs        []byte  `msgpack:"id_arquivo"` // 32 bytes each
+}
+
+// MarkReply answers it. Both fields have a bit for each id, as in [HaveReply].
+type MarkReply struct {
+	Reply
+	Have []byte `msgpack:"have"` // some part of it is held
+	// Fresh: it is held and had not been marked in this generation.
+	Fresh []byte `msgpack:"fresh"`
+}
+
+// SweepRequest says that everything needed is marked, on storage.sweep.N: what was
+// last put, said to be held or marked before the generation Before is forgotten, and
+// segments are compacted. The answer comes at once; a [StatusRequest] tells how it goes.
+type SweepRequest struct {
+	Generation uint32 `msgpack:"generation"`
+	Before     uint32 `msgpack:"before"`
+	Epoch      uint64 `msgpack:"epoch"` // of the map by which owners were marked
+}
+
+// SweepReply answers it.
+type SweepReply struct {
+	Reply
+}
+
+// ScrubRequest starts a scrub now, on storage.scrub.N.
+type ScrubRequest struct{}
+
+// ScrubReply answers it.
+type ScrubReply struct {
+	Reply
+}
+
+// ChunksRequest asks a node which whole chunks of a vault it holds, in the order of
+// their ids, on storage.chunks.N.
+type ChunksRequest struct {
+	Vault VaultID  `msgpack:"vault"`
+	After *ChunkID `msgpack:"after,omitempty"`
+}
+
+// ChunkIDsReply answers it. No more ids mean that there are no more.
+type ChunkIDsReply struct {
+	Reply
+	IDs []byte `msgpack:"id_arquivo"` // 32 bytes each
+}
+
+// CatalogueEntry is the content of the plain chunks in which nodes keep copies of the
+// catalogue, in the vault [CatalogueVault]: one value of one key. Of several for
+// one key, the one with the highest revision holds.
+type CatalogueEntry struct {
+	Key      string `msgpack:"key"`
+	Revision uint64 `msgpack:"revision"`
+	Value    []byte `msgpack:"value,omitempty"`
+	Deleted  bool   `msgpack:"deleted,omitempty"`
+}

@@ -1,0 +1,65 @@
+package schemas
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// Part says how much of a chunk something is. Zero is the whole chunk, which is
+// what copies are; else it is one shard of a Reed-Solomon code: the number of
+// shards from which the chunk can be made again, and the shard's own number.
+//
+// How many shards there are in all is not a part of it: shard 2 of 4+2 is shard 2
+// of 4+3.
+type Part uint16
+
+// Whole is all of a chunk.
+const Whole Part = 0
+
+// ShardOf is shard i, counted from zero, of those of which any k make the chunk;
+// k is at least 2.
+func ShardOf(k, i int) Part { return Part(k)<<8 | Part(i) }
+
+// K is how many such parts make the chunk: 1 for the whole.
+func (p Part) K() int { return max(1, int(p>>8)) }
+
+// Shard is the shard's number, 0 for the whole.
+func (p Part) Shard() int { return int(p & 0xff) }
+
+// String is for people: "whole", or "shard 3 of k=4".
+func (p Part) String() string {
+	if p == Whole {
+		return "whole"
+	}
+	return fmt.Sprintf("shard %d of k=%d", p.Shard(), p.K())
+}
+
+// Valid reports whether some code has such a part.
+func (p Part) Valid() bool { return p == Whole || p>>8 >= 2 }
+
+// Nodes is on how many nodes a chunk with shards is: k+m.
+func (d Durability) Nodes() int { return int(d.K) + int(d.M) }
+
+// Copies is on how many nodes a chunk is that is not cut into shards: m+1.
+func (d Durability) Copies() int { return int(d.M) + 1 }
+
+// MinSplit is the shortest content that is cut into shards, in bytes. What is
+// shorter, all tree chunks (whose edges every holder must be able to tell) and all
+// plain ones are stored as copies, which survive the loss of as many nodes.
+const MinSplit = 64 << 10
+
+// Splits reports whether a chunk of that kind and content, in bytes, is stored as
+// shards under d.
+func (d Durability) Splits(kind Kind, content int) bool {
+	return d.K > 1 && kind == Data && content >= MinSplit
+}
+
+// A shard's content begins with what only the whole chunk could tell:
+//
+//	sum of the whole chunk 32 | length of its content u32le | bytes
+const shardHead = len(Sum{}) + 4
+
+// appendShardHead begins a shard's content.
+func appendShardHead(b []byte, whole Sum, length int) []byte {
+	return binary.LittleEndian.AppendUint32(append(b, whole[:]...), uint32(length))
+}

@@ -1,0 +1,149 @@
+package schemas
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync"
+
+	"github.com/klauspost/reedsolomon"
+)
+
+// coders are kept, because the matrix of each is made anew.
+var coders sync.Map // of Durability to reedsolomon.Encoder
+
+func coder(d Durability) (reedsolomon.Encoder, error) {
+	if c, ok := coders.Load(d); ok {
+		return c.(reedsolomon.Encoder), nil
+	}
+	// One goroutine: whoever codes has others beside it.
+	c, err := reedsolomon.New(int(d.K), int(d.M), reedsolomon.WithMaxGoroutines(1))
+	if err != nil {
+		return nil, fmt.Errorf("durability %v: %w", d, err)
+	}
+	coders.Store(d, c)
+	return c, nil
+}
+
+// ShardContent is how long the content of each shard is of a chunk whose content
+// has so many bytes.
+func (d Durability) ShardContent(length int) int {
+	return shardHead + (length+int(d.K)-1)/int(d.K)
+}
+
+// Split cuts c into the k+m shards of d, any k of which make it again: a
+// systematic Reed-Solomon code over GF(2^8), whose first k shards are the content
+// itself, cut into equal parts, the last filled up with zeros. Each shard is a chunk
+// of its own with the same id, its [Part] and its sum. Their contents use buf if it
+// is long enough, and are good as long as buf is; buf comes back for the next call.
+func (d Durability) Split(c *Chunk, buf []byte) (shards []Chunk, _ []byte, err error) {
+	enc, err := coder(d)
+	if err != nil {
+		return nil, buf, err
+	}
+	n, size := d.Nodes(), d.ShardContent(len(c.Content))
+	if cap(buf) < n*size {
+		buf = make([]byte, n*size)
+	}
+	buf = buf[:n*size]
+	rest := c.Content
+	rows := make([][]byte, n)
+	shards = make([]Chunk, n)
+	for i := range shards {
+		content := buf[i*size : (i+1)*size : (i+1)*size]
+		rows[i] = content[len(appendShardHead(content[:0], c.Sum, len(c.Content))):]
+		if i < int(d.K) {
+			taken := copy(rows[i], rest)
+			clear(rows[i][taken:])
+			rest = rest[taken:]
+		}
+		shards[i] = Chunk{ID: c.ID, Kind: c.Kind, Part: ShardOf(int(d.K), i), Content: content}
+	}
+	if err := enc.Encode(rows); err != nil {
+		return nil, buf, fmt.Errorf("make the shards of chunk %s: %w", c.ID.Short(), err)
+	}
+	for i := range shards {
+		shards[i].Sum = shards[i].Checksum()
+	}
+	return shards, buf, nil
+}
+
+// Join makes the chunk again from k or more of its shards, which must be of one
+// code; what is more, or twice, is not used. Its content is appended to buf[:0]. The
+// result is checked against the sum that the shards carry: an error is of the code
+// [Corrupt] when they do not belong together, and [NotHeld] when they are too few.
+func Join(shards []Chunk, buf []byte) (c Chunk, err error) {
+	if len(shards) == 0 {
+		return c, Errorf(NotHeld, "no shard of the chunk was found")
+	}
+	first := &shards[0]
+	k := first.Part.K()
+	sum, length, err := first.shardHead()
+	if err != nil {
+		return c, err
+	}
+	rows, have := make([][]byte, 256), 0
+	most := k
+	size := len(first.Content)
+	for i := range shards {
+		s := &shards[i]
+		otherSum, otherLength, err := s.shardHead()
+		switch {
+		case err != nil:
+			return c, err
+		case s.ID != first.ID || s.Part.K() != k || otherSum != sum || otherLength != length || len(s.Content) != size:
+			return c, Errorf(Corrupt, "the shards of chunk %s do not belong together", first.ID.Short())
+		case rows[s.Part.Shard()] != nil || have == k:
+			continue
+		}
+		rows[s.Part.Shard()] = s.Content[shardHead:]
+		most = max(most, s.Part.Shard()+1)
+		have++
+	}
+	if have < k {
+		return c, Errorf(NotHeld, "of chunk %s %d shards were found, %d are needed", first.ID.Short(), have, k)
+	}
+	if err := reconstruct(k, most, rows); err != nil {
+		return c, fmt.Errorf("join the shards of chunk %s: %w", first.ID.Short(), err)
+	}
+	c = Chunk{ID: first.ID, Kind: first.Kind, Sum: sum, Content: buf[:0]}
+	for _, row := range rows[:k] {
+		c.Content = append(c.Content, row...)
+	}
+	if len(c.Content) < length {
+		return c, Errorf(Corrupt, "the shards of chunk %s are too short", first.ID.Short())
+	}
+	c.Content = c.Content[:length]
+	if c.Checksum() != sum {
+		return c, Errorf(Corrupt, "the shards of chunk %s make something else", first.ID.Short())
+	}
+	return c, nil
+}
+
+// reconstruct fills the data rows that are missing.
+func reconstruct(k, n int, rows [][]byte) error {
+	missing := false
+	for _, row := range rows[:k] {
+		missing = missing || row == nil
+	}
+	if !missing {
+		return nil
+	}
+	enc, err := coder(Durability{K: uint8(k), M: uint8(n - k)})
+	if err != nil {
+		return err
+	}
+	return enc.ReconstructData(rows[:n])
+}
+
+// shardHead reads what a shard says of the whole chunk.
+func (c *Chunk) shardHead() (whole Sum, length int, err error) {
+	if c.Part == Whole || len(c.Content) < shardHead {
+		return whole, 0, Errorf(Corrupt, "chunk %s is no shard", c.ID.Short())
+	}
+	copy(whole[:], c.Content)
+	length = int(binary.LittleEndian.Uint32(c.Content[len(whole):]))
+	if length > MaxContent {
+		return whole, 0, Errorf(Corrupt, "a shard of chunk %s is of %d bytes, which no chunk has", c.ID.Short(), length)
+	}
+	return whole, length, nil
+}

@@ -1,0 +1,145 @@
+package schemas
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// Any k shards make the chunk, and k-1 do not, whichever they are; damaged or
+// foreign ones never make anything else.
+func TestAnyKShardsMakeTheChunk(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	random := func(n int) []byte {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(rng.Uint32())
+		}
+		return b
+	}
+	var buf, joined []byte
+	for _, d := range []Durability{{2, 1}, {4, 2}, {3, 0}, {10, 4}, {2, 5}} {
+		for _, size := range []int{1, int(d.K), MinSplit, MinSplit + 1, 777_777} {
+			c := Chunk{ID: ChunkID(random(32)), Kind: Data, Content: random(size)}
+			c.Sum = c.Checksum()
+			shards, used, err := d.Split(&c, buf)
+			if buf = used; err != nil {
+				t.Fatal(err)
+			}
+			if len(shards) != d.Nodes() {
+				t.Fatalf("%v made %d shards", d, len(shards))
+			}
+			for i := range shards {
+				if err := shards[i].Validate(); err != nil || shards[i].Sum != shards[i].Checksum() || len(shards[i].Content) != d.ShardContent(size) {
+					t.Fatalf("%v of %d bytes: shard %d has %d bytes, %v", d, size, i, len(shards[i].Content), err)
+				}
+			}
+			for range 5 {
+				some := slices.Clone(shards)
+				rng.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+				got, err := Join(some[:d.K], joined)
+				if err != nil || got.ID != c.ID || got.Kind != Data || got.Part != Whole || got.Sum != c.Sum || !slices.Equal(got.Content, c.Content) {
+					t.Fatalf("%v of %d bytes: %v", d, size, err)
+				}
+				joined = got.Content
+				if _, err := Join(some[:d.K-1], nil); CodeOf(err) != NotHeld {
+					t.Errorf("%v: with a shard too few: %v", d, err)
+				}
+				if _, err := Join(slices.Concat(some[:d.K-1], some[:1]), nil); CodeOf(err) != NotHeld {
+					t.Errorf("%v: with one shard twice: %v", d, err)
+				}
+				bad := slices.Clone(some[:d.K])
+				bad[0].Content = slices.Clone(bad[0].Content)
+				bad[0].Content[rng.IntN(len(bad[0].Content))] ^= 1
+				// What fills the last shard up is no content.
+				if got, err := Join(bad, nil); err == nil && !slices.Equal(got.Content, c.Content) {
+					t.Errorf("%v: a flipped bit made another chunk", d)
+				}
+			}
+		}
+	}
+}
+
+// A shard of k+m is that of k+more: a policy that asks for more parity moves nothing.
+func TestMoreParityLeavesShardsAsTheyAre(t *testing.T) {
+	c := Chunk{ID: ChunkID{1}, Kind: Data, Content: slices.Repeat([]byte("content "), 20_000)}
+	c.Sum = c.Checksum()
+	less, _, err := Durability{4, 2}.Split(&c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, _, err := Durability{4, 5}.Split(&c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range less {
+		if less[i].Part != more[i].Part || less[i].Sum != more[i].Sum {
+			t.Errorf("shard %d is another one", i)
+		}
+	}
+}
+
+func TestShardsTravel(t *testing.T) {
+	c := Chunk{ID: ChunkID{9}, Kind: Data, Content: slices.Repeat([]byte{7}, MinSplit)}
+	c.Sum = c.Checksum()
+	shards, _, err := Durability{2, 1}.Split(&c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := NewPut(nil, "s", VaultID{1})
+	put.Add(&c)
+	for i := range shards {
+		put.Add(&shards[i])
+	}
+	got, err := DecodePut(put.Put())
+	if err != nil || len(got.Chunks) != 4 {
+		t.Fatal(got, err)
+	}
+	for i, want := range append([]Chunk{c}, shards...) {
+		if g := got.Chunks[i]; g.Part != want.Part || g.Sum != want.Sum || g.Checksum() != want.Sum {
+			t.Errorf("%v came as %v", want.Part, g.Part)
+		}
+	}
+	req, err := DecodeIDs((&IDsRequest{IDs: []ChunkID{{1}}, Parts: true}).Encode())
+	if err != nil || !req.Parts {
+		t.Errorf("%+v %v", req, err)
+	}
+	rep := HaveReply{Have: []byte{0b01}, Parts: []byte{0, 2, 2, 1, 4, 0}}
+	var seen []Part
+	if err := rep.Each(2, func(i int, p Part) { seen = append(seen, Part(i)<<15|p) }); err != nil {
+		t.Fatal(err)
+	}
+	if want := []Part{Whole, 1<<15 | ShardOf(2, 1), 1<<15 | ShardOf(4, 0)}; !slices.Equal(seen, want) {
+		t.Errorf("%v, want %v", seen, want)
+	}
+	rep.Parts = rep.Parts[:5]
+	if rep.Each(2, func(int, Part) {}) == nil {
+		t.Error("truncated parts were read")
+	}
+}
+
+func BenchmarkSplitJoin(b *testing.B) {
+	c := Chunk{ID: ChunkID{9}, Kind: Data, Content: make([]byte, 500_000)}
+	c.Sum = c.Checksum()
+	d := Durability{4, 2}
+	var buf, joined []byte
+	b.Run("split", func(b *testing.B) {
+		b.SetBytes(int64(len(c.Content)))
+		for b.Loop() {
+			_, buf, _ = d.Split(&c, buf)
+		}
+	})
+	shards, _, _ := d.Split(&c, nil)
+	for name, some := range map[string][]Chunk{"join data": shards[:4], "join parity": shards[2:]} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(c.Content)))
+			for b.Loop() {
+				got, err := Join(some, joined)
+				if err != nil {
+					b.Fatal(err)
+				}
+				joined = got.Content
+			}
+		})
+	}
+}
