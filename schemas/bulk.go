@@ -24,6 +24,9 @@ type IDsRequest struct {
 	IDs   []ChunkID
 	// Parts asks a have for which parts are held, not only for whole chunks.
 	Parts bool
+	// Epoch, if it is not 0, makes a have fail with [OtherEpoch] at a node that
+	// follows another map: only so may the asker drop what it holds itself.
+	Epoch uint64
 }
 
 // HaveReply answers storage.have: which of the asked ids the node holds on
@@ -202,11 +205,14 @@ func (b *BatchBuilder) Reply(failed []Failed) []byte {
 
 // Encode is the request as msgpack.
 func (r *IDsRequest) Encode() []byte {
-	b := make([]byte, 0, 64+len(r.IDs)*len(ChunkID{}))
+	b := append(make([]byte, 0, 80+len(r.IDs)*len(ChunkID{})), 0x82)
 	if r.Parts {
-		b = append(appendString(append(b, 0x83), "parts"), 0xc3)
-	} else {
-		b = append(b, 0x82)
+		b[0]++
+		b = append(appendString(b, "parts"), 0xc3)
+	}
+	if r.Epoch != 0 {
+		b[0]++
+		b = binary.BigEndian.AppendUint64(append(appendString(b, "epoch"), 0xcf), r.Epoch)
 	}
 	b = appendBin(appendString(b, "vault"), r.Vault[:])
 	return appendIDs(appendString(b, "id_arquivo"), r.IDs)

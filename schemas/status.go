@@ -36,6 +36,8 @@ const (
 	Incomplete      Code = "incomplete"       // a commit names chunks that no node holds
 	Unavailable     Code = "unavailable"      // the catalogue or a node did not answer in time
 	TooNew          Code = "too-new"          // speaks a newer protocol than this program
+	UnknownNode     Code = "unknown-node"     // no storage node has that name
+	NotNow          Code = "not-now"          // the state of things does not allow it; the sentence says why
 	Internal        Code = "internal"         // a bug or a broken catalogue entry
 )
 
@@ -47,6 +49,8 @@ const (
 	Corrupt    Code = "corrupt"     // the bytes on disk do not match their checksum
 	NotHeld    Code = "not-held"    // the node does not have the chunk
 	NodeClosed Code = "node-closed" // the node is shutting down
+	OtherEpoch Code = "other-epoch" // the node follows another map than the asker
+	TooEarly   Code = "too-early"   // the node cannot know what was said in that generation
 )
 
 // Status is the seed's status under which the code travels.
@@ -54,7 +58,7 @@ func (c Code) Status() Status {
 	switch c {
 	case "":
 		return Success
-	case BadChunk, DiskFull, DiskFailed, Corrupt, NotHeld, NodeClosed:
+	case BadChunk, DiskFull, DiskFailed, Corrupt, NotHeld, NodeClosed, OtherEpoch, TooEarly:
 		return StorageError
 	}
 	return CoordinatorError
