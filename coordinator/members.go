@@ -54,7 +54,7 @@ type member struct {
 	live     schemas.Node // as last heard
 	heard    time.Time    // when, or since when it could have been heard
 	spoke    bool         // it was heard by this coordinator
-	trouble  time.Time    // when it last said that it refuses puts
+	eased    time.Time    // when it last took puts again
 	ignored  bool         // it was removed and still speaks, and that was told
 }
 
@@ -144,6 +144,9 @@ func (m *members) seen(e *bus.Entry) {
 	}
 	if !n.card.State.Reachable() && c.State.Reachable() {
 		n.heard = time.Now() // it spoke to another coordinator
+	}
+	if n.card.Trouble != "" && c.Trouble == "" {
+		n.eased = time.Now()
 	}
 	n.card, n.revision = c, e.Revision
 }
@@ -254,15 +257,12 @@ func (m *members) hear(n schemas.Node) (news bool) {
 	}
 	now := time.Now()
 	k.live, k.heard, k.spoke = n, now, true
-	if n.Trouble != "" {
-		k.trouble = now
-	}
 	if !k.card.State.Reachable() {
 		return true
 	}
-	// Trouble is believed at once; that it is over only when it has been for a
-	// while, as every turn of it moves data about.
-	return n.Trouble != k.card.Trouble && (n.Trouble != "" || now.Sub(k.trouble) > m.opt.Silence)
+	// Trouble is believed at once. That it is over is, too, but not every time: each
+	// turn of it moves data about.
+	return n.Trouble != k.card.Trouble && (n.Trouble != "" || now.Sub(k.eased) > m.opt.Silence)
 }
 
 // alive handles a heartbeat.

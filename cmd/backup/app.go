@@ -29,6 +29,14 @@ type backend interface {
 	Restore(ctx context.Context, opt client.RestoreOptions) (*client.RestoreResult, error)
 	Cat(ctx context.Context, id, inside string, w io.Writer) error
 	Nodes(ctx context.Context) (*schemas.NodeMap, error)
+
+	Policy(ctx context.Context, set *schemas.Policy, nickname string) (*schemas.PolicyReply, error)
+	SetNodeState(ctx context.Context, node string, state schemas.State, force bool) (*schemas.NodeMap, error)
+	Forget(ctx context.Context, id string, undo bool) ([]string, error)
+	Collect(ctx context.Context, req *schemas.CollectRequest) (*schemas.Collection, error)
+	RebuildCatalogue(ctx context.Context) (int64, error)
+	Status(ctx context.Context) (*schemas.StatusReply, error)
+	Scrub(ctx context.Context, node string) ([]string, error)
 }
 
 var _ backend = (*client.Client)(nil)
