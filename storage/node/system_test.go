@@ -37,7 +37,7 @@ type system struct {
 type member struct {
 	s     *system
 	id    schemas.NodeID
-	fs    vfs.FS
+	fs    *vfs.MemFS
 	store *storage.Store
 	node  *node.Node
 	nc    *nats.Conn
@@ -63,12 +63,15 @@ func newSystem(t testing.TB, nodes int, d schemas.Durability, opt node.Options) 
 	err = bus.Handle(service, "register", schemas.SubjectRegister, func(_ context.Context, req *schemas.RegisterRequest) (any, error) {
 		m := s.change(func(m *schemas.NodeMap) bool {
 			n := m.Find(req.Node.ID)
-			if n == nil {
+			switch {
+			case n == nil:
 				m.Nodes = append(m.Nodes, req.Node)
-			} else if n.State == schemas.Down || n.State == schemas.Gone {
+			case n.State == schemas.Down || n.State == schemas.Gone:
 				n.State = schemas.Up
+			default:
+				return false
 			}
-			return n == nil || n.State != req.Node.State
+			return true
 		})
 		return &schemas.RegisterReply{Reply: schemas.OK, Epoch: m.Epoch, Heartbeat: int64(time.Second)}, nil
 	})
@@ -86,6 +89,7 @@ func newSystem(t testing.TB, nodes int, d schemas.Durability, opt node.Options) 
 	for range nodes {
 		s.add()
 	}
+	s.surveyed() // nobody believes that there are fewer
 	return s
 }
 
@@ -129,7 +133,7 @@ func (s *system) policy(d schemas.Durability) {
 // add starts a new node.
 func (s *system) add() *member {
 	s.t.Helper()
-	n := &member{s: s, fs: vfs.NewMem()}
+	n := &member{s: s, fs: vfs.NewCrashableMem()}
 	s.nodes = append(s.nodes, n)
 	n.start()
 	s.t.Cleanup(func() {
@@ -169,12 +173,36 @@ func (n *member) stop() {
 	storagetest.CloseClean(t, n.store)
 }
 
+// down stops the node, which is expected back.
+func (n *member) down() {
+	n.stop()
+	n.s.set(n, schemas.Down)
+	n.s.forget(n)
+}
+
+// back starts it again.
+func (n *member) back() {
+	n.start()
+	n.s.nodes = append(n.s.nodes, n)
+}
+
+// crash ends the node as a power cut does, and starts it again.
+func (n *member) crash() {
+	left := n.fs.CrashClone(vfs.CrashCloneCfg{})
+	n.stop()
+	n.fs = left
+	n.start()
+}
+
+func (s *system) forget(n *member) {
+	s.nodes = slices.DeleteFunc(s.nodes, func(o *member) bool { return o == n })
+}
+
 // lose takes the node and all that it held away.
 func (n *member) lose() {
 	n.stop()
-	n.fs = vfs.NewMem()
 	n.s.set(n, schemas.Gone)
-	n.s.nodes = slices.DeleteFunc(n.s.nodes, func(o *member) bool { return o == n })
+	n.s.forget(n)
 }
 
 // save stores chunks where clients do.
@@ -183,6 +211,7 @@ func (s *system) save(chunks ...schemas.Chunk) {
 	m := s.nodeMap()
 	p := schemas.NewPlacement(m)
 	d := m.DurabilityOf(storagetest.Vault)
+	at := map[schemas.NodeID][]schemas.Chunk{}
 	for i := range chunks {
 		c := &chunks[i]
 		if d.Splits(c.Kind, len(c.Content)) {
@@ -191,13 +220,16 @@ func (s *system) save(chunks ...schemas.Chunk) {
 				s.t.Fatal(err)
 			}
 			for i, id := range p.Place(nil, c.ID, d.Nodes()) {
-				storagetest.Put(s.t, s.find(id).store, shards[i])
+				at[id] = append(at[id], shards[i])
 			}
 			continue
 		}
 		for _, id := range p.Place(nil, c.ID, d.Copies()) {
-			storagetest.Put(s.t, s.find(id).store, *c)
+			at[id] = append(at[id], *c)
 		}
+	}
+	for id, parts := range at {
+		storagetest.Put(s.t, s.find(id).store, parts...)
 	}
 }
 
@@ -286,6 +318,30 @@ func (s *system) atHome(chunks ...schemas.Chunk) {
 	})
 	s.intact(chunks...)
 }
+
+// surveyed waits until every node has gone through all that it holds under the newest map.
+func (s *system) surveyed() {
+	s.t.Helper()
+	m := s.nodeMap()
+	bustest.Eventually(s.t, "all nodes have surveyed the newest map", func() bool {
+		for _, n := range s.nodes {
+			if n.status().Survey.Epoch != m.Epoch {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// sum adds up what the nodes say of their surveys.
+func (s *system) sum(of func(schemas.Survey) int64) (all int64) {
+	for _, n := range s.nodes {
+		all += of(n.status().Survey)
+	}
+	return all
+}
+
+func healed(s schemas.Survey) int64 { return s.Healed }
 
 // intact fails the test unless every part that is held is what it must be.
 func (s *system) intact(chunks ...schemas.Chunk) {
