@@ -140,7 +140,7 @@ func (v *verifier) held(ids []schemas.ChunkID) error {
 	for len(ids) > 0 {
 		some := ids[:min(len(ids), bus.MaxIDs)]
 		ids = ids[len(some):]
-		held, err := recoverable(v.ctx, v.holders, v.vault, some)
+		held, err := v.holders.Recoverable(v.ctx, v.vault, some)
 		if err != nil {
 			return incomplete(err)
 		}
@@ -151,12 +151,6 @@ func (v *verifier) held(ids []schemas.ChunkID) error {
 		}
 	}
 	return nil
-}
-
-// recoverable tells for each chunk whether it can be brought back from nodes that can
-// be reached now.
-func recoverable(ctx context.Context, h *bus.Holders, vault schemas.VaultID, ids []schemas.ChunkID) ([]bool, error) {
-	return h.Have(ctx, vault, ids, true)
 }
 
 // incomplete turns a node's failure to deliver into the coordinator's refusal

@@ -27,7 +27,8 @@
 //   - subject.go: every NATS subject, built and taken apart in one place.
 //   - status.go: the seed's 255, 158 and 906, and stable error codes.
 //   - name.go: which names are allowed, and how a version is written.
-//   - nodemap.go: the node map, and placement as a pure function of it.
+//   - nodemap.go: the node map; placement.go: where chunks belong, as a pure
+//     function of it.
 //   - id.go, chunk.go: ids, and the chunk as nodes keep it.
 //
 // The formats are documented for other languages in docs/protocol.md.

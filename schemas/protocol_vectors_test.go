@@ -44,8 +44,7 @@ func placementVectors() string {
 	m := docPlacementMap()
 	p := NewPlacement(m)
 	id := ChunkID{1, 2, 3, 4, 5, 6, 7, 8}
-	for i := range p.nodes {
-		c := &p.nodes[i]
+	for _, c := range byID(p) {
 		fmt.Fprintf(&b, "node %s seed %016x draw %d\n", c.id, c.seed, c.draw(0x0807060504030201))
 	}
 	for n := 1; n <= 5; n++ {
@@ -68,14 +67,20 @@ func tieVectors() string {
 		{ID: "t1", Zone: "a", Weight: 1<<32 - 1, State: Up},
 	}})
 	id := ChunkID{6: 0xe6, 7: 0x93}
-	for i := range slices.Backward(p.nodes) {
-		c := &p.nodes[i]
+	for _, c := range byID(p) {
 		fmt.Fprintf(&b, "node %s draw %d\n", c.id, c.draw(binary.LittleEndian.Uint64(id[:])))
 	}
 	for n := 1; n <= 2; n++ {
 		fmt.Fprintf(&b, "tie %x %d = %v\n", id[:8], n, p.Place(nil, id, n))
 	}
 	return b.String()
+}
+
+// byID are the candidates in the order of their ids.
+func byID(p *Placement) []candidate {
+	return slices.SortedFunc(slices.Values(p.nodes), func(a, b candidate) int {
+		return strings.Compare(string(a.id), string(b.id))
+	})
 }
 
 func docPlacementMap() *NodeMap {

@@ -407,15 +407,3 @@ func FuzzDecode(f *testing.F) {
 		_ = Unmarshal(b, &v)
 	})
 }
-
-func BenchmarkPlace1000Nodes(b *testing.B) {
-	weights := make([]uint32, 1000)
-	for i := range weights {
-		weights[i] = uint32(i%7 + 1)
-	}
-	p := NewPlacement(mapOf(weights...))
-	set := make([]NodeID, 0, 4)
-	for i := 0; b.Loop(); i++ {
-		set = p.Place(set[:0], ChunkID{byte(i), byte(i >> 8)}, 1)
-	}
-}

@@ -28,6 +28,7 @@ type backend interface {
 	Tree(ctx context.Context, id, inside string, visit func(*client.Entry) error) error
 	Restore(ctx context.Context, opt client.RestoreOptions) (*client.RestoreResult, error)
 	Cat(ctx context.Context, id, inside string, w io.Writer) error
+	Check(ctx context.Context, opt client.CheckOptions) (*client.CheckResult, error)
 	Nodes(ctx context.Context) (*schemas.NodeMap, error)
 
 	Policy(ctx context.Context, set *schemas.Policy, nickname string) (*schemas.PolicyReply, error)

@@ -117,6 +117,14 @@ func (f *fake) Cat(_ context.Context, id, inside string, w io.Writer) error {
 	return f.fails
 }
 
+func (f *fake) Check(_ context.Context, opt client.CheckOptions) (*client.CheckResult, error) {
+	f.asked = append(f.asked, fmt.Sprint("check ", opt.ID, " ", opt.Read))
+	for path, err := range f.warns {
+		opt.Found("photos@3", path, err)
+	}
+	return &client.CheckResult{Versions: 3, Trees: 40, Chunks: 5000, Read: 250, Bytes: 130_000_000, Damaged: int64(len(f.warns))}, f.fails
+}
+
 func (f *fake) Nodes(context.Context) (*schemas.NodeMap, error) {
 	return &schemas.NodeMap{Epoch: 1, Nodes: f.nodes}, f.fails
 }

@@ -93,6 +93,7 @@ func TestOutput(t *testing.T) {
 		"help-child": {"help", "storage"},
 		"config":     {"config", "show", "--config", "none.toml"},
 		"status":     {"status"},
+		"check":      {"check", "photos", "--read-data=5%"},
 		"policy":     {"policy"},
 		"gc":         {"gc"},
 		"forget":     {"forget", "photos"},
@@ -284,4 +285,17 @@ func TestCollectionThatFails(t *testing.T) {
 	c.backend.collection = []schemas.Collection{{Ended: 1, Error: "the map has changed"}}
 	c.expect(t, exitFailed, "gc")
 	contains(t, c.err.String(), "nothing was collected: the map has changed")
+}
+
+func TestCheckThatFindsSomething(t *testing.T) {
+	c := filled(t)
+	c.backend.warns = map[string]error{"a/b": errors.New("gone")}
+	c.expect(t, exitFailed, "check", "--read-data")
+	contains(t, c.err.String(), "photos@3/a/b: gone", "1 path cannot be brought back", "back them up again")
+	for _, bad := range []string{"5", "-1%", "101%", "x%"} {
+		c.expect(t, exitUsage, "verificar", "photos@3", "--read-data="+bad)
+	}
+	if want := []string{"check  1", "close"}; !slices.Equal(c.backend.asked, want) {
+		t.Errorf("asked %q", c.backend.asked)
+	}
 }
