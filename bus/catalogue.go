@@ -1,9 +1,12 @@
 package bus
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -108,6 +111,49 @@ func (b *Bucket) Update(ctx context.Context, key string, v any, revision uint64)
 		err = ErrConflict // the library has one error for both
 	}
 	return next, b.wrap("update", key, err)
+}
+
+// Holds reports whether a key has a value, asking the replica that decides on writes:
+// what was written, or deleted, before the question is seen.
+func (b *Bucket) Holds(ctx context.Context, key string) (bool, error) {
+	req, err := json.Marshal(map[string]string{"last_by_subj": "$KV." + b.kv.Bucket() + "." + key})
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+	defer cancel()
+	m, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET.KV_"+b.kv.Bucket(), req)
+	if err != nil {
+		return false, b.wrap("look for", key, err)
+	}
+	var rep struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Headers []byte `json:"hdrs"`
+		} `json:"message"`
+	}
+	switch err = json.Unmarshal(m.Data, &rep); {
+	case err != nil:
+	case rep.Error != nil && rep.Error.Code == http.StatusNotFound:
+		return false, nil
+	case rep.Error != nil:
+		err = rep.Error
+	}
+	// A deleted key is a message with the header KV-Operation.
+	return err == nil && !bytes.Contains(rep.Message.Headers, []byte("KV-Operation:")), b.wrap("look for", key, err)
+}
+
+// DeleteAt removes a key whose revision is still the given one; [ErrConflict]
+// otherwise.
+func (b *Bucket) DeleteAt(ctx context.Context, key string, revision uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+	defer cancel()
+	err := b.kv.Delete(ctx, key, jetstream.LastRevision(revision))
+	var wrong *jetstream.APIError
+	if errors.As(err, &wrong) && wrong.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		err = ErrConflict
+	}
+	return b.wrap("delete", key, err)
 }
 
 // Delete removes a key.

@@ -46,6 +46,7 @@ type Coordinator struct {
 	members  *members
 	records  *records
 	sessions *bus.Bucket
+	state    *state
 	sender   *bus.Sender
 	stop     context.CancelFunc
 	loops    sync.WaitGroup
@@ -94,7 +95,11 @@ func (c *Coordinator) open(ctx context.Context) error {
 	if c.sessions, err = bucket("backup-sessions", "open sessions", c.opt.SessionTTL); err != nil {
 		return err
 	}
-	c.records = &records{kv: catalogue}
+	known, err := bucket("backup-state", "collections", 0)
+	if err != nil {
+		return err
+	}
+	c.records, c.state = &records{kv: catalogue}, &state{kv: known}
 	c.members = newMembers(nodes, c.opt, c.event)
 	return nil
 }
@@ -124,6 +129,7 @@ func (c *Coordinator) start(ctx, run context.Context) (err error) {
 		bus.Handle(c.service, "session-renew", schemas.SubjectSessionRenew, c.renewSession),
 		bus.Handle(c.service, "session-commit", schemas.SubjectSessionCommit, c.commitSession),
 		bus.Handle(c.service, "register", schemas.SubjectRegister, c.members.register),
+		bus.Handle(c.service, "forget", schemas.SubjectForget, c.forget),
 		bus.Handle(c.service, "policy", schemas.SubjectPolicy, c.setPolicy),
 		bus.Handle(c.service, "node-state", schemas.SubjectNodeState, c.members.nodeState),
 	)

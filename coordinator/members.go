@@ -343,19 +343,3 @@ func (m *members) herald(run context.Context, nc *nats.Conn) {
 		}
 	}
 }
-
-// writable is the map, or the error that says that no node takes data.
-func (m *members) writable() (*schemas.NodeMap, error) {
-	all := m.nodeMap()
-	if len(all.Writable()) > 0 {
-		return all, nil
-	}
-	if len(all.Nodes) == 0 {
-		return nil, schemas.Errorf(schemas.NoNode, "no storage node has registered yet: start one with \"backup storage --server URL --data DIR\"")
-	}
-	var names []string
-	for _, n := range all.Nodes {
-		names = append(names, fmt.Sprintf("%s is %s", n.Name, n.State))
-	}
-	return nil, schemas.Errorf(schemas.NoNode, "no storage node takes data now (%s): start one", strings.Join(names, ", "))
-}
