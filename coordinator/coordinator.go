@@ -25,6 +25,9 @@ type Options struct {
 	Replicas int
 	// Silence is after how long a node that says nothing is down; default 10 s.
 	Silence time.Duration
+	// Grace is for how long a node may be down until it is not expected back, unless
+	// a policy says otherwise; default 15 min.
+	Grace time.Duration
 	// SessionTTL is after how long a session that is not renewed lapses;
 	// default 2 min.
 	SessionTTL time.Duration
@@ -57,6 +60,9 @@ func Start(ctx context.Context, nc *nats.Conn, opt Options) (*Coordinator, error
 	if opt.Silence == 0 {
 		opt.Silence = 10 * time.Second
 	}
+	if opt.Grace == 0 {
+		opt.Grace = 15 * time.Minute
+	}
 	if opt.SessionTTL == 0 {
 		opt.SessionTTL = 2 * time.Minute
 	}
@@ -81,7 +87,7 @@ func (c *Coordinator) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	nodes, err := bucket("backup-nodes", "storage nodes' cards", 0)
+	nodes, err := bucket("backup-nodes", "storage nodes' cards, and policies", 0)
 	if err != nil {
 		return err
 	}
@@ -118,6 +124,8 @@ func (c *Coordinator) start(ctx, run context.Context) (err error) {
 		bus.Handle(c.service, "session-renew", schemas.SubjectSessionRenew, c.renewSession),
 		bus.Handle(c.service, "session-commit", schemas.SubjectSessionCommit, c.commitSession),
 		bus.Handle(c.service, "register", schemas.SubjectRegister, c.members.register),
+		bus.Handle(c.service, "policy", schemas.SubjectPolicy, c.setPolicy),
+		bus.Handle(c.service, "node-state", schemas.SubjectNodeState, c.members.nodeState),
 	)
 	if err != nil {
 		return err

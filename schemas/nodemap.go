@@ -33,6 +33,7 @@ type Node struct {
 	State      State  `msgpack:"state"`
 	Version    string `msgpack:"version"`           // of the program
 	Registered int64  `msgpack:"registered"`        // Unix ns, the first time
+	Since      int64  `msgpack:"since,omitempty"`   // Unix ns, when it was last lost, or found again, or drained
 	Capacity   int64  `msgpack:"capacity"`          // bytes of its file system
 	Free       int64  `msgpack:"free"`              // bytes of it that are free
 	Chunks     int64  `msgpack:"chunks"`            // how many it holds

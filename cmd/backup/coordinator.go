@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
 func newCoordinator(a *app) *cobra.Command {
 	var insecure bool
+	var grace time.Duration
 	cmd := &cobra.Command{
 		Use:   "coordinator --server URL",
 		Short: a.t("coordinator.short"),
@@ -23,10 +25,11 @@ func newCoordinator(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.coordinator(cmd.Context(), server)
+			return a.coordinator(cmd.Context(), server, grace)
 		},
 	}
 	cmd.Flags().BoolVar(&insecure, "insecure", false, a.t("flag.insecure"))
+	cmd.Flags().DurationVar(&grace, "grace", 0, a.t("flag.grace"))
 	return cmd
 }
 
@@ -53,11 +56,11 @@ func (a *app) roleServer(insecure bool) (string, error) {
 }
 
 // coordinator runs one coordinator until the context ends.
-func (a *app) coordinator(ctx context.Context, server string) error {
+func (a *app) coordinator(ctx context.Context, server string, grace time.Duration) error {
 	r := newRoles(a, server, slog.LevelInfo)
 	nc, err := r.connect(ctx, "coordinator")
 	if err == nil {
-		err = r.startCoordinator(ctx, nc)
+		err = r.startCoordinator(ctx, nc, grace)
 	}
 	if err == nil {
 		err = a.ready(ctx, "coordinator "+server)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -76,8 +77,10 @@ func (r *roles) connect(ctx context.Context, name string) (*nats.Conn, error) {
 	return nc, nil
 }
 
-func (r *roles) startCoordinator(ctx context.Context, nc *nats.Conn) error {
-	c, err := coordinator.Start(ctx, nc, coordinator.Options{Version: programVersion(), Log: r.log})
+// startCoordinator starts one that waits so long for nodes that are down; 0 is the
+// usual time.
+func (r *roles) startCoordinator(ctx context.Context, nc *nats.Conn, grace time.Duration) error {
+	c, err := coordinator.Start(ctx, nc, coordinator.Options{Version: programVersion(), Log: r.log, Grace: grace})
 	if err != nil {
 		return err
 	}

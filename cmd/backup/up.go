@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -23,6 +24,7 @@ type upOptions struct {
 	nodeOptions        // of the one node; data is the folder with everything
 	listen      string // "": only this process reaches the system
 	insecure    bool
+	grace       time.Duration // for nodes that are down; 0: the usual
 }
 
 func newUp(a *app) *cobra.Command {
@@ -46,6 +48,7 @@ func newUp(a *app) *cobra.Command {
 	f.Lookup("listen").DefValue = "" // the text says it, in the person's language
 	f.StringVar(&opt.name, "name", "", a.t("flag.node-name"))
 	f.BoolVar(&opt.insecure, "insecure", false, a.t("flag.insecure"))
+	f.DurationVar(&opt.grace, "grace", 0, a.t("flag.grace"))
 	return cmd
 }
 
@@ -103,7 +106,7 @@ func startAll(ctx context.Context, r *roles, data string, opt upOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := r.startCoordinator(ctx, forCoordinator); err != nil {
+	if err := r.startCoordinator(ctx, forCoordinator, opt.grace); err != nil {
 		return err
 	}
 	return r.startNode(ctx, forNode, store, opt.nodeOptions)
