@@ -109,6 +109,12 @@ func (c *Cluster) options(o *server.Options) error {
 	return nil
 }
 
+// CheckRoute tells what is wrong with one of [Cluster].Routes.
+func CheckRoute(route string) error {
+	_, err := parseRoute(route)
+	return err
+}
+
 func parseRoute(route string) (*url.URL, error) {
 	if !strings.Contains(route, "://") {
 		route = "nats://" + route

@@ -21,9 +21,13 @@ import (
 // under the same id, by which JetStream knows it.
 
 const (
-	// attemptTime ends one read or write, which is lost when a server goes away in
-	// the middle.
+	// attemptTime ends one write, or a watcher that brings nothing: it is lost when
+	// a server goes away in the middle.
 	attemptTime = 3 * time.Second
+	// askTime is the same for a question. It is short, because while there is no
+	// leader nobody says so, and whoever will lead has not heard what was asked
+	// before.
+	askTime = time.Second
 	// bucketTime is for how long an operation is begun again. A cluster chooses a
 	// new leader within 4 to 9 s; whoever asks a coordinator waits for
 	// RequestTimeout.
@@ -121,7 +125,7 @@ func (b *Bucket) last(ctx context.Context, filter string) (m stored, err error) 
 	if !validFilter.MatchString(filter) {
 		return m, jetstream.ErrInvalidKey
 	}
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	question, err := json.Marshal(map[string]string{"last_by_subj": b.subject(filter)})
 	if err != nil {

@@ -84,7 +84,12 @@ func (b *Bucket) watch(ctx context.Context, filter string, options ...jetstream.
 	// Ending it by its context, not by Stop, leaves it to the library to tell a
 	// server that may be gone.
 	ctx, cancel := context.WithCancel(ctx)
-	if w, err = b.kv.Watch(ctx, filter, options...); err != nil {
+	late := time.AfterFunc(attemptTime, cancel)
+	w, err = b.kv.Watch(ctx, filter, options...)
+	if !late.Stop() && err != nil {
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
 		cancel()
 		return nil, nil, err
 	}
