@@ -246,21 +246,42 @@ func TestClusterReadsWhatWasWritten(t *testing.T) {
 		defer nc.Close()
 		buckets[i] = openBucket(t, nc, "read")
 	}
-	for n := range 30 {
-		key := fmt.Sprint("k", n)
+	// A server that is behind is so for less than a millisecond here, so it is tried
+	// often, and while there are other writes.
+	busy, stop := context.WithCancel(ctx)
+	var others sync.WaitGroup
+	for i, b := range buckets {
+		others.Go(func() {
+			for n := 0; busy.Err() == nil; n++ {
+				if _, err := b.Create(busy, fmt.Sprintf("other.%d.%d", i, n), counter{n}); err != nil && busy.Err() == nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	defer others.Wait()
+	defer stop()
+	for n := range 100 {
+		key := fmt.Sprint("k.", n)
 		if _, err := buckets[n%3].Create(ctx, key, counter{n}); err != nil {
 			t.Fatal(err)
 		}
+		var readers sync.WaitGroup
 		for i, b := range buckets {
-			var got counter
-			if _, err := b.Get(ctx, key, &got); err != nil || got.N != n {
-				t.Errorf("server %d gives %v for %d, %v", i, got, n, err)
-			}
-			listed := 0
-			if err := b.Scan(ctx, ">", func(bus.Entry) error { listed++; return nil }); err != nil || listed != n+1 {
-				t.Errorf("server %d lists %d of %d, %v", i, listed, n+1, err)
-			}
+			readers.Go(func() {
+				var got counter
+				if _, err := b.Get(ctx, key, &got); err != nil || got.N != n {
+					t.Errorf("server %d gives %v for %d, %v", i, got, n, err)
+				}
+			})
+			readers.Go(func() {
+				listed := 0
+				if err := b.Scan(ctx, "k.*", func(bus.Entry) error { listed++; return nil }); err != nil || listed != n+1 {
+					t.Errorf("server %d lists %d of %d, %v", i, listed, n+1, err)
+				}
+			})
 		}
+		readers.Wait()
 	}
 }
 
