@@ -303,3 +303,37 @@ func TestKeyTokenIsAKey(t *testing.T) {
 		}
 	}
 }
+
+// A deletion is conditional on the revision, and whether a key has a value is asked of
+// who decides on that.
+func TestDeleteAt(t *testing.T) {
+	b, err := bus.OpenBucket(bustest.Patient(t), bustest.Connect(t, bustest.Server(t)), bus.BucketConfig{Name: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := bustest.Patient(t)
+	holds := func(key string, want bool) {
+		t.Helper()
+		if got, err := b.Holds(ctx, key); err != nil || got != want {
+			t.Errorf("%s is held: %v, %v, want %v", key, got, err, want)
+		}
+	}
+	holds("a.b", false)
+	first, err := b.Create(ctx, "a.b", counter{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds("a.b", true)
+	second, err := b.Update(ctx, "a.b", counter{2}, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.DeleteAt(ctx, "a.b", first); !errors.Is(err, bus.ErrConflict) {
+		t.Errorf("at an old revision: %v", err)
+	}
+	holds("a.b", true)
+	if err := b.DeleteAt(ctx, "a.b", second); err != nil {
+		t.Error(err)
+	}
+	holds("a.b", false)
+}

@@ -1,6 +1,7 @@
 package bus_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -22,6 +23,8 @@ type shelf struct {
 
 	mu      sync.Mutex
 	chunks  map[schemas.ChunkID]schemas.Chunk
+	shards  map[schemas.ChunkID][]schemas.Chunk
+	silent  bool                     // nothing is answered
 	corrupt map[schemas.ChunkID]bool // have says yes, get fails
 	most    int                      // chunks in one answer; 0 is no limit
 	garbage string                   // the answer to a get or edges, when not empty
@@ -30,7 +33,7 @@ type shelf struct {
 
 func newShelf(t *testing.T, nc *nats.Conn, id schemas.NodeID) *shelf {
 	t.Helper()
-	s := &shelf{t: t, id: id, chunks: map[schemas.ChunkID]schemas.Chunk{}, corrupt: map[schemas.ChunkID]bool{}, asked: map[string]int{}}
+	s := &shelf{t: t, id: id, chunks: map[schemas.ChunkID]schemas.Chunk{}, shards: map[schemas.ChunkID][]schemas.Chunk{}, corrupt: map[schemas.ChunkID]bool{}, asked: map[string]int{}}
 	for kind, subject := range map[string]string{"have": schemas.HaveSubject(id), "get": schemas.GetSubject(id), "edges": schemas.EdgesSubject(id)} {
 		if _, err := nc.Subscribe(subject, func(m *nats.Msg) { s.answer(kind, m) }); err != nil {
 			t.Fatal(err)
@@ -44,7 +47,11 @@ func newShelf(t *testing.T, nc *nats.Conn, id schemas.NodeID) *shelf {
 
 func (s *shelf) hold(chunks ...schemas.Chunk) {
 	for _, c := range chunks {
-		s.chunks[c.ID] = c
+		if c.Part == schemas.Whole {
+			s.chunks[c.ID] = c
+		} else {
+			s.shards[c.ID] = append(s.shards[c.ID], c)
+		}
 	}
 }
 
@@ -52,6 +59,9 @@ func (s *shelf) answer(kind string, m *nats.Msg) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked[kind]++
+	if s.silent {
+		return
+	}
 	req, err := schemas.DecodeIDs(m.Data)
 	if err != nil || req.Vault != vault || len(req.IDs) == 0 || len(req.IDs) > bus.MaxIDs {
 		s.t.Errorf("node %s got a wrong %s request: %v", s.id, kind, err)
@@ -60,7 +70,7 @@ func (s *shelf) answer(kind string, m *nats.Msg) {
 	var b []byte
 	switch {
 	case kind == "have":
-		b = s.have(req.IDs)
+		b = s.have(req)
 	case s.garbage != "":
 		b = []byte(s.garbage)
 	default:
@@ -71,11 +81,17 @@ func (s *shelf) answer(kind string, m *nats.Msg) {
 	}
 }
 
-func (s *shelf) have(ids []schemas.ChunkID) []byte {
-	rep := &schemas.HaveReply{Reply: schemas.OK, Have: make([]byte, (len(ids)+7)/8)}
-	for i, id := range ids {
+func (s *shelf) have(req *schemas.IDsRequest) []byte {
+	rep := &schemas.HaveReply{Reply: schemas.OK, Have: make([]byte, (len(req.IDs)+7)/8)}
+	for i, id := range req.IDs {
 		if _, held := s.chunks[id]; held {
 			rep.Have[i/8] |= 1 << (i % 8)
+		}
+		if req.Parts {
+			rep.Parts = append(rep.Parts, byte(len(s.shards[id])))
+			for _, c := range s.shards[id] {
+				rep.Parts = binary.BigEndian.AppendUint16(rep.Parts, uint16(c.Part))
+			}
 		}
 	}
 	b, err := schemas.Marshal(rep)
@@ -91,6 +107,10 @@ func (s *shelf) read(kind string, ids []schemas.ChunkID) []byte {
 	for _, id := range ids {
 		c, held := s.chunks[id]
 		switch {
+		case !held && len(s.shards[id]) > 0 && kind == "get":
+			for i := range s.shards[id] {
+				rep.Add(&s.shards[id][i])
+			}
 		case !held:
 			failed = append(failed, schemas.Failed{ID: id, Code: schemas.NotHeld, Message: "not here"})
 		case s.corrupt[id]:
@@ -108,13 +128,18 @@ func (s *shelf) read(kind string, ids []schemas.ChunkID) []byte {
 	return rep.Reply(failed)
 }
 
-// nodesOf are three shelves and holders of their map.
+// threeShelves are three shelves and holders of their map.
 func threeShelves(t *testing.T) (*bus.Holders, map[schemas.NodeID]*shelf) {
+	t.Helper()
+	return someShelves(t, schemas.Durability{}, "a", "b", "c")
+}
+
+func someShelves(t *testing.T, d schemas.Durability, ids ...schemas.NodeID) (*bus.Holders, map[schemas.NodeID]*shelf) {
 	t.Helper()
 	s := bustest.Server(t)
 	shelves := map[schemas.NodeID]*shelf{}
-	m := &schemas.NodeMap{Epoch: 1}
-	for _, id := range []schemas.NodeID{"a", "b", "c"} {
+	m := &schemas.NodeMap{Epoch: 1, Durability: d}
+	for _, id := range ids {
 		shelves[id] = newShelf(t, bustest.Connect(t, s), id)
 		m.Nodes = append(m.Nodes, schemas.Node{ID: id, Name: "disk-" + string(id), Weight: 1, State: schemas.Up})
 	}
@@ -125,7 +150,7 @@ func threeShelves(t *testing.T) (*bus.Holders, map[schemas.NodeID]*shelf) {
 func someChunks(h *bus.Holders, n int) (chunks []schemas.Chunk, ids []schemas.ChunkID, owner, other []schemas.NodeID) {
 	for range n {
 		c := newChunk(200)
-		set := h.Placement().Place(nil, c.ID, 2)
+		set := schemas.NewPlacement(h.Map()).Place(nil, c.ID, 2)
 		chunks, ids = append(chunks, c), append(ids, c.ID)
 		owner, other = append(owner, set[0]), append(other, set[1])
 	}
@@ -306,7 +331,7 @@ func TestHoldersSplitQuestions(t *testing.T) {
 	for i := range ids {
 		ids[i], want[i] = one.ID, one
 	}
-	owner := shelves[h.Placement().Place(nil, one.ID, 1)[0]]
+	owner := shelves[schemas.NewPlacement(h.Map()).Place(nil, one.ID, 1)[0]]
 	owner.hold(one)
 	held, err := h.Have(bustest.Patient(t), vault, ids, false)
 	if err != nil || !held[0] || !held[len(ids)-1] || owner.asked["have"] != 2 {

@@ -53,7 +53,7 @@ func (s *Sender) overdue(reconnected bool, now time.Time) []*message {
 	var again []*message
 	for _, m := range s.pending {
 		if silent := s.givenUp(m, now); silent != nil {
-			s.finish(m, fmt.Errorf("%w: %s", ErrNodeSilent, silent.id))
+			s.without(m, silent.id, fmt.Errorf("%w: %s", ErrNodeSilent, silent.id))
 			continue
 		}
 		if all || s.lost(m, now) {

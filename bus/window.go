@@ -19,6 +19,17 @@ import (
 // time.
 var ErrNodeSilent = errors.New("the storage node does not answer")
 
+// Undelivered is the end of a message that some nodes of its set do not take, and
+// other nodes may: they are silent, or down, or have no room. All others of the set
+// have acknowledged it.
+type Undelivered struct {
+	Nodes []schemas.NodeID // that do not take it
+	Err   error            // why, of the first
+}
+
+func (e *Undelivered) Error() string { return e.Err.Error() }
+func (e *Undelivered) Unwrap() error { return e.Err }
+
 // SenderOptions tune a [Sender]; the zero value is right for production.
 type SenderOptions struct {
 	// Resend is after how long an unacknowledged message may be sent again;
@@ -61,8 +72,9 @@ type Sender struct {
 	pending map[uint64]*message
 	nodes   map[schemas.NodeID]*receiver
 	closed  error
-	waiting bool // a Status is on the screen
-	away    bool // the connection was down when last looked at
+	waiting bool             // a Status is on the screen
+	nodeMap *schemas.NodeMap // the newest that is known; nil is none
+	away    bool             // the connection was down when last looked at
 }
 
 type message struct {
@@ -70,6 +82,7 @@ type message struct {
 	subject string
 	payload []byte
 	missing []schemas.NodeID // who has not acknowledged yet
+	failed  *Undelivered     // who will not
 	sent    time.Time        // the last time
 	nobody  time.Time        // since when no one is subscribed; zero if someone is
 	refused time.Time        // when that was heard last
@@ -205,6 +218,7 @@ func (s *Sender) publish(m *message) {
 	if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrMaxPayload) {
 		s.finish(m, fmt.Errorf("send %d bytes to %s: %w", len(m.payload), m.subject, err))
 	}
+	s.withoutAbsent(m)
 	if m.finished && m.publishing == 0 {
 		m.done(m.result)
 	}
@@ -241,19 +255,77 @@ func (s *Sender) acknowledged(a *nats.Msg) {
 		return // an answer to a message that was sent twice
 	}
 	if err := rep.Err(); err != nil {
-		if schemas.CodeOf(err) != schemas.NodeClosed { // a node that restarts is waited for
+		switch schemas.CodeOf(err) {
+		case schemas.NodeClosed: // a node that restarts is waited for
+		case schemas.DiskFull, schemas.DiskFailed:
+			s.without(m, rep.Node, fmt.Errorf("storage node %s: %w", rep.Node, err))
+		default:
 			s.finish(m, fmt.Errorf("storage node %s: %w", rep.Node, err))
 		}
 		return
 	}
 	r.newest = max(r.newest, seq)
 	m.nobody = time.Time{}
-	if i := slices.Index(m.missing, rep.Node); i >= 0 {
+	s.settle(m, rep.Node)
+}
+
+// settle notes that nothing more is expected of a node. The caller holds the lock.
+func (s *Sender) settle(m *message, node schemas.NodeID) {
+	if i := slices.Index(m.missing, node); i >= 0 {
 		m.missing = slices.Delete(m.missing, i, i+1)
-		r.inflight -= int64(len(m.payload))
+		s.nodes[node].inflight -= int64(len(m.payload))
+		s.room.Broadcast()
 	}
-	if len(m.missing) == 0 {
+	switch {
+	case len(m.missing) > 0:
+	case m.failed != nil:
+		s.finish(m, m.failed)
+	default:
 		s.finish(m, nil)
+	}
+}
+
+// without notes that a node does not take m. The caller holds the lock.
+func (s *Sender) without(m *message, node schemas.NodeID, err error) {
+	if !slices.Contains(m.missing, node) {
+		return
+	}
+	if m.failed == nil {
+		m.failed = &Undelivered{Err: err}
+	}
+	m.failed.Nodes = append(m.failed.Nodes, node)
+	s.settle(m, node)
+}
+
+// SetMap tells the sender which nodes there are: what is on its way to one that is
+// down or gone is not waited for.
+func (s *Sender) SetMap(m *schemas.NodeMap) {
+	if m == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.nodeMap != nil && m.Epoch < s.nodeMap.Epoch {
+		return
+	}
+	s.nodeMap = m
+	for _, m := range s.pending {
+		s.withoutAbsent(m)
+	}
+}
+
+// withoutAbsent gives up on the nodes that the map says are away. The caller holds
+// the lock.
+func (s *Sender) withoutAbsent(m *message) {
+	if s.nodeMap == nil || s.pending[m.seq] == nil {
+		return
+	}
+	for _, id := range slices.Clone(m.missing) {
+		if n := s.nodeMap.Find(id); n == nil {
+			s.without(m, id, fmt.Errorf("%w: %s is not known any more", ErrNodeSilent, id))
+		} else if !n.State.Reachable() {
+			s.without(m, id, fmt.Errorf("%w: %s is %s", ErrNodeSilent, n.Name, n.State))
+		}
 	}
 }
 

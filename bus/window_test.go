@@ -2,7 +2,10 @@ package bus_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -271,6 +274,61 @@ func TestSenderGivesUp(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What some nodes of a set do not take ends when all others have it, with their
+// names: those that the newest map says are away, and those that have no room.
+func TestSenderNamesWhoDoesNotTakeIt(t *testing.T) {
+	s := bustest.Server(t)
+	nodes := map[schemas.NodeID]*fakeNode{}
+	m := &schemas.NodeMap{Epoch: 2}
+	for _, id := range []schemas.NodeID{"a", "b", "c"} {
+		nodes[id] = newFakeNode(t, bustest.Connect(t, s), id)
+		m.Nodes = append(m.Nodes, schemas.Node{ID: id, Name: "disk-" + string(id), State: schemas.Up})
+	}
+	snd := newSender(t, bustest.Connect(t, s), "s", quiet)
+	snd.SetMap(m)
+	wantNodes := func(err error, cause error, want ...schemas.NodeID) {
+		t.Helper()
+		var some *bus.Undelivered
+		if !errors.As(err, &some) || !slices.Equal(some.Nodes, want) || !errors.Is(err, cause) {
+			t.Errorf("the error is %v, want one about %v", err, want)
+		}
+	}
+
+	done := snd.send("a", "b", "c")
+	nodes["a"].next().ack()
+	nodes["b"].next().answer(0, schemas.DiskFull)
+	last := nodes["c"].next()
+	nodes["b"].flush()
+	stillOpen(t, "a put that c may still acknowledge", done)
+	last.ack()
+	wantNodes(bustest.Receive(t, "the end", done), &schemas.Error{Code: schemas.DiskFull}, "b")
+
+	done = snd.send("a", "b")
+	nodes["a"].next().ack()
+	nodes["b"].next()
+	down := *m
+	down.Epoch, down.Nodes = 3, slices.Clone(m.Nodes)
+	down.Nodes[1].State, down.Nodes[2].State = schemas.Down, schemas.Gone
+	stillOpen(t, "a put that b has not acknowledged", done)
+	snd.SetMap(&down)
+	err := bustest.Receive(t, "the end", done)
+	wantNodes(err, bus.ErrNodeSilent, "b")
+	if err != nil && !strings.Contains(err.Error(), "disk-b is down") {
+		t.Errorf("%q does not say that the node is down", err)
+	}
+	snd.SetMap(m) // older, and nothing new
+	wantNodes(bustest.Receive(t, "the end", snd.send("b", "c")), bus.ErrNodeSilent, "b", "c")
+
+	// What failed left its room.
+	down.Epoch = 4
+	down.Nodes = m.Nodes
+	snd.SetMap(&down)
+	done = snd.send("b")
+	nodes["b"].next().ack() // what failed is there, too
+	nodes["b"].next().ack()
+	snd.delivered("a put to a node that is back", done)
 }
 
 // A node that has answered before is restarting: it is given more time than one

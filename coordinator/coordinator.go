@@ -21,10 +21,14 @@ type Options struct {
 	Version string
 	// Log takes what an operator should know; nil discards it.
 	Log *slog.Logger
-	// Replicas of the catalogue on a NATS cluster; default 1.
+	// Replicas is how many servers of a NATS cluster keep the catalogue; default 3,
+	// or 1 as long as there are fewer.
 	Replicas int
 	// Silence is after how long a node that says nothing is down; default 10 s.
 	Silence time.Duration
+	// Grace is for how long a node may be down until it is not expected back, unless
+	// a policy says otherwise; default 15 min.
+	Grace time.Duration
 	// SessionTTL is after how long a session that is not renewed lapses;
 	// default 2 min.
 	SessionTTL time.Duration
@@ -43,6 +47,8 @@ type Coordinator struct {
 	members  *members
 	records  *records
 	sessions *bus.Bucket
+	state    *state
+	buckets  []*bus.Bucket // all of them
 	sender   *bus.Sender
 	stop     context.CancelFunc
 	loops    sync.WaitGroup
@@ -56,6 +62,9 @@ func Start(ctx context.Context, nc *nats.Conn, opt Options) (*Coordinator, error
 	}
 	if opt.Silence == 0 {
 		opt.Silence = 10 * time.Second
+	}
+	if opt.Grace == 0 {
+		opt.Grace = 15 * time.Minute
 	}
 	if opt.SessionTTL == 0 {
 		opt.SessionTTL = 2 * time.Minute
@@ -81,14 +90,19 @@ func (c *Coordinator) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	nodes, err := bucket("backup-nodes", "storage nodes' cards", 0)
+	nodes, err := bucket("backup-nodes", "storage nodes' cards, and policies", 0)
 	if err != nil {
 		return err
 	}
 	if c.sessions, err = bucket("backup-sessions", "open sessions", c.opt.SessionTTL); err != nil {
 		return err
 	}
-	c.records = &records{kv: catalogue}
+	known, err := bucket("backup-state", "collections", 0)
+	if err != nil {
+		return err
+	}
+	c.buckets = []*bus.Bucket{catalogue, nodes, c.sessions, known}
+	c.records, c.state = &records{kv: catalogue}, &state{kv: known}
 	c.members = newMembers(nodes, c.opt, c.event)
 	return nil
 }
@@ -100,6 +114,7 @@ func (c *Coordinator) start(ctx, run context.Context) (err error) {
 	if err := c.members.start(ctx, run, c.nc, &c.loops); err != nil {
 		return err
 	}
+	c.loops.Go(func() { c.spread(run) })
 	c.service, err = bus.NewService(c.nc, bus.ServiceConfig{
 		Name:        "backup-coordinator",
 		Description: "brings clients and storage nodes together",
@@ -118,11 +133,41 @@ func (c *Coordinator) start(ctx, run context.Context) (err error) {
 		bus.Handle(c.service, "session-renew", schemas.SubjectSessionRenew, c.renewSession),
 		bus.Handle(c.service, "session-commit", schemas.SubjectSessionCommit, c.commitSession),
 		bus.Handle(c.service, "register", schemas.SubjectRegister, c.members.register),
+		bus.Handle(c.service, "forget", schemas.SubjectForget, c.forget),
+		bus.Handle(c.service, "policy", schemas.SubjectPolicy, c.setPolicy),
+		bus.Handle(c.service, "node-state", schemas.SubjectNodeState, c.members.nodeState),
 	)
 	if err != nil {
 		return err
 	}
 	return c.service.Ready(ctx)
+}
+
+// spreadTime lies between two attempts to keep the buckets on more servers.
+const spreadTime = 5 * time.Second
+
+// spread sees to it that the buckets are kept by as many servers as they shall be:
+// a cluster may have been smaller when they were made.
+func (c *Coordinator) spread(run context.Context) {
+	for said := ""; ; {
+		var errs []error
+		for _, b := range c.buckets {
+			errs = append(errs, b.Spread(run, c.opt.Replicas))
+		}
+		err := errors.Join(errs...)
+		if err == nil || run.Err() != nil {
+			return
+		}
+		if err.Error() != said {
+			said = err.Error()
+			c.opt.Log.Warn("the catalogue is kept by fewer servers than it shall be", "error", err)
+		}
+		select {
+		case <-run.Done():
+			return
+		case <-time.After(spreadTime):
+		}
+	}
 }
 
 // Stop ends the coordinator after the requests under way. The connection stays

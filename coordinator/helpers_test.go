@@ -181,24 +181,32 @@ func (w *world) save(req *schemas.SessionRequest, tr tree) *schemas.Version {
 	return v
 }
 
-// put sends chunks to the nodes that placement names, one message each.
+// put sends chunks to the nodes that placement names, one message for each.
 func (w *world) put(chunks ...schemas.Chunk) {
 	w.t.Helper()
-	placement := schemas.NewPlacement(w.c.members.nodeMap())
+	m, vault := w.c.members.nodeMap(), schemas.SealedVault(nickname)
+	placement := schemas.NewPlacement(m)
 	for i := range chunks {
-		b := schemas.NewPut(nil, "test", schemas.SealedVault(nickname))
-		b.Add(&chunks[i])
-		var rep schemas.PutReply
-		answer, err := bus.RequestRaw(bustest.Patient(w.t), w.nc, schemas.PutSubject(placement.Place(nil, chunks[i].ID, 1)), b.Put())
-		if err == nil {
-			err = schemas.Unmarshal(answer, &rep)
+		for _, n := range placement.Place(nil, chunks[i].ID, m.DurabilityOf(vault).Copies()) {
+			w.putAt(n, vault, chunks[i])
 		}
-		if err == nil {
-			err = rep.Err()
-		}
-		if err != nil {
-			w.t.Fatalf("put: %v", err)
-		}
+	}
+}
+
+func (w *world) putAt(n schemas.NodeID, vault schemas.VaultID, chunk schemas.Chunk) {
+	w.t.Helper()
+	b := schemas.NewPut(nil, "test", vault)
+	b.Add(&chunk)
+	var rep schemas.PutReply
+	answer, err := bus.RequestRaw(bustest.Patient(w.t), w.nc, schemas.PutSubject([]schemas.NodeID{n}), b.Put())
+	if err == nil {
+		err = schemas.Unmarshal(answer, &rep)
+	}
+	if err == nil {
+		err = rep.Err()
+	}
+	if err != nil {
+		w.t.Fatalf("put: %v", err)
 	}
 }
 

@@ -15,33 +15,56 @@ import (
 	"servidor-backup/schemas"
 )
 
-// members knows the nodes. Cards and states are in a bucket, written under CAS
-// by whichever coordinator notices a change, and read by all through a watch;
-// what changes every few seconds (free space, counts, signs of life) is heard
-// from the nodes directly and not written down.
+// members knows the nodes and the policies, which together are the node map. Both
+// are in one bucket, written under CAS by whichever coordinator notices a change, and
+// read by all through a watch; what changes every few seconds (free space, counts,
+// signs of life) is heard from the nodes directly and not written down.
+//
+// The bucket's keys are node ids, with a [card] each, and those of policies, which no
+// node id can be (policy.go). The map's epoch is the revision that the watch has come
+// to, and nothing but the watch changes what is known: so two coordinators with the
+// same epoch have the same map.
 type members struct {
 	kv    *bus.Bucket
 	opt   Options
 	event func(kind, subject, owner, text string, args ...any)
-	ready chan struct{} // closed when the watch has seen all cards
+	ready chan struct{} // closed when the watch has seen everything
 
-	mu    sync.Mutex
-	epoch uint64
-	nodes map[schemas.NodeID]*member
+	mu        sync.Mutex
+	epoch     uint64
+	moved     chan struct{} // closed, and made anew, when the epoch changes
+	nodes     map[schemas.NodeID]*member
+	policy    schemas.Policy
+	nicknames map[string]schemas.NicknamePolicy // by key
+}
+
+// card is what the bucket has of a node. That of a node which was removed stays, so
+// that it does not come back by itself.
+type card struct {
+	schemas.Node
+	// Drain says that an operator wants the node empty, whether it is up or not.
+	Drain bool `msgpack:"drain,omitempty"`
+	// Empty says that it held nothing when it was removed.
+	Empty bool `msgpack:"empty,omitempty"`
 }
 
 type member struct {
-	card  schemas.Node // as in the bucket
-	live  schemas.Node // as last heard
-	heard time.Time
+	card     card
+	revision uint64       // of the card
+	live     schemas.Node // as last heard
+	heard    time.Time    // when, or since when it could have been heard
+	spoke    bool         // it was heard by this coordinator
+	eased    time.Time    // when it last took puts again
+	ignored  bool         // it was removed and still speaks, and that was told
 }
 
 func newMembers(kv *bus.Bucket, opt Options, event func(kind, subject, owner, text string, args ...any)) *members {
-	return &members{kv: kv, opt: opt, event: event, ready: make(chan struct{}), nodes: map[schemas.NodeID]*member{}}
+	return &members{kv: kv, opt: opt, event: event, ready: make(chan struct{}), moved: make(chan struct{}),
+		nodes: map[schemas.NodeID]*member{}, nicknames: map[string]schemas.NicknamePolicy{}}
 }
 
-// start runs the watch, the ear for heartbeats and the clock, until run ends,
-// and returns when all cards have been read.
+// start runs the watch, the ear for heartbeats, the clock and the herald, until run
+// ends, and returns when all cards have been read.
 func (m *members) start(ctx, run context.Context, nc *nats.Conn, loops *sync.WaitGroup) error {
 	alive, err := nc.Subscribe(schemas.SubjectAlive, func(msg *nats.Msg) { m.alive(run, msg.Data) })
 	if err != nil {
@@ -51,6 +74,7 @@ func (m *members) start(ctx, run context.Context, nc *nats.Conn, loops *sync.Wai
 	failed := make(chan error, 1)
 	loops.Go(func() { m.watch(run, failed) })
 	loops.Go(func() { m.clock(run, nc) })
+	loops.Go(func() { m.herald(run, nc) })
 	select {
 	case <-m.ready:
 		return nil
@@ -91,14 +115,23 @@ func (m *members) seen(e *bus.Entry) {
 		}
 		return
 	}
-	m.epoch = max(m.epoch, e.Revision)
+	if e.Revision <= m.epoch {
+		return // the watch began again
+	}
+	m.epoch = e.Revision
+	close(m.moved)
+	m.moved = make(chan struct{})
+	if strings.HasPrefix(e.Key, policyPrefix) {
+		m.seenPolicy(e)
+		return
+	}
 	id := schemas.NodeID(e.Key)
 	if e.Deleted {
 		delete(m.nodes, id)
 		return
 	}
-	var card schemas.Node
-	if err := e.Decode(&card); err != nil || card.ID != id {
+	var c card
+	if err := e.Decode(&c); err != nil || c.ID != id {
 		m.opt.Log.Error("a node's card cannot be read", "key", e.Key, "error", err)
 		return
 	}
@@ -106,13 +139,33 @@ func (m *members) seen(e *bus.Entry) {
 	if n == nil {
 		// It has the full time to be heard from, so that a coordinator that
 		// has just started takes no living node for dead.
-		n = &member{live: card, heard: time.Now()}
+		n = &member{live: c.Node, heard: time.Now()}
 		m.nodes[id] = n
 	}
-	if n.card.State != schemas.Up && card.State == schemas.Up {
+	if !n.card.State.Reachable() && c.State.Reachable() {
 		n.heard = time.Now() // it spoke to another coordinator
 	}
-	n.card = card
+	if n.card.Trouble != "" && c.Trouble == "" {
+		n.eased = time.Now()
+	}
+	n.card, n.revision = c, e.Revision
+}
+
+// reach waits until the watch has come to a revision that was written.
+func (m *members) reach(ctx context.Context, revision uint64) error {
+	for {
+		m.mu.Lock()
+		epoch, moved := m.epoch, m.moved
+		m.mu.Unlock()
+		if epoch >= revision {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return schemas.Errorf(schemas.Unavailable, "the node map does not come up to date: %v", ctx.Err())
+		}
+	}
 }
 
 // register answers storage.register.
@@ -145,54 +198,71 @@ func checkCard(n *schemas.Node) error {
 
 // enter writes the card if it says anything new, and notes that the node lives.
 func (m *members) enter(ctx context.Context, n schemas.Node) (epoch uint64, err error) {
-	var card schemas.Node
-	var known, back bool
-	epoch, err = m.kv.Edit(ctx, string(n.ID), &card, func() { card = schemas.Node{} }, func() (bool, error) {
-		known, back = card.ID != "", card.State != schemas.Up && card.State != schemas.Draining
-		next := n
-		next.State, next.Registered = schemas.Up, time.Now().UnixNano()
-		if known {
-			next.Registered = card.Registered
+	var c card
+	back := false
+	revision, err := m.kv.Edit(ctx, string(n.ID), &c, func() { c = card{} }, func() (bool, error) {
+		if c.State == schemas.Removed {
+			return false, schemas.Errorf(schemas.NotNow, "node %s (%s) was removed: take it back with \"backup node undrain %s\", or give it an empty folder", n.Name, n.ID, n.ID)
 		}
-		if card.State == schemas.Draining {
+		back = !c.State.Reachable() || c.ID == ""
+		next := card{Node: n, Drain: c.Drain}
+		next.State, next.Since, next.Registered = schemas.Up, c.Since, c.Registered
+		if c.Drain {
 			next.State = schemas.Draining
 		}
-		// What only the heartbeat carries is left out of the comparison.
-		next.Free, next.Chunks, next.Bytes, next.Trouble, next.Damaged = 0, 0, 0, "", 0
-		if card == next {
+		if back {
+			next.Since = time.Now().UnixNano()
+		}
+		if c.ID == "" {
+			next.Registered = next.Since
+		}
+		// What only the heartbeat carries is left out of the card. That the node
+		// refuses puts is in it, as placement depends on that.
+		next.Free, next.Chunks, next.Bytes, next.Damaged = 0, 0, 0, 0
+		if c == next {
 			return false, nil
 		}
-		card = next
+		c = next
 		return true, nil
 	})
+	if err == nil {
+		err = m.reach(ctx, revision)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("write the card of node %s: %w", n.ID, err)
 	}
 	if back {
-		m.event(schemas.EventNodeRegistered, string(n.ID), "", "storage node %s (%s) is up", n.Name, n.ID)
+		m.event(schemas.EventNodeRegistered, string(n.ID), "", "storage node %s (%s) is %s", n.Name, n.ID, c.State)
 	}
+	m.hear(n)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	// The watch brings the same news, but the caller may ask at once; and it
-	// brings the card only, not what the node says of itself now.
-	if known := m.nodes[n.ID]; known != nil && epoch <= m.epoch {
-		known.live, known.heard = n, time.Now()
-	} else {
-		m.epoch = max(m.epoch, epoch)
-		m.nodes[n.ID] = &member{card: card, live: n, heard: time.Now()}
-	}
 	return m.epoch, nil
 }
 
-// hear notes a sign of life and returns the card that is known, if any.
-func (m *members) hear(n schemas.Node) (schemas.Node, bool) {
+// hear notes a sign of life. It reports whether the card has to be written for it.
+func (m *members) hear(n schemas.Node) (news bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if k := m.nodes[n.ID]; k != nil {
-		k.live, k.heard = n, time.Now()
-		return k.card, true
+	k := m.nodes[n.ID]
+	if k == nil {
+		return true
 	}
-	return schemas.Node{}, false
+	if k.card.State == schemas.Removed {
+		if !k.ignored {
+			k.ignored = true
+			m.opt.Log.Warn("a node that was removed is still running", "node", n.ID, "name", n.Name)
+		}
+		return false
+	}
+	now := time.Now()
+	k.live, k.heard, k.spoke = n, now, true
+	if !k.card.State.Reachable() {
+		return true
+	}
+	// Trouble is believed at once. That it is over is, too, but not every time: each
+	// turn of it moves data about.
+	return n.Trouble != k.card.Trouble && (n.Trouble != "" || now.Sub(k.eased) > m.opt.Silence)
 }
 
 // alive handles a heartbeat.
@@ -204,89 +274,13 @@ func (m *members) alive(run context.Context, data []byte) {
 	ctx, cancel := context.WithTimeout(run, 5*time.Second)
 	defer cancel()
 	if req.Node.State == schemas.Down {
-		m.markDown(ctx, req.Node.ID, "it said that it leaves", func(*member) bool { return true })
+		m.move(ctx, req.Node.ID, "it said that it leaves", lost(func(*member) bool { return true }))
 		return
 	}
-	card, known := m.hear(req.Node)
-	if !known || card.State == schemas.Down || card.State == schemas.Gone {
-		if _, err := m.enter(ctx, req.Node); err != nil && run.Err() == nil {
+	if m.hear(req.Node) {
+		if _, err := m.enter(ctx, req.Node); err != nil && run.Err() == nil && schemas.CodeOf(err) != schemas.NotNow {
 			m.opt.Log.Warn("a node that lives could not be entered", "node", req.Node.ID, "error", err)
 		}
-	}
-}
-
-// clock looks for silent nodes.
-func (m *members) clock(run context.Context, nc *nats.Conn) {
-	connected := nc.StatusChanged(nats.CONNECTED)
-	defer nc.RemoveStatusListener(connected)
-	tick := time.NewTicker(m.opt.Silence / 10)
-	defer tick.Stop()
-	for {
-		select {
-		case <-run.Done():
-			return
-		case <-connected:
-			m.forgive()
-		case now := <-tick.C:
-			if !nc.IsConnected() {
-				continue // it is this coordinator that hears nothing
-			}
-			silent := func(n *member) bool { return now.Sub(n.heard) > m.opt.Silence }
-			for _, id := range m.upAnd(silent) {
-				m.markDown(run, id, "it has been silent", silent)
-			}
-		}
-	}
-}
-
-// forgive starts the nodes' time anew: they could not be heard.
-func (m *members) forgive() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, n := range m.nodes {
-		n.heard = time.Now()
-	}
-}
-
-func (m *members) upAnd(is func(*member) bool) (ids []schemas.NodeID) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for id, n := range m.nodes {
-		if n.card.State == schemas.Up && is(n) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
-// markDown writes the state down, if another coordinator has not, and if still
-// holds at that moment.
-func (m *members) markDown(ctx context.Context, id schemas.NodeID, why string, still func(*member) bool) {
-	var card schemas.Node
-	changed := false
-	revision, err := m.kv.Edit(ctx, string(id), &card, func() { card = schemas.Node{} }, func() (bool, error) {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		n := m.nodes[id]
-		changed = n != nil && still(n) && card.State == schemas.Up
-		if changed {
-			card.State = schemas.Down
-		}
-		return changed, nil
-	})
-	if err != nil && !errors.Is(err, bus.ErrNoKey) {
-		if ctx.Err() == nil {
-			m.opt.Log.Warn("a node's state could not be written", "node", id, "error", err)
-		}
-		return
-	}
-	if changed {
-		m.mu.Lock()
-		if n := m.nodes[id]; n != nil && revision > m.epoch {
-			n.card, m.epoch = card, revision
-		}
-		m.mu.Unlock()
-		m.event(schemas.EventNodeDown, string(id), "", "storage node %s (%s) is down: %s", card.Name, id, why)
 	}
 }
 
@@ -296,10 +290,12 @@ func (m *members) nodeMap() *schemas.NodeMap {
 	defer m.mu.Unlock()
 	out := &schemas.NodeMap{Epoch: m.epoch}
 	for _, n := range m.nodes {
-		card := n.card
-		card.Free, card.Chunks, card.Bytes = n.live.Free, n.live.Chunks, n.live.Bytes
-		card.Trouble, card.Damaged = n.live.Trouble, n.live.Damaged
-		out.Nodes = append(out.Nodes, card)
+		if n.card.State == schemas.Removed {
+			continue
+		}
+		c := n.card.Node
+		c.Free, c.Chunks, c.Bytes, c.Damaged = n.live.Free, n.live.Chunks, n.live.Bytes, n.live.Damaged
+		out.Nodes = append(out.Nodes, c)
 	}
 	slices.SortFunc(out.Nodes, func(a, b schemas.Node) int {
 		if c := strings.Compare(a.Name, b.Name); c != 0 {
@@ -307,21 +303,43 @@ func (m *members) nodeMap() *schemas.NodeMap {
 		}
 		return strings.Compare(string(a.ID), string(b.ID))
 	})
+	m.applyPolicies(out)
 	return out
 }
 
-// writable is the map, or the error that says that no node takes data.
-func (m *members) writable() (*schemas.NodeMap, error) {
-	all := m.nodeMap()
-	if len(all.Writable()) > 0 {
-		return all, nil
+// heraldEvery is how often the map is published although nothing has changed, for
+// those who missed a change; heraldWait is for how long changes are collected.
+const (
+	heraldEvery = 3 * time.Second
+	heraldWait  = 30 * time.Millisecond
+)
+
+// herald publishes the map whenever it has changed, and again from time to time.
+func (m *members) herald(run context.Context, nc *nats.Conn) {
+	again := time.NewTicker(heraldEvery)
+	defer again.Stop()
+	for {
+		m.mu.Lock()
+		moved := m.moved
+		m.mu.Unlock()
+		select {
+		case <-run.Done():
+			return
+		case <-again.C:
+		case <-moved:
+			select {
+			case <-run.Done():
+				return
+			case <-time.After(heraldWait):
+			}
+		}
+		select {
+		case <-m.ready: // before, it is a part of the map
+		default:
+			continue
+		}
+		if err := bus.PublishMap(nc, m.nodeMap()); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			m.opt.Log.Warn("the node map could not be published", "error", err)
+		}
 	}
-	if len(all.Nodes) == 0 {
-		return nil, schemas.Errorf(schemas.NoNode, "no storage node has registered yet: start one with \"backup storage --server URL --data DIR\"")
-	}
-	var names []string
-	for _, n := range all.Nodes {
-		names = append(names, fmt.Sprintf("%s is %s", n.Name, n.State))
-	}
-	return nil, schemas.Errorf(schemas.NoNode, "no storage node takes data now (%s): start one", strings.Join(names, ", "))
 }

@@ -89,16 +89,16 @@ func TestSilenceBeginsAnewWhenANodeComesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	long := func(n *member) bool { return time.Since(n.heard) > time.Minute }
+	long := func(n *member) bool { return n.card.State == schemas.Up && time.Since(n.heard) > time.Minute }
 	card(schemas.Up)
 	m.nodes["n"].heard = time.Now().Add(-time.Hour)
 	card(schemas.Up) // a change of its card is no sign of life
-	if ids := m.upAnd(long); len(ids) != 1 {
+	if ids := m.which(long); len(ids) != 1 {
 		t.Errorf("the silent node is not noticed: %v", ids)
 	}
 	card(schemas.Down)
 	card(schemas.Up)
-	if ids := m.upAnd(long); len(ids) != 0 {
+	if ids := m.which(long); len(ids) != 0 {
 		t.Errorf("a node that is back counts as silent: %v", ids)
 	}
 }

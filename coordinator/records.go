@@ -17,11 +17,13 @@ import (
 // Its bucket has three kinds of key, each name made a token by bus.KeyToken:
 //
 //	vault.NICKNAME                    vaultEntry
-//	record.NICKNAME.RECORD            schemas.Record, the head: what lists show
+//	record.NICKNAME.RECORD            head: what lists show
 //	version.NICKNAME.RECORD.NUMBER    schemas.Version; NUMBER has ten digits
 //
-// A version's key is created once and never written again. The head follows it;
-// if a crash comes between, the next commit finds the version and moves on.
+// A version is created once. What is written later is only whether it was forgotten
+// (forget.go), and in the end a collection deletes it; its number is not used again.
+// The head follows; if a crash comes between, the next commit finds the version and
+// moves on.
 type records struct{ kv *bus.Bucket }
 
 // vaultEntry says that a nickname has a vault, and with which key.
@@ -31,6 +33,15 @@ type vaultEntry struct {
 	// transmit has used the nickname.
 	Fingerprint []byte `msgpack:"fingerprint,omitempty"`
 	Created     int64  `msgpack:"created"`
+}
+
+// head is a record as lists show it: Latest and what follows from it are of the newest
+// version that was not forgotten; if all were, Versions is 0 and they are of the newest
+// of all. Without any version Latest is 0, too, and the name is free.
+type head struct {
+	schemas.Record
+	// Highest is the number that was given last.
+	Highest uint64 `msgpack:"highest,omitempty"`
 }
 
 func vaultKey(nickname string) string { return "vault." + bus.KeyToken(nickname) }
@@ -72,16 +83,17 @@ func (r *records) vault(ctx context.Context, nickname string) (v vaultEntry, err
 	return v, err
 }
 
-// head reads a record's head; a zero Record if there is none.
-func (r *records) head(ctx context.Context, nickname, record string) (h schemas.Record, err error) {
+// head reads a record's head; a zero one if there is none.
+func (r *records) head(ctx context.Context, nickname, record string) (h head, err error) {
 	_, err = r.kv.Get(ctx, recordKey(nickname, record), &h)
 	if errors.Is(err, bus.ErrNoKey) {
-		return schemas.Record{}, nil
+		return head{}, nil
 	}
+	h.Highest = max(h.Highest, h.Latest)
 	return h, err
 }
 
-// version reads one version; number 0 is the newest. Errors tell an unknown
+// version reads one version; number 0 is the newest that was not forgotten. Errors tell an unknown
 // nickname, record and version apart.
 func (r *records) version(ctx context.Context, nickname, record string, number uint64) (*schemas.Version, error) {
 	if _, err := r.vault(ctx, nickname); err != nil {
@@ -95,6 +107,9 @@ func (r *records) version(ctx context.Context, nickname, record string, number u
 		return nil, schemas.Errorf(schemas.UnknownRecord, "%q has no record %q", nickname, record)
 	}
 	if number == 0 {
+		if h.Versions == 0 {
+			return nil, schemas.Errorf(schemas.UnknownRecord, "all versions of %q were forgotten: take one back with \"backup unforget\", or name one as NAME@NUMBER", record)
+		}
 		number = h.Latest
 	}
 	v := new(schemas.Version)
@@ -105,15 +120,16 @@ func (r *records) version(ctx context.Context, nickname, record string, number u
 	return v, err
 }
 
-// heads lists a nickname's records after the given name, sorted by name.
-func (r *records) heads(ctx context.Context, nickname, after string) (all []schemas.Record, err error) {
+// heads lists a nickname's records after the given name, sorted by name, with
+// forgotten also those of which all versions were forgotten.
+func (r *records) heads(ctx context.Context, nickname, after string, forgotten bool) (all []schemas.Record, err error) {
 	err = r.kv.Scan(ctx, "record."+bus.KeyToken(nickname)+".*", func(e bus.Entry) error {
-		var h schemas.Record
+		var h head
 		if err := e.Decode(&h); err != nil {
 			return err
 		}
-		if h.Name > after {
-			all = append(all, h)
+		if h.Name > after && (h.Versions > 0 || forgotten && h.Latest > 0) {
+			all = append(all, h.Record)
 		}
 		return nil
 	})
@@ -122,7 +138,7 @@ func (r *records) heads(ctx context.Context, nickname, after string) (all []sche
 }
 
 // versions lists a record's versions below the given number (0: all), newest
-// first.
+// first, those that were forgotten among them.
 func (r *records) versions(ctx context.Context, nickname, record string, below uint64) (all []schemas.Version, err error) {
 	filter := fmt.Sprintf("version.%s.%s.*", bus.KeyToken(nickname), bus.KeyToken(record))
 	err = r.kv.Scan(ctx, filter, func(e bus.Entry) error {
@@ -149,7 +165,7 @@ func (r *records) versions(ctx context.Context, nickname, record string, below u
 
 // checkSource refuses a record that stands for another source. moved lets a
 // sealed record go on from a new place.
-func checkSource(h *schemas.Record, source schemas.SourceID, sealed, moved bool) error {
+func checkSource(h *head, source schemas.SourceID, sealed, moved bool) error {
 	switch {
 	case h.Latest == 0 || h.Sealed == sealed && (moved || h.Source == source):
 		return nil
@@ -173,7 +189,7 @@ func (r *records) commit(ctx context.Context, v *schemas.Version, since uint64, 
 		return nil, err
 	}
 	for number := since + 1; ; number++ {
-		if number > h.Latest {
+		if number > h.Highest {
 			if err := checkSource(&h, v.Source, v.RootKind != schemas.Plain, moved); err != nil {
 				return nil, err
 			}
@@ -188,14 +204,14 @@ func (r *records) commit(ctx context.Context, v *schemas.Version, since uint64, 
 		var old schemas.Version
 		_, err := r.kv.Get(ctx, versionKey(v.Nickname, v.Record, number), &old)
 		switch {
-		case errors.Is(err, bus.ErrNoKey) && number > h.Latest:
-			number-- // a replica that is behind: ask again
+		case errors.Is(err, bus.ErrNoKey) && number > h.Highest:
+			number-- // it was taken away in between: ask again
 		case errors.Is(err, bus.ErrNoKey): // it was there once: numbers are not used again
 		case err != nil:
 			return nil, err
 		case old.Session == v.Session:
 			return &old, r.moveHead(ctx, &old)
-		case number > h.Latest: // a version that the head does not name yet
+		case number > h.Highest: // a version that the head does not name yet
 			h = headOf(&old, &h)
 		}
 	}
@@ -209,23 +225,37 @@ func (r *records) create(ctx context.Context, v *schemas.Version, number uint64)
 }
 
 // headOf is the head that names v, after the head h.
-func headOf(v *schemas.Version, h *schemas.Record) schemas.Record {
-	return schemas.Record{
-		Name: v.Record, Versions: h.Versions + (v.Number - h.Latest), Latest: v.Number,
-		Created: v.Created, Files: v.Files, Bytes: v.Bytes,
-		Source: v.Source, Sealed: v.RootKind != schemas.Plain,
-	}
+func headOf(v *schemas.Version, h *head) head {
+	next := head{Highest: v.Number}
+	next.show(v)
+	next.Versions = h.Versions + (v.Number - h.Highest)
+	return next
+}
+
+// show makes the head tell of v.
+func (h *head) show(v *schemas.Version) {
+	h.Name, h.Latest, h.Created, h.Files, h.Bytes = v.Record, v.Number, v.Created, v.Files, v.Bytes
+	h.Source, h.Sealed = v.Source, v.RootKind != schemas.Plain
 }
 
 // moveHead makes the record's head name v, unless it names a newer one.
 func (r *records) moveHead(ctx context.Context, v *schemas.Version) error {
-	var h schemas.Record
-	_, err := r.kv.Edit(ctx, recordKey(v.Nickname, v.Record), &h, func() { h = schemas.Record{} }, func() (bool, error) {
-		if h.Latest >= v.Number {
-			return false, nil
+	return r.editHead(ctx, v.Nickname, v.Record, func(h *head) error {
+		if h.Highest < v.Number {
+			*h = headOf(v, h)
 		}
-		h = headOf(v, &h)
-		return true, nil
+		return nil
+	})
+}
+
+// editHead changes a head under CAS, if change does.
+func (r *records) editHead(ctx context.Context, nickname, record string, change func(*head) error) error {
+	var h head
+	_, err := r.kv.Edit(ctx, recordKey(nickname, record), &h, func() { h = head{} }, func() (bool, error) {
+		before := h
+		h.Highest = max(h.Highest, h.Latest)
+		err := change(&h)
+		return h != before, err
 	})
 	return err
 }

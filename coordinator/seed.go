@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/nats-io/nuid"
 
@@ -18,7 +19,8 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 	if err := checkTransmit(req); err != nil {
 		return nil, err
 	}
-	nodes, err := c.members.writable()
+	vault := schemas.PlainVault(req.Nickname)
+	room, err := c.members.room(vault, true)
 	if err != nil {
 		return nil, err
 	}
@@ -32,18 +34,18 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 	if err := checkSource(&h, schemas.SourceID{}, false, false); err != nil {
 		return nil, err
 	}
-	vault := schemas.PlainVault(req.Nickname)
 	chunk := schemas.Chunk{ID: schemas.PlainChunkID(vault, *req.Content), Kind: schemas.Plain, Content: *req.Content}
 	chunk.Sum = chunk.Checksum()
-	set := schemas.NewPlacement(nodes).Place(nil, chunk.ID, 1)
+	set := schemas.NewPlacement(room.nodes).Place(nil, chunk.ID, room.durability.Copies())
 	if err := c.put(ctx, set, vault, &chunk); err != nil {
 		return nil, err
 	}
 	size := int64(len(chunk.Content))
 	v, err := c.records.commit(ctx, &schemas.Version{
 		Nickname: req.Nickname, Record: req.Record, Vault: vault, Root: chunk.ID, RootKind: schemas.Plain,
-		Files: 1, Bytes: size, Stored: size, Durability: schemas.Durability{K: 1}, Session: nuid.Next(),
-	}, h.Latest, false)
+		Files: 1, Bytes: size, Stored: size, Durability: room.wanted, Degraded: room.degraded(), Session: nuid.Next(),
+		Epoch: room.nodes.Epoch, Tolerates: room.durability.M,
+	}, h.Highest, false)
 	if err != nil {
 		return nil, err
 	}
@@ -67,23 +69,33 @@ func checkTransmit(req *schemas.TransmitRequest) error {
 	return nil
 }
 
-// put sends one chunk and waits until every node of set has synced it.
+// put sends one chunk and waits until every node of set has synced it. One message
+// names [schemas.MaxSet] nodes at most.
 func (c *Coordinator) put(ctx context.Context, set []schemas.NodeID, vault schemas.VaultID, chunk *schemas.Chunk) error {
 	b := schemas.NewPut(nil, c.id, vault)
 	b.Add(chunk)
-	done := make(chan error, 1)
-	if err := c.sender.Send(ctx, set, b.Put(), func(err error) { done <- err }); err != nil {
-		return err
-	}
-	select {
-	case err := <-done:
-		if errors.Is(err, bus.ErrNodeSilent) {
-			return schemas.Errorf(schemas.NoNode, "%v: is it running?", err)
+	done := make(chan error, len(set))
+	messages := 0
+	for some := range slices.Chunk(set, schemas.MaxSet) {
+		if err := c.sender.Send(ctx, some, b.Put(), func(err error) { done <- err }); err != nil {
+			return err
 		}
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+		messages++
 	}
+	for range messages {
+		select {
+		case err := <-done:
+			if errors.Is(err, bus.ErrNodeSilent) {
+				return schemas.Errorf(schemas.NoNode, "%v: is it running?", err)
+			}
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // list answers the seed's LISTAR.
@@ -97,7 +109,7 @@ func (c *Coordinator) list(ctx context.Context, req *schemas.ListRequest) (any, 
 	if req.Record != "" {
 		return c.listVersions(ctx, req)
 	}
-	heads, err := c.records.heads(ctx, req.Nickname, req.After)
+	heads, err := c.records.heads(ctx, req.Nickname, req.After, req.Forgotten)
 	if err != nil {
 		return nil, err
 	}
@@ -125,12 +137,17 @@ func (c *Coordinator) listVersions(ctx context.Context, req *schemas.ListRequest
 			return nil, err
 		}
 	}
-	if _, err := c.records.version(ctx, req.Nickname, req.Record, 0); err != nil {
-		return nil, err
-	}
 	versions, err := c.records.versions(ctx, req.Nickname, req.Record, below)
 	if err != nil {
 		return nil, err
+	}
+	if !req.Forgotten {
+		versions = slices.DeleteFunc(versions, func(v schemas.Version) bool { return v.Forgotten > 0 })
+	}
+	if len(versions) == 0 && req.After == "" {
+		if _, err := c.records.version(ctx, req.Nickname, req.Record, 0); err != nil {
+			return nil, err // which says what there is none of
+		}
 	}
 	rep := &schemas.ListReply{Reply: schemas.OK, Names: []string{req.Record}}
 	for i, room := 0, listRoom; i < len(versions); i++ {

@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -21,9 +20,22 @@ type session struct {
 	Record    string           `msgpack:"nome_arquivo"`
 	Source    schemas.SourceID `msgpack:"source"`
 	Moved     bool             `msgpack:"moved,omitempty"`
-	Parent    uint64           `msgpack:"parent"` // number of the version it builds on; 0 for none
 	Opened    int64            `msgpack:"opened"` // Unix ns
 	Committed uint64           `msgpack:"committed,omitempty"`
+
+	// What it builds on: a version's number (0 for none) and root, which a collection
+	// keeps as long as the session is open, and the record's highest number.
+	Parent     uint64          `msgpack:"parent"`
+	ParentRoot schemas.ChunkID `msgpack:"parent_root"`
+	Since      uint64          `msgpack:"since"`
+	// Generation is that of the newest collection when it was opened, or an older one:
+	// what it was told to be held, or has put, is of this generation or a later one.
+	Generation uint32 `msgpack:"generation"`
+
+	Durability schemas.Durability `msgpack:"durability"` // the vault's
+	Degraded   bool               `msgpack:"degraded,omitempty"`
+	Basis      basis              `msgpack:"basis"`
+	Trusted    bool               `msgpack:"trusted,omitempty"` // what was held with the parent was taken to be held
 }
 
 // openSession answers backup.session.open.
@@ -31,11 +43,30 @@ func (c *Coordinator) openSession(ctx context.Context, req *schemas.SessionReque
 	if err := checkSession(req); err != nil {
 		return nil, err
 	}
-	nodes, err := c.members.writable()
+	room, err := c.members.room(schemas.SealedVault(req.Nickname), false)
 	if err != nil {
 		return nil, err
 	}
 	if err := c.records.enterVault(ctx, req.Nickname, req.Fingerprint); err != nil {
+		return nil, err
+	}
+	for range openTries {
+		rep, err := c.tryOpen(ctx, req, room)
+		if err != nil || rep != nil {
+			return rep, err
+		}
+	}
+	return nil, schemas.Errorf(schemas.Unavailable, "the versions of %q are being collected: try again", req.Record)
+}
+
+// openTries is how often the parent may have been collected while a session on it was
+// being opened.
+const openTries = 10
+
+// tryOpen opens a session; nil if what it was to build on was collected meanwhile.
+func (c *Coordinator) tryOpen(ctx context.Context, req *schemas.SessionRequest, room *room) (*schemas.SessionReply, error) {
+	generation, err := c.state.generation(ctx) // before anything that a collection could take
+	if err != nil {
 		return nil, err
 	}
 	h, err := c.records.head(ctx, req.Nickname, req.Record)
@@ -45,29 +76,38 @@ func (c *Coordinator) openSession(ctx context.Context, req *schemas.SessionReque
 	if err := checkSource(&h, req.Source, true, req.Moved); err != nil {
 		return nil, err
 	}
-	rep := &schemas.SessionReply{Reply: schemas.OK, Session: nuid.Next(), TTL: int64(c.opt.SessionTTL),
-		Durability: schemas.Durability{K: 1}, Map: nodes}
+	s := &session{
+		ID: nuid.Next(), Nickname: req.Nickname, Record: req.Record, Source: req.Source,
+		Moved: req.Moved, Opened: time.Now().UnixNano(), Parent: h.Latest, Since: h.Highest, Generation: generation,
+		Durability: room.wanted, Degraded: room.degraded(),
+	}
+	rep := &schemas.SessionReply{Reply: schemas.OK, Session: s.ID, TTL: int64(c.opt.SessionTTL),
+		Durability: room.durability, Map: room.nodes}
 	if h.Latest > 0 {
-		if rep.Parent, err = c.records.version(ctx, req.Nickname, req.Record, h.Latest); err != nil {
+		rep.Parent, err = c.records.version(ctx, req.Nickname, req.Record, h.Latest)
+		if schemas.CodeOf(err) == schemas.UnknownVersion {
+			return nil, nil
+		}
+		if err != nil {
 			return nil, err
 		}
-		rep.Recheck = !trusts(rep.Parent, nodes)
+		s.ParentRoot = rep.Parent.Root
 	}
-	_, err = c.sessions.Create(ctx, rep.Session, &session{
-		ID: rep.Session, Nickname: req.Nickname, Record: req.Record, Source: req.Source,
-		Moved: req.Moved, Parent: h.Latest, Opened: time.Now().UnixNano(),
-	})
-	if err != nil {
+	s.Basis, s.Trusted = c.members.on(room, rep.Parent)
+	rep.Recheck = rep.Parent != nil && !s.Trusted
+	if _, err = c.sessions.Create(ctx, s.ID, s); err != nil {
 		return nil, err
 	}
-	c.event(schemas.EventSessionOpened, rep.Session, req.Nickname, "%s began to save %s", req.Nickname, req.Record)
+	// A collection that does not see the session has deleted before what it does not
+	// keep. So whoever still finds its parent now can build on it.
+	if rep.Parent != nil {
+		there, err := c.records.kv.Holds(ctx, versionKey(s.Nickname, s.Record, s.Parent))
+		if err != nil || !there {
+			return nil, errors.Join(err, c.sessions.Delete(ctx, s.ID))
+		}
+	}
+	c.event(schemas.EventSessionOpened, s.ID, s.Nickname, "%s began to save %s", s.Nickname, s.Record)
 	return rep, nil
-}
-
-// trusts reports whether what was held when the parent was committed still is:
-// no node has gone since, and none knows of damage.
-func trusts(parent *schemas.Version, nodes *schemas.NodeMap) bool {
-	return bytes.Equal(parent.Nodes, nodes.Fingerprint()) && nodes.Damaged() == 0
 }
 
 func checkSession(req *schemas.SessionRequest) error {
@@ -88,16 +128,47 @@ func checkSession(req *schemas.SessionRequest) error {
 
 // renewSession answers backup.session.renew.
 func (c *Coordinator) renewSession(ctx context.Context, req *schemas.RenewRequest) (any, error) {
-	s, revision, err := c.session(ctx, req.Session)
+	rep := &schemas.SessionReply{Reply: schemas.OK, Session: req.Session, TTL: int64(c.opt.SessionTTL)}
+	s, err := c.renew(ctx, req.Session, func(s *session) {
+		rep.Durability, rep.Map = s.Durability, nil
+		room, err := c.members.room(schemas.SealedVault(s.Nickname), false)
+		if err != nil || room.durability.K != s.Durability.K {
+			// It goes on when nodes come back, and as it began.
+			return
+		}
+		rep.Map, rep.Durability.M = room.nodes, min(room.durability.M, s.Durability.M)
+		s.lessen(rep.Durability.M)
+	})
 	if err != nil {
 		return nil, err
 	}
-	// A conflict means that someone else has written it just now: renewed.
-	if _, err := c.sessions.Update(ctx, s.ID, s, revision); err != nil && !errors.Is(err, bus.ErrConflict) {
-		return nil, err
+	if rep.Map == nil {
+		rep.Map, rep.Durability = c.members.nodeMap(), s.Durability
 	}
-	return &schemas.SessionReply{Reply: schemas.OK, Session: s.ID, TTL: int64(c.opt.SessionTTL),
-		Durability: schemas.Durability{K: 1}, Map: c.members.nodeMap()}, nil
+	return rep, nil
+}
+
+// lessen notes that some of the session bears the loss of m nodes only.
+func (s *session) lessen(m uint8) {
+	s.Degraded = s.Degraded || m < s.Durability.M
+	s.Basis.Tolerates = min(s.Basis.Tolerates, m)
+}
+
+// renew writes a session again, so that it has its whole time before it.
+func (c *Coordinator) renew(ctx context.Context, id string, change func(*session)) (*session, error) {
+	for {
+		s, revision, err := c.session(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		change(s)
+		if _, err = c.sessions.Update(ctx, s.ID, s, revision); !errors.Is(err, bus.ErrConflict) {
+			return s, err
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
 }
 
 func (c *Coordinator) session(ctx context.Context, id string) (*session, uint64, error) {
@@ -125,25 +196,32 @@ func (c *Coordinator) commitSession(ctx context.Context, req *schemas.CommitRequ
 	if err := checkCommit(req); err != nil {
 		return nil, err
 	}
-	vault, nodes := schemas.SealedVault(s.Nickname), c.members.nodeMap()
+	vault := schemas.SealedVault(s.Nickname)
 	var parent schemas.ChunkID
-	if s.Parent > 0 {
-		p, err := c.records.version(ctx, s.Nickname, s.Record, s.Parent)
-		if err != nil {
-			return nil, err
-		}
-		if trusts(p, nodes) {
-			parent = p.Root
-		}
+	if s.Trusted && c.members.holds(s.Basis) {
+		parent = s.ParentRoot
 	}
 	if err := c.verify(ctx, vault, req.Root, parent); err != nil {
 		return nil, err
 	}
+	// Checking takes its time. A session that has lapsed meanwhile is none that a
+	// collection has seen, and from here on there is the time that it has again.
+	ctx, cancel := context.WithTimeout(ctx, c.opt.SessionTTL/2)
+	defer cancel()
+	s, err = c.renew(ctx, s.ID, func(s *session) {
+		if room, err := c.members.room(vault, false); err == nil && room.degraded() {
+			s.Degraded = true
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
 	v, err := c.records.commit(ctx, &schemas.Version{
 		Nickname: s.Nickname, Record: s.Record, Vault: vault, Root: req.Root, RootKind: schemas.Tree,
-		Files: req.Files, Bytes: req.Bytes, Stored: req.Stored, Durability: schemas.Durability{K: 1},
-		Session: s.ID, Source: s.Source, Nodes: nodes.Fingerprint(), Sealed: req.Sealed, Partial: req.Partial,
-	}, s.Parent, s.Moved)
+		Files: req.Files, Bytes: req.Bytes, Stored: req.Stored, Durability: s.Durability, Degraded: s.Degraded,
+		Session: s.ID, Source: s.Source, Sealed: req.Sealed, Partial: req.Partial,
+		Epoch: s.Basis.Epoch, Tolerates: s.Basis.Tolerates,
+	}, s.Since, s.Moved)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ func TestSession(t *testing.T) {
 	w := newWorld(t, 2, Options{})
 	opened, committed := w.events(schemas.EventSessionOpened), w.events(schemas.EventVersionCommitted)
 	s := w.open(opening("r"))
-	if s.Parent != nil || s.TTL != int64(2*time.Minute) || s.Durability.String() != "1+0" || len(s.Map.Writable()) != 2 {
+	if s.Parent != nil || s.TTL != int64(2*time.Minute) || s.Durability.String() != "1+1" || len(s.Map.Writable()) != 2 {
 		t.Errorf("the session is %+v", s)
 	}
 	if e := bustest.Receive(t, "the event", opened); e.Subject != s.Session || e.Owner != nickname {

@@ -140,7 +140,7 @@ func (v *verifier) held(ids []schemas.ChunkID) error {
 	for len(ids) > 0 {
 		some := ids[:min(len(ids), bus.MaxIDs)]
 		ids = ids[len(some):]
-		held, err := v.holders.Have(v.ctx, v.vault, some, true)
+		held, err := v.holders.Recoverable(v.ctx, v.vault, some)
 		if err != nil {
 			return incomplete(err)
 		}

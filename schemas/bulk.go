@@ -24,6 +24,9 @@ type IDsRequest struct {
 	IDs   []ChunkID
 	// Parts asks a have for which parts are held, not only for whole chunks.
 	Parts bool
+	// Look makes a have promise nothing: what it says to be held is collected as if
+	// nobody had asked.
+	Look bool
 	// Epoch, if it is not 0, makes a have fail with [OtherEpoch] at a node that
 	// follows another map: only so may the asker drop what it holds itself.
 	Epoch uint64
@@ -39,6 +42,9 @@ type HaveReply struct {
 	// Parts, if they were asked for, says for each id how many shards are held, as
 	// a byte, and which, each [Part] as u16be. What is held whole is in Have.
 	Parts []byte `msgpack:"parts,omitempty"`
+	// Generation is the one that the node was in before it answered: what it says to be
+	// held is of that or a later one, unless it was asked to Look.
+	Generation uint32 `msgpack:"generation,omitempty"`
 }
 
 // Held reports bit i.
@@ -209,6 +215,10 @@ func (r *IDsRequest) Encode() []byte {
 	if r.Parts {
 		b[0]++
 		b = append(appendString(b, "parts"), 0xc3)
+	}
+	if r.Look {
+		b[0]++
+		b = append(appendString(b, "look"), 0xc3)
 	}
 	if r.Epoch != 0 {
 		b[0]++

@@ -32,6 +32,8 @@ func DecodeIDs(b []byte) (*IDsRequest, error) {
 			r.IDs = c.ids()
 		case "parts":
 			r.Parts = c.bool()
+		case "look":
+			r.Look = c.bool()
 		case "epoch":
 			r.Epoch = c.uint()
 		default:

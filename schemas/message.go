@@ -59,6 +59,8 @@ type ListRequest struct {
 	// After continues a list that did not fit one message: the Next of the
 	// answer before.
 	After string `msgpack:"after,omitempty"`
+	// Forgotten shows what was forgotten as well.
+	Forgotten bool `msgpack:"forgotten,omitempty"`
 }
 
 // ListReply answers it. Names and Records are sorted by name and say the same;
@@ -92,7 +94,7 @@ type DownloadReply struct {
 // Record is what the catalogue says of a record.
 type Record struct {
 	Name     string   `msgpack:"nome_arquivo"`
-	Versions uint64   `msgpack:"versions"` // how many there are
+	Versions uint64   `msgpack:"versions"` // how many there are that were not forgotten
 	Latest   uint64   `msgpack:"latest"`   // number of the newest
 	Created  int64    `msgpack:"created"`  // of the newest, Unix ns
 	Files    int64    `msgpack:"files"`    // of the newest
@@ -117,9 +119,12 @@ type Version struct {
 	Durability Durability `msgpack:"durability"`
 	Session    string     `msgpack:"session"`
 	Source     SourceID   `msgpack:"source"`
-	Nodes      []byte     `msgpack:"nodes,omitempty"`   // the map's fingerprint when all was held
-	Sealed     []byte     `msgpack:"sealed,omitempty"`  // host, paths, …: for the key's owner
-	Partial    bool       `msgpack:"partial,omitempty"` // some files could not be read
+	// Epoch is that of a map under which everything was held by so many nodes that
+	// any Tolerates of them could be lost; 0 if none is known.
+	Epoch     uint64 `msgpack:"epoch,omitempty"`
+	Tolerates uint8  `msgpack:"tolerates,omitempty"`
+	Sealed    []byte `msgpack:"sealed,omitempty"`  // host, paths, …: for the key's owner
+	Partial   bool   `msgpack:"partial,omitempty"` // some files could not be read
 	// Degraded: fewer nodes than the durability needs took part. Healing makes up
 	// for it.
 	Degraded bool `msgpack:"degraded,omitempty"`
@@ -149,8 +154,8 @@ type SessionReply struct {
 	Durability Durability `msgpack:"durability"`
 	Map        *NodeMap   `msgpack:"map,omitempty"`
 	Parent     *Version   `msgpack:"parent,omitempty"` // the record's newest version
-	// Recheck says that the nodes are not what they were when the parent was
-	// committed: what of it is used again must be asked for like anything else.
+	// Recheck says that more nodes are lost, or damaged, than the parent can do
+	// without: what of it is used again must be asked for like anything else.
 	Recheck bool `msgpack:"recheck,omitempty"`
 }
 

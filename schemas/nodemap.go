@@ -2,11 +2,8 @@ package schemas
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/zeebo/blake3"
 )
 
 // State is what the coordinator knows of a node's health.
@@ -31,6 +28,7 @@ type Node struct {
 	State      State  `msgpack:"state"`
 	Version    string `msgpack:"version"`           // of the program
 	Registered int64  `msgpack:"registered"`        // Unix ns, the first time
+	Since      int64  `msgpack:"since,omitempty"`   // Unix ns, when it was last lost, or found again, or drained
 	Capacity   int64  `msgpack:"capacity"`          // bytes of its file system
 	Free       int64  `msgpack:"free"`              // bytes of it that are free
 	Chunks     int64  `msgpack:"chunks"`            // how many it holds
@@ -102,29 +100,6 @@ func (m *NodeMap) Find(id NodeID) *Node {
 		}
 	}
 	return nil
-}
-
-// Fingerprint tells one set of nodes that can be read from another: 16 bytes of
-// the BLAKE3 of their ids, sorted, each followed by a line feed. As long as it
-// is the same, no node has gone, and none has come.
-func (m *NodeMap) Fingerprint() []byte {
-	var ids []string
-	for i := range m.Nodes {
-		if m.Nodes[i].State.Reachable() {
-			ids = append(ids, string(m.Nodes[i].ID)+"\n")
-		}
-	}
-	slices.Sort(ids)
-	sum := blake3.Sum256([]byte(strings.Join(ids, "")))
-	return sum[:16]
-}
-
-// Damaged is how many chunks the nodes know to be damaged.
-func (m *NodeMap) Damaged() (n int64) {
-	for i := range m.Nodes {
-		n += m.Nodes[i].Damaged
-	}
-	return n
 }
 
 // Writable reports whether the node takes new data.

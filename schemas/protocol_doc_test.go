@@ -2,7 +2,6 @@ package schemas
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -150,7 +149,7 @@ func sessionExamples(t *testing.T) map[string]docExample {
 func docMap() *NodeMap {
 	n := docNode()
 	n.Registered = docTime
-	return &NodeMap{Epoch: 5, Nodes: []Node{n}}
+	return &NodeMap{Epoch: 5, Nodes: []Node{n}, Durability: Durability{K: 1}}
 }
 
 func docNode() Node {
@@ -334,90 +333,6 @@ func (a *annotator) scalar() (digits, text string) {
 
 func (a *annotator) line(code, note string) { fmt.Fprintf(&a.out, "%s ; %s\n", code, note) }
 
-func TestProtocolDocVectors(t *testing.T) {
-	_, blocks := readProtocolDoc(t)
-	for name, want := range map[string]string{"ids": idVectors(), "placement": placementVectors()} {
-		if got := blocks["vectors "+name]; got != want {
-			t.Errorf("the vectors of %s should be\n%s", name, want)
-		}
-	}
-}
-
-func idVectors() string {
-	var b strings.Builder
-	vault := PlainVault("ana")
-	tree := Chunk{ID: filled[ChunkID](0x33), Kind: Tree, Trees: []ChunkID{filled[ChunkID](0x22)}, Data: []ChunkID{filled[ChunkID](0x11)}, Content: []byte("sealed")}
-	fmt.Fprintf(&b, "sealed vault of \"ana\"           %v\n", SealedVault("ana"))
-	fmt.Fprintf(&b, "plain vault of \"ana\"            %v\n", vault)
-	fmt.Fprintf(&b, "id of \"oi\" in that plain vault  %v\n", PlainChunkID(vault, []byte("oi")))
-	fmt.Fprintf(&b, "id of \"\" in that plain vault    %v\n", PlainChunkID(vault, nil))
-	fmt.Fprintf(&b, "sum of the tree chunk below     %v\n", tree.Checksum())
-	return b.String()
-}
-
-// placementVectors cover the arithmetic step by step, weights, zones and states.
-func placementVectors() string {
-	var b strings.Builder
-	for _, x := range []uint64{0, 1, 0x0123456789abcdef} {
-		fmt.Fprintf(&b, "mix %016x = %016x\n", x, mix(x))
-	}
-	for _, i := range []int{0, 1, 128, 255, 256} {
-		fmt.Fprintf(&b, "table %d = %d\n", i, logTable[i])
-	}
-	for _, u := range []uint64{0, 1, 1 << 63, 1<<64 - 1, 0x0123456789abcdef} {
-		fmt.Fprintf(&b, "neglog2 %016x = %d\n", u, negLog2(u))
-	}
-	m := docPlacementMap()
-	p := NewPlacement(m)
-	id := ChunkID{1, 2, 3, 4, 5, 6, 7, 8}
-	for _, c := range byID(p) {
-		fmt.Fprintf(&b, "node %s seed %016x draw %d\n", c.id, c.seed, c.draw(0x0807060504030201))
-	}
-	for n := 1; n <= 5; n++ {
-		fmt.Fprintf(&b, "place 0102030405060708 %d = %v\n", n, p.Place(nil, id, n))
-	}
-	for i := range 4 {
-		id[0] = byte(0xf0 + i)
-		fmt.Fprintf(&b, "place %x 2 = %v\n", id[:8], p.Place(nil, id, 2))
-	}
-	b.WriteString(tieVectors())
-	return b.String()
-}
-
-// tieVectors are of a chunk for which two nodes draw the same: their order in
-// the map must not decide, whatever the number of places.
-func tieVectors() string {
-	var b strings.Builder
-	p := NewPlacement(&NodeMap{Nodes: []Node{
-		{ID: "t2", Zone: "b", Weight: 1<<32 - 1, State: Up},
-		{ID: "t1", Zone: "a", Weight: 1<<32 - 1, State: Up},
-	}})
-	id := ChunkID{6: 0xe6, 7: 0x93}
-	for _, c := range byID(p) {
-		fmt.Fprintf(&b, "node %s draw %d\n", c.id, c.draw(binary.LittleEndian.Uint64(id[:])))
-	}
-	for n := 1; n <= 2; n++ {
-		fmt.Fprintf(&b, "tie %x %d = %v\n", id[:8], n, p.Place(nil, id, n))
-	}
-	return b.String()
-}
-
-func byID(p *Placement) []candidate {
-	return slices.SortedFunc(slices.Values(p.nodes), func(a, b candidate) int {
-		return strings.Compare(string(a.id), string(b.id))
-	})
-}
-
-func docPlacementMap() *NodeMap {
-	return &NodeMap{Nodes: []Node{
-		{ID: "n0", Zone: "a", Weight: 1, State: Up},
-		{ID: "n1", Zone: "a", Weight: 2, State: Up},
-		{ID: "n2", Zone: "a", Weight: 3, State: Up},
-		{ID: "n3", Zone: "b", Weight: 10, State: Up},
-		{ID: "n4", Zone: "b", Weight: 10, State: Down},
-	}}
-}
-
 // Whatever this package adds to the wire, the document must speak of.
 func TestProtocolDocIsComplete(t *testing.T) {
 	text, _ := readProtocolDoc(t)
@@ -432,6 +347,8 @@ func TestProtocolDocIsComplete(t *testing.T) {
 		{"message.go", fieldNames},
 		{"bulk.go", fieldNames},
 		{"nodemap.go", fieldNames},
+		{"keeping.go", fieldNames},
+		{"keeping.go", constants},
 	} {
 		file, err := parser.ParseFile(token.NewFileSet(), c.file, nil, 0)
 		if err != nil {

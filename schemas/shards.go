@@ -135,6 +135,14 @@ func reconstruct(k, n int, rows [][]byte) error {
 	return enc.ReconstructData(rows[:n])
 }
 
+// SameWhole reports whether two shards are of one whole, as far as they say: a chunk
+// that was sealed twice is two wholes, whose shards do not belong together.
+func SameWhole(a, b *Chunk) bool {
+	x, n, err := a.shardHead()
+	y, m, other := b.shardHead()
+	return a.ID == b.ID && err == nil && other == nil && x == y && n == m
+}
+
 // shardHead reads what a shard says of the whole chunk.
 func (c *Chunk) shardHead() (whole Sum, length int, err error) {
 	if c.Part == Whole || len(c.Content) < shardHead {

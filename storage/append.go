@@ -35,8 +35,8 @@ type putRequest struct {
 	done   chan error // of capacity 1
 }
 
-// Put stores chunks. It returns nil when all of them are on stable storage and
-// Has says so. Chunks that are held are not written again; one that is known to
+// Put stores chunks, whole or a part of them: each part is for itself. It returns nil
+// when all of them are on stable storage and Has and Parts say so. What is held is not written again; what is known to
 // be damaged is, and takes the place of the bad one. The slices are only read,
 // and only until Put returns. After an error some of the chunks may be stored.
 //
@@ -195,7 +195,7 @@ func (w *writer) refused(err error) error {
 // job is a chunk that the batch writes.
 type job struct {
 	key        indexKey
-	head       recordHeader // vault, time, and which shard it is
+	head       recordHeader // vault and time
 	generation uint32       // of its entry
 	chunk      *schemas.Chunk
 	skip       bool // it is held, or comes twice
@@ -255,15 +255,15 @@ func (w *writer) put(jobs []job, entries *indexBatch, keep int64) error {
 	return entries.commit(w.end)
 }
 
-// plan chooses what must be written: each chunk once, and none that is held. old
+// plan chooses what must be written: each part once, and none that is held. old
 // are the held ones of an older generation.
 func (w *writer) plan(batch []*putRequest, entries *indexBatch) (jobs []job, old []indexKey, err error) {
-	whole := recordHeader{k: 1, time: w.s.opt.Now().Unix()}
+	head := recordHeader{time: w.s.opt.Now().Unix()}
 	for _, r := range batch {
-		whole.vault = r.vault
+		head.vault = r.vault
 		for i := range r.chunks {
 			c := &r.chunks[i]
-			jobs = append(jobs, job{key: chunkKey(r.vault, c.ID, 0), head: whole, generation: entries.generation, chunk: c})
+			jobs = append(jobs, job{key: partKey(r.vault, c.ID, c.Part), head: head, generation: entries.generation, chunk: c})
 		}
 	}
 	var last *job

@@ -16,10 +16,11 @@ type Problem struct {
 	Segment string // as a path in the store's directory; "" if it was removed
 	Offset  int64  // bytes from the start of the segment
 	Length  int64  // bytes; 0 if it is not known
-	// Vault and ID name the chunk that is to be put again; zero if the damage
-	// names none.
+	// Vault, ID and Part name what is to be put again; zero if the damage names
+	// nothing.
 	Vault schemas.VaultID
 	ID    schemas.ChunkID
+	Part  schemas.Part
 	What  string // a sentence
 }
 
@@ -31,6 +32,9 @@ func (p Problem) String() string {
 	}
 	if !p.ID.IsZero() {
 		place += fmt.Sprintf(", chunk %v", p.ID)
+	}
+	if p.Part != schemas.Whole {
+		place += fmt.Sprintf(", %v", p.Part)
 	}
 	return place + ": " + p.What
 }
@@ -112,7 +116,7 @@ func (c *check) tellChunk(k indexKey, e *entry, what string) {
 		return
 	}
 	c.told[k] = true
-	p := Problem{Offset: e.offset, Length: e.size(), Vault: k.vault(), ID: k.id(), What: what}
+	p := Problem{Offset: e.offset, Length: e.size(), Vault: k.vault(), ID: k.id(), Part: k.part(), What: what}
 	if e.segment != 0 {
 		p.Segment = segmentPlace(e.segment)
 	}

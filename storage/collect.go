@@ -13,54 +13,31 @@ import (
 // and count on it for a version that is not there yet. Generations keep the two
 // apart without a clock: a collection begins by giving every node a number that
 // is larger than all before, then every session that is opened is given it too;
-// an entry has the number that was in force when its chunk was last put or said
-// to be held. A sweep takes only entries that are older than the oldest session.
-
-// SetGeneration begins the generation g of collections, which is larger than all
-// before. From when it returns, whatever is put, or said to be held, is of at least
-// this generation.
-//
-// What was said before a crash may be forgotten. So sweeps are refused for
-// sessions that are older than the first new generation which a store is given
-// after it was opened.
-func (s *Store) SetGeneration(ctx context.Context, g uint32) error {
-	return s.turn(ctx, func() error {
-		old := s.index.snapshot().generation
-		if err := s.index.setGeneration(g); err != nil {
-			return err
-		}
-		if s.floor.Load() == 0 {
-			s.floor.Store(max(g, old+1)) // of the old one, not all may be known
-		}
-		return nil
-	})
-}
-
-// Generation is the one that the store is in, 0 before the first.
-func (s *Store) Generation() uint32 { return s.index.snapshot().generation }
+// an entry has the number that was in force when its part was last put, said to be
+// held, or marked. A sweep takes only entries that are older than the oldest session.
 
 // Swept is what a sweep did.
 type Swept struct {
-	Looked int64 // chunks that it looked at
+	Looked int64 // parts of chunks that it looked at
 	Chunks int64 // that it forgot
 	Bytes  int64 // of their records
 }
 
-// sweepBatch is how many chunks are forgotten in one turn of the writer: puts
-// wait for some milliseconds.
+// sweepBatch is how many parts are forgotten, or marked, in one turn of the writer:
+// puts wait for some milliseconds.
 const sweepBatch = 4096
 
-// Sweep forgets the chunks that doomed names, as long as they were last put, or
-// said to be held, before the generation that is given: it must be that of the
+// Sweep forgets the parts that doomed names, as long as they were last put, said to be
+// held or marked before the generation that is given: it must be that of the
 // oldest open session, or the store's own if there is none. doomed is called for
-// each such chunk in the order of vault, id and shard, as of when the sweep
-// begins, from the goroutine of the caller. Reads and puts go on meanwhile; a chunk that
-// is put again, or asked for with Has, stays.
+// each such part in the order of vault, id and part, as of when the sweep
+// begins, from the goroutine of the caller. Reads and puts go on meanwhile; a part that
+// is put again, asked for with Has or Parts, or marked, stays.
 //
 // The space comes back with [Store.Compact]. Whatever a crash undoes of a sweep
 // is garbage that the next one finds again. It fails with [ErrTooEarly] if the
 // store cannot know what was said in that generation.
-func (s *Store) Sweep(ctx context.Context, before uint32, doomed func(vault schemas.VaultID, id schemas.ChunkID, shard uint8) bool) (Swept, error) {
+func (s *Store) Sweep(ctx context.Context, before uint32, doomed func(vault schemas.VaultID, id schemas.ChunkID, part schemas.Part) bool) (Swept, error) {
 	var swept Swept
 	if err := s.enter(); err != nil {
 		return swept, err
@@ -69,8 +46,8 @@ func (s *Store) Sweep(ctx context.Context, before uint32, doomed func(vault sche
 	if err := s.refusal(); err != nil {
 		return swept, err
 	}
-	if floor, now := s.floor.Load(), s.Generation(); floor == 0 || before < floor || before > now {
-		return swept, fmt.Errorf("%w: sessions of generation %d, node %s was started in %d and is in %d", ErrTooEarly, before, s.identity.node, floor, now)
+	if err := s.CanSweep(before); err != nil {
+		return swept, err
 	}
 	var keys []indexKey
 	flush := func() error {
@@ -87,7 +64,7 @@ func (s *Store) Sweep(ctx context.Context, before uint32, doomed func(vault sche
 	}
 	err := s.index.each(func(k indexKey, e entry) error {
 		swept.Looked++
-		if e.generation >= before || !doomed(k.vault(), k.id(), k.shard()) {
+		if e.generation >= before || !doomed(k.vault(), k.id(), k.part()) {
 			return errors.Join(ctx.Err(), s.stopped())
 		}
 		if keys = append(keys, k); len(keys) < sweepBatch {
@@ -98,20 +75,17 @@ func (s *Store) Sweep(ctx context.Context, before uint32, doomed func(vault sche
 	return swept, errors.Join(err, flush())
 }
 
-// setGeneration raises the generation.
-func (x *index) setGeneration(g uint32) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if g <= x.state.generation {
-		return nil
+// CanSweep is an error, [ErrTooEarly], if a sweep for sessions of that generation is
+// refused because of what the store cannot know.
+func (s *Store) CanSweep(before uint32) error {
+	if floor, now := s.floor.Load(), s.Generation(); floor == 0 || before < floor || before > now {
+		return fmt.Errorf("%w: sessions of generation %d, node %s was started in %d and is in %d", ErrTooEarly, before, s.identity.node, floor, now)
 	}
-	state := x.state
-	state.generation = g
-	return x.commit(x.db.NewBatch(), state, nil)
+	return nil
 }
 
 // promise makes the entries of the keys be of this generation: it is about to be
-// said that their chunks are held. A key that is not held any more is set false
+// said that their parts are held. A key that is not held any more is set false
 // in held, which is as long as keys.
 func (x *index) promise(keys []indexKey, held []bool) error {
 	return x.rewrite(keys, func(b *indexBatch, i int, e entry, ok bool) error {
@@ -131,6 +105,75 @@ func (x *index) forget(keys []indexKey, before uint32, swept *Swept) error {
 		swept.Chunks++
 		swept.Bytes += e.size()
 		return b.remove(keys[i], e)
+	})
+}
+
+// Mark says that chunks are needed, in the collection whose generation is given, which
+// must be the one that the store is in: all their parts here are of this generation from
+// then on. held and fresh, as long as ids, are filled: some part of it is held; and some
+// such part had not been marked in this generation before. Parts that are known to be
+// damaged are not held, but they are marked, so that they stay known.
+//
+// Whoever descends from fresh chunks alone must take all for fresh that it asks for
+// again: after an error, or an answer that got lost, nobody knows which of them were.
+func (s *Store) Mark(ctx context.Context, generation uint32, vault schemas.VaultID, ids []schemas.ChunkID, held, fresh []bool) error {
+	if len(held) != len(ids) || len(fresh) != len(ids) {
+		return fmt.Errorf("asked to mark %d chunks with room for %d and %d answers", len(ids), len(held), len(fresh))
+	}
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	clear(held)
+	clear(fresh)
+	var keys []indexKey // of parts to be marked
+	var of []int        // their places in ids
+	err := s.parts(vault, ids, func(i int, k indexKey, e entry) {
+		if !e.markedIn(generation) {
+			keys, of = append(keys, k), append(of, i)
+		} else if !e.corrupt {
+			held[i] = true
+		}
+	})
+	if err != nil {
+		return err
+	}
+	now := func() error {
+		if g := s.Generation(); g != generation {
+			return fmt.Errorf("%w: marks for generation %d, node %s is in %d", ErrOtherGeneration, generation, s.identity.node, g)
+		}
+		return s.refusal()
+	}
+	for len(keys) > 0 {
+		n := min(len(keys), sweepBatch)
+		err := s.turn(ctx, func() error {
+			if err := now(); err != nil {
+				return err
+			}
+			return s.index.mark(keys[:n], func(n int, new bool) {
+				held[of[n]] = true
+				fresh[of[n]] = fresh[of[n]] || new
+			})
+		})
+		if err != nil {
+			return err
+		}
+		keys, of = keys[n:], of[n:]
+	}
+	return now()
+}
+
+// mark marks the entries of the keys, and calls found for each that is held.
+func (x *index) mark(keys []indexKey, found func(i int, fresh bool)) error {
+	return x.rewrite(keys, func(b *indexBatch, i int, e entry, ok bool) error {
+		if !ok {
+			return nil
+		}
+		if !e.corrupt {
+			found(i, !e.markedIn(b.generation))
+		}
+		e.generation, e.marked = b.generation, true
+		return b.enter(keys[i], e)
 	})
 }
 

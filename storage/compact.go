@@ -282,7 +282,7 @@ func (w *writer) move(moves []move) (bytes int64, err error) {
 	var jobs []job
 	for i := range moves {
 		m := &moves[i]
-		j := job{key: chunkKey(m.head.vault, m.head.id, m.head.shard), head: m.head, chunk: &m.chunk}
+		j := job{key: partKey(m.head.vault, m.head.id, m.head.part()), head: m.head, chunk: &m.chunk}
 		e, held, err := entries.get(j.key)
 		if err != nil {
 			return 0, err

@@ -16,12 +16,13 @@ import (
 
 // Names in the store's directory.
 const (
-	lockName     = "LOCK"
-	storeName    = "STORE"
-	removedName  = "REMOVED"
-	newSuffix    = ".new" // of a file that is being written to take another's place
-	segmentsName = "segments"
-	indexName    = "index"
+	lockName       = "LOCK"
+	storeName      = "STORE"
+	removedName    = "REMOVED"
+	generationName = "GENERATION"
+	newSuffix      = ".new" // of a file that is being written to take another's place
+	segmentsName   = "segments"
+	indexName      = "index"
 )
 
 // syncDir makes the entries of a directory durable: files made in it are there
@@ -77,7 +78,7 @@ func newIdentity(fsys vfs.FS, dir string, opt *Options) (h fileHeader, err error
 	}
 	for _, name := range names {
 		switch name {
-		case lockName, storeName + newSuffix, removedName, removedName + newSuffix, segmentsName, indexName:
+		case lockName, storeName + newSuffix, removedName, removedName + newSuffix, generationName, generationName + newSuffix, segmentsName, indexName:
 		default:
 			return h, fmt.Errorf("%s %w: it holds %q and no %s file; give an empty or a new directory", dir, ErrNotStore, name, storeName)
 		}

@@ -7,12 +7,13 @@
 //	LOCK                    held while a process has the store open
 //	STORE                   identity: one file header (below)
 //	REMOVED                 the numbers of segments that were emptied: a file header and ranges
+//	GENERATION              the newest generation of collections: a file header
 //	segments/00000001.seg   the data: append-only, numbered from 1
 //	index/                  Pebble: where each chunk is; derivable from the rest
 //
 // # File header
 //
-// STORE, REMOVED and every segment begin with the same 128 bytes. All numbers of the
+// STORE, REMOVED, GENERATION and every segment begin with the same 128 bytes. All numbers of the
 // format are little endian. Every version of the format keeps the place of
 // magic, version and checksum, so that "damaged" and "newer than this program"
 // can be told apart.
@@ -23,8 +24,8 @@
 //	| 8      | u32   | u32   | 32      | 32    | i64     | 8   | 32       |
 //	+--------+-------+-------+---------+-------+---------+-----+----------+
 //
-// The magic is "SBKSTORE", "SBKREMVD" or "SBKSEGMT"; number is the segment's, 0
-// in STORE, or how many ranges follow in REMOVED; the node id is padded with
+// The magic is "SBKSTORE", "SBKREMVD", "SBKGENER" or "SBKSEGMT"; number is the
+// segment's, 0 in STORE, how many ranges follow in REMOVED, or the generation; the node id is padded with
 // zeros; salt is random, made with the directory and equal in all files; created
 // is in Unix seconds; the checksum is BLAKE3-256 of bytes 0 to 95.
 //
@@ -47,9 +48,8 @@
 //	+--------------------+--------------------+-------------------+
 //
 // kind is a [schemas.Kind], or 0x81 for a mark or 0x82 for a void. trees and
-// data count the clear edges, content is in bytes, time in Unix seconds. shard,
-// k and m say which part of a k+m coded chunk this is; 0 of 1+0 is a whole
-// chunk, the only form written so far. sum is [schemas.Chunk.Checksum]; edgesum
+// data count the clear edges, content is in bytes, time in Unix seconds. shard
+// and k are the [schemas.Part], 0 and 1 for a whole chunk; m is 0. sum is [schemas.Chunk.Checksum]; edgesum
 // is the first 16 bytes of BLAKE3 over the edges, so that edges are read and
 // checked without the content. headsum is the first 16 bytes of BLAKE3, keyed
 // with the salt, over header bytes 0 to 135, the segment's number (u32) and the

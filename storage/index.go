@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,97 +12,13 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
-
-	"servidor-backup/schemas"
 )
 
-// The index's keys and values, numbers little endian except in keys:
-//
-//	'c' vault 16 | chunk id 32 | shard u8  → segment u32 | offset i64 | content u32 | edges u32 | k u8 | m u8 | flags u8 | generation u32
-//	'd' segment u32be | offset u64be       → length i64: a dead record, whose chunk was forgotten or is elsewhere
-//	'p'                                    → version u8 | segment u32 | offset i64 | chunks, bytes, corrupt, damaged i64 | generation u32
-//	's' segment u32be                      → live, damaged i64: bytes of its records that entries point to; damaged stretches that name no chunk
 const (
-	keyChunk    = 'c'
-	keyDead     = 'd'
-	keyPosition = 'p'
-	keySegment  = 's'
-
-	indexVersion = 2
-	entrySize    = 27
+	indexVersion = 3
 	stateSize    = 1 + 12 + 4*8 + 4
 	segmentSize  = 2 * 8
-	flagCorrupt  = 1
 )
-
-type indexKey [1 + 16 + 32 + 1]byte
-
-func chunkKey(vault schemas.VaultID, id schemas.ChunkID, shard uint8) (k indexKey) {
-	k[0] = keyChunk
-	copy(k[1:], vault[:])
-	copy(k[17:], id[:])
-	k[49] = shard
-	return k
-}
-
-func (k *indexKey) vault() schemas.VaultID { return schemas.VaultID(k[1:17]) }
-func (k *indexKey) id() schemas.ChunkID    { return schemas.ChunkID(k[17:49]) }
-func (k *indexKey) shard() uint8           { return k[49] }
-
-// entry says where a chunk's record is and how long its parts are.
-type entry struct {
-	location        // the zero one for a damaged record that is gone
-	content  uint32 // bytes
-	edges    uint32 // number
-	k, m     uint8
-	corrupt  bool // known to be damaged: not held
-	// generation is the store's when the chunk was last put, or said to be held.
-	generation uint32
-}
-
-// entryOf is the entry of the chunk record r.
-func entryOf(r *record) entry {
-	return entry{
-		location: r.at, content: r.head.content, edges: r.head.trees + r.head.data,
-		k: r.head.k, m: r.head.m, corrupt: r.state != good,
-	}
-}
-
-// size is the length of the whole record, in bytes.
-func (e *entry) size() int64 {
-	return recordHeaderSize + int64(idSize)*int64(e.edges) + int64(e.content)
-}
-
-// encode appends the entry's bytes, of which there are entrySize.
-func (e *entry) encode(b []byte) []byte {
-	b = binary.LittleEndian.AppendUint32(b, e.segment)
-	b = binary.LittleEndian.AppendUint64(b, uint64(e.offset))
-	b = binary.LittleEndian.AppendUint32(b, e.content)
-	b = binary.LittleEndian.AppendUint32(b, e.edges)
-	var flags byte
-	if e.corrupt {
-		flags |= flagCorrupt
-	}
-	b = append(b, e.k, e.m, flags)
-	return binary.LittleEndian.AppendUint32(b, e.generation)
-}
-
-func decodeEntry(b []byte) (e entry, err error) {
-	if len(b) != entrySize {
-		return e, errIndexValue
-	}
-	e.segment = binary.LittleEndian.Uint32(b)
-	e.offset = int64(binary.LittleEndian.Uint64(b[4:]))
-	e.content = binary.LittleEndian.Uint32(b[12:])
-	e.edges = binary.LittleEndian.Uint32(b[16:])
-	e.k, e.m = b[20], b[21]
-	e.corrupt = b[22]&flagCorrupt != 0
-	e.generation = binary.LittleEndian.Uint32(b[23:])
-	if e.content > schemas.MaxContent || e.edges > schemas.MaxEdges {
-		return e, errIndexValue
-	}
-	return e, nil
-}
 
 // indexState is what the index says of itself.
 type indexState struct {
@@ -185,7 +100,7 @@ type index struct {
 // goroutines.
 func openIndex(fsys vfs.FS, dir string, memory int64, failed func(error)) (x *index, fresh bool, err error) {
 	x, err = tryIndex(fsys, dir, memory, failed)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errIndexValue) || pebble.IsCorruptionError(err) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errIndexValue) || pebble.IsCorruptionError(err) || isOtherOrder(err) {
 		if err := fsys.RemoveAll(dir); err != nil {
 			return nil, false, fmt.Errorf("remove the damaged index in %s: %w", dir, err)
 		}
@@ -223,7 +138,7 @@ func (x *index) load() error {
 	if err != nil {
 		return err
 	}
-	return x.under([]byte{keySegment}, func(key, value []byte) error {
+	return x.between([]byte{keySegment}, []byte{keySegment + 1}, func(key, value []byte) error {
 		u, err := decodeUsage(value)
 		if err != nil || len(key) != 1+4 {
 			return errIndexValue
@@ -235,7 +150,8 @@ func (x *index) load() error {
 
 func indexOptions(fsys vfs.FS, memory int64, failed func(error)) *pebble.Options {
 	o := &pebble.Options{
-		FS: fsys,
+		FS:       fsys,
+		Comparer: keyOrder,
 		// The segments are the log; see the package comment.
 		DisableWAL: true,
 		// Fixed, so that a new version of Pebble does not by itself make a
@@ -243,7 +159,7 @@ func indexOptions(fsys vfs.FS, memory int64, failed func(error)) *pebble.Options
 		FormatMajorVersion: pebble.FormatColumnarBlocks,
 		// Pebble takes the memtables, of which there are usually two, out of
 		// the cache. What is left must hold the filters, 1.25 bytes for each
-		// chunk: they answer most of what is asked. Of the other blocks the
+		// chunk, as they are on keys without the part: they answer most of what is asked. Of the other blocks the
 		// page cache holds more.
 		CacheSize:    memory / 6 * 5,
 		MemTableSize: uint64(memory / 6),
@@ -298,45 +214,6 @@ func (x *index) get(k *indexKey) (e entry, ok bool, err error) {
 func indexError(err error) error {
 	return fmt.Errorf("read the index (it can be made anew from the segments: RebuildIndex): %w", err)
 }
-
-// lookup answers many keys with one iterator. Unlike get it asks the filters of
-// the lowest level too, which pays where most keys are new.
-type lookup struct{ it *pebble.Iterator }
-
-func (x *index) newLookup() (*lookup, error) {
-	it, err := x.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
-	if err != nil {
-		return nil, indexError(err)
-	}
-	return &lookup{it}, nil
-}
-
-func (l *lookup) get(k *indexKey) (e entry, ok bool, err error) {
-	if !l.it.SeekPrefixGE(k[:]) {
-		if err := l.it.Error(); err != nil {
-			return e, false, indexError(err)
-		}
-		return e, false, nil
-	}
-	if e, err = decodeEntry(l.it.Value()); err != nil {
-		return e, false, indexError(err)
-	}
-	return e, true, nil
-}
-
-// inOrder is the places from 0 to n in the order of their keys; equal ones stay
-// as they are. Keys that are asked for in order cost less than half: each search
-// goes on near where the one before ended.
-func inOrder(n int, key func(i int) *indexKey) []int {
-	places := make([]int, n)
-	for i := range places {
-		places[i] = i
-	}
-	slices.SortStableFunc(places, func(i, j int) int { return bytes.Compare(key(i)[:], key(j)[:]) })
-	return places
-}
-
-func (l *lookup) close() error { return l.it.Close() }
 
 // markCorrupt notes that the record of the key is damaged, unless the key has
 // another record by now.
@@ -401,18 +278,14 @@ func (x *index) usage(segment uint32) usage {
 // deadBytes is the length of the records in [from, to) that are known to be
 // dead.
 func (x *index) deadBytes(from, to location) (n int64, err error) {
-	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: deadKey(from), UpperBound: deadKey(to)})
-	if err != nil {
-		return 0, indexError(err)
-	}
-	defer func() { err = errors.Join(err, it.Close()) }()
-	for ok := it.First(); ok; ok = it.Next() {
-		if len(it.Value()) != 8 {
-			return 0, indexError(errIndexValue)
+	err = x.between(deadKey(from), deadKey(to), func(_, value []byte) error {
+		if len(value) != 8 {
+			return indexError(errIndexValue)
 		}
-		n += int64(binary.LittleEndian.Uint64(it.Value()))
-	}
-	return n, it.Error()
+		n += int64(binary.LittleEndian.Uint64(value))
+		return nil
+	})
+	return n, err
 }
 
 func deadKey(at location) []byte {
@@ -423,22 +296,26 @@ func deadKey(at location) []byte {
 // each calls f with every entry, in the order of keys, until f returns an error.
 // It sees the index as it is when it begins.
 func (x *index) each(f func(indexKey, entry) error) error {
-	return x.under([]byte{keyChunk}, func(key, value []byte) error {
-		var k indexKey
-		if copy(k[:], key) != len(key) || len(key) != len(k) {
+	return x.eachAfter([]byte{keyChunk}, f)
+}
+
+// eachAfter is each for the entries whose keys come behind the given one.
+func (x *index) eachAfter(key []byte, f func(indexKey, entry) error) error {
+	return x.between(append(slices.Clone(key), 0), []byte{keyChunk + 1}, func(key, value []byte) error {
+		if len(key) != len(indexKey{}) {
 			return indexError(errIndexValue)
 		}
 		e, err := decodeEntry(value)
 		if err != nil {
 			return indexError(err)
 		}
-		return f(k, e)
+		return f(indexKey(key), e)
 	})
 }
 
-// under calls f with every key that begins with the byte, and its value.
-func (x *index) under(prefix []byte, f func(key, value []byte) error) (err error) {
-	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: []byte{prefix[0] + 1}})
+// between calls f with every key in [from, to), and its value.
+func (x *index) between(from, to []byte, f func(key, value []byte) error) (err error) {
+	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return indexError(err)
 	}

@@ -80,11 +80,12 @@ func (b *indexBatch) get(k indexKey) (entry, bool, error) {
 // put enters a record, as of this generation. A damaged one never takes the
 // place of a sound one; the record that is not used is noted as dead.
 func (b *indexBatch) put(k indexKey, e entry) error {
-	e.generation = b.generation
+	e.generation, e.marked = b.generation, false
 	return b.enter(k, e)
 }
 
-// enter is put for an entry that keeps its generation.
+// enter is put for an entry that keeps its generation. In one generation, what is
+// marked stays marked.
 func (b *indexBatch) enter(k indexKey, e entry) error {
 	old, ok, err := b.get(k)
 	if err != nil {
@@ -94,6 +95,7 @@ func (b *indexBatch) enter(k indexKey, e entry) error {
 		return b.bury(&e)
 	}
 	if ok {
+		e.marked = e.marked || old.markedIn(e.generation)
 		b.delta.add(&old, -1)
 		b.live(old.segment, -old.size())
 		if old.location != e.location {

@@ -1,15 +1,17 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"servidor-backup/schemas"
 )
 
-// Has says of each id whether its chunk is held: have, as long as ids, is filled.
+// Has says of each id whether its whole chunk is held: have, as long as ids, is filled.
 // A chunk that is known to be damaged, or not yet on stable storage, is not held.
 func (s *Store) Has(vault schemas.VaultID, ids []schemas.ChunkID, have []bool) (err error) {
 	if len(have) != len(ids) {
@@ -24,10 +26,7 @@ func (s *Store) Has(vault schemas.VaultID, ids []schemas.ChunkID, have []bool) (
 		return err
 	}
 	defer func() { err = errors.Join(err, look.close()) }()
-	keys := make([]indexKey, len(ids))
-	for i, id := range ids {
-		keys[i] = chunkKey(vault, id, 0)
-	}
+	keys := wholeKeys(vault, ids)
 	generation := s.Generation()
 	var old []int // held, and so not yet said in this generation
 	for _, i := range inOrder(len(keys), func(i int) *indexKey { return &keys[i] }) {
@@ -40,6 +39,107 @@ func (s *Store) Has(vault schemas.VaultID, ids []schemas.ChunkID, have []bool) (
 		}
 	}
 	return s.promise(keys, old, have)
+}
+
+// Parts calls visit for each part that is held of each id, in the order of ids and
+// parts, until visit returns an error. As with Has, what is visited stays.
+func (s *Store) Parts(vault schemas.VaultID, ids []schemas.ChunkID, visit func(i int, p schemas.Part) error) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	keys, of, err := s.promisedParts(vault, ids)
+	s.leave()
+	for n := range keys {
+		if err != nil {
+			break
+		}
+		err = visit(of[n], keys[n].part())
+	}
+	return err
+}
+
+// Look is Parts without a promise: what is visited may be swept as if nobody had asked.
+// It is for those who only want to know where things are.
+func (s *Store) Look(vault schemas.VaultID, ids []schemas.ChunkID, visit func(i int, p schemas.Part) error) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	type part struct {
+		i int
+		p schemas.Part
+	}
+	var found []part
+	err := s.parts(vault, ids, func(i int, k indexKey, e entry) {
+		if !e.corrupt {
+			found = append(found, part{i, k.part()})
+		}
+	})
+	s.leave()
+	slices.SortStableFunc(found, func(a, b part) int { return cmp.Compare(a.i, b.i) })
+	for _, f := range found {
+		if err != nil {
+			break
+		}
+		err = visit(f.i, f.p)
+	}
+	return err
+}
+
+// promisedParts are the parts that are held of the ids, and of which of them each is.
+func (s *Store) promisedParts(vault schemas.VaultID, ids []schemas.ChunkID) (keys []indexKey, of []int, err error) {
+	generation := s.Generation()
+	var old []int
+	err = s.parts(vault, ids, func(i int, k indexKey, e entry) {
+		if e.corrupt {
+			return
+		}
+		if e.generation < generation {
+			old = append(old, len(keys))
+		}
+		keys, of = append(keys, k), append(of, i)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	held := make([]bool, len(keys))
+	for n := range held {
+		held[n] = true
+	}
+	if err := s.promise(keys, old, held); err != nil {
+		return nil, nil, err
+	}
+	order := make([]int, 0, len(keys))
+	for n := range keys {
+		if held[n] {
+			order = append(order, n)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(of[a], of[b]) })
+	sorted, places := make([]indexKey, len(order)), make([]int, len(order))
+	for n, at := range order {
+		sorted[n], places[n] = keys[at], of[at]
+	}
+	return sorted, places, nil
+}
+
+// parts calls found for each entry of the ids, in the order of keys.
+func (s *Store) parts(vault schemas.VaultID, ids []schemas.ChunkID, found func(i int, k indexKey, e entry)) (err error) {
+	look, err := s.index.newLookup()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, look.close()) }()
+	keys := wholeKeys(vault, ids)
+	for _, i := range inOrder(len(keys), func(i int) *indexKey { return &keys[i] }) {
+		err := look.parts(&keys[i], func(k indexKey, e entry) bool {
+			found(i, k, e)
+			return true
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // promise notes that the old ones of keys are about to be said to be held. A store
@@ -73,29 +173,33 @@ func (s *Store) promise(keys []indexKey, old []int, have []bool) error {
 	return nil
 }
 
-// Get reads a chunk and checks it. Its memory is the caller's.
+// Get reads a whole chunk and checks it. Its memory is the caller's.
 //
 // Errors are of the codes [schemas.NotHeld], [schemas.Corrupt] (which names the
 // place; from then on Has says no, and the next Put of the chunk replaces it),
 // [schemas.DiskFailed] if the disk does not read, and [schemas.NodeClosed].
 func (s *Store) Get(vault schemas.VaultID, id schemas.ChunkID) (schemas.Chunk, error) {
-	return s.read(vault, id, true)
+	return s.read(partKey(vault, id, schemas.Whole), true)
 }
 
 // Edges is Get without the content, which it does not read: the sum is the
 // whole chunk's, what was checked is the edges.
 func (s *Store) Edges(vault schemas.VaultID, id schemas.ChunkID) (schemas.Chunk, error) {
-	return s.read(vault, id, false)
+	return s.read(partKey(vault, id, schemas.Whole), false)
 }
 
-func (s *Store) read(vault schemas.VaultID, id schemas.ChunkID, content bool) (c schemas.Chunk, err error) {
+// GetPart is Get for one part of the chunk.
+func (s *Store) GetPart(vault schemas.VaultID, id schemas.ChunkID, part schemas.Part) (schemas.Chunk, error) {
+	return s.read(partKey(vault, id, part), true)
+}
+
+func (s *Store) read(k indexKey, content bool) (c schemas.Chunk, err error) {
 	if err := s.enter(); err != nil {
 		return c, err
 	}
 	defer s.leave()
 	s.moving.RLock()
 	defer s.moving.RUnlock()
-	k := chunkKey(vault, id, 0)
 	e, ok, err := s.index.get(&k)
 	if err != nil {
 		return c, err
@@ -105,27 +209,26 @@ func (s *Store) read(vault schemas.VaultID, id schemas.ChunkID, content bool) (c
 
 // readFound reads the chunk whose entry is e, if it is held.
 func (s *Store) readFound(k *indexKey, e *entry, held, content bool) (c schemas.Chunk, err error) {
-	id := k.id()
 	switch {
 	case !held:
-		return c, schemas.Errorf(schemas.NotHeld, "node %s does not hold chunk %s; ask the others of its set", s.identity.node, id.Short())
+		return c, schemas.Errorf(schemas.NotHeld, "node %s does not hold %v; ask the others of its set", s.identity.node, k)
 	case e.corrupt:
-		return c, s.corruptError(e, id)
+		return c, s.corruptError(k, e)
 	}
 	c, err = s.readEntry(k, e, content)
 	if errors.Is(err, errRecord) {
-		return schemas.Chunk{}, errors.Join(s.corruptError(e, id), s.index.markCorrupt(k, e.location))
+		return schemas.Chunk{}, errors.Join(s.corruptError(k, e), s.index.markCorrupt(k, e.location))
 	}
 	return c, err
 }
 
-func (s *Store) corruptError(e *entry, id schemas.ChunkID) error {
+func (s *Store) corruptError(k *indexKey, e *entry) error {
 	where := "in a segment that was removed since"
 	if e.segment != 0 {
 		where = fmt.Sprintf("in %s at offset %d", segmentPlace(e.segment), e.offset)
 	}
-	return schemas.Errorf(schemas.Corrupt, "chunk %s is damaged on node %s, %s; read it from another node and put it here again",
-		id.Short(), s.identity.node, where)
+	return schemas.Errorf(schemas.Corrupt, "%v is damaged on node %s, %s; read it from another node and put it here again",
+		k, s.identity.node, where)
 }
 
 // readEntry reads a chunk, or its edges alone, with one read. It fails with
@@ -161,7 +264,7 @@ func (s *Store) decode(k *indexKey, e *entry, b []byte, content bool) (c schemas
 // decodeFront is decode for the header alone, which b begins with.
 func (s *Store) decodeFront(k *indexKey, e *entry, b []byte) (h recordHeader, err error) {
 	h, err = s.codec.decodeHeader(b, e.location)
-	if err == nil && (h.vault != k.vault() || h.id != k.id() || h.size() != e.size() || h.content != e.content) {
+	if err == nil && (h.vault != k.vault() || h.id != k.id() || h.part() != k.part() || h.size() != e.size() || h.content != e.content) {
 		err = errRecord
 	}
 	return h, err

@@ -40,7 +40,9 @@ type Found struct {
 
 // ReadAll looks up chunks, or with edges alone set what [Store.Edges] gives, and
 // calls visit for each id in order, until visit returns false: with the chunk,
-// whose content waits for [Found.Read], or with the error that Get has for it.
+// whose content waits for [Found.Read], or with the error that Get has for it. Of a
+// chunk that is not held whole, visit sees every shard that is held, one after the
+// other with the same i, as chunks; only if there is none it gets the error.
 //
 // Short chunks that lie side by side, as they do when they were put together, are
 // read with one read. What is read ahead of visit is at most a message's worth.
@@ -63,9 +65,9 @@ func (s *Store) ReadAll(vault schemas.VaultID, ids []schemas.ChunkID, edges bool
 			break
 		}
 		g.load(s)
-		for i := range n {
+		for i := range g.items {
 			c, err := g.found(s, i, edges)
-			if !visit(first+i, c, err) {
+			if !visit(first+g.items[i].of, c, err) {
 				return look.close()
 			}
 		}
@@ -77,6 +79,7 @@ func (s *Store) ReadAll(vault schemas.VaultID, ids []schemas.ChunkID, edges bool
 // group is some chunks on their way from the disk.
 type group struct {
 	items []item
+	spare []item // takes the place of items
 	order []int  // of items that are to be read, by their place
 	buf   []byte // what was read
 	total int64  // bytes to read of the items
@@ -87,6 +90,7 @@ type group struct {
 var groups = sync.Pool{New: func() any { return new(group) }}
 
 type item struct {
+	of   int // the place of its id in the group
 	key  indexKey
 	e    entry
 	held bool
@@ -94,21 +98,18 @@ type item struct {
 	b    []byte // what was read, or nil if it is to be read by itself
 }
 
-// find looks up the first ids, as many as belong in a group.
+// find looks up the first ids, as many as belong in a group, and says how many.
 func (g *group) find(look *lookup, vault schemas.VaultID, ids []schemas.ChunkID, edges bool) (n int, err error) {
 	g.items, g.order, g.total = g.items[:0], g.order[:0], 0
 	for _, id := range ids[:min(len(ids), groupChunks)] {
-		g.items = append(g.items, item{key: chunkKey(vault, id, 0)})
+		g.items = append(g.items, item{of: len(g.items), key: partKey(vault, id, schemas.Whole)})
 	}
-	for _, i := range inOrder(len(g.items), func(i int) *indexKey { return &g.items[i].key }) {
-		it := &g.items[i]
-		if it.e, it.held, err = look.get(&it.key); err != nil {
-			return 0, err
-		}
+	if err := g.lookUp(look); err != nil {
+		return 0, err
 	}
 	all := int64(0) // bytes that a visitor may want
-	for n = range g.items {
-		it := &g.items[n]
+	for i := range g.items {
+		it := &g.items[i]
 		if it.held && !it.e.corrupt {
 			it.size = it.e.size()
 			content := int64(it.e.content)
@@ -118,19 +119,65 @@ func (g *group) find(look *lookup, vault schemas.VaultID, ids []schemas.ChunkID,
 			if edges {
 				content = 0
 			}
-			if all += recordHeaderSize + content; n > 0 && (all > groupBytes || g.total+it.size > groupBytes) {
-				g.items = g.items[:n]
+			if all += recordHeaderSize + content; it.of > 0 && (all > groupBytes || g.total+it.size > groupBytes) {
+				g.cut(it.of)
 				break
 			}
 			g.total += it.size
-			g.order = append(g.order, n)
+			g.order = append(g.order, i)
 		}
 	}
 	slices.SortFunc(g.order, func(a, b int) int {
 		x, y := &g.items[a].e, &g.items[b].e
 		return cmp.Or(cmp.Compare(x.segment, y.segment), cmp.Compare(x.offset, y.offset))
 	})
-	return len(g.items), nil
+	return g.items[len(g.items)-1].of + 1, nil
+}
+
+// lookUp fills the items, of which there is one for each id. Where the whole chunk is
+// not held, the shards that are take its place.
+func (g *group) lookUp(look *lookup) error {
+	var shards []item
+	for _, i := range inOrder(len(g.items), func(i int) *indexKey { return &g.items[i].key }) {
+		it := &g.items[i]
+		err := look.parts(&it.key, func(k indexKey, e entry) bool {
+			switch {
+			case k.part() != schemas.Whole && !e.corrupt:
+				shards = append(shards, item{of: i, key: k, e: e, held: true})
+			case !it.held: // by the whole, or by a damaged shard
+				it.key, it.e, it.held = k, e, true
+			}
+			return e.corrupt || k.part() != schemas.Whole
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if len(shards) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(shards, func(a, b item) int { return cmp.Compare(a.of, b.of) })
+	all := g.spare[:0]
+	for _, it := range g.items {
+		if len(shards) == 0 || shards[0].of != it.of {
+			all = append(all, it)
+		}
+		for ; len(shards) > 0 && shards[0].of == it.of; shards = shards[1:] {
+			all = append(all, shards[0])
+		}
+	}
+	g.items, g.spare = all, g.items
+	return nil
+}
+
+// cut leaves the items of the first ids, so many.
+func (g *group) cut(ids int) {
+	n, _ := slices.BinarySearchFunc(g.items, ids, func(it item, ids int) int { return cmp.Compare(it.of, ids) })
+	for last := len(g.order) - 1; last >= 0 && g.order[last] >= n; last-- {
+		g.total -= g.items[g.order[last]].size
+		g.order = g.order[:last]
+	}
+	g.items = g.items[:n]
 }
 
 // load reads the items, neighbours with one read. Errors are left for found to

@@ -111,8 +111,8 @@ func (x *scale) fill() {
 		b, err := x.s.index.newBatch()
 		x.check(err)
 		for end := min(n+scaleBatch, x.n); n < end; n++ {
-			e := entry{location: location{at.segment, at.offset + int64(n)<<12}, content: 4096, k: 1}
-			x.check(b.put(chunkKey(scaleVault, scaleID(0, n), 0), e))
+			e := entry{location: location{at.segment, at.offset + int64(n)<<12}, content: 4096, kind: schemas.Data}
+			x.check(b.put(partKey(scaleVault, scaleID(0, n), schemas.Whole), e))
 		}
 		x.check(b.commit(at))
 	}

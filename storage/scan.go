@@ -33,7 +33,7 @@ type record struct {
 func (r *record) end() int64 { return r.at.offset + r.size }
 
 // key is that of a chunk's record.
-func (r *record) key() indexKey { return chunkKey(r.head.vault, r.head.id, r.head.shard) }
+func (r *record) key() indexKey { return partKey(r.head.vault, r.head.id, r.head.part()) }
 
 // scanner walks the records of one segment in order and checks every byte.
 type scanner struct {

@@ -16,10 +16,11 @@ import (
 const (
 	formatVersion = 1
 
-	storeMagic   = "SBKSTORE"
-	segmentMagic = "SBKSEGMT"
-	removedMagic = "SBKREMVD"
-	recordMagic  = "SBr1"
+	storeMagic      = "SBKSTORE"
+	segmentMagic    = "SBKSEGMT"
+	removedMagic    = "SBKREMVD"
+	generationMagic = "SBKGENER"
+	recordMagic     = "SBr1"
 
 	fileHeaderSize   = 128
 	recordHeaderSize = 152
@@ -96,7 +97,7 @@ func decodeFileHeader(b []byte, magic string) (h fileHeader, err error) {
 // recordHeader is what stands before a record's body.
 type recordHeader struct {
 	kind        schemas.Kind
-	shard, k, m uint8
+	shard, k, m uint8  // m says nothing; see [schemas.Part]
 	trees, data uint32 // edges
 	content     uint32 // bytes
 	time        int64  // Unix seconds
@@ -110,6 +111,14 @@ type recordHeader struct {
 // isChunk reports whether the record holds a chunk.
 func (h *recordHeader) isChunk() bool {
 	return h.kind == schemas.Data || h.kind == schemas.Tree || h.kind == schemas.Plain
+}
+
+// part says how much of the chunk it is.
+func (h *recordHeader) part() schemas.Part {
+	if h.k < 2 {
+		return schemas.Whole
+	}
+	return schemas.ShardOf(int(h.k), int(h.shard))
 }
 
 // edgeBytes is the length of the edges in the body.
@@ -129,6 +138,8 @@ func (h *recordHeader) plausible() bool {
 	case h.kind == kindVoid:
 		return h.trees == 0 && h.data == 0
 	case !h.isChunk():
+		return false
+	case h.k == 0 || h.k == 1 && h.shard != 0 || h.k > 1 && h.kind != schemas.Data:
 		return false
 	}
 	return uint64(h.trees)+uint64(h.data) <= schemas.MaxEdges &&
@@ -215,10 +226,11 @@ func (c *codec) decodeHeader(b []byte, at location) (h recordHeader, err error) 
 }
 
 // appendFront appends the record of a chunk that will stand at the place, but for
-// the content, which follows. h brings time, batch start, vault and which shard it
-// is, and comes back filled.
+// the content, which follows. h brings time, batch start and vault, and comes
+// back filled.
 func (c *codec) appendFront(dst []byte, at location, h *recordHeader, chunk *schemas.Chunk) []byte {
 	h.kind, h.id, h.sum = chunk.Kind, chunk.ID, chunk.Sum
+	h.shard, h.k = uint8(chunk.Part.Shard()), uint8(chunk.Part.K())
 	h.trees, h.data = uint32(len(chunk.Trees)), uint32(len(chunk.Data))
 	h.content = uint32(len(chunk.Content))
 	h.edgeSum = edgeSum(chunk.Trees, chunk.Data)
@@ -264,7 +276,7 @@ func sumOf(lists ...[]schemas.ChunkID) (sum [16]byte) {
 // The content aliases body, the edges do not. Nothing is checked; see bodyOK
 // and edgesOK.
 func chunkOf(h *recordHeader, body []byte) schemas.Chunk {
-	c := schemas.Chunk{ID: h.id, Kind: h.kind, Sum: h.sum}
+	c := schemas.Chunk{ID: h.id, Kind: h.kind, Part: h.part(), Sum: h.sum}
 	c.Trees, body = splitIDs(body, int(h.trees))
 	c.Data, body = splitIDs(body, int(h.data))
 	c.Content = body

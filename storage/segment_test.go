@@ -197,7 +197,7 @@ func FuzzScan(f *testing.F) {
 
 // What the index keeps comes back, and nothing else is read.
 func TestIndexValues(t *testing.T) {
-	e := entry{location: location{1 << 30, 1 << 40}, content: 1_000_000, edges: 16384, k: 4, m: 2, corrupt: true, generation: 1 << 31}
+	e := entry{location: location{1 << 30, 1 << 40}, content: 1_000_000, edges: 16384, kind: schemas.Tree, corrupt: true, generation: 1 << 31, marked: true}
 	if got, err := decodeEntry(e.encode(nil)); err != nil || got != e {
 		t.Errorf("the entry reads as %+v, %v", got, err)
 	}

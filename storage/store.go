@@ -31,6 +31,10 @@ var (
 // the store remembers.
 var ErrTooEarly = errors.New("it is too early to collect")
 
+// ErrOtherGeneration is the error of [Store.Mark] for a collection that is not the
+// newest.
+var ErrOtherGeneration = errors.New("it is another collection's time")
+
 // Options are the settings of a store. The zero value is good for a real disk.
 type Options struct {
 	// FS is the one way to the disk. Default: vfs.Default.
@@ -104,7 +108,9 @@ type Store struct {
 	closing sync.Once
 	life    sync.RWMutex // held for reading while an operation uses the files
 
-	floor   atomic.Uint32 // the first generation since the store was opened, 0 before that
+	floor   atomic.Uint32 // the first new generation since the store was opened, 0 before that
+	written uint32        // the generation in the file, from SetGeneration's turn only
+	unsure  bool          // the file was damaged when the store was opened
 	full    atomic.Bool
 	failMu  sync.Mutex
 	failure error // why puts are refused until the store is opened again
@@ -160,6 +166,9 @@ func (s *Store) open() (err error) {
 		}
 	}
 	if s.index, s.reindexed, err = openIndex(s.fs, indexDir, s.opt.IndexMemory, s.indexFailed); err != nil {
+		return err
+	}
+	if err = s.openGeneration(); err != nil {
 		return err
 	}
 	s.writer, err = s.catchUp()
@@ -257,9 +266,9 @@ func (s *Store) NodeID() schemas.NodeID { return s.identity.node }
 
 // Stats is what a store says of itself.
 type Stats struct {
-	Chunks   int64 // held and not known to be damaged
-	Bytes    int64 // content of Chunks
-	Corrupt  int64 // chunks known to be damaged and not yet replaced
+	Chunks   int64 // parts of chunks, whole ones most often, that are held and not known to be damaged
+	Bytes    int64 // their content
+	Corrupt  int64 // parts known to be damaged and not yet replaced
 	Damaged  int64 // damaged stretches found at recovery that name no chunk
 	Segments int64
 

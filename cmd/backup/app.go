@@ -28,7 +28,16 @@ type backend interface {
 	Tree(ctx context.Context, id, inside string, visit func(*client.Entry) error) error
 	Restore(ctx context.Context, opt client.RestoreOptions) (*client.RestoreResult, error)
 	Cat(ctx context.Context, id, inside string, w io.Writer) error
+	Check(ctx context.Context, opt client.CheckOptions) (*client.CheckResult, error)
 	Nodes(ctx context.Context) (*schemas.NodeMap, error)
+
+	Policy(ctx context.Context, set *schemas.Policy, nickname string) (*schemas.PolicyReply, error)
+	SetNodeState(ctx context.Context, node string, state schemas.State, force bool) (*schemas.NodeMap, error)
+	Forget(ctx context.Context, id string, undo bool) ([]string, error)
+	Collect(ctx context.Context, req *schemas.CollectRequest) (*schemas.Collection, error)
+	RebuildCatalogue(ctx context.Context) (int64, error)
+	Status(ctx context.Context) (*schemas.StatusReply, error)
+	Scrub(ctx context.Context, node string) ([]string, error)
 }
 
 var _ backend = (*client.Client)(nil)

@@ -301,6 +301,7 @@ func TestDiskOfNodeIsFull(t *testing.T) {
 	w.expect(exitFailed, []string{"more"}, "list", "more")
 
 	w.remount(disk, "300m")
+	w.eventually("the node says that nothing is wrong", func() bool { return w.nodes()[0].Trouble == "" })
 	w.transmit("--name", "more", more)
 	w.restores("more", more)
 	wire.succeed("backup.transmit", request)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -41,7 +42,10 @@ type fake struct {
 	backups    []client.BackupOptions   // asked for
 	restores   []client.RestoreOptions  // asked for
 	stdin      string                   // read by Backup from "-"
-	asked      []string                 // other questions
+	policy     schemas.PolicyReply
+	collection []schemas.Collection // answers of Collect, one after the other, the last again
+	state      schemas.StatusReply
+	asked      []string // other questions
 }
 
 var _ backend = (*fake)(nil)
@@ -113,8 +117,50 @@ func (f *fake) Cat(_ context.Context, id, inside string, w io.Writer) error {
 	return f.fails
 }
 
+func (f *fake) Check(_ context.Context, opt client.CheckOptions) (*client.CheckResult, error) {
+	f.asked = append(f.asked, fmt.Sprint("check ", opt.ID, " ", opt.Read))
+	for path, err := range f.warns {
+		opt.Found("photos@3", path, err)
+	}
+	return &client.CheckResult{Versions: 3, Trees: 40, Chunks: 5000, Read: 250, Bytes: 130_000_000, Damaged: int64(len(f.warns))}, f.fails
+}
+
 func (f *fake) Nodes(context.Context) (*schemas.NodeMap, error) {
 	return &schemas.NodeMap{Epoch: 1, Nodes: f.nodes}, f.fails
+}
+
+func (f *fake) Policy(_ context.Context, set *schemas.Policy, nickname string) (*schemas.PolicyReply, error) {
+	if set != nil && set.Durability != nil {
+		f.asked = append(f.asked, "durability "+nickname+" "+set.Durability.String())
+	}
+	return &f.policy, f.fails
+}
+
+func (f *fake) SetNodeState(_ context.Context, node string, state schemas.State, force bool) (*schemas.NodeMap, error) {
+	f.asked = append(f.asked, fmt.Sprint("node ", node, " ", state, " ", force))
+	return &schemas.NodeMap{Epoch: 2, Nodes: f.nodes}, f.fails
+}
+
+func (f *fake) Forget(_ context.Context, id string, undo bool) ([]string, error) {
+	f.asked = append(f.asked, fmt.Sprint("forget ", id, " ", undo))
+	return []string{id + "@1", id + "@2"}, f.fails
+}
+
+func (f *fake) Collect(_ context.Context, req *schemas.CollectRequest) (*schemas.Collection, error) {
+	c := f.collection[0]
+	if len(f.collection) > 1 {
+		f.collection = f.collection[1:]
+	}
+	return &c, f.fails
+}
+
+func (f *fake) RebuildCatalogue(context.Context) (int64, error) { return 42, f.fails }
+
+func (f *fake) Status(context.Context) (*schemas.StatusReply, error) { return &f.state, f.fails }
+
+func (f *fake) Scrub(_ context.Context, node string) ([]string, error) {
+	f.asked = append(f.asked, "scrub "+node)
+	return []string{"attic"}, f.fails
 }
 
 // screen is a buffer that several goroutines write to.

@@ -62,7 +62,7 @@ func listCommands(cmd *cobra.Command, group string) string {
 	var b strings.Builder
 	for _, c := range cmd.Commands() {
 		if c.GroupID == group && (c.IsAvailableCommand() || c.Name() == "help") {
-			fmt.Fprintf(&b, "  %-12s %s\n", c.Name(), c.Short)
+			fmt.Fprintf(&b, "  %-17s %s\n", c.Name(), c.Short)
 		}
 	}
 	return b.String()

@@ -30,19 +30,23 @@ func (a *app) nodes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return a.printNodes(m.Nodes)
+}
+
+func (a *app) printNodes(nodes []schemas.Node) error {
 	if a.flags.json {
-		for i := range m.Nodes {
-			if err := a.printJSON(nodeJSON(&m.Nodes[i])); err != nil {
+		for i := range nodes {
+			if err := a.printJSON(nodeJSON(&nodes[i])); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	if len(m.Nodes) == 0 {
+	if len(nodes) == 0 {
 		a.console.info(a.t("nodes.nothing"))
 		return nil
 	}
-	a.nodeTable(m.Nodes).print(a.println)
+	a.nodeTable(nodes).print(a.println)
 	return nil
 }
 

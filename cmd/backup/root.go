@@ -48,8 +48,9 @@ func newRoot(a *app) *cobra.Command {
 		&cobra.Group{ID: groupServer, Title: a.t("help.server")},
 		&cobra.Group{ID: groupTools, Title: a.t("help.tools")},
 	)
-	addTo(root, groupClient, newTransmit(a), newList(a), newDownload(a), newConfig(a), newMenu(a))
-	addTo(root, groupServer, newUp(a), newCoordinator(a), newStorage(a), newNodes(a))
+	addTo(root, groupClient, newTransmit(a), newList(a), newDownload(a), newCheck(a), newForget(a), newUnforget(a), newConfig(a), newMenu(a))
+	addTo(root, groupServer, newUp(a), newCoordinator(a), newStorage(a), newNodes(a), newNode(a), newPolicy(a),
+		newStatus(a), newScrub(a), newCollect(a), newRebuild(a))
 	addTo(root, groupTools, newDecode(a), newVersion(a), newCompletion(a))
 	root.SetHelpCommand(newHelp(a, root))
 	root.SetHelpCommandGroupID(groupTools)

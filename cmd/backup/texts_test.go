@@ -204,7 +204,7 @@ var codes = []schemas.Code{
 	schemas.UnknownRecord, schemas.UnknownVersion, schemas.UnknownSession, schemas.NameTaken,
 	schemas.OtherKey, schemas.Incomplete, schemas.Unavailable, schemas.TooNew, schemas.Internal,
 	schemas.BadChunk, schemas.DiskFull, schemas.DiskFailed, schemas.Corrupt, schemas.NotHeld,
-	schemas.NodeClosed,
+	schemas.NodeClosed, schemas.UnknownNode, schemas.NotNow, schemas.OtherEpoch, schemas.TooEarly,
 }
 
 func TestPlurals(t *testing.T) {

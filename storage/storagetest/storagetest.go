@@ -144,7 +144,7 @@ func Holds(t testing.TB, s *storage.Store, chunks ...schemas.Chunk) {
 // Same fails the test unless two chunks are equal.
 func Same(t testing.TB, want, got schemas.Chunk) {
 	t.Helper()
-	if want.ID != got.ID || want.Kind != got.Kind || want.Sum != got.Sum ||
+	if want.ID != got.ID || want.Kind != got.Kind || want.Part != got.Part || want.Sum != got.Sum ||
 		!slices.Equal(want.Trees, got.Trees) || !slices.Equal(want.Data, got.Data) ||
 		!bytes.Equal(want.Content, got.Content) {
 		t.Errorf("chunk %s came back changed: %v, %d+%d edges, %d bytes; want %v, %d+%d edges, %d bytes", want.ID.Short(),

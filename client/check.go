@@ -1,0 +1,279 @@
+package client
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+
+	"servidor-backup/bus"
+	"servidor-backup/schemas"
+)
+
+// CheckOptions says what to check.
+type CheckOptions struct {
+	// ID is a version, or a record for all its versions; "" is all that the nickname
+	// has.
+	ID string
+	// Read is which part of the data chunks is fetched and opened, from 0 to 1; of the
+	// others it is only asked whether nodes hold them. Trees are always read. Which
+	// chunks a part means is another choice each time.
+	Read float64
+	// Progress counts files as versions, and bytes as they come; nil is fine.
+	Progress *Progress
+	// Found hears of everything that cannot be brought back; path is empty if that is
+	// the version as such.
+	Found func(version, path string, err error)
+}
+
+// CheckResult is what a check looked at.
+type CheckResult struct {
+	Versions int64 // checked
+	Trees    int64 // tree chunks read and opened
+	Chunks   int64 // data chunks looked at
+	Read     int64 // of them fetched and opened
+	Bytes    int64 // their content, in the clear
+	Damaged  int64 // things that Found heard of
+}
+
+// Check proves that versions can be brought back: with this machine's key, from the
+// nodes as they are now. What several versions share is looked at once.
+func (c *Client) Check(ctx context.Context, opt CheckOptions) (*CheckResult, error) {
+	if opt.Progress == nil {
+		opt.Progress = &Progress{}
+	}
+	ctx, cancel := c.watched(ctx)
+	defer cancel(nil)
+	ids, err := c.versionsOf(ctx, opt.ID)
+	if err != nil {
+		return nil, err
+	}
+	ck := &checker{CheckOptions: opt, salt: rand.Uint64(), seen: map[uint64]struct{}{}, lost: map[uint64]struct{}{}}
+	opt.Progress.TotalFiles.Store(int64(len(ids)))
+	opt.Progress.Counted.Store(true)
+	for _, id := range ids {
+		v, err := c.open(ctx, id)
+		if err == nil {
+			err = ck.version(ctx, v)
+		}
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, cause
+		}
+		if isDamage(err) {
+			ck.found(id, "", err)
+			err = nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("check %s: %w", id, unreachable(err))
+		}
+		ck.out.Versions++
+		opt.Progress.Files.Add(1)
+	}
+	return &ck.out, nil
+}
+
+// versionsOf are the ids of the versions that id means.
+func (c *Client) versionsOf(ctx context.Context, id string) (ids []string, err error) {
+	records := []schemas.Record{{Name: id}}
+	if id == "" {
+		if records, err = c.Records(ctx); err != nil {
+			return nil, err
+		}
+	} else if _, number, err := schemas.ParseVersionID(id); err != nil || number > 0 {
+		return []string{id}, err
+	}
+	for _, r := range records {
+		err := c.list(ctx, r.Name, func(rep *schemas.ListReply) {
+			for i := range rep.Versions {
+				ids = append(ids, rep.Versions[i].ID)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
+}
+
+// checker is one call of Check.
+type checker struct {
+	CheckOptions
+	salt uint64
+	out  CheckResult
+	// What was looked at, and what of it is lost: chunks by the beginnings of their
+	// ids, to be four times as many in as much memory.
+	seen, lost map[uint64]struct{}
+}
+
+func (ck *checker) found(version, path string, err error) {
+	ck.out.Damaged++
+	if ck.Found != nil {
+		ck.Found(version, path, err)
+	}
+}
+
+func short(id schemas.ChunkID) uint64 { return binary.LittleEndian.Uint64(id[:]) }
+
+// fresh are the ids that have not been looked at, which they are from now on.
+func (ck *checker) fresh(ids []schemas.ChunkID) (some []schemas.ChunkID) {
+	for _, id := range ids {
+		if _, seen := ck.seen[short(id)]; !seen {
+			ck.seen[short(id)] = struct{}{}
+			some = append(some, id)
+		}
+	}
+	return some
+}
+
+// treeBatch is how many tree chunks are fetched at a time.
+const treeBatch = 32
+
+// version checks one version by the clear edges of its tree, from the root down.
+func (ck *checker) version(ctx context.Context, v *opened) error {
+	if v.plain != nil {
+		return nil // it came with the answer, and was checked there
+	}
+	for todo := ck.fresh([]schemas.ChunkID{v.Root}); len(todo) > 0; {
+		some := slices.Clone(todo[max(0, len(todo)-treeBatch):])
+		todo = todo[:len(todo)-len(some)]
+		err := ck.each(ctx, some, func(some []schemas.ChunkID) error {
+			nodes, err := v.get(ctx, some)
+			if err != nil {
+				return err
+			}
+			ck.out.Trees += int64(len(some))
+			for _, n := range nodes {
+				todo = append(todo, ck.fresh(n.trees)...)
+				if err := ck.chunks(ctx, v, ck.fresh(n.data)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if len(ck.lost) == 0 {
+		return nil
+	}
+	return ck.name(ctx, v)
+}
+
+// each tries some ids together, and one by one if that fails because of one of them,
+// which is then lost.
+func (ck *checker) each(ctx context.Context, some []schemas.ChunkID, try func([]schemas.ChunkID) error) error {
+	err := try(some)
+	switch {
+	case !isDamage(err) || ctx.Err() != nil:
+		return err
+	case len(some) == 1:
+		ck.lost[short(some[0])] = struct{}{}
+		return nil
+	}
+	for _, id := range some {
+		if err := ck.each(ctx, []schemas.ChunkID{id}, try); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readBatch is how many data chunks are fetched at a time.
+const readBatch = 64
+
+// chunks checks data chunks.
+func (ck *checker) chunks(ctx context.Context, v *opened, ids []schemas.ChunkID) error {
+	ck.out.Chunks += int64(len(ids))
+	var ask, read []schemas.ChunkID
+	for _, id := range ids {
+		if ck.chosen(id) {
+			read = append(read, id)
+		} else {
+			ask = append(ask, id)
+		}
+	}
+	for some := range slices.Chunk(ask, bus.MaxIDs) {
+		var held []bool
+		err := v.source.ask(ctx, func() (err error) {
+			held, err = v.source.holders.Have(ctx, v.Vault, some, true)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for i, id := range some {
+			if !held[i] {
+				ck.lost[short(id)] = struct{}{}
+			}
+		}
+	}
+	for some := range slices.Chunk(read, readBatch) {
+		if err := ck.each(ctx, some, func(some []schemas.ChunkID) error { return ck.read(ctx, v, some) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chosen reports whether a chunk is one of those that are read.
+func (ck *checker) chosen(id schemas.ChunkID) bool {
+	x := (short(id) ^ ck.salt) * 0x9e3779b97f4a7c15 // ids are random; the salt makes another choice
+	return ck.Read >= 1 || float64(x>>11)/(1<<53) < ck.Read
+}
+
+// read fetches and opens data chunks, which proves that they are what their ids say.
+func (ck *checker) read(ctx context.Context, v *opened, ids []schemas.ChunkID) error {
+	var chunks, bytes atomic.Int64
+	err := v.source.chunks(ctx, ids, func(_ int, c *schemas.Chunk) error {
+		return v.openChunk(c, func(plain []byte) error {
+			chunks.Add(1)
+			bytes.Add(int64(len(plain)))
+			ck.Progress.Bytes.Add(int64(len(plain)))
+			return nil
+		})
+	})
+	ck.out.Read += chunks.Load()
+	ck.out.Bytes += bytes.Load()
+	return err
+}
+
+// name finds the paths of a version whose content cannot be brought back.
+func (ck *checker) name(ctx context.Context, v *opened) error {
+	entries := v.tree.iterate(ctx, ".")
+	for {
+		e, more, err := entries.Next()
+		switch {
+		case isDamage(err): // what comes behind is not told of
+			ck.found(v.ID, "", err)
+			return nil
+		case err != nil || !more:
+			return err
+		}
+		err = ck.content(ctx, v, e.Content, e.Size)
+		if err == nil {
+			err = ck.content(ctx, v, e.XattrContent, maxXattrs)
+		}
+		if isDamage(err) {
+			ck.found(v.ID, e.Path, err)
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// content reports whether some of the content is lost.
+func (ck *checker) content(ctx context.Context, v *opened, content Content, size int64) error {
+	pieces := newPieceIter(ctx, v.get, content, size)
+	for {
+		p, more, err := pieces.Next()
+		if err != nil || !more {
+			return err
+		}
+		if _, lost := ck.lost[short(p.ID)]; lost {
+			return fmt.Errorf("its content, from byte %d on, cannot be brought back: %w", p.Off, ErrDamaged)
+		}
+	}
+}

@@ -1,0 +1,244 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"servidor-backup/bus/bustest"
+)
+
+// cluster is a whole system of many processes: unmodified NATS servers that form a
+// cluster, coordinators and storage nodes, each with links of its own to all servers.
+type cluster struct {
+	w            *world
+	servers      []*member
+	coordinators []*member
+	nodes        []*member
+	born         int // nodes so far, for their names
+}
+
+// member is one program of the cluster, which may be running or not.
+type member struct {
+	name   string
+	cmd    func(links []string) []string // the program and its arguments
+	data   string
+	links  []*link
+	p      *process
+	paused bool
+}
+
+// newCluster starts so many of each. The servers' catalogue has three replicas.
+func (w *world) newCluster(servers, coordinators, nodes int) *cluster {
+	w.Helper()
+	c := &cluster{w: w}
+	c.startServers(servers)
+	for i := range coordinators {
+		m := &member{name: fmt.Sprint("c", i+1)}
+		m.cmd = func(links []string) []string {
+			return []string{w.exe, "coordinator", "--server", strings.Join(links, ","), "--replicas", fmt.Sprint(servers), "--grace", "8s"}
+		}
+		m.links = c.newLinks()
+		c.coordinators = append(c.coordinators, m)
+		c.start(m)
+	}
+	for range nodes {
+		c.addNode("")
+	}
+	for _, m := range slices.Concat(c.coordinators, c.nodes) {
+		m.p.serves()
+	}
+	return c
+}
+
+// startServers starts NATS servers that know each other.
+func (c *cluster) startServers(n int) {
+	c.w.Helper()
+	exe, err := natsBinary()
+	if err != nil {
+		c.w.Fatal(err)
+	}
+	var clients, routes []string
+	for range n {
+		clients = append(clients, bustest.FreeAddress(c.w))
+		routes = append(routes, bustest.FreeAddress(c.w))
+	}
+	for i := range n {
+		m := &member{name: fmt.Sprint("s", i+1), data: c.w.dir()}
+		conf := filepath.Join(c.w.dir(), "nats.conf")
+		// What is advertised would lead round the links.
+		c.w.write(conf, fmt.Appendf(nil, `
+server_name: %s
+listen: %q
+jetstream { store_dir: %q, sync_interval: always }
+cluster { name: faults, listen: %q, no_advertise: true, routes: ["nats://%s"] }
+`, m.name, clients[i], m.data, routes[i], strings.Join(routes, `", "nats://`)))
+		m.cmd = func([]string) []string { return []string{exe, "-c", conf} }
+		m.links = []*link{{address: clients[i]}} // where it is, for newLinks
+		c.servers = append(c.servers, m)
+		c.start(m)
+	}
+}
+
+// newLinks are links to all servers.
+func (c *cluster) newLinks() (links []*link) {
+	c.w.Helper()
+	for _, s := range c.servers {
+		links = append(links, newLink(c.w, s.links[0].address))
+	}
+	return links
+}
+
+func urls(links []*link) (all []string) {
+	for _, l := range links {
+		all = append(all, "nats://"+l.address)
+	}
+	return all
+}
+
+// addNode starts a new storage node, with its data in dir if that is not empty.
+func (c *cluster) addNode(dir string) *member {
+	c.w.Helper()
+	c.born++
+	m := &member{name: fmt.Sprint("n", c.born), data: dir, links: c.newLinks()}
+	if dir == "" {
+		m.data = c.w.dir()
+	}
+	m.cmd = func(links []string) []string {
+		return []string{c.w.exe, "storage", "--data", m.data, "--server", strings.Join(links, ","), "--name", m.name, "--weight", "100"}
+	}
+	c.nodes = append(c.nodes, m)
+	c.start(m)
+	return m
+}
+
+func (c *cluster) start(m *member) {
+	c.w.Helper()
+	argv := m.cmd(urls(m.links))
+	m.p, m.paused = c.w.launch(c.w.prepare(argv[0], argv[1:]...)), false
+}
+
+// client is a machine whose commands go to the cluster, and its links.
+func (c *cluster) client(nickname string) (*world, []*link) {
+	c.w.Helper()
+	links := c.newLinks()
+	m := c.w.machine().with("BACKUP_SERVER="+strings.Join(urls(links), ","), "BACKUP_NICKNAME="+nickname)
+	return m, links
+}
+
+func (m *member) running() bool { return m.p != nil && !m.p.hasEnded() }
+
+// kill ends the program as a power cut would.
+func (m *member) kill() {
+	m.p.kill()
+	m.paused = false
+}
+
+// pause stops the program in its tracks; resume lets it go on.
+func (m *member) pause()  { m.signal(syscall.SIGSTOP, true) }
+func (m *member) resume() { m.signal(syscall.SIGCONT, false) }
+
+func (m *member) signal(s syscall.Signal, paused bool) {
+	if m.running() {
+		_ = m.p.cmd.Process.Signal(s) // it may end at this moment
+		m.paused = paused
+	}
+}
+
+// reach sets all links of a program.
+func reach(links []*link, mode linkMode) {
+	for _, l := range links {
+		l.set(mode)
+	}
+}
+
+// mend undoes all faults that pass: everything runs and can be reached.
+func (c *cluster) mend() {
+	c.w.Helper()
+	for _, m := range c.servers {
+		m.resume()
+		if !m.running() {
+			c.start(m)
+		}
+	}
+	for _, m := range slices.Concat(c.coordinators, c.nodes) {
+		reach(m.links, linkWhole)
+		m.resume()
+		if !m.running() {
+			c.start(m)
+		}
+	}
+}
+
+// clusterStatus is what "status --json" says.
+type clusterStatus struct {
+	Whole, Surveyed bool
+	Strays          int64
+	ToHeal          int64 `json:"to_heal"`
+	Healed          int64
+	HealedBytes     int64 `json:"healed_bytes"`
+	Waiting         []string
+	Levels          []struct {
+		Durability, State string
+		Spare             int
+		Chunks            int64
+	}
+	Nodes []nodeLine
+	Lost  []struct {
+		Nickname, Version string
+		Chunks            int64
+	}
+	Scrubs []struct {
+		Node    string
+		Running bool
+		Found   int64
+	}
+}
+
+// status asks until somebody answers.
+func (c *cluster) status(w *world) (s clusterStatus) {
+	w.Helper()
+	w.eventually("the status is told", func() bool {
+		o := w.run("status", "--json")
+		if o.code == exitDone {
+			s = parse[clusterStatus](w.T, o.out)
+		}
+		return o.code == exitDone
+	})
+	return s
+}
+
+// healed waits until all is whole.
+func (c *cluster) healed(w *world, within time.Duration) {
+	w.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		s := c.status(w)
+		if s.Whole {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.Fatalf("not whole after %v: %+v", within, s)
+		}
+		select {
+		case <-w.ctx.Done():
+			w.Fatalf("not whole: %+v", s)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// segments are the files with a node's chunks.
+func (m *member) segments() []string {
+	files, _ := filepath.Glob(filepath.Join(m.data, "segments", "*"))
+	return slices.DeleteFunc(files, func(f string) bool {
+		info, err := os.Stat(f)
+		return err != nil || !info.Mode().IsRegular() || info.Size() < 4096
+	})
+}

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"servidor-backup/schemas"
+)
+
+func newStatus(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "status",
+		Aliases: []string{"estado"},
+		Short:   a.t("status.short"),
+		Long:    a.t("status.long"),
+		Args:    a.takes(0, 0),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context()) },
+	}
+}
+
+// condition is what the nodes say, added up.
+type condition struct {
+	levels []schemas.Level // the least spare first
+	strays int64
+	toHeal int64
+	healed int64
+	bytes  int64 // of what was healed
+	// surveyed: every node that can be reached has looked at all it holds under this
+	// map, so that the levels are the whole truth.
+	surveyed bool
+	waiting  []string
+}
+
+func conditionOf(s *schemas.StatusReply) condition {
+	c := condition{surveyed: true}
+	sums := map[schemas.Level]int64{}
+	answered := map[schemas.NodeID]bool{}
+	for i := range s.Nodes {
+		v := &s.Nodes[i].Survey
+		answered[s.Nodes[i].Node.ID] = v.Ended > 0 && !v.Running && v.Epoch == s.Map.Epoch
+		for _, l := range v.Levels {
+			chunks := l.Chunks
+			l.Chunks = 0
+			sums[l] += chunks
+		}
+		c.strays += v.Strays
+		c.toHeal += v.ToHeal
+		c.healed += v.Healed
+		c.bytes += v.Bytes
+		if v.Waiting != "" {
+			c.waiting = append(c.waiting, s.Nodes[i].Node.Name+": "+v.Waiting)
+		}
+	}
+	for _, n := range s.Map.Nodes {
+		c.surveyed = c.surveyed && (answered[n.ID] || !n.State.Reachable())
+	}
+	for l, chunks := range sums {
+		l.Chunks = chunks
+		c.levels = append(c.levels, l)
+	}
+	slices.SortFunc(c.levels, func(x, y schemas.Level) int {
+		return cmp.Or(cmp.Compare(x.Spare, y.Spare), cmp.Compare(x.Durability.K, y.Durability.K), cmp.Compare(x.Durability.M, y.Durability.M))
+	})
+	return c
+}
+
+// whole reports whether everything is as it should be.
+func (c *condition) whole() bool {
+	return c.surveyed && c.toHeal == 0 && c.strays == 0 &&
+		!slices.ContainsFunc(c.levels, func(l schemas.Level) bool { return l.Spare < int(l.Durability.M) })
+}
+
+// jsonStatus is what --json prints.
+type jsonStatus struct {
+	// Whole: every chunk is where it belongs, as often as it should be.
+	Whole      bool            `json:"whole"`
+	Surveyed   bool            `json:"surveyed"`
+	Epoch      uint64          `json:"epoch"`
+	Nodes      []jsonNode      `json:"nodes"`
+	Levels     []jsonLevel     `json:"levels"`
+	Strays     int64           `json:"strays"`
+	ToHeal     int64           `json:"to_heal"`
+	Healed     int64           `json:"healed"`
+	Bytes      int64           `json:"healed_bytes"`
+	Waiting    []string        `json:"waiting,omitempty"`
+	Lost       []jsonLost      `json:"lost,omitempty"`
+	Collection *jsonCollection `json:"collection,omitempty"`
+	Scrubs     []jsonScrub     `json:"scrubs"`
+}
+
+type jsonLevel struct {
+	Durability string `json:"durability"`
+	State      string `json:"state"` // whole, endangered, lost
+	Spare      int    `json:"spare"` // how many more nodes can be lost
+	Chunks     int64  `json:"chunks"`
+}
+
+type jsonLost struct {
+	Nickname string `json:"nickname"`
+	Version  string `json:"version"`
+	Chunks   int64  `json:"chunks"`
+}
+
+type jsonScrub struct {
+	Node    string  `json:"node"`
+	Running bool    `json:"running"`
+	Done    float64 `json:"done"`
+	Ended   string  `json:"ended,omitempty"`
+	Found   int64   `json:"found"`
+}
+
+// levelState is the state of chunks in a word that does not change.
+func levelState(l schemas.Level) string {
+	switch {
+	case l.Spare < 0:
+		return "lost"
+	case l.Spare < int(l.Durability.M):
+		return "endangered"
+	}
+	return "whole"
+}
+
+func (a *app) status(ctx context.Context) error {
+	b, _, err := a.dial(ctx, false)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	s, err := b.Status(ctx)
+	if err != nil {
+		return err
+	}
+	c := conditionOf(s)
+	if a.flags.json {
+		return a.printJSON(statusJSON(s, &c))
+	}
+	a.nodeTable(s.Map.Nodes).print(a.println)
+	a.println("")
+	if len(c.levels) > 0 {
+		t := newTable(a.t("status.durability"), a.t("status.state"), ">"+a.t("status.chunks"))
+		for _, l := range c.levels {
+			t.add(l.Durability.String(), a.levelText(l), a.number(l.Chunks))
+		}
+		t.print(a.println)
+		a.println("")
+	}
+	a.printCondition(&c)
+	for _, l := range s.Lost {
+		a.println(a.n("status.lost-version", l.Chunks, "ID", a.show(l.Version), "Nickname", a.show(l.Nickname)))
+	}
+	for i := range s.Nodes {
+		a.printScrub(&s.Nodes[i])
+	}
+	if s.Collection.Ended > 0 && s.Collection.Error == "" {
+		a.println(a.t("status.collection", "When", a.when(s.Collection.Ended), "Text", a.collection(&s.Collection)))
+	} else if s.Collection.Error != "" {
+		a.println(a.t("gc.failed", "Text", s.Collection.Error))
+	}
+	return nil
+}
+
+func (a *app) levelText(l schemas.Level) string {
+	switch levelState(l) {
+	case "lost":
+		return a.t("status.lost")
+	case "endangered":
+		return a.n("status.endangered", int64(l.Spare))
+	}
+	return a.t("status.whole")
+}
+
+// printCondition says what it all means.
+func (a *app) printCondition(c *condition) {
+	switch {
+	case c.whole():
+		a.println(a.t("status.all-whole"))
+	case !c.surveyed:
+		a.println(a.t("status.not-surveyed"))
+	}
+	if left := c.toHeal; left > 0 {
+		a.println(a.n("status.healing", left, "Healed", a.number(c.healed), "Bytes", a.size(c.bytes)))
+	}
+	if c.strays > 0 {
+		a.println(a.n("status.strays", c.strays))
+	}
+	for _, w := range c.waiting {
+		a.println(a.t("status.waiting", "Text", w))
+	}
+}
+
+func (a *app) printScrub(n *schemas.NodeStatus) {
+	switch s := &n.Scrub; {
+	case s.Found > 0:
+		a.println(a.n("status.scrub-found", s.Found, "Node", a.show(n.Node.Name)))
+	case s.Running:
+		a.println(a.t("status.scrub-running", "Node", a.show(n.Node.Name), "Percent", a.number(int64(100*s.Done))))
+	}
+}
+
+func statusJSON(s *schemas.StatusReply, c *condition) *jsonStatus {
+	out := &jsonStatus{
+		Whole: c.whole(), Surveyed: c.surveyed, Epoch: s.Map.Epoch, Strays: c.strays, ToHeal: c.toHeal, Healed: c.healed,
+		Bytes: c.bytes, Waiting: c.waiting, Collection: collectionJSON(&s.Collection),
+		Nodes: []jsonNode{}, Levels: []jsonLevel{}, Scrubs: []jsonScrub{},
+	}
+	for i := range s.Map.Nodes {
+		out.Nodes = append(out.Nodes, nodeJSON(&s.Map.Nodes[i]))
+	}
+	for _, l := range c.levels {
+		out.Levels = append(out.Levels, jsonLevel{l.Durability.String(), levelState(l), l.Spare, l.Chunks})
+	}
+	for _, l := range s.Lost {
+		out.Lost = append(out.Lost, jsonLost(l))
+	}
+	for i := range s.Nodes {
+		scrub := s.Nodes[i].Scrub
+		j := jsonScrub{Node: s.Nodes[i].Node.Name, Running: scrub.Running, Done: scrub.Done, Found: scrub.Found}
+		if scrub.Ended > 0 {
+			j.Ended = stamp(scrub.Ended)
+		}
+		out.Scrubs = append(out.Scrubs, j)
+	}
+	return out
+}
+
+func newScrub(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "scrub " + a.t("scrub.args"),
+		Aliases: []string{"reler"},
+		Short:   a.t("scrub.short"),
+		Long:    a.t("scrub.long"),
+		Args:    a.takes(0, 1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.scrub(cmd.Context(), argument(args, 0)) },
+	}
+}
+
+// scrub starts a scrub at one node, or at all.
+func (a *app) scrub(ctx context.Context, node string) error {
+	b, _, err := a.dial(ctx, false)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	names, err := b.Scrub(ctx, node)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if a.flags.json {
+			if err := a.printJSON(jsonScrub{Node: name, Running: true}); err != nil {
+				return err
+			}
+			continue
+		}
+		a.println(a.t("scrub.started", "Node", a.show(name)))
+	}
+	return nil
+}

@@ -1,0 +1,116 @@
+package coordinator
+
+import (
+	"slices"
+	"testing"
+
+	"servidor-backup/bus/bustest"
+	"servidor-backup/schemas"
+)
+
+func (w *world) forget(id string, undo bool) []string {
+	w.t.Helper()
+	var rep schemas.ForgetReply
+	if err := w.request(schemas.SubjectForget, &schemas.ForgetRequest{Nickname: nickname, ID: id, Undo: undo}, &rep); err != nil {
+		w.t.Fatalf("forget %s: %v", id, err)
+	}
+	return rep.Versions
+}
+
+func (w *world) content(id string) (string, error) {
+	w.t.Helper()
+	var rep schemas.DownloadReply
+	if err := w.request(schemas.SubjectDownload, &schemas.DownloadRequest{Nickname: nickname, ID: id}, &rep); err != nil {
+		return "", err
+	}
+	return string(*rep.Content), nil
+}
+
+// What was forgotten is not listed, unless it is asked for, and is not the newest; by
+// its id it is there until it is collected; and it can be taken back.
+func TestForget(t *testing.T) {
+	w := newWorld(t, 1, Options{})
+	for _, c := range []string{"one", "two", "three"} {
+		w.transmit(nickname, "f", c)
+	}
+	forgotten := w.events(schemas.EventVersionForgotten)
+	if got := w.forget("f@3", false); !slices.Equal(got, []string{"f@3"}) {
+		t.Errorf("forgotten are %v", got)
+	}
+	if e := bustest.Receive(t, "the event", forgotten); e.Subject != "f@3" || e.Owner != nickname {
+		t.Errorf("the event is %+v", e)
+	}
+	if got := w.forget("f@3", false); len(got) != 0 {
+		t.Errorf("forgotten again are %v", got)
+	}
+	if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{2, 1}) {
+		t.Errorf("listed are %v", got)
+	}
+	for id, want := range map[string]string{"f": "two", "f@3": "three"} {
+		if got, err := w.content(id); err != nil || got != want {
+			t.Errorf("%s is %q, %v", id, got, err)
+		}
+	}
+	var all schemas.ListReply
+	if err := w.request(schemas.SubjectList, &schemas.ListRequest{Nickname: nickname, Record: "f", Forgotten: true}, &all); err != nil {
+		t.Fatal(err)
+	}
+	if len(all.Versions) != 3 || all.Versions[0].Forgotten == 0 || all.Versions[1].Forgotten != 0 {
+		t.Errorf("with what was forgotten the versions are %+v", all.Versions)
+	}
+	h, err := w.c.records.head(bustest.Patient(t), nickname, "f")
+	if err != nil || h.Latest != 2 || h.Versions != 2 || h.Highest != 3 {
+		t.Errorf("the head is %+v, %v", h, err)
+	}
+
+	if got := w.forget("f", false); len(got) != 2 {
+		t.Errorf("forgotten are %v", got)
+	}
+	if names := w.list(nickname); len(names) != 0 {
+		t.Errorf("listed are %v", names)
+	}
+	if err := w.request(schemas.SubjectList, &schemas.ListRequest{Nickname: nickname, Forgotten: true}, &all); err != nil || len(all.Names) != 1 {
+		t.Errorf("with what was forgotten the names are %v, %v", all.Names, err)
+	}
+	_, err = w.content("f")
+	wantCode(t, err, schemas.UnknownRecord)
+	if got := w.transmit(nickname, "f", "four"); got != "f@4" {
+		t.Errorf("the next version is %s", got)
+	}
+	if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{4}) {
+		t.Errorf("listed are %v", got)
+	}
+	if got := w.forget("f", true); len(got) != 3 {
+		t.Errorf("taken back are %v", got)
+	}
+	if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{4, 3, 2, 1}) {
+		t.Errorf("listed are %v", got)
+	}
+	for id, code := range map[string]schemas.Code{"f@9": schemas.UnknownVersion, "g": schemas.UnknownRecord, "f@0": schemas.BadName} {
+		err := w.request(schemas.SubjectForget, &schemas.ForgetRequest{Nickname: nickname, ID: id}, &schemas.ForgetReply{})
+		wantCode(t, err, code)
+	}
+}
+
+// A backup builds on a version that was forgotten when there is no other, and the name
+// still stands for its source.
+func TestForgottenParent(t *testing.T) {
+	w := newWorld(t, 1, Options{})
+	tr := w.newTree(2, 2)
+	w.save(opening("r"), tr)
+	w.save(opening("r"), w.newTree(1, 1))
+	w.forget("r@2", false)
+	if s := w.open(opening("r")); s.Parent == nil || s.Parent.Number != 1 {
+		t.Errorf("the session builds on %+v", s.Parent)
+	}
+	w.forget("r", false)
+	other := opening("r")
+	other.Source = sourceOf(2)
+	wantCode(t, w.request(schemas.SubjectSessionOpen, other, &schemas.SessionReply{}), schemas.NameTaken)
+	if v := w.save(opening("r"), tr); v.Number != 3 {
+		t.Errorf("the next version is %d", v.Number)
+	}
+	if got := w.versions(nickname, "r"); !slices.Equal(got, []uint64{3}) {
+		t.Errorf("listed are %v", got)
+	}
+}

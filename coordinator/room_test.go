@@ -1,0 +1,205 @@
+package coordinator
+
+import (
+	"strings"
+	"testing"
+
+	"servidor-backup/bus"
+	"servidor-backup/bus/bustest"
+	"servidor-backup/schemas"
+)
+
+func (w *world) opens(record string) error {
+	return w.request(schemas.SubjectSessionOpen, opening(record), &schemas.SessionReply{})
+}
+
+// A session needs as many nodes as its durability, and the refusal says how many, and
+// which are not there; with the operator's leave it goes on with fewer, down to what
+// content takes, and says so in the version.
+func TestSessionNeedsItsNodes(t *testing.T) {
+	w := newWorld(t, 2, Options{})
+	n := w.node()
+	id := n.store.NodeID()
+	w.durability("", "2+1")
+	if s := w.open(opening("r")); s.Durability.String() != "2+1" {
+		t.Errorf("the session is %+v", s)
+	}
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.becomes(id, schemas.Down)
+	err := w.opens("r")
+	wantCode(t, err, schemas.NoNode)
+	for _, says := range []string{"2+1", "needs 3", "2 take", string(id) + " is down"} {
+		if err != nil && !strings.Contains(err.Error(), says) {
+			t.Errorf("%q does not say %q", err, says)
+		}
+	}
+	if got := w.transmit(nickname, "f", "x"); got != "f@1" { // two copies have room
+		t.Errorf("the transmit gives %s", got)
+	}
+	w.degraded()
+	s := w.open(opening("r"))
+	if s.Durability.String() != "2+0" {
+		t.Errorf("the degraded session has %v", s.Durability)
+	}
+	tr := w.newTree(1, 2)
+	w.put(tr.all...)
+	v, err := w.commit(s.Session, tr.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !v.Degraded || v.Durability.String() != "2+1" || v.Tolerates != 0 {
+		t.Errorf("the version is %+v", v)
+	}
+	w.durability("", "3+1")
+	wantCode(t, w.opens("r"), schemas.NoNode) // 3 make content, 2 are up
+}
+
+// A node that goes while a session lasts makes it a degraded one when it is renewed.
+func TestSessionBecomesDegraded(t *testing.T) {
+	w := newWorld(t, 1, Options{})
+	n := w.node()
+	w.degraded()
+	s := w.open(opening("r"))
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.becomes(n.store.NodeID(), schemas.Down)
+	var rep schemas.SessionReply
+	if err := w.request(schemas.SubjectSessionRenew, &schemas.RenewRequest{Session: s.Session}, &rep); err != nil {
+		t.Fatal(err)
+	}
+	if rep.Durability.String() != "1+0" || rep.Map == nil || len(rep.Map.Writable()) != 1 {
+		t.Errorf("the renewal says %+v", rep)
+	}
+	tr := w.newTree(1, 1)
+	w.put(tr.all...)
+	v, err := w.commit(s.Session, tr.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !v.Degraded || v.Tolerates != 0 || v.Durability.String() != "1+1" {
+		t.Errorf("the version is %+v", v)
+	}
+}
+
+// What the seed's transmit sends is on m+1 nodes, and read from any.
+func TestTransmitCopies(t *testing.T) {
+	w := newWorld(t, 5, Options{})
+	w.durability("", "1+4") // more than one message names
+	w.transmit(nickname, "f", "content")
+	vault := schemas.PlainVault(nickname)
+	id := schemas.PlainChunkID(vault, []byte("content"))
+	m := w.c.members.nodeMap()
+	for _, n := range m.Nodes {
+		have := askHave(w, n.ID, vault, id)
+		if !have {
+			t.Errorf("node %s has no copy", n.ID)
+		}
+	}
+}
+
+func askHave(w *world, n schemas.NodeID, vault schemas.VaultID, id schemas.ChunkID) bool {
+	w.t.Helper()
+	req := &schemas.IDsRequest{Vault: vault, IDs: []schemas.ChunkID{id}}
+	var rep schemas.HaveReply
+	b, err := bus.RequestRaw(bustest.Patient(w.t), w.nc, schemas.HaveSubject(n), req.Encode())
+	if err == nil {
+		err = schemas.Unmarshal(b, &rep)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return rep.Held(0)
+}
+
+// Under k+m a parent is trusted while no more than m nodes were lost since, however
+// the nodes come and go; under 1+0 while none is.
+func TestTrust(t *testing.T) {
+	w := newWorld(t, 2, Options{})
+	recheck := func(what, record string, want bool) {
+		t.Helper()
+		if s := w.open(opening(record)); s.Recheck != want {
+			t.Errorf("%s: recheck is %v, the parent is %+v", what, s.Recheck, s.Parent)
+		}
+	}
+	one := w.node()
+	w.durability("", "1+0")
+	w.save(opening("single"), w.newTree(1, 2))
+	w.durability("", "1+1")
+	w.save(opening("double"), w.newTree(1, 2))
+	recheck("nothing has happened", "single", false)
+	recheck("nothing has happened", "double", false)
+
+	stop := func(n *runningNode, want schemas.State) {
+		t.Helper()
+		if err := n.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		w.becomes(n.store.NodeID(), want)
+	}
+	stop(one, schemas.Down)
+	recheck("a node is lost", "single", true)
+	recheck("a node is lost", "double", false)
+	// What is saved now rests on what was saved when there were three.
+	w.save(opening("double"), w.newTree(1, 2))
+	w.save(opening("fresh"), w.newTree(1, 2))
+	recheck("nothing was lost since", "fresh", false)
+	one = w.nodeOn(one.store)
+	w.becomes(one.store.NodeID(), schemas.Up)
+	recheck("it was restarted", "single", false)
+	recheck("it was restarted", "double", false)
+
+	stop(one, schemas.Down)
+	late := w.node() // healing may move things to it
+	stop(late, schemas.Down)
+	w.node()
+	recheck("one more was lost since, and another", "double", true)
+	recheck("one was lost since, and another", "fresh", true)
+	if err := w.state(string(late.store.NodeID()), schemas.Removed, true); err != nil {
+		t.Fatal(err)
+	}
+	recheck("a node that held nothing known was taken out", "double", false)
+}
+
+// A raised policy does not make what was saved before bear more losses.
+func TestTrustOfARaisedDurability(t *testing.T) {
+	w := newWorld(t, 2, Options{})
+	n := w.node()
+	w.durability("", "1+0")
+	w.save(opening("r"), w.newTree(1, 2))
+	w.durability("", "1+1")
+	if v := w.save(opening("r"), w.newTree(1, 2)); v.Tolerates != 0 {
+		t.Errorf("the version bears %d losses", v.Tolerates)
+	}
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.becomes(n.store.NodeID(), schemas.Down)
+	if s := w.open(opening("r")); !s.Recheck {
+		t.Error("with a node lost the parent is trusted")
+	}
+	if v := w.save(opening("r"), w.newTree(1, 2)); v.Tolerates != 1 {
+		t.Errorf("after everything was asked for, the version bears %d losses", v.Tolerates)
+	}
+}
+
+// A node that knows of damage counts as one that is lost.
+func TestTrustAndDamage(t *testing.T) {
+	w := newWorld(t, 2, Options{})
+	w.durability("", "1+0")
+	w.save(opening("single"), w.newTree(1, 2))
+	w.durability("", "1+1")
+	w.save(opening("double"), w.newTree(1, 2))
+	n := w.c.members.nodeMap().Nodes[0]
+	n.Damaged = 3
+	w.c.members.hear(n)
+	if s := w.open(opening("single")); !s.Recheck {
+		t.Error("the only copy may be damaged and is trusted")
+	}
+	w.c.members.hear(n)
+	if s := w.open(opening("double")); s.Recheck {
+		t.Error("damage at one node makes two copies unknown")
+	}
+}
