@@ -145,6 +145,13 @@ func TestCollectConcurrently(t *testing.T) {
 			storagetest.Clean(t, s)
 		}
 	})
+	all.Go(func() {
+		for range 20 {
+			if found, _ := scrub(t, s, 0); len(found) > 0 {
+				t.Errorf("the scrub found %v", found)
+			}
+		}
+	})
 	all.Wait()
 	cancel()
 	collecting.Wait()
