@@ -48,6 +48,7 @@ func newUp(a *app) *cobra.Command {
 	f.Lookup("listen").DefValue = "" // the text says it, in the person's language
 	f.StringVar(&opt.name, "name", "", a.t("flag.node-name"))
 	f.BoolVar(&opt.insecure, "insecure", false, a.t("flag.insecure"))
+	a.addKeepingFlags(f, &opt.nodeOptions)
 	f.DurationVar(&opt.grace, "grace", 0, a.t("flag.grace"))
 	return cmd
 }
@@ -55,6 +56,9 @@ func newUp(a *app) *cobra.Command {
 func (a *app) checkUp(opt upOptions) error {
 	if opt.data == "" {
 		return a.usage("error.no-data")
+	}
+	if err := a.checkKeepingFlags(&opt.nodeOptions); err != nil {
+		return err
 	}
 	host, _, err := net.SplitHostPort(opt.listen)
 	if err != nil {

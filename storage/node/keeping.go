@@ -22,6 +22,7 @@ func (n *Node) serveKeeping() error {
 		bus.Handle(n.service, "mark", schemas.MarkSubject(n.id), n.mark),
 		bus.Handle(n.service, "sweep", schemas.SweepSubject(n.id), n.sweep),
 		bus.Handle(n.service, "status", schemas.StatusSubject(n.id), n.status),
+		bus.Handle(n.service, "scrub", schemas.ScrubSubject(n.id), n.scrub),
 		bus.Handle(n.service, "chunks", schemas.ChunksSubject(n.id), n.chunks),
 	)
 }
@@ -164,7 +165,7 @@ func (n *Node) chunks(ctx context.Context, req *schemas.ChunksRequest) (any, err
 func (n *Node) status(context.Context, *schemas.StatusRequest) (any, error) {
 	return &schemas.NodeStatusReply{Reply: schemas.OK, Status: schemas.NodeStatus{
 		Node: n.card(schemas.Up), Epoch: n.view.Load().epoch(),
-		Survey: n.keeper.status(), Sweep: n.sweeper.status(),
+		Survey: n.keeper.status(), Scrub: n.scrubber.status(), Sweep: n.sweeper.status(),
 	}}, nil
 }
 
