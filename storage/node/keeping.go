@@ -28,7 +28,7 @@ func (n *Node) serveKeeping() error {
 }
 
 // have answers which chunks are held, and which parts of them.
-func (n *Node) have(_ context.Context, b, _ []byte) ([]byte, error) {
+func (n *Node) have(ctx context.Context, b, _ []byte) ([]byte, error) {
 	req, err := decodeIDs(b)
 	if err != nil {
 		return nil, err
@@ -36,7 +36,10 @@ func (n *Node) have(_ context.Context, b, _ []byte) ([]byte, error) {
 	if epoch := n.view.Load().epoch(); req.Epoch != 0 && req.Epoch != epoch {
 		return nil, schemas.Errorf(schemas.OtherEpoch, "node %s follows the map of epoch %d, not %d", n.id, epoch, req.Epoch)
 	}
-	rep := &schemas.HaveReply{Reply: schemas.OK, Have: make([]byte, (len(req.IDs)+7)/8), Generation: n.store.Generation()}
+	rep := &schemas.HaveReply{Reply: schemas.OK, Have: make([]byte, (len(req.IDs)+7)/8)}
+	if err := n.store.CatchUp(ctx, req.Generation); err != nil {
+		return nil, storageError(err)
+	}
 	switch {
 	case req.Look:
 		err = n.parts(n.store.Look, req, rep)
