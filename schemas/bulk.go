@@ -30,6 +30,10 @@ type IDsRequest struct {
 	// Epoch, if it is not 0, makes a have fail with [OtherEpoch] at a node that
 	// follows another map: only so may the asker drop what it holds itself.
 	Epoch uint64
+	// Generation is the one of collections that the asker is in. A node that is in a
+	// lower one enters it before it answers a have, so that what it says to be held
+	// stays for as long as what the asker has said.
+	Generation uint32
 }
 
 // HaveReply answers storage.have: which of the asked ids the node holds on
@@ -42,9 +46,6 @@ type HaveReply struct {
 	// Parts, if they were asked for, says for each id how many shards are held, as
 	// a byte, and which, each [Part] as u16be. What is held whole is in Have.
 	Parts []byte `msgpack:"parts,omitempty"`
-	// Generation is the one that the node was in before it answered: what it says to be
-	// held is of that or a later one, unless it was asked to Look.
-	Generation uint32 `msgpack:"generation,omitempty"`
 }
 
 // Held reports bit i.
@@ -223,6 +224,10 @@ func (r *IDsRequest) Encode() []byte {
 	if r.Epoch != 0 {
 		b[0]++
 		b = binary.BigEndian.AppendUint64(append(appendString(b, "epoch"), 0xcf), r.Epoch)
+	}
+	if r.Generation != 0 {
+		b[0]++
+		b = binary.BigEndian.AppendUint32(append(appendString(b, "generation"), 0xce), r.Generation)
 	}
 	b = appendBin(appendString(b, "vault"), r.Vault[:])
 	return appendIDs(appendString(b, "id_arquivo"), r.IDs)

@@ -34,6 +34,8 @@ func DecodeIDs(b []byte) (*IDsRequest, error) {
 			r.Parts = c.bool()
 		case "look":
 			r.Look = c.bool()
+		case "generation":
+			r.Generation = uint32(min(c.uint(), 1<<32-1))
 		case "epoch":
 			r.Epoch = c.uint()
 		default:

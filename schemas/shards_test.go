@@ -100,8 +100,8 @@ func TestShardsTravel(t *testing.T) {
 			t.Errorf("%v came as %v", want.Part, g.Part)
 		}
 	}
-	req, err := DecodeIDs((&IDsRequest{IDs: []ChunkID{{1}}, Parts: true, Look: true, Epoch: 77}).Encode())
-	if err != nil || !req.Parts || !req.Look || req.Epoch != 77 || len(req.IDs) != 1 {
+	req, err := DecodeIDs((&IDsRequest{IDs: []ChunkID{{1}}, Parts: true, Look: true, Epoch: 77, Generation: 1 << 20}).Encode())
+	if err != nil || !req.Parts || !req.Look || req.Epoch != 77 || req.Generation != 1<<20 || len(req.IDs) != 1 {
 		t.Errorf("%+v %v", req, err)
 	}
 	rep := HaveReply{Have: []byte{0b01}, Parts: []byte{0, 2, 2, 1, 4, 0}}

@@ -29,7 +29,7 @@ func TestSweepTooEarly(t *testing.T) {
 		}
 	}
 	sweep(0, true)
-	for _, g := range []uint32{3, 2, 5} {
+	for _, g := range []uint32{3, 2, 4, 5} {
 		if err := s.SetGeneration(t.Context(), g); err != nil {
 			t.Fatal(err)
 		}
@@ -48,6 +48,26 @@ func TestSweepTooEarly(t *testing.T) {
 	}
 	sweep(6, true)
 	sweep(7, false)
+	// Of 8 it did not hear, so nothing is of that generation that was said in it.
+	if err := s.SetGeneration(t.Context(), 9); err != nil {
+		t.Fatal(err)
+	}
+	sweep(8, true)
+	sweep(9, false)
+	// Who has caught up was not there when the collection began.
+	for _, g := range []uint32{10, 9} {
+		if err := s.CatchUp(t.Context(), g); err != nil || s.Generation() != 10 {
+			t.Errorf("the generation is %d, %v", s.Generation(), err)
+		}
+	}
+	sweep(10, true)
+	for _, g := range []uint32{10, 11} {
+		if err := s.SetGeneration(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
+		sweep(10, true)
+	}
+	sweep(11, false)
 }
 
 // Whoever only looks for parts does not keep them from being swept.

@@ -18,10 +18,15 @@ import (
 //
 // What was said and marked before a crash may be forgotten. So sweeps are refused for
 // sessions that are older than the first new generation which a store is given
-// after it was opened; the one that it was in already is not new.
+// after it was opened; the one that it was in already is not new. Nor is there one to
+// begin with anew if some in between were missed: what was said to be held in those is
+// not of them.
 func (s *Store) SetGeneration(ctx context.Context, g uint32) error {
 	return s.turn(ctx, func() error {
 		old := s.index.snapshot().generation
+		if g > old+1 {
+			s.floor.Store(0)
+		}
 		now := max(g, old)
 		if now > s.written {
 			if err := s.writeGeneration(now); err != nil {
@@ -39,6 +44,27 @@ func (s *Store) SetGeneration(ctx context.Context, g uint32) error {
 			s.floor.Store(floor)
 		}
 		return nil
+	})
+}
+
+// CatchUp brings the store into the generation g, if it is in a lower one: somebody who
+// is in g relies on what is said here. The collection of g has begun without this store,
+// so it may not be swept for sessions of that one.
+func (s *Store) CatchUp(ctx context.Context, g uint32) error {
+	if g <= s.Generation() {
+		return nil
+	}
+	return s.turn(ctx, func() error {
+		if g <= s.Generation() {
+			return nil
+		}
+		s.floor.Store(0)
+		if g > s.written {
+			if err := s.writeGeneration(g); err != nil {
+				return err
+			}
+		}
+		return s.index.setGeneration(g)
 	})
 }
 

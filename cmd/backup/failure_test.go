@@ -41,6 +41,8 @@ func TestUsageMistakes(t *testing.T) {
 		{`no flag --bogus`, []string{"list", "--bogus"}},
 		{`no flag -x`, []string{"list", "-x"}},
 		{`--name needs a value`, []string{"transmit", "a", "--name"}},
+		{"--heal-rate", []string{"storage", "--data", "x", "--heal-rate", "fast"}},
+		{"-1h0m0s is not a time", []string{"storage", "--data", "x", "--scrub-period", "-1h"}},
 		{`"x" is not a value for --weight`, []string{"storage", "--weight", "x"}},
 		{`argument is missing: backup transmit PATH… [FLAGS]`, []string{"transmit"}},
 		{`"b" is one too many`, []string{"nodes", "b"}},

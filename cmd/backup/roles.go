@@ -122,10 +122,12 @@ func (r *roles) openStore(dir string) (wait func() (*storage.Store, error)) {
 
 // nodeOptions describe a storage node.
 type nodeOptions struct {
-	data       string // the store's folder
-	name, zone string // without a name the node goes by this machine's
-	keepName   bool   // without a name it goes by the one that it had before
-	weight     uint32 // 0: by the size of its disk
+	data        string        // the store's folder
+	name, zone  string        // without a name the node goes by this machine's
+	keepName    bool          // without a name it goes by the one that it had before
+	weight      uint32        // 0: by the size of its disk
+	healRate    string        // as on the command line
+	scrubPeriod time.Duration // 0: the usual
 }
 
 func (r *roles) startNode(ctx context.Context, nc *nats.Conn, open func() (*storage.Store, error), opt nodeOptions) error {
@@ -139,14 +141,20 @@ func (r *roles) startNode(ctx context.Context, nc *nats.Conn, open func() (*stor
 	if opt.name == "" {
 		opt.name, _ = os.Hostname() // without one, the node goes by its id
 	}
+	healRate, err := r.a.healRate(&opt)
+	if err != nil {
+		return err
+	}
 	n, err := node.Start(ctx, nc, store, node.Options{
-		Name:    opt.name,
-		Zone:    opt.zone,
-		Weight:  opt.weight,
-		Version: programVersion(),
-		Budget:  r.share(nodeBudget),
-		Log:     r.log,
-		Status:  r.a.console.status,
+		Name:        opt.name,
+		Zone:        opt.zone,
+		Weight:      opt.weight,
+		Version:     programVersion(),
+		Budget:      r.share(nodeBudget),
+		HealRate:    healRate,
+		ScrubPeriod: opt.scrubPeriod,
+		Log:         r.log,
+		Status:      r.a.console.status,
 	})
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // storageOptions are the flags of "storage".
@@ -28,10 +29,31 @@ func newStorage(a *app) *cobra.Command {
 	f.StringVar(&opt.name, "name", "", a.t("flag.node-name"))
 	f.StringVar(&opt.zone, "zone", "", a.t("storage.flag-zone"))
 	f.Uint32Var(&opt.weight, "weight", 0, a.t("storage.flag-weight"))
+	a.addKeepingFlags(f, &opt.nodeOptions)
 	f.BoolVar(&opt.insecure, "insecure", false, a.t("flag.insecure"))
 	f.BoolVar(&opt.check, "check", false, a.t("storage.flag-check"))
 	f.BoolVar(&opt.rebuild, "rebuild-index", false, a.t("storage.flag-rebuild"))
 	return cmd
+}
+
+// addKeepingFlags adds what can be said of how a node looks after what it holds.
+func (a *app) addKeepingFlags(f *pflag.FlagSet, opt *nodeOptions) {
+	f.StringVar(&opt.healRate, "heal-rate", "", a.t("flag.heal-rate"))
+	f.DurationVar(&opt.scrubPeriod, "scrub-period", 0, a.t("flag.scrub-period"))
+}
+
+// checkKeepingFlags refuses what makes no sense.
+func (a *app) checkKeepingFlags(opt *nodeOptions) error {
+	if opt.scrubPeriod < 0 {
+		return a.usage("storage.bad-scrub-period", "Value", opt.scrubPeriod.String())
+	}
+	_, err := a.healRate(opt)
+	return err
+}
+
+// healRate is in bytes per second, 0 for no limit.
+func (a *app) healRate(opt *nodeOptions) (int64, error) {
+	return a.rateLimit(setting{opt.healRate, "flag"}, "heal-rate", "", "")
 }
 
 // storage serves a store, or looks after one that nobody serves.
@@ -41,6 +63,9 @@ func (a *app) storage(ctx context.Context, opt storageOptions) error {
 		return a.usage("error.no-data")
 	case opt.rebuild || opt.check:
 		return a.tendStore(ctx, storeDir(opt.data), opt)
+	}
+	if err := a.checkKeepingFlags(&opt.nodeOptions); err != nil {
+		return err
 	}
 	server, err := a.roleServer(opt.insecure)
 	if err != nil {

@@ -60,6 +60,7 @@ func newUp(a *app) *cobra.Command {
 	a.addReplicasFlag(f, &opt.replicas)
 	f.StringVar(&opt.name, "name", "", a.t("flag.node-name"))
 	f.BoolVar(&opt.insecure, "insecure", false, a.t("flag.insecure"))
+	a.addKeepingFlags(f, &opt.nodeOptions)
 	f.DurationVar(&opt.grace, "grace", 0, a.t("flag.grace"))
 	return cmd
 }
@@ -67,6 +68,9 @@ func newUp(a *app) *cobra.Command {
 func (a *app) checkUp(opt upOptions) error {
 	if opt.data == "" {
 		return a.usage("error.no-data")
+	}
+	if err := a.checkKeepingFlags(&opt.nodeOptions); err != nil {
+		return err
 	}
 	c := &opt.cluster
 	switch clustered := c.Listen != ""; {

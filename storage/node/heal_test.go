@@ -4,7 +4,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
 	"servidor-backup/storage/node"
@@ -195,20 +199,41 @@ func TestDamageIsReplaced(t *testing.T) {
 			chunks := s.some(40)
 			s.save(chunks...)
 			s.counted(40)
+			events := make(chan *nats.Msg, 100)
+			if _, err := s.nc.ChanSubscribe(schemas.EventSubject(schemas.EventDamageFound), events); err != nil {
+				t.Fatal(err)
+			}
 			for _, n := range s.nodes[:2] {
 				held := n.store.Stats().Chunks
 				n.damage("node/segments/00000001.seg")
-				if n := len(storagetest.Problems(t, n.store)); n == 0 {
-					t.Fatal("the damage was not found")
+				var rep schemas.ScrubReply
+				if err := bus.Request(bustest.Patient(t), s.nc, schemas.ScrubSubject(n.id), &schemas.ScrubRequest{}, &rep); err != nil {
+					t.Fatal(err)
 				}
+				bustest.Receive(t, "the news of the damage", events)
 				s.atHome(chunks...)
 				bustest.Eventually(t, "nothing is damaged any more", func() bool {
 					st := n.store.Stats()
-					return st.Corrupt == 0 && st.Chunks == held
+					return st.Corrupt == 0 && st.Chunks == held && n.status().Scrub.Found > 0 && n.status().Scrub.Ended > 0
 				})
 			}
 			s.counted(40)
 		})
+	}
+}
+
+// Everything is read back in every period, without being asked; and how far that has
+// come is known after a restart.
+func TestScrubPeriod(t *testing.T) {
+	s := newSystem(t, 1, schemas.Durability{K: 1}, node.Options{ScrubPeriod: 2 * time.Second})
+	n := s.nodes[0]
+	s.save(s.some(40)...)
+	bustest.Eventually(t, "a round", func() bool { return n.status().Scrub.Ended > 0 })
+	ended := n.status().Scrub.Ended / 1e9
+	n.stop()
+	n.start()
+	if st := n.status().Scrub; st.Ended/1e9 != ended {
+		t.Errorf("after the restart it is %+v", st)
 	}
 }
 

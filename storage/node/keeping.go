@@ -22,12 +22,13 @@ func (n *Node) serveKeeping() error {
 		bus.Handle(n.service, "mark", schemas.MarkSubject(n.id), n.mark),
 		bus.Handle(n.service, "sweep", schemas.SweepSubject(n.id), n.sweep),
 		bus.Handle(n.service, "status", schemas.StatusSubject(n.id), n.status),
+		bus.Handle(n.service, "scrub", schemas.ScrubSubject(n.id), n.scrub),
 		bus.Handle(n.service, "chunks", schemas.ChunksSubject(n.id), n.chunks),
 	)
 }
 
 // have answers which chunks are held, and which parts of them.
-func (n *Node) have(_ context.Context, b, _ []byte) ([]byte, error) {
+func (n *Node) have(ctx context.Context, b, _ []byte) ([]byte, error) {
 	req, err := decodeIDs(b)
 	if err != nil {
 		return nil, err
@@ -35,7 +36,10 @@ func (n *Node) have(_ context.Context, b, _ []byte) ([]byte, error) {
 	if epoch := n.view.Load().epoch(); req.Epoch != 0 && req.Epoch != epoch {
 		return nil, schemas.Errorf(schemas.OtherEpoch, "node %s follows the map of epoch %d, not %d", n.id, epoch, req.Epoch)
 	}
-	rep := &schemas.HaveReply{Reply: schemas.OK, Have: make([]byte, (len(req.IDs)+7)/8), Generation: n.store.Generation()}
+	rep := &schemas.HaveReply{Reply: schemas.OK, Have: make([]byte, (len(req.IDs)+7)/8)}
+	if err := n.store.CatchUp(ctx, req.Generation); err != nil {
+		return nil, storageError(err)
+	}
 	switch {
 	case req.Look:
 		err = n.parts(n.store.Look, req, rep)
@@ -164,7 +168,7 @@ func (n *Node) chunks(ctx context.Context, req *schemas.ChunksRequest) (any, err
 func (n *Node) status(context.Context, *schemas.StatusRequest) (any, error) {
 	return &schemas.NodeStatusReply{Reply: schemas.OK, Status: schemas.NodeStatus{
 		Node: n.card(schemas.Up), Epoch: n.view.Load().epoch(),
-		Survey: n.keeper.status(), Sweep: n.sweeper.status(),
+		Survey: n.keeper.status(), Scrub: n.scrubber.status(), Sweep: n.sweeper.status(),
 	}}, nil
 }
 

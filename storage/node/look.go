@@ -82,7 +82,7 @@ func (b *batch) look(ctx context.Context) error {
 			home = b.askable(home, n, i)
 		}
 	}
-	if err := b.ask(ctx, home, schemas.IDsRequest{Parts: true, Look: true}, nil); err != nil {
+	if err := b.ask(ctx, home, schemas.IDsRequest{Parts: true, Look: true}); err != nil {
 		return err
 	}
 	var others map[schemas.NodeID][]int
@@ -97,7 +97,7 @@ func (b *batch) look(ctx context.Context) error {
 			}
 		}
 	}
-	return b.ask(ctx, others, schemas.IDsRequest{Parts: true, Look: true}, nil)
+	return b.ask(ctx, others, schemas.IDsRequest{Parts: true, Look: true})
 }
 
 // askable notes that node n is to be asked about the ith chunk, if it can be.
@@ -113,8 +113,8 @@ func (b *batch) askable(who map[schemas.NodeID][]int, n schemas.NodeID, i int) m
 }
 
 // ask asks each node about its chunks, and adds what it holds to the sights. Nodes that
-// do not answer are silent from then on. each, if it is not nil, sees the answers.
-func (b *batch) ask(ctx context.Context, who map[schemas.NodeID][]int, how schemas.IDsRequest, each func(*schemas.HaveReply)) error {
+// do not answer are silent from then on.
+func (b *batch) ask(ctx context.Context, who map[schemas.NodeID][]int, how schemas.IDsRequest) error {
 	if len(who) == 0 {
 		return ctx.Err()
 	}
@@ -136,14 +136,11 @@ func (b *batch) ask(ctx context.Context, who map[schemas.NodeID][]int, how schem
 					s.held = append(s.held, place{node, p})
 				})
 			}
-			switch {
-			case err != nil:
+			if err != nil {
 				if b.silent == nil {
 					b.silent = map[schemas.NodeID]error{}
 				}
 				b.silent[node] = err
-			case each != nil:
-				each(rep)
 			}
 		})
 	}
@@ -182,8 +179,8 @@ func (b *batch) lookHere(parts func(schemas.VaultID, []schemas.ChunkID, func(int
 }
 
 // drop gives up parts that are at home elsewhere. The home set is asked once more, for
-// a promise that counts in this epoch, and in no generation before this node's: what
-// this node has promised is then kept by others.
+// a promise that counts in this epoch, and is of this node's generation: what this node
+// has promised is then kept by others.
 func (b *batch) drop(ctx context.Context) (dropped int, err error) {
 	store := b.n.store
 	generation := store.Generation()
@@ -196,11 +193,7 @@ func (b *batch) drop(ctx context.Context) (dropped int, err error) {
 			home = b.askable(home, n, i)
 		}
 	}
-	behind := false
-	err = b.ask(ctx, home, schemas.IDsRequest{Parts: true, Epoch: b.v.epoch()}, func(rep *schemas.HaveReply) {
-		behind = behind || rep.Generation < generation
-	})
-	if err != nil || behind {
+	if err := b.ask(ctx, home, schemas.IDsRequest{Parts: true, Epoch: b.v.epoch(), Generation: generation}); err != nil {
 		return 0, err
 	}
 	var parts []storage.PartID

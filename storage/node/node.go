@@ -46,6 +46,8 @@ type Options struct {
 	// HealRate bounds what healing makes and moves, in bytes per second; 0 does not,
 	// and leaves it to the windows, in which healing is one session among others.
 	HealRate int64
+	// ScrubPeriod is how long it takes to read everything back once; default 30 days.
+	ScrubPeriod time.Duration
 	// Survey is how long after a survey the next one begins if nothing happens;
 	// default 10 min.
 	Survey time.Duration
@@ -75,7 +77,9 @@ type Node struct {
 	unfollow func()
 	view     atomic.Pointer[view]
 	keeper   *keeper
+	scrubber *scrubber
 	sweeper  sweeper
+	told     atomic.Int64 // when of damage, Unix ns
 	// heartbeat is how often to publish the card; the coordinator decides.
 	heartbeat time.Duration
 }
@@ -88,6 +92,7 @@ func Start(ctx context.Context, nc *nats.Conn, store *storage.Store, opt Options
 	n.setDefaults()
 	n.windows = newWindows(n.opt.Budget)
 	n.room = semaphore.NewWeighted(2 * n.opt.Budget)
+	n.scrubber = newScrubber(n)
 	n.run, n.stop = context.WithCancel(context.Background())
 	if err := n.serve(); err != nil {
 		return nil, errors.Join(err, n.Stop())
@@ -95,6 +100,7 @@ func Start(ctx context.Context, nc *nats.Conn, store *storage.Store, opt Options
 	first := make(chan struct{})
 	n.loops.Go(func() { n.keepRegistered(n.run, first) })
 	n.loops.Go(func() { n.keeper.loop(n.run) })
+	n.loops.Go(func() { n.scrubber.loop(n.run) })
 	select {
 	case <-first:
 		return n, nil
@@ -112,6 +118,9 @@ func (n *Node) setDefaults() {
 	}
 	if n.opt.Budget == 0 {
 		n.opt.Budget = 32 << 20
+	}
+	if n.opt.ScrubPeriod == 0 {
+		n.opt.ScrubPeriod = 30 * 24 * time.Hour
 	}
 	if n.opt.Survey == 0 {
 		n.opt.Survey = 10 * time.Minute
@@ -251,6 +260,7 @@ func (n *Node) read(b, to []byte, edges bool) ([]byte, error) {
 		err = storageError(err)
 		failed = append(failed, schemas.Failed{ID: req.IDs[i], Code: schemas.CodeOf(err), Message: shorten(err.Error())})
 		if code := schemas.CodeOf(err); code != schemas.NotHeld {
+			n.damaged(code)
 			n.opt.Log.Error("a chunk could not be read", "chunk", req.IDs[i], "vault", req.Vault, "error", err)
 		}
 		return true
