@@ -202,6 +202,9 @@ type Entry struct {
 // Decode decodes the value into v.
 func (e *Entry) Decode(v any) error { return schemas.Unmarshal(e.value, v) }
 
+// Raw is the value as it is kept.
+func (e *Entry) Raw() []byte { return e.value }
+
 func (b *Bucket) decode(e jetstream.KeyValueEntry, v any) error {
 	if err := schemas.Unmarshal(e.Value(), v); err != nil {
 		return fmt.Errorf("the key %s of the bucket %s: %w", e.Key(), b.kv.Bucket(), err)
@@ -212,7 +215,11 @@ func (b *Bucket) decode(e jetstream.KeyValueEntry, v any) error {
 // Scan calls visit for every value whose key matches the filter (a key with the
 // wildcards * and >), in the order of their last writes.
 func (b *Bucket) Scan(ctx context.Context, filter string, visit func(Entry) error) error {
-	w, end, err := b.watch(ctx, filter, jetstream.IgnoreDeletes())
+	return b.scan(ctx, filter, visit, jetstream.IgnoreDeletes())
+}
+
+func (b *Bucket) scan(ctx context.Context, filter string, visit func(Entry) error, options ...jetstream.WatchOpt) error {
+	w, end, err := b.watch(ctx, filter, options...)
 	if err != nil {
 		return b.wrap("scan", filter, err)
 	}
@@ -231,6 +238,41 @@ func (b *Bucket) Scan(ctx context.Context, filter string, visit func(Entry) erro
 			if err := visit(entryOf(e)); err != nil {
 				return err
 			}
+		}
+	}
+}
+
+// Everything calls visit for every value, and every key that was deleted, as of when it
+// was called or later: [Bucket.Scan] may miss what was written last, when a replica
+// answers that is behind. So it writes the key fence first, and calls begin and reads
+// all until it has come to that. Without a fence it reads once what the replica has.
+func (b *Bucket) Everything(ctx context.Context, fence string, begin func(), visit func(Entry) error) error {
+	revision := uint64(0)
+	if fence != "" {
+		bounded, cancel := context.WithTimeout(ctx, bucketTimeout)
+		defer cancel()
+		var err error
+		if revision, err = b.kv.Put(bounded, fence, nil); err != nil {
+			return b.wrap("write", fence, err)
+		}
+	}
+	for {
+		complete := fence == ""
+		begin()
+		err := b.scan(ctx, ">", func(e Entry) error {
+			if e.Key == fence {
+				complete = e.Revision >= revision
+				return nil
+			}
+			return visit(e)
+		})
+		if err != nil || complete {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }

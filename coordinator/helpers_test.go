@@ -66,6 +66,7 @@ type runningNode struct {
 	*node.Node
 	nc    *nats.Conn
 	store *storage.Store
+	*keeper
 }
 
 func (w *world) node() *runningNode {
@@ -81,7 +82,9 @@ func (w *world) nodeOn(store *storage.Store) *runningNode {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = n.Stop() }) // some tests close its connection
-	return &runningNode{n, nc, store}
+	running := &runningNode{n, nc, store, nil}
+	running.keeper = w.keep(running)
+	return running
 }
 
 // ask sends a message of the seed's, written by hand, and decodes the answer.
