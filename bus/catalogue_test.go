@@ -319,12 +319,12 @@ func TestDeleteAt(t *testing.T) {
 		}
 	}
 	holds("a.b", false)
-	first, err := b.Create(ctx, "a.b", 1)
+	first, err := b.Create(ctx, "a.b", counter{1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	holds("a.b", true)
-	second, err := b.Update(ctx, "a.b", 2, first)
+	second, err := b.Update(ctx, "a.b", counter{2}, first)
 	if err != nil {
 		t.Fatal(err)
 	}

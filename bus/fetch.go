@@ -157,7 +157,7 @@ func (f *fetch) search(at []int) {
 			continue
 		}
 		all.Go(func() {
-			err := f.h.askHave(f.ctx, n.ID, f.vault, ids, !f.edgesOnly, func(i int, _ schemas.Part) {
+			err := f.h.askHave(f.ctx, n.ID, f.vault, ids, !f.edgesOnly, true, func(i int, _ schemas.Part) {
 				mu.Lock()
 				defer mu.Unlock()
 				where[i] = append(where[i], n.ID)

@@ -154,7 +154,7 @@ func (s *survey) askAll(groups map[schemas.NodeID][]int) {
 	var all sync.WaitGroup
 	for node, at := range groups {
 		all.Go(func() {
-			err := s.h.askHave(s.ctx, node, s.vault, pick(s.ids, at), s.parts, func(i int, part schemas.Part) {
+			err := s.h.askHave(s.ctx, node, s.vault, pick(s.ids, at), s.parts, false, func(i int, part schemas.Part) {
 				s.mu.Lock()
 				defer s.mu.Unlock()
 				x := &s.found[at[i]]
@@ -183,10 +183,10 @@ func (s *survey) failure() error {
 }
 
 // askHave asks one node about any number of ids, and calls held for each part.
-func (h *Holders) askHave(ctx context.Context, node schemas.NodeID, vault schemas.VaultID, ids []schemas.ChunkID, parts bool, held func(i int, part schemas.Part)) error {
+func (h *Holders) askHave(ctx context.Context, node schemas.NodeID, vault schemas.VaultID, ids []schemas.ChunkID, parts, look bool, held func(i int, part schemas.Part)) error {
 	for begin := 0; begin < len(ids); begin += MaxIDs {
 		some := ids[begin:min(len(ids), begin+MaxIDs)]
-		req := &schemas.IDsRequest{Vault: vault, IDs: some, Parts: parts}
+		req := &schemas.IDsRequest{Vault: vault, IDs: some, Parts: parts, Look: look}
 		bounded, cancel := context.WithTimeout(ctx, nodeTimeout)
 		b, err := RequestRaw(bounded, h.nc, schemas.HaveSubject(node), req.Encode())
 		cancel()

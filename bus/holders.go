@@ -108,9 +108,6 @@ func sameTargets(a, b *schemas.NodeMap) bool {
 // Map is the newest map; it must not be changed.
 func (h *Holders) Map() *schemas.NodeMap { return h.view.Load().m }
 
-// Placement is that of the newest map.
-func (h *Holders) Placement() *schemas.Placement { return h.view.Load().targets }
-
 // Received is how many bytes of chunks have come from nodes so far.
 func (h *Holders) Received() int64 { return h.bytes.Load() }
 
@@ -120,13 +117,15 @@ func (h *Holders) AcceptLess() { h.less.Store(true) }
 // Durability is how chunks of a vault are to be kept now: as the map says, but for
 // fewer losses if there are too few nodes, and that is accepted.
 func (h *Holders) Durability(vault schemas.VaultID) schemas.Durability {
-	return h.durability(h.view.Load(), vault)
+	return h.DurabilityOn(vault, h.view.Load().targets.Len())
 }
 
-func (h *Holders) durability(v *view, vault schemas.VaultID) schemas.Durability {
-	d := v.m.DurabilityOf(vault)
-	if v.m.Degraded || h.less.Load() {
-		d.M = uint8(min(int(d.M), max(v.targets.Len()-int(d.K), 0)))
+// DurabilityOn is [Holders.Durability] if so many nodes take data.
+func (h *Holders) DurabilityOn(vault schemas.VaultID, nodes int) schemas.Durability {
+	m := h.Map()
+	d := m.DurabilityOf(vault)
+	if m.Degraded || h.less.Load() {
+		d.M = uint8(min(int(d.M), max(nodes-int(d.K), 0)))
 	}
 	return d
 }

@@ -28,6 +28,8 @@ type ServerOptions struct {
 	// Listen is HOST:PORT; port 0 takes a free one. Empty means no listener:
 	// only connections of this process ([ConnOptions].Server) reach it.
 	Listen string
+	// Cluster makes it one of several servers; nil is a server of its own.
+	Cluster *Cluster
 	// Log takes the server's warnings and errors; nil discards them.
 	Log *slog.Logger
 }
@@ -35,8 +37,9 @@ type ServerOptions struct {
 // Server is an embedded NATS server with JetStream. Whatever JetStream
 // acknowledges has been synced to disk.
 type Server struct {
-	ns   *server.Server
-	lock io.Closer
+	ns       *server.Server
+	lock     io.Closer
+	expected int // servers of the cluster, as far as its routes tell
 }
 
 // startTimeout bounds the recovery of JetStream's state, which is small: the
@@ -58,16 +61,24 @@ func StartServer(opt ServerOptions) (*Server, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w (%v)", opt.Dir, ErrInUse, err)
 	}
-	ns, err := startNATS(opt)
+	o, err := natsOptions(opt)
+	var ns *server.Server
+	if err == nil {
+		ns, err = startNATS(o, opt.Log)
+	}
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &Server{ns: ns, lock: lock}, nil
+	return &Server{ns: ns, lock: lock, expected: len(o.Routes)}, nil
 }
 
-func startNATS(opt ServerOptions) (*server.Server, error) {
+func natsOptions(opt ServerOptions) (*server.Options, error) {
+	name, err := serverName(opt.Dir, opt.Cluster != nil)
+	if err != nil {
+		return nil, err
+	}
 	o := &server.Options{
-		ServerName: "servidor-backup",
+		ServerName: name,
 		DontListen: opt.Listen == "",
 		NoSigs:     true, // signals are the program's, not the library's
 		NoLog:      opt.Log == nil,
@@ -82,12 +93,21 @@ func startNATS(opt ServerOptions) (*server.Server, error) {
 		}
 		o.Host, o.Port = host, port
 	}
+	if opt.Cluster != nil {
+		if err := opt.Cluster.options(o); err != nil {
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+func startNATS(o *server.Options, log *slog.Logger) (*server.Server, error) {
 	ns, err := server.NewServer(o)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the NATS server: %w", err)
 	}
 	var fatal atomic.Pointer[string]
-	ns.SetLoggerV2(&serverLog{log: opt.Log, fatal: &fatal}, false, false, false)
+	ns.SetLoggerV2(&serverLog{log: log, fatal: &fatal}, false, false, false)
 	ns.Start()
 	for deadline := time.Now().Add(startTimeout); ; {
 		if ns.ReadyForConnections(50 * time.Millisecond) {

@@ -326,7 +326,7 @@ func TestSenderNamesWhoDoesNotTakeIt(t *testing.T) {
 	down.Nodes = m.Nodes
 	snd.SetMap(&down)
 	done = snd.send("b")
-	nodes["b"].next() // of what failed
+	nodes["b"].next().ack() // what failed is there, too
 	nodes["b"].next().ack()
 	snd.delivered("a put to a node that is back", done)
 }

@@ -192,6 +192,7 @@ type session struct {
 	holders *bus.Holders
 	out     *bus.Sender
 	stop    context.CancelFunc
+	deaf    func()        // ends the following of the map
 	renewed chan struct{} // closed when the renewing has ended
 }
 
@@ -217,6 +218,11 @@ func (c *Client) openSession(ctx context.Context, p *plan) (*session, error) {
 		c: c, k: p.k, id: rep.Session, parent: rep.Parent, recheck: rep.Recheck, vault: schemas.SealedVault(c.opt.Nickname),
 		holders: bus.NewHolders(data, rep.Map), out: out, renewed: make(chan struct{}),
 	}
+	s.follow(&rep)
+	if s.deaf, err = bus.FollowMap(data, func(m *schemas.NodeMap) { s.follow(&schemas.SessionReply{Map: m}) }); err != nil {
+		out.Close()
+		return nil, err
+	}
 	renewing, stop := context.WithCancel(ctx)
 	s.stop = stop
 	go s.renew(renewing, time.Duration(rep.TTL))
@@ -236,13 +242,24 @@ func (s *session) renew(ctx context.Context, ttl time.Duration) {
 		case <-tick.C:
 			var rep schemas.SessionReply
 			if err := s.c.request(ctx, schemas.SubjectSessionRenew, &schemas.RenewRequest{Session: s.id}, &rep); err == nil {
-				s.holders.SetMap(rep.Map)
+				s.follow(&rep)
 			}
 		}
 	}
 }
 
+// follow takes over what a coordinator says of the nodes.
+func (s *session) follow(rep *schemas.SessionReply) {
+	s.holders.SetMap(rep.Map)
+	s.out.SetMap(rep.Map)
+	want := s.holders.Map().DurabilityOf(s.vault)
+	if rep.Durability.K == want.K && rep.Durability.M < want.M {
+		s.holders.AcceptLess()
+	}
+}
+
 func (s *session) close() {
+	s.deaf()
 	s.stop()
 	<-s.renewed
 	s.out.Close()

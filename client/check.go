@@ -198,7 +198,7 @@ func (ck *checker) chunks(ctx context.Context, v *opened, ids []schemas.ChunkID)
 	for some := range slices.Chunk(ask, bus.MaxIDs) {
 		var held []bool
 		err := v.source.ask(ctx, func() (err error) {
-			held, err = v.source.holders.Have(ctx, v.Vault, some, true)
+			held, err = v.source.holders.Recoverable(ctx, v.Vault, some)
 			return err
 		})
 		if err != nil {

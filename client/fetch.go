@@ -47,7 +47,7 @@ func (c *Client) open(ctx context.Context, id string) (*opened, error) {
 		return nil, err
 	}
 	v.source = newSource(v.Vault, bus.NewHolders(data, rep.Map), c.opt.Status)
-	v.source.limit = c.download
+	v.source.throttle = c.download
 	v.source.nodes = c.Nodes
 	v.get = treeGetter(v.k, v.source)
 	v.tree = newTreeReader(v.get, v.Root)
@@ -82,7 +82,7 @@ func treeGetter(k *keys, from *source) treeGet {
 		err := from.chunks(ctx, ids, func(place int, c *schemas.Chunk) error {
 			payload, err := k.openTree(nil, c)
 			nodes[place] = treeNode{payload: payload, trees: c.Trees, data: c.Data}
-			return err
+			return otherCopy(err)
 		})
 		return nodes, err
 	}
@@ -163,9 +163,17 @@ func (v *opened) openChunk(c *schemas.Chunk, use func(plain []byte) error) error
 	defer func() { plains.put(buf) }()
 	plain, err := v.k.unseal(buf, c.ID, c.Content)
 	if err != nil {
-		return err
+		return otherCopy(err)
 	}
 	return use(plain)
+}
+
+// otherCopy asks for another copy of a chunk that is damaged.
+func otherCopy(err error) error {
+	if isDamage(err) {
+		return bus.BadCopy(err)
+	}
+	return err
 }
 
 // of is the part of an opened chunk that is the piece.

@@ -1,8 +1,10 @@
 package client
 
 import (
+	"slices"
 	"time"
 
+	"servidor-backup/bus"
 	"servidor-backup/schemas"
 )
 
@@ -17,17 +19,32 @@ const (
 // sealer seals what is wanted into messages, and sends them when they are full or
 // nothing has come for a while. There is one for every processor.
 type sealer struct {
-	u    *uploader
-	open map[schemas.NodeID]*parcel
+	u      *uploader
+	open   map[string]*parcel // by the nodes that it goes to
+	key    []byte
+	set    []schemas.NodeID // of the chunk at hand
+	frame  []byte           // of a chunk that is split
+	shards []byte
 }
 
-// parcel is a message being filled for one node.
+// parcel is a message, being filled or on its way, for the nodes of a set.
 type parcel struct {
+	set   []schemas.NodeID
 	batch *schemas.BatchBuilder
 	ids   []schemas.ChunkID
+
+	payload []byte
+	left    int // parts of the set that have not all answered
+	failed  *bus.Undelivered
 }
 
-func newSealer(u *uploader) *sealer { return &sealer{u: u, open: map[schemas.NodeID]*parcel{}} }
+// add puts a sealed chunk, or a shard, into the message.
+func (p *parcel) add(c *schemas.Chunk) {
+	p.batch.Add(c)
+	p.ids = append(p.ids, c.ID)
+}
+
+func newSealer(u *uploader) *sealer { return &sealer{u: u, open: map[string]*parcel{}} }
 
 func (s *sealer) run() error {
 	idle := time.NewTimer(linger)
@@ -54,7 +71,7 @@ func (s *sealer) run() error {
 	}
 }
 
-// add seals a chunk into its node's message.
+// add seals a chunk into the message for its nodes, or its shards into one for each.
 func (s *sealer) add(o *outgoing) error {
 	space := workspaces.Get().(*workspace)
 	defer workspaces.Put(space)
@@ -65,22 +82,70 @@ func (s *sealer) add(o *outgoing) error {
 		return err
 	}
 	c, size := &o.chunk, packed.frameSize()
-	to, err := s.parcel(c, c.Size()+size)
+	split := false
+	var d schemas.Durability
+	d, s.set, err = s.u.targets.of(s.u.ctx, s.set[:0], c.ID, func(d schemas.Durability) int {
+		if split = d.Splits(c.Kind, size) && !o.whole; split {
+			return d.Nodes()
+		}
+		return d.Copies()
+	})
 	if err != nil {
 		return err
 	}
-	_, end = s.u.seal.begin(0) // the wait for room in between is not work
-	err = to.batch.AddSealed(c, size, func(c *schemas.Chunk) error {
+	seal := func(c *schemas.Chunk) error {
 		return s.u.k.sealPacked(space, c, &packed, func(plain []byte) bool { return s.u.isRight(o, plain) }, s.u.seal)
-	})
+	}
+	if split {
+		err = s.split(c, size, d, slices.Clone(s.set), seal)
+	} else {
+		err = s.copies(c, size, s.set, seal)
+	}
+	if err != nil {
+		return err
+	}
+	s.u.chunks.Add(1)
+	s.u.stored.Add(int64(c.Size()))
+	c.Content = nil
+	return nil
+}
+
+// copies seals a chunk straight into the message for all nodes of the set.
+func (s *sealer) copies(c *schemas.Chunk, size int, set []schemas.NodeID, seal func(*schemas.Chunk) error) error {
+	s.u.leaves(c.ID, journey{left: 1})
+	to, err := s.parcel(set, c.Size()+size)
+	if err != nil {
+		return err
+	}
+	_, end := s.u.seal.begin(0) // the wait for room in between is not work
+	defer end()
+	to.ids = append(to.ids, c.ID)
+	return to.batch.AddSealed(c, size, seal)
+}
+
+// split seals a chunk and puts shard i into the message for node i of the set.
+func (s *sealer) split(c *schemas.Chunk, size int, d schemas.Durability, set []schemas.NodeID, seal func(*schemas.Chunk) error) error {
+	_, end := s.u.seal.begin(0)
+	s.frame = slices.Grow(s.frame[:0], size)[:size]
+	c.Content = s.frame
+	err := seal(c)
+	var shards []schemas.Chunk
+	if err == nil {
+		c.Sum = c.Checksum()
+		shards, s.shards, err = d.Split(c, s.shards)
+	}
 	end()
 	if err != nil {
 		return err
 	}
-	to.ids = append(to.ids, c.ID)
-	s.u.chunks.Add(1)
-	s.u.stored.Add(int64(c.Size()))
-	c.Content = nil
+	s.u.leaves(c.ID, journey{left: len(shards), shards: set})
+	for i := range shards {
+		to, err := s.parcel(set[i:i+1], shards[i].Size())
+		if err != nil {
+			return err
+		}
+		to.add(&shards[i])
+	}
 	return nil
 }
 
@@ -90,19 +155,20 @@ func (u *uploader) isRight(o *outgoing, plain []byte) bool {
 	return checksum(plain) == o.plain.sum && (o.chunk.Kind != schemas.Tree || u.k.id(&o.chunk, plain) == o.chunk.ID)
 }
 
-// parcel is the message for the chunk's node, with room for size more bytes.
-func (s *sealer) parcel(c *schemas.Chunk, size int) (*parcel, error) {
-	var set [1]schemas.NodeID
-	placed := s.u.holders.Placement().Place(set[:0], c.ID, 1)
-	if len(placed) == 0 {
-		return nil, schemas.Errorf(schemas.NoNode, "no storage node is up any more: start one and run the backup again, what has been stored is not sent twice")
+// parcel is the message for the nodes of a set, which it sorts, with room
+// for size more bytes.
+func (s *sealer) parcel(set []schemas.NodeID, size int) (*parcel, error) {
+	slices.Sort(set)
+	s.key = s.key[:0]
+	for _, node := range set {
+		s.key = append(append(s.key, node...), ' ')
 	}
-	node := placed[0]
-	if to := s.open[node]; to != nil {
+	key := s.key
+	if to := s.open[string(key)]; to != nil {
 		if to.batch.HasRoom(size) {
 			return to, nil
 		}
-		if err := s.dispatch(node); err != nil {
+		if err := s.dispatch(string(key)); err != nil {
 			return nil, err
 		}
 	}
@@ -111,51 +177,48 @@ func (s *sealer) parcel(c *schemas.Chunk, size int) (*parcel, error) {
 			return nil, err
 		}
 	}
-	to := &parcel{batch: schemas.NewPut(messages.get(), s.u.session, s.u.vault)}
-	s.open[node] = to
+	to := &parcel{set: slices.Clone(set), batch: schemas.NewPut(messages.get(), s.u.session, s.u.vault)}
+	s.open[string(key)] = to
 	return to, nil
 }
 
-// fullest is the node with the longest open message.
-func (s *sealer) fullest() (node schemas.NodeID) {
+// fullest is the longest open message.
+func (s *sealer) fullest() (key string) {
 	most := -1
-	for n, to := range s.open {
+	for k, to := range s.open {
 		if size := to.batch.Size(); size > most {
-			node, most = n, size
+			key, most = k, size
 		}
 	}
-	return node
+	return key
 }
 
 func (s *sealer) dispatchAll() error {
-	for node := range s.open {
-		if err := s.dispatch(node); err != nil {
+	for key := range s.open {
+		if err := s.dispatch(key); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// dispatch sends the node's message.
-func (s *sealer) dispatch(node schemas.NodeID) error {
-	u, to := s.u, s.open[node]
-	delete(s.open, node)
-	payload := to.batch.Put()
-	size := int64(len(payload))
+// dispatch sends a message to its set, in parts if that is larger than a subject
+// can name.
+func (s *sealer) dispatch(key string) error {
+	u, p := s.u, s.open[key]
+	delete(s.open, key)
+	p.payload = p.batch.Put()
+	size := int64(len(p.payload))
 	defer u.seal.pace.wait()()
 	if err := u.flight.Acquire(u.ctx, size); err != nil {
 		return err
 	}
-	u.sent.Add(size)
-	return u.out.Send(u.ctx, []schemas.NodeID{node}, payload, func(err error) {
-		u.flight.Release(size)
-		if err == nil {
-			messages.put(payload) // a failed one may still be on its way
-		} else {
-			u.fail(err)
+	p.left = (len(p.set) + schemas.MaxSet - 1) / schemas.MaxSet
+	for some := range slices.Chunk(p.set, schemas.MaxSet) {
+		u.sent.Add(size)
+		if err := u.out.Send(u.ctx, some, p.payload, func(err error) { u.ended(p, err) }); err != nil {
+			return err
 		}
-		for _, id := range to.ids {
-			u.done(id)
-		}
-	})
+	}
+	return nil
 }

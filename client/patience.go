@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,12 +13,14 @@ import (
 	"servidor-backup/schemas"
 )
 
-// patience waits for storage nodes that restart: a question whose answer does
-// not come is asked again, as it may have been lost with the connection. It is
-// shared by all questions of a backup or restore.
+// patience waits for storage nodes that restart, or whose place others take: a
+// question whose answer does not come is asked again, as it may have been lost with
+// the connection, and as the map may be another one by then. It is shared by all
+// questions of a backup or restore.
 type patience struct {
-	status   func(text string)
-	answered atomic.Bool // some node has, so one that is silent was there
+	holders *bus.Holders
+	limit   time.Duration // for how long it is asked
+	status  func(text string)
 }
 
 // ask calls try until it succeeds, fails for another reason than silence, or
@@ -26,14 +29,14 @@ func (p *patience) ask(ctx context.Context, try func() error) error {
 	for start := time.Now(); ; {
 		err := try()
 		if err == nil {
-			p.answered.Store(true)
 			return nil
 		}
-		limit := roleTime
-		if errors.Is(err, bus.ErrNobody) && !p.answered.Load() {
+		limit := p.limit
+		if errors.Is(err, bus.ErrNobody) && !p.holders.Heard() {
 			limit = absentTime
 		}
-		if !isSilence(err) || ctx.Err() != nil || time.Since(start) > limit {
+		again := isSilence(err) || schemas.CodeOf(err) == schemas.NoNode && p.holders.Heard()
+		if !again || ctx.Err() != nil || time.Since(start) > limit {
 			return err
 		}
 		p.status("waiting for a storage node")
@@ -62,9 +65,9 @@ const renewTime = time.Second
 // source fetches the chunks of a vault.
 type source struct {
 	patience
-	vault   schemas.VaultID
-	holders *bus.Holders
-	limit   *throttle // of what comes
+	vault    schemas.VaultID
+	throttle *throttle // of what comes
+	first    *schemas.NodeMap
 	// nodes asks for the node map; nil leaves it as it is.
 	nodes func(context.Context) (*schemas.NodeMap, error)
 
@@ -73,14 +76,14 @@ type source struct {
 }
 
 func newSource(vault schemas.VaultID, holders *bus.Holders, status func(string)) *source {
-	return &source{patience: patience{status: status}, vault: vault, holders: holders}
+	return &source{patience: patience{holders: holders, limit: roleTime, status: status}, vault: vault, first: holders.Map()}
 }
 
 // chunks is [bus.Holders.Chunks], patiently: got is called once for each chunk,
 // however often it has to be asked for. What is not found is looked for again
 // with a newer node map, if there is one.
 func (s *source) chunks(ctx context.Context, ids []schemas.ChunkID, got func(place int, c *schemas.Chunk) error) error {
-	return s.limit.ask(ctx, func() (int, error) {
+	return s.throttle.ask(ctx, func() (int, error) {
 		var bytes atomic.Int64
 		err := s.patiently(ctx, ids, func(place int, c *schemas.Chunk) error {
 			bytes.Add(int64(c.Size()))
@@ -101,8 +104,9 @@ func (s *source) patiently(ctx context.Context, ids []schemas.ChunkID, got func(
 			}
 		}
 		return s.holders.Chunks(ctx, s.vault, rest, false, func(i int, c *schemas.Chunk) error {
-			came[at[i]].Store(true)
-			return got(at[i], c)
+			err := got(at[i], c)
+			came[at[i]].Store(err == nil)
+			return err
 		})
 	}
 	return s.ask(ctx, func() error {
@@ -112,12 +116,19 @@ func (s *source) patiently(ctx context.Context, ids []schemas.ChunkID, got func(
 			return err
 		}
 		s.renew(ctx)
-		if s.holders.Map().Epoch == before {
-			return err
+		if s.holders.Map().Epoch != before {
+			err = once()
 		}
-		return once()
+		if schemas.CodeOf(err) == schemas.NotHeld && leavesOut(s.holders.Map(), s.first) {
+			// It is rather waited for than its chunks taken for lost.
+			return fmt.Errorf("%w: %v", errLeft, err)
+		}
+		return err
 	})
 }
+
+// errLeft says that a node which was there has left, and may have had what is asked for.
+var errLeft = fmt.Errorf("a storage node is away: %w", bus.ErrNobody)
 
 // isAbsence reports whether err may come of a node map that is out of date.
 func isAbsence(err error) bool {
@@ -125,9 +136,8 @@ func isAbsence(err error) bool {
 	return err != nil && (code == schemas.NotHeld || code == schemas.NoNode || isSilence(err))
 }
 
-// renew follows the newest node map, unless that leaves out a node that was
-// asked so far: it is rather waited for than its chunks taken for lost. A
-// coordinator that does not answer changes nothing.
+// renew follows the newest node map. A coordinator that does not answer changes
+// nothing.
 func (s *source) renew(ctx context.Context) {
 	if s.nodes == nil {
 		return
@@ -139,17 +149,16 @@ func (s *source) renew(ctx context.Context) {
 	}
 	m, err := s.nodes(ctx)
 	s.renewed = time.Now()
-	if err == nil && m != nil && !leavesOut(m, s.holders.Map()) {
+	if err == nil {
 		s.holders.SetMap(m)
 	}
 }
 
-// leavesOut reports whether some node is asked by the old map and not by the
-// newer one.
+// leavesOut reports whether some node could be asked under the old map and cannot
+// under the newer one.
 func leavesOut(newer, old *schemas.NodeMap) bool {
 	return slices.ContainsFunc(old.Nodes, func(n schemas.Node) bool {
-		return n.State.Reachable() && !slices.ContainsFunc(newer.Nodes, func(other schemas.Node) bool {
-			return other.ID == n.ID && other.State.Reachable()
-		})
+		now := newer.Find(n.ID)
+		return n.State.Reachable() && (now == nil || !now.State.Reachable())
 	})
 }

@@ -235,21 +235,23 @@ func TestTheNodeMapIsRenewed(t *testing.T) {
 	}
 }
 
-// A node that is down by the newer map is waited for all the same: its chunks
-// are not lost.
+// A node that is down by the newer map is waited for: what nobody else has is not
+// lost. One that was down before is not.
 func TestANodeThatIsDownIsNotForgotten(t *testing.T) {
 	s := newShelf(t)
-	v := s.version([]*Entry{dirEntry(".")})
-	old := v.source.holders.Map()
-	down := old.Nodes[0]
-	down.State = schemas.Down
+	shelf := schemas.Node{ID: "shelf", State: schemas.Up, Weight: 1}
 	other := schemas.Node{ID: "other", State: schemas.Up, Weight: 1}
-	v.source.nodes = func(context.Context) (*schemas.NodeMap, error) {
-		return &schemas.NodeMap{Epoch: 2, Nodes: []schemas.Node{down, other}}, nil
-	}
-	v.source.renew(t.Context())
-	if got := v.source.holders.Map(); got != old {
-		t.Errorf("the map is %+v now", got)
+	before := &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{shelf, other}}
+	other.State = schemas.Down
+	now := &schemas.NodeMap{Epoch: 2, Nodes: []schemas.Node{shelf, other}}
+	for _, m := range []*schemas.NodeMap{before, now} {
+		from := newSource(schemas.VaultID{}, bus.NewHolders(s.nc, m), func(string) {})
+		from.limit = 0
+		from.nodes = func(context.Context) (*schemas.NodeMap, error) { return now, nil }
+		err := from.chunks(bustest.Patient(t), []schemas.ChunkID{{1}}, nil)
+		if lost := m == now; err == nil || isDamage(err) != lost || isSilence(err) == lost {
+			t.Errorf("with the map %d a chunk that nobody has: %v", m.Epoch, err)
+		}
 	}
 }
 

@@ -109,9 +109,9 @@ func (r *restorer) fetch(batch []*order) error {
 	// chunks returns.
 	came := make([]bool, len(batch))
 	err := r.v.source.chunks(r.ctx, ids, func(place int, c *schemas.Chunk) error {
-		came[place] = true
-		r.arrived(batch[place], c)
-		return nil
+		err := r.arrived(batch[place], c)
+		came[place] = err == nil
+		return err
 	})
 	r.opt.Progress.Sent.Store(r.v.source.holders.Received())
 	if err == nil || !isDamage(err) {
@@ -124,8 +124,7 @@ func (r *restorer) fetch(batch []*order) error {
 			continue
 		}
 		err := r.v.source.chunks(r.ctx, ids[i:i+1], func(_ int, c *schemas.Chunk) error {
-			r.arrived(o, c)
-			return nil
+			return r.arrived(o, c)
 		})
 		if err != nil && !isDamage(err) {
 			return err
@@ -137,18 +136,21 @@ func (r *restorer) fetch(batch []*order) error {
 	return nil
 }
 
-// arrived opens a chunk and writes it wherever it is wanted. What is wrong with
-// the chunk or a file is the failure of files, not of the restore.
-func (r *restorer) arrived(o *order, c *schemas.Chunk) {
+// arrived opens a chunk and writes it wherever it is wanted. What is wrong with a
+// file is its own failure, and not of the restore; of a chunk that is damaged
+// another copy may be whole, which is what the error asks for.
+func (r *restorer) arrived(o *order, c *schemas.Chunk) error {
 	err := r.v.openChunk(c, func(plain []byte) error {
 		for _, w := range o.wants {
 			r.deliver(w, plain)
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && !isDamage(err) {
 		r.lost(o, err)
+		return nil
 	}
+	return err
 }
 
 // deliver writes one piece of an opened chunk into its file.

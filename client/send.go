@@ -40,18 +40,21 @@ type uploader struct {
 	seal    sealOptions
 	economy economy
 	nodes   patience
+	targets *targets
 
 	blocks        blocks // for whoever reads what is to be sent
 	loose, flight *semaphore.Weighted
 	asked         chan *outgoing // whose nodes are to be asked
 	wanted        chan *outgoing // to be sealed
+	broken        chan struct{}  // some have failed
 	ctx           context.Context
 	fail          context.CancelCauseFunc // ends ctx; the first cause stays
 	steps         sync.WaitGroup
 
 	mu       sync.Mutex
 	verdicts map[schemas.ChunkID]bool     // what holds was told last
-	underWay map[schemas.ChunkID]struct{} // taken, not done with: equal ones are dropped
+	underWay map[schemas.ChunkID]*journey // taken, not done with: equal ones are dropped
+	failed   []*parcel                    // to be mended
 	ending   bool                         // nothing more will be taken
 	drained  chan struct{}                // closed when ending and nothing is under way
 
@@ -62,19 +65,24 @@ type uploader struct {
 type outgoing struct {
 	chunk schemas.Chunk
 	plain plaintext
+	// whole: shards of it are held that were sealed at another time, with which new
+	// ones would not make the chunk. Copies stand for themselves.
+	whole bool
 }
 
 // newUploader starts the steps. They end with finish, or with ctx.
 func newUploader(ctx context.Context, k *keys, vault schemas.VaultID, session string, holders *bus.Holders, out *bus.Sender, seal sealOptions, room room, status func(string)) *uploader {
 	u := &uploader{
-		k: k, vault: vault, session: session, holders: holders, out: out, seal: seal, nodes: patience{status: status},
+		k: k, vault: vault, session: session, holders: holders, out: out, seal: seal,
+		nodes: patience{holders: holders, limit: shortTime, status: status}, targets: newTargets(holders, vault, status),
 		blocks: newBlocks(max(room.slots(readers()+spareBlocks), readers()+1)),
 		loose:  semaphore.NewWeighted(room.bytes(looseBudget)), flight: semaphore.NewWeighted(room.bytes(flightBudget)),
-		asked: make(chan *outgoing, haveBatch), wanted: make(chan *outgoing),
-		verdicts: map[schemas.ChunkID]bool{}, underWay: map[schemas.ChunkID]struct{}{}, drained: make(chan struct{}),
+		asked: make(chan *outgoing, haveBatch), wanted: make(chan *outgoing), broken: make(chan struct{}, 1),
+		verdicts: map[schemas.ChunkID]bool{}, underWay: map[schemas.ChunkID]*journey{}, drained: make(chan struct{}),
 	}
 	u.ctx, u.fail = context.WithCancelCause(ctx)
 	u.step(u.ask)
+	u.step(u.mend)
 	for range runtime.GOMAXPROCS(0) {
 		u.step(newSealer(u).run)
 	}
@@ -135,7 +143,9 @@ func (u *uploader) release(o *outgoing) {
 func (u *uploader) take(o *outgoing) error {
 	u.mu.Lock()
 	_, twice := u.underWay[o.chunk.ID]
-	u.underWay[o.chunk.ID] = struct{}{}
+	if !twice {
+		u.underWay[o.chunk.ID] = &journey{}
+	}
 	u.mu.Unlock()
 	if twice {
 		u.release(o)
@@ -147,6 +157,13 @@ func (u *uploader) take(o *outgoing) error {
 	case <-u.ctx.Done():
 		return context.Cause(u.ctx)
 	}
+}
+
+// leaves notes that a chunk begins its journey.
+func (u *uploader) leaves(id schemas.ChunkID, j journey) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	*u.underWay[id] = j
 }
 
 // done notes that nothing more happens to a chunk.
@@ -212,20 +229,23 @@ func (u *uploader) question(ctx context.Context, some []*outgoing) error {
 	for i, o := range some {
 		ids[i] = o.chunk.ID
 	}
-	var held []bool
+	var d schemas.Durability
+	var held []bus.Holding
 	err := u.nodes.ask(ctx, func() (err error) {
-		held, err = u.holders.Have(ctx, u.vault, ids, false)
+		d = u.holders.Durability(u.vault)
+		held, err = u.holders.Holdings(ctx, u.vault, ids)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("ask the storage nodes what they hold: %w", err)
 	}
 	for i, o := range some {
-		if held[i] {
+		if held[i].Complete(d) {
 			u.release(o)
 			u.done(o.chunk.ID)
 			continue
 		}
+		o.whole = held[i].Shards()
 		select {
 		case u.wanted <- o:
 		case <-ctx.Done():
@@ -235,7 +255,7 @@ func (u *uploader) question(ctx context.Context, some []*outgoing) error {
 	return nil
 }
 
-// holds reports whether nodes hold all of an entry's content. Small files that
+// holds reports whether all of an entry's content can be had from nodes. Small files that
 // stand side by side share chunks, so the last answers are kept.
 func (u *uploader) holds(ctx context.Context, e *Entry) (bool, error) {
 	get := treeGetter(u.k, newSource(u.vault, u.holders, u.nodes.status))
@@ -266,7 +286,7 @@ func (u *uploader) holds(ctx context.Context, e *Entry) (bool, error) {
 		}
 		var held []bool
 		err := u.nodes.ask(ctx, func() (err error) {
-			held, err = u.holders.Have(ctx, u.vault, ids, true)
+			held, err = u.holders.Recoverable(ctx, u.vault, ids)
 			return err
 		})
 		if err != nil {

@@ -66,7 +66,8 @@ func TestPlaintextThatChangesOnItsWayIsFound(t *testing.T) {
 		}
 		k := newKeys(testKey())
 		o := &outgoing{chunk: schemas.Chunk{ID: k.dataID(plain), Kind: schemas.Data}, plain: plaintext{bytes: plain, sum: checksum(plain)}}
-		u := &uploader{k: k, holders: bus.NewHolders(nil, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "n", State: schemas.Up, Weight: 1}}})}
+		one := bus.NewHolders(nil, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "n", State: schemas.Up, Weight: 1}}})
+		u := &uploader{k: k, ctx: t.Context(), targets: newTargets(one, schemas.VaultID{}, func(string) {}), underWay: map[schemas.ChunkID]*journey{o.chunk.ID: {}}}
 		if err := newSealer(u).add(o); err != nil {
 			t.Errorf("a sound chunk of %d bytes: %v", n, err)
 		}

@@ -73,6 +73,20 @@ func (w *world) addNode(nc *nats.Conn, name string) {
 	})
 }
 
+// durability sets the operator's policy, and waits until it is in the map.
+func (w *world) durability(text string) {
+	w.t.Helper()
+	d, err := schemas.ParseDurability(text)
+	check(w.t, err)
+	c := w.client()
+	_, err = c.Policy(w.t.Context(), &schemas.Policy{Durability: &d}, "")
+	check(w.t, err)
+	bustest.Eventually(w.t, "the policy is in the map", func() bool {
+		m, err := c.Nodes(w.t.Context())
+		return err == nil && m.Durability == d
+	})
+}
+
 func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -546,6 +560,7 @@ func TestARestartingNodeIsWaitedFor(t *testing.T) {
 // changed: a version that is listed can be restored.
 func TestUnchangedFilesAreSavedAgainAfterALoss(t *testing.T) {
 	w := newWorld(t, 1)
+	w.durability("1+0")
 	nc := bustest.Connect(t, w.server)
 	store := storagetest.Open(t, t.TempDir(), storage.Options{})
 	doomed, err := node.Start(t.Context(), nc, store, node.Options{Name: "doomed", Weight: 1})

@@ -223,7 +223,7 @@ func TestWhatBecomesOfZeros(t *testing.T) {
 		}
 		u := &uploader{
 			k: k, ctx: t.Context(), blocks: newBlocks(3), loose: semaphore.NewWeighted(looseBudget),
-			underWay: map[schemas.ChunkID]struct{}{}, asked: make(chan *outgoing, len(full)),
+			underWay: map[schemas.ChunkID]*journey{}, asked: make(chan *outgoing, len(full)),
 		}
 		in := newIntake(u.ctx, u.blocks)
 		r := &reader{in: in, cutter: newChunker(nil, k.gear, in), s: newSaver(u, &plan{BackupOptions: BackupOptions{

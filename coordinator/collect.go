@@ -109,6 +109,7 @@ type collection struct {
 	before  uint32
 	roots   []root
 	current []schemas.ChunkID // the catalogue's copies
+	step    func(name string) // is told before each step, by tests; or nil
 
 	mu      sync.Mutex
 	res     collected
@@ -183,6 +184,9 @@ func (g *collection) steps() error {
 			return err
 		}
 		g.res.Step = s.name
+		if g.step != nil {
+			g.step(s.name)
+		}
 		if err := g.c.state.save(g.ctx, &g.res); err != nil {
 			return err
 		}
@@ -297,19 +301,12 @@ func (g *collection) removeForgotten() error {
 	return nil
 }
 
-// fence is a key that no session, version or policy can have; see
-// [bus.Bucket.Everything].
-const fence = "fence.collection"
-
 // readSessions finds out how old the oldest open session is, and what they build on.
 // It comes after the removal: a session that it does not see was entered later, and
 // made sure then that its parent was not removed.
 func (g *collection) readSessions() error {
-	begin := func() { g.before, g.roots = g.res.Generation, nil }
-	return g.c.sessions.Everything(g.ctx, fence, begin, func(e bus.Entry) error {
-		if e.Deleted {
-			return nil
-		}
+	g.before = g.res.Generation
+	return g.c.sessions.Scan(g.ctx, ">", func(e bus.Entry) error {
 		var s session
 		if err := e.Decode(&s); err != nil {
 			return err
@@ -332,13 +329,8 @@ func (g *collection) readRoots() error {
 	if err != nil {
 		return err
 	}
-	sessions := g.roots
 	known := map[string]uint64{}
-	begin := func() {
-		g.roots, g.current = slices.Clone(sessions), nil
-		clear(known)
-	}
-	err = g.c.eachEntry(g.ctx, fence, begin, func(e *schemas.CatalogueEntry) error {
+	err = g.c.eachEntry(g.ctx, func(e *schemas.CatalogueEntry) error {
 		chunk, err := copyOf(e)
 		if err != nil {
 			return err

@@ -1,12 +1,12 @@
 package coordinator
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
 )
@@ -122,10 +122,8 @@ func (w *world) endSessions() {
 	w.t.Helper()
 	ctx := bustest.Patient(w.t)
 	var keys []string
-	err := w.c.sessions.Everything(ctx, fence, func() { keys = nil }, func(e busEntry) error {
-		if !e.Deleted {
-			keys = append(keys, e.Key)
-		}
+	err := w.c.sessions.Scan(ctx, ">", func(e bus.Entry) error {
+		keys = append(keys, e.Key)
 		return nil
 	})
 	for _, k := range keys {
@@ -213,99 +211,129 @@ func TestOpeningWhileCollecting(t *testing.T) {
 	}
 }
 
+// steps runs a collection up to its sweep, calls spoil before the marking and before the
+// sweep, and returns how it went.
+func (w *world) steps(spoil func(g *collection, before string)) schemas.Collection {
+	w.t.Helper()
+	held, release, err := w.c.leases.take(bustest.Patient(w.t), collectLease)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer release()
+	g, err := w.c.newCollection(held, 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	g.step = func(name string) { spoil(g, name) }
+	g.run()
+	return g.res.Collection
+}
+
 // Whenever something may have been missed, nothing is swept, and the collection says
 // why.
 func TestNothingIsSweptInDoubt(t *testing.T) {
 	for name, c := range map[string]struct {
-		spoil func(w *world, nodes []*runningNode, tr tree)
-		says  string
+		before string
+		spoil  func(w *world, nodes []*runningNode)
+		says   string
 	}{
-		"the map changes": {func(w *world, nodes []*runningNode, tr tree) {
-			nodes[0].during("mark", func() { _ = w.c.members.decide(context.Background(), "", &schemas.Policy{Degraded: new(bool)}) })
+		"the map changes": {"sweeping", func(w *world, nodes []*runningNode) {
+			if err := w.c.members.decide(bustest.Patient(w.t), "", &schemas.Policy{Degraded: new(bool)}); err != nil {
+				w.t.Error(err)
+			}
 		}, "changed"},
-		"a tree is lost": {func(w *world, nodes []*runningNode, tr tree) {
+		"a tree is lost": {"beginning", func(w *world, nodes []*runningNode) {
 			v := &schemas.Version{Nickname: nickname, Record: "x", Vault: schemas.SealedVault(nickname), Root: schemas.ChunkID{7}, RootKind: schemas.Tree, Session: "x"}
 			if _, err := w.c.records.commit(bustest.Patient(w.t), v, 0, false); err != nil {
-				w.t.Fatal(err)
+				w.t.Error(err)
 			}
 		}, "tree cannot be read"},
-		"the lease is lost": {func(w *world, nodes []*runningNode, tr tree) {
-			nodes[0].during("mark", func() {
-				var e leaseEntry
-				_, _ = w.c.leases.kv.Edit(context.Background(), collectLease, &e, func() {}, func() (bool, error) {
-					e.Holder = "thief"
-					return true, nil
-				})
-				bustest.Eventually(w.t, "the collection gives up without the answer", func() bool {
-					r, err := w.c.state.collection(context.Background())
-					return err == nil && r.Ended > 0
-				})
+		"the lease is lost": {"marking", func(w *world, nodes []*runningNode) {
+			var e leaseEntry
+			_, err := w.c.leases.kv.Edit(bustest.Patient(w.t), collectLease, &e, func() {}, func() (bool, error) {
+				e.Holder = "thief"
+				return true, nil
 			})
+			if err != nil {
+				w.t.Error(err)
+			}
 		}, "lease"},
-		"no node takes part": {func(w *world, nodes []*runningNode, tr tree) {
+		"no node takes part": {"beginning", func(w *world, nodes []*runningNode) {
 			for _, n := range nodes {
-				n.fail("generation", schemas.Errorf(schemas.DiskFailed, "no"))
+				n.nc.Close()
 			}
 		}, "takes part"},
-		"the catalogue was lost": {func(w *world, nodes []*runningNode, tr tree) {
+		"the catalogue was lost": {"beginning", func(w *world, nodes []*runningNode) {
 			chunk, err := copyOf(&schemas.CatalogueEntry{Key: "version.ana.other.0000000001", Revision: 1})
 			if err != nil {
-				w.t.Fatal(err)
+				w.t.Error(err)
 			}
-			w.putAt(nodes[0].disk.NodeID(), schemas.CatalogueVault(), chunk)
+			w.putAt(nodes[0].store.NodeID(), schemas.CatalogueVault(), chunk)
 		}, "rebuild-catalogue"},
+		"a node has its marks of another collection": {"marking", func(w *world, nodes []*runningNode) {
+			for _, n := range nodes {
+				if err := n.store.SetGeneration(bustest.Patient(w.t), 99); err != nil {
+					w.t.Error(err)
+				}
+			}
+		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, 0, Options{LeaseTerm: 4 * time.Second})
+			w := newWorld(t, 0, Options{LeaseTerm: time.Second, CollectEvery: -1})
 			nodes := []*runningNode{w.node(), w.node()}
 			tr, garbage := w.newTree(2, 2), w.newTree(2, 2)
 			w.save(opening("r"), tr)
 			w.put(garbage.all...)
-			w.endSessions()
-			c.spoil(w, nodes, tr)
-			got := w.collect()
-			if !strings.Contains(got.Error, c.says) || got.Chunks != 0 {
+			if c.before == "beginning" {
+				c.spoil(w, nodes)
+			}
+			got := w.steps(func(g *collection, before string) {
+				if before != c.before {
+					return
+				}
+				c.spoil(w, nodes)
+				if c.says == "lease" {
+					<-g.ctx.Done()
+				}
+			})
+			if !strings.Contains(got.Error, c.says) || got.Chunks != 0 || got.Error+got.Skipped == "" {
 				t.Errorf("the collection: %+v; want an error about %q", got, c.says)
 			}
 			w.wantHeld("garbage", nodes, garbage.all, len(garbage.all))
+			w.wantHeld("the version", nodes, tr.all, len(tr.all))
 		})
-	}
-}
-
-// during calls do once, when the node is asked for what.
-func (k *keeper) during(what string, do func()) {
-	done := false
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.before = func(asked string) {
-		if asked == what && !done {
-			done = true
-			do()
-		}
 	}
 }
 
 // A node that fails while marking does not sweep, and is named; the others do. Nothing
 // that is needed is lost.
 func TestCollectionSkipsNodes(t *testing.T) {
-	w := newWorld(t, 0, Options{})
+	w := newWorld(t, 0, Options{CollectEvery: -1})
 	w.durability("", "1+0")
 	nodes := []*runningNode{w.node(), w.node(), w.node()}
 	tr, garbage := w.newTree(6, 6), w.newTree(6, 6)
 	w.save(opening("r"), tr)
 	w.put(garbage.all...)
-	w.endSessions()
-	nodes[0].fail("mark", schemas.Errorf(schemas.DiskFailed, "its disk has failed"))
 	before := holding(t, nodes[:1], garbage.all)
-	c := w.collect()
-	if c.Error != "" || !strings.Contains(c.Skipped, string(nodes[0].disk.NodeID())) || !strings.Contains(c.Skipped, "its disk has failed") {
+	if before == 0 {
+		t.Fatal("the first node has nothing")
+	}
+	c := w.steps(func(_ *collection, before string) {
+		if before == "marking" {
+			if err := nodes[0].store.SetGeneration(bustest.Patient(t), 5); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if c.Error != "" || !strings.Contains(c.Skipped, string(nodes[0].store.NodeID())) || !strings.Contains(c.Skipped, "generation 5") {
 		t.Errorf("the collection: %+v", c)
 	}
 	w.wantHeld("at the node that failed", nodes[:1], garbage.all, before)
 	w.wantHeld("at the others", nodes[1:], garbage.all, 0)
 	w.wantHeld("the version", nodes, tr.all, len(tr.all))
-	nodes[0].fail("mark", nil)
-	w.mustCollect()
+	for c.Generation < 6 {
+		c = w.collect() // the node refuses what it has passed already
+	}
 	w.wantHeld("garbage", nodes, garbage.all, 0)
 	w.wantHeld("the version", nodes, tr.all, len(tr.all))
 }
@@ -341,7 +369,7 @@ func TestCollectionFindsWhatIsLost(t *testing.T) {
 	if err := n.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	w.becomes(n.disk.NodeID(), schemas.Down)
+	w.becomes(n.store.NodeID(), schemas.Down)
 	w.collect()
 	rep = schemas.StatusReply{}
 	if err := w.request(schemas.SubjectStatus, &schemas.StatusRequest{}, &rep); err != nil {

@@ -21,7 +21,8 @@ type Options struct {
 	Version string
 	// Log takes what an operator should know; nil discards it.
 	Log *slog.Logger
-	// Replicas of the catalogue on a NATS cluster; default 1.
+	// Replicas is how many servers of a NATS cluster keep the catalogue; default 3,
+	// or 1 as long as there are fewer.
 	Replicas int
 	// Silence is after how long a node that says nothing is down; default 10 s.
 	Silence time.Duration
@@ -57,14 +58,14 @@ type Coordinator struct {
 	sessions *bus.Bucket
 	state    *state
 	leases   *leases
+	buckets  []*bus.Bucket // all of them
+	sender   *bus.Sender
 	run      context.Context // until Stop
+	stop     context.CancelFunc
+	loops    sync.WaitGroup
 
 	written       chan string // keys that are to be copied
 	lookForCopies chan struct{}
-
-	sender *bus.Sender
-	stop   context.CancelFunc
-	loops  sync.WaitGroup
 }
 
 // Start binds to the buckets, making those that are missing, and serves. ctx
@@ -131,6 +132,7 @@ func (c *Coordinator) open(ctx context.Context) error {
 	c.leases = &leases{kv: held, term: c.opt.LeaseTerm, seen: map[string]sighting{}}
 	c.records, c.state = &records{kv: catalogue, wrote: c.wrote}, &state{kv: known}
 	c.members = newMembers(nodes, c.opt, c.event, c.wrote)
+	c.buckets = []*bus.Bucket{catalogue, nodes, c.sessions, known, held}
 	return nil
 }
 
@@ -141,6 +143,7 @@ func (c *Coordinator) start(ctx, run context.Context) (err error) {
 	if err := c.members.start(ctx, run, c.nc, &c.loops); err != nil {
 		return err
 	}
+	c.loops.Go(func() { c.spread(run) })
 	c.service, err = bus.NewService(c.nc, bus.ServiceConfig{
 		Name:        "backup-coordinator",
 		Description: "brings clients and storage nodes together",
@@ -174,6 +177,33 @@ func (c *Coordinator) start(ctx, run context.Context) (err error) {
 		c.loops.Go(c.collectByItself)
 	}
 	return c.service.Ready(ctx)
+}
+
+// spreadTime lies between two attempts to keep the buckets on more servers.
+const spreadTime = 5 * time.Second
+
+// spread sees to it that the buckets are kept by as many servers as they shall be:
+// a cluster may have been smaller when they were made.
+func (c *Coordinator) spread(run context.Context) {
+	for said := ""; ; {
+		var errs []error
+		for _, b := range c.buckets {
+			errs = append(errs, b.Spread(run, c.opt.Replicas))
+		}
+		err := errors.Join(errs...)
+		if err == nil || run.Err() != nil {
+			return
+		}
+		if err.Error() != said {
+			said = err.Error()
+			c.opt.Log.Warn("the catalogue is kept by fewer servers than it shall be", "error", err)
+		}
+		select {
+		case <-run.Done():
+			return
+		case <-time.After(spreadTime):
+		}
+	}
 }
 
 // Stop ends the coordinator after the requests under way. The connection stays

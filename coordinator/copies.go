@@ -147,7 +147,7 @@ func (c *Coordinator) copyAll(ctx context.Context) error {
 		some, bytes = nil, 0
 		return err
 	}
-	err = c.eachEntry(held, "", func() {}, func(e *schemas.CatalogueEntry) error {
+	err = c.eachEntry(held, func(e *schemas.CatalogueEntry) error {
 		chunk, err := copyOf(e)
 		if err != nil {
 			return err
@@ -172,8 +172,8 @@ func (c *Coordinator) look() {
 	}
 }
 
-// eachEntry calls visit for everything that has copies; see [bus.Bucket.Everything].
-func (c *Coordinator) eachEntry(ctx context.Context, fence string, begin func(), visit func(*schemas.CatalogueEntry) error) error {
+// eachEntry calls visit for everything that has copies.
+func (c *Coordinator) eachEntry(ctx context.Context, visit func(*schemas.CatalogueEntry) error) error {
 	base, err := c.state.copyBase(ctx)
 	if err != nil {
 		return err
@@ -184,7 +184,7 @@ func (c *Coordinator) eachEntry(ctx context.Context, fence string, begin func(),
 		}
 		return visit(&schemas.CatalogueEntry{Key: e.Key, Revision: base.Base + e.Revision, Value: e.Raw(), Deleted: e.Deleted})
 	}
-	if err := c.records.kv.Everything(ctx, fence, begin, each); err != nil {
+	if err := c.records.kv.Everything(ctx, ">", each); err != nil {
 		return err
 	}
 	return c.members.kv.Scan(ctx, policyPrefix+">", each) // which are never deleted

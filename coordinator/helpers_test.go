@@ -66,7 +66,6 @@ type runningNode struct {
 	*node.Node
 	nc    *nats.Conn
 	store *storage.Store
-	*keeper
 }
 
 func (w *world) node() *runningNode {
@@ -82,9 +81,7 @@ func (w *world) nodeOn(store *storage.Store) *runningNode {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = n.Stop() }) // some tests close its connection
-	running := &runningNode{n, nc, store, nil}
-	running.keeper = w.keep(running)
-	return running
+	return &runningNode{n, nc, store}
 }
 
 // ask sends a message of the seed's, written by hand, and decodes the answer.

@@ -9,8 +9,6 @@ import (
 	"servidor-backup/bus/bustest"
 )
 
-type busEntry = bus.Entry
-
 // One at a time has a lease. Given back it is free at once; from who has died it is
 // taken after the term, and who lost it is told.
 func TestLease(t *testing.T) {

@@ -16,7 +16,7 @@ func (w *world) copied() {
 	bustest.Eventually(w.t, "everything has its copies", func() bool {
 		m := w.c.members.nodeMap()
 		var ids []schemas.ChunkID
-		err := w.c.eachEntry(bustest.Patient(w.t), "", func() {}, func(e *schemas.CatalogueEntry) error {
+		err := w.c.eachEntry(bustest.Patient(w.t), func(e *schemas.CatalogueEntry) error {
 			chunk, err := copyOf(e)
 			ids = append(ids, chunk.ID)
 			return err
@@ -60,7 +60,7 @@ func TestRebuild(t *testing.T) {
 		w = &world{Maker: storagetest.NewMaker(byte(9 + round)), t: t, server: bustest.Server(t)}
 		w.nc = bustest.Connect(t, w.server)
 		w.c = w.coordinator(Options{})
-		back := []*runningNode{w.nodeOn(nodes[0].disk), w.nodeOn(nodes[1].disk)}
+		back := []*runningNode{w.nodeOn(nodes[0].store), w.nodeOn(nodes[1].store)}
 		if c := w.collect(); c.Error == "" {
 			t.Errorf("an empty catalogue is collected for: %+v", c)
 		}

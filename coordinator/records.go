@@ -213,7 +213,7 @@ func (r *records) commit(ctx context.Context, v *schemas.Version, since uint64, 
 		_, err := r.kv.Get(ctx, versionKey(v.Nickname, v.Record, number), &old)
 		switch {
 		case errors.Is(err, bus.ErrNoKey) && number > h.Highest:
-			number-- // a replica that is behind: ask again
+			number-- // it was taken away in between: ask again
 		case errors.Is(err, bus.ErrNoKey): // it was there once: numbers are not used again
 		case err != nil:
 			return nil, err

@@ -86,8 +86,13 @@ type check struct {
 	report CheckReport
 
 	sound int64 // records whose entry points to them and knows of no damage
+	live  int64 // bytes of records that entries point to
 	told  map[indexKey]bool
 	holes []hole
+	// news is set if damage that is known already is not told of.
+	news bool
+	// after is called after each record with the segment's end, unless nil.
+	after func(r *record, end int64) error
 }
 
 // hole is a stretch of bytes that are no valid record. What stood there may be
@@ -129,6 +134,15 @@ func (c *check) tellChunk(k indexKey, e *entry, what string) {
 	}
 }
 
+// bad tells of a part's record that is damaged; it is not held from then on.
+func (c *check) bad(k indexKey, e *entry, what string) error {
+	if c.news && e.corrupt {
+		return nil
+	}
+	c.tellChunk(k, e, what)
+	return c.s.index.markCorrupt(&k, e.location)
+}
+
 // segment checks one segment's bytes.
 func (c *check) segment(n uint32) error {
 	c.report.Segments++
@@ -141,9 +155,15 @@ func (c *check) segment(n uint32) error {
 	return errors.Join(err, f.Close())
 }
 
-func (c *check) bytes(f vfs.File, n uint32) error {
+// bytes checks the file of the segment.
+func (c *check) bytes(f segmentFile, n uint32) error {
+	tell := func(offset, length int64, what string) {
+		if !c.s.wasRemoved(n) {
+			c.tell(Problem{Segment: segmentPlace(n), Offset: offset, Length: length, What: what})
+		}
+	}
 	if err := c.s.checkSegmentHeader(f, n); err != nil {
-		c.tell(Problem{Segment: segmentPlace(n), Length: fileHeaderSize, What: err.Error()})
+		tell(0, fileHeaderSize, err.Error())
 	}
 	end := int64(math.MaxInt64)
 	if n == c.until.segment {
@@ -151,11 +171,11 @@ func (c *check) bytes(f vfs.File, n uint32) error {
 	}
 	scan, err := c.s.scan(f, location{n, fileHeaderSize}, end)
 	if err != nil {
-		c.tell(Problem{Segment: segmentPlace(n), What: err.Error()})
+		tell(0, 0, err.Error())
 		return nil
 	}
 	if n == c.until.segment && scan.end < end {
-		c.tell(Problem{Segment: segmentPlace(n), Offset: scan.end, Length: end - scan.end, What: "the end of the file is gone"})
+		tell(scan.end, end-scan.end, "the end of the file is gone")
 	}
 	scan.skipBad = true
 	for {
@@ -168,6 +188,11 @@ func (c *check) bytes(f vfs.File, n uint32) error {
 		}
 		if err := c.record(&r); err != nil {
 			return err
+		}
+		if c.after != nil {
+			if err := c.after(&r, scan.end); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -189,7 +214,7 @@ func (c *check) record(r *record) error {
 		return err
 	case !ok:
 		dead, err := c.s.index.deadBytes(r.at, location{r.at.segment, r.end()})
-		if err != nil || dead > 0 {
+		if err != nil || dead > 0 || c.s.wasRemoved(r.at.segment) {
 			c.report.Dead += dead
 			return err
 		}
@@ -197,12 +222,14 @@ func (c *check) record(r *record) error {
 		c.tellChunk(k, &e, "the index does not know it; make the index anew")
 	case e.location != r.at:
 		c.report.Dead += r.size
+		return nil
 	case r.state == badBody:
-		c.tellChunk(k, &e, "the bytes do not match their checksum")
-		return c.s.index.markCorrupt(&k, e.location)
+		c.live += e.size()
+		return c.bad(k, &e, "the bytes do not match their checksum")
 	case !e.corrupt:
 		c.sound++
 	}
+	c.live += e.size()
 	return nil
 }
 
@@ -233,16 +260,22 @@ func (c *check) entries() error {
 		if e.corrupt {
 			return nil
 		}
-		_, err := c.s.readEntry(&k, &e, false)
-		switch {
-		case errors.Is(err, errRecord):
-			c.tellChunk(k, &e, "there is no such record at its place")
-			return c.s.index.markCorrupt(&k, e.location)
-		case err != nil:
-			c.tellChunk(k, &e, err.Error())
-		}
-		return nil
+		return c.follow(k, &e)
 	})
+}
+
+// follow checks that there is a record at the entry's place.
+func (c *check) follow(k indexKey, e *entry) error {
+	c.s.moving.RLock()
+	_, err := c.s.readEntry(&k, e, false)
+	c.s.moving.RUnlock()
+	switch {
+	case errors.Is(err, errRecord):
+		return c.bad(k, e, "there is no such record at its place")
+	case err != nil && !c.s.wasRemoved(e.segment):
+		c.tellChunk(k, e, err.Error())
+	}
+	return nil
 }
 
 // eachEntry calls f with the entries that were there when the check began.

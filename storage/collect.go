@@ -46,8 +46,8 @@ func (s *Store) Sweep(ctx context.Context, before uint32, doomed func(vault sche
 	if err := s.refusal(); err != nil {
 		return swept, err
 	}
-	if floor, now := s.floor.Load(), s.Generation(); floor == 0 || before < floor || before > now {
-		return swept, fmt.Errorf("%w: sessions of generation %d, node %s was started in %d and is in %d", ErrTooEarly, before, s.identity.node, floor, now)
+	if err := s.CanSweep(before); err != nil {
+		return swept, err
 	}
 	var keys []indexKey
 	flush := func() error {
@@ -73,6 +73,15 @@ func (s *Store) Sweep(ctx context.Context, before uint32, doomed func(vault sche
 		return flush()
 	})
 	return swept, errors.Join(err, flush())
+}
+
+// CanSweep is an error, [ErrTooEarly], if a sweep for sessions of that generation is
+// refused because of what the store cannot know.
+func (s *Store) CanSweep(before uint32) error {
+	if floor, now := s.floor.Load(), s.Generation(); floor == 0 || before < floor || before > now {
+		return fmt.Errorf("%w: sessions of generation %d, node %s was started in %d and is in %d", ErrTooEarly, before, s.identity.node, floor, now)
+	}
+	return nil
 }
 
 // promise makes the entries of the keys be of this generation: it is about to be

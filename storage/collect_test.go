@@ -24,6 +24,9 @@ func TestSweepTooEarly(t *testing.T) {
 		if errors.Is(err, storage.ErrTooEarly) != early || !early && err != nil {
 			t.Errorf("a sweep before %d: %v", before, err)
 		}
+		if can := s.CanSweep(before); errors.Is(can, storage.ErrTooEarly) != early {
+			t.Errorf("whether a sweep before %d can be: %v", before, can)
+		}
 	}
 	sweep(0, true)
 	for _, g := range []uint32{3, 2, 5} {
@@ -45,6 +48,28 @@ func TestSweepTooEarly(t *testing.T) {
 	}
 	sweep(6, true)
 	sweep(7, false)
+}
+
+// Whoever only looks for parts does not keep them from being swept.
+func TestLookPromisesNothing(t *testing.T) {
+	s := storagetest.Open(t, dir, storage.Options{FS: vfs.NewMem()})
+	m := storagetest.NewMaker(1)
+	looked, asked := m.Data(100), m.Data(100)
+	storagetest.Put(t, s, looked, asked)
+	if err := s.SetGeneration(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	all := func(schemas.VaultID, schemas.ChunkID, schemas.Part) bool { return true }
+	ids := []schemas.ChunkID{asked.ID, looked.ID}
+	found := 0
+	look := func(int, schemas.Part) error { found++; return nil }
+	if err := errors.Join(s.Look(storagetest.Vault, ids, look), s.Parts(storagetest.Vault, ids[:1], look)); err != nil || found != 3 {
+		t.Fatalf("%d parts are found, %v", found, err)
+	}
+	if done, err := s.Sweep(t.Context(), 1, all); err != nil || done.Chunks != 1 {
+		t.Fatalf("swept %+v, %v", done, err)
+	}
+	storagetest.Holds(t, s, asked)
 }
 
 // swept gives a store of small segments in which every second chunk was
@@ -118,6 +143,13 @@ func TestCollectConcurrently(t *testing.T) {
 	all.Go(func() {
 		for range 5 {
 			storagetest.Clean(t, s)
+		}
+	})
+	all.Go(func() {
+		for range 20 {
+			if found, _ := scrub(t, s, 0); len(found) > 0 {
+				t.Errorf("the scrub found %v", found)
+			}
 		}
 	})
 	all.Wait()

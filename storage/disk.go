@@ -20,6 +20,7 @@ const (
 	storeName      = "STORE"
 	removedName    = "REMOVED"
 	generationName = "GENERATION"
+	scrubName      = "SCRUB"
 	newSuffix      = ".new" // of a file that is being written to take another's place
 	segmentsName   = "segments"
 	indexName      = "index"
@@ -78,7 +79,7 @@ func newIdentity(fsys vfs.FS, dir string, opt *Options) (h fileHeader, err error
 	}
 	for _, name := range names {
 		switch name {
-		case lockName, storeName + newSuffix, removedName, removedName + newSuffix, generationName, generationName + newSuffix, segmentsName, indexName:
+		case lockName, storeName + newSuffix, removedName, removedName + newSuffix, generationName, generationName + newSuffix, scrubName, scrubName + newSuffix, segmentsName, indexName:
 		default:
 			return h, fmt.Errorf("%s %w: it holds %q and no %s file; give an empty or a new directory", dir, ErrNotStore, name, storeName)
 		}

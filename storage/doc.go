@@ -8,12 +8,13 @@
 //	STORE                   identity: one file header (below)
 //	REMOVED                 the numbers of segments that were emptied: a file header and ranges
 //	GENERATION              the newest generation of collections: a file header
+//	SCRUB                   how far the reading back has come: a file header
 //	segments/00000001.seg   the data: append-only, numbered from 1
 //	index/                  Pebble: where each chunk is; derivable from the rest
 //
 // # File header
 //
-// STORE, REMOVED, GENERATION and every segment begin with the same 128 bytes. All numbers of the
+// STORE, REMOVED, GENERATION, SCRUB and every segment begin with the same 128 bytes. All numbers of the
 // format are little endian. Every version of the format keeps the place of
 // magic, version and checksum, so that "damaged" and "newer than this program"
 // can be told apart.
@@ -24,7 +25,7 @@
 //	| 8      | u32   | u32   | 32      | 32    | i64     | 8   | 32       |
 //	+--------+-------+-------+---------+-------+---------+-----+----------+
 //
-// The magic is "SBKSTORE", "SBKREMVD", "SBKGENER" or "SBKSEGMT"; number is the
+// The magic is "SBKSTORE", "SBKREMVD", "SBKGENER", "SBKSCRUB" or "SBKSEGMT"; number is the
 // segment's, 0 in STORE, how many ranges follow in REMOVED, or the generation; the node id is padded with
 // zeros; salt is random, made with the directory and equal in all files; created
 // is in Unix seconds; the checksum is BLAKE3-256 of bytes 0 to 95.

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"strconv"
@@ -77,7 +78,7 @@ func (s *Store) createSegment(n uint32) (f vfs.File, size int64, err error) {
 
 // checkSegmentHeader reads a segment's file header. Its error wraps errHeader or
 // [ErrNewer], or is the disk's.
-func (s *Store) checkSegmentHeader(f vfs.File, n uint32) error {
+func (s *Store) checkSegmentHeader(f segmentFile, n uint32) error {
 	b := make([]byte, fileHeaderSize)
 	if size, err := fileSize(f); err != nil || size < fileHeaderSize {
 		return errors.Join(err, errHeader)
@@ -95,7 +96,13 @@ func (s *Store) checkSegmentHeader(f vfs.File, n uint32) error {
 	return nil
 }
 
-func fileSize(f vfs.File) (int64, error) {
+// segmentFile is what is read of a segment's file.
+type segmentFile interface {
+	io.ReaderAt
+	Stat() (vfs.FileInfo, error)
+}
+
+func fileSize(f segmentFile) (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err

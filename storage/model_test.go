@@ -337,8 +337,8 @@ func (w *world) mark(needed uses) {
 		}
 		w.note("marked %v: held %v, fresh %v", some, held, fresh)
 		for n := range asked {
-			if !held[n] || held[n] != (len(before[n]) > 0) {
-				w.fail("part %d, which is needed, is not held", some[n])
+			if held[n] != (len(before[n]) > 0) || w.used(some[n]) && !held[n] {
+				w.fail("part %d, used %v, is held %v", some[n], w.used(some[n]), held[n])
 			}
 			new := slices.ContainsFunc(before[n], func(place int) bool { return !w.marked[place] })
 			if new && !fresh[n] && !slices.Contains(asked[:n], asked[n]) && !slices.Contains(asked[n+1:], asked[n]) {

@@ -58,6 +58,33 @@ func (s *Store) Parts(vault schemas.VaultID, ids []schemas.ChunkID, visit func(i
 	return err
 }
 
+// Look is Parts without a promise: what is visited may be swept as if nobody had asked.
+// It is for those who only want to know where things are.
+func (s *Store) Look(vault schemas.VaultID, ids []schemas.ChunkID, visit func(i int, p schemas.Part) error) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	type part struct {
+		i int
+		p schemas.Part
+	}
+	var found []part
+	err := s.parts(vault, ids, func(i int, k indexKey, e entry) {
+		if !e.corrupt {
+			found = append(found, part{i, k.part()})
+		}
+	})
+	s.leave()
+	slices.SortStableFunc(found, func(a, b part) int { return cmp.Compare(a.i, b.i) })
+	for _, f := range found {
+		if err != nil {
+			break
+		}
+		err = visit(f.i, f.p)
+	}
+	return err
+}
+
 // promisedParts are the parts that are held of the ids, and of which of them each is.
 func (s *Store) promisedParts(vault schemas.VaultID, ids []schemas.ChunkID) (keys []indexKey, of []int, err error) {
 	generation := s.Generation()

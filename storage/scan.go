@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // readAhead is how much a scan reads at once, in bytes: enough that a spinning
@@ -184,7 +182,7 @@ func readAround(f io.ReaderAt, b []byte, off int64) {
 
 // scan makes a scanner of the file's bytes from at on, up to end or the file's
 // end, whichever comes first.
-func (s *Store) scan(f vfs.File, at location, end int64) (*scanner, error) {
+func (s *Store) scan(f segmentFile, at location, end int64) (*scanner, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ const (
 	segmentMagic    = "SBKSEGMT"
 	removedMagic    = "SBKREMVD"
 	generationMagic = "SBKGENER"
+	scrubMagic      = "SBKSCRUB"
 	recordMagic     = "SBr1"
 
 	fileHeaderSize   = 128

@@ -179,12 +179,20 @@ func (a *app) checkServerURL(servers string) error {
 	return err
 }
 
+// serverList are the addresses in a list of them.
+func serverList(servers string) []string {
+	list := strings.Split(servers, ",")
+	for i := range list {
+		list[i] = strings.TrimSpace(list[i])
+	}
+	return list
+}
+
 // serverHosts are the hosts of NATS addresses: URLs, or HOST:PORT as the NATS
 // client takes them too.
 func (a *app) serverHosts(servers string) ([]string, error) {
 	var hosts []string
-	for server := range strings.SplitSeq(servers, ",") {
-		server = strings.TrimSpace(server)
+	for _, server := range serverList(servers) {
 		if !strings.Contains(server, "://") {
 			server = "nats://" + server
 		}

@@ -4,14 +4,16 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"servidor-backup/coordinator"
 )
 
 func newCoordinator(a *app) *cobra.Command {
 	var insecure bool
-	var grace time.Duration
+	var opt coordinator.Options
 	cmd := &cobra.Command{
 		Use:   "coordinator --server URL",
 		Short: a.t("coordinator.short"),
@@ -25,12 +27,31 @@ func newCoordinator(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.coordinator(cmd.Context(), server, grace)
+			if err := a.checkReplicas(opt.Replicas); err != nil {
+				return err
+			}
+			return a.coordinator(cmd.Context(), server, opt)
 		},
 	}
+	a.addReplicasFlag(cmd.Flags(), &opt.Replicas)
 	cmd.Flags().BoolVar(&insecure, "insecure", false, a.t("flag.insecure"))
-	cmd.Flags().DurationVar(&grace, "grace", 0, a.t("flag.grace"))
+	cmd.Flags().DurationVar(&opt.Grace, "grace", 0, a.t("flag.grace"))
 	return cmd
+}
+
+func (a *app) addReplicasFlag(f *pflag.FlagSet, replicas *int) {
+	f.IntVar(replicas, "replicas", 0, a.t("flag.replicas"))
+	f.Lookup("replicas").DefValue = "" // the text says it
+}
+
+// mostReplicas is what NATS takes.
+const mostReplicas = 5
+
+func (a *app) checkReplicas(n int) error {
+	if n < 0 || n > mostReplicas {
+		return a.usage("coordinator.bad-replicas", "Value", n, "Most", mostReplicas)
+	}
+	return nil
 }
 
 // roleServer is the NATS server for a role. One beyond this host is refused
@@ -56,11 +77,11 @@ func (a *app) roleServer(insecure bool) (string, error) {
 }
 
 // coordinator runs one coordinator until the context ends.
-func (a *app) coordinator(ctx context.Context, server string, grace time.Duration) error {
+func (a *app) coordinator(ctx context.Context, server string, opt coordinator.Options) error {
 	r := newRoles(a, server, slog.LevelInfo)
 	nc, err := r.connect(ctx, "coordinator")
 	if err == nil {
-		err = r.startCoordinator(ctx, nc, grace)
+		err = r.startCoordinator(ctx, nc, opt)
 	}
 	if err == nil {
 		err = a.ready(ctx, "coordinator "+server)

@@ -71,11 +71,29 @@ func TestUsageMistakes(t *testing.T) {
 	}
 }
 
+// What belongs together and is not given together, and what cannot be.
+func TestClusterFlags(t *testing.T) {
+	for _, args := range [][]string{
+		{"up", "--data", "d", "--cluster-listen", "127.0.0.1:6222"},
+		{"up", "--data", "d", "--routes", "nats://127.0.0.1:6222"},
+		{"up", "--data", "d", "--cluster-name", "x"},
+		{"up", "--data", "d", "--replicas", "3"},
+		{"up", "--data", "d", "--cluster-listen", "6222", "--routes", "nats://127.0.0.1:6222"},
+		{"up", "--data", "d", "--cluster-listen", "127.0.0.1:6222", "--routes", "nats://127.0.0.1"},
+		{"up", "--data", "d", "--cluster-listen", "127.0.0.1:6222", "--routes", "nats://127.0.0.1:1", "--replicas", "6"},
+		{"coordinator", "--server", "nats://127.0.0.1", "--replicas", "6"},
+		{"coordinator", "--server", "nats://127.0.0.1", "--replicas", "-1"},
+	} {
+		newCLI(t).expect(t, exitUsage, args...)
+	}
+}
+
 func TestBeyondLoopbackIsRefused(t *testing.T) {
 	for _, args := range [][]string{
 		{"up", "--data", "d", "--listen", "0.0.0.0:4222"},
 		{"up", "--data", "d", "--listen", ":4222"},
 		{"up", "--data", "d", "--listen", "[::]:4222"},
+		{"up", "--data", "d", "--cluster-listen", "10.0.0.1:6222", "--routes", "nats://10.0.0.1:6222"},
 		{"coordinator", "--server", "nats://10.0.0.1"},
 		{"coordinator", "--server", "127.0.0.1,host.example"},
 		{"storage", "--data", "d", "--server", "tls://host.example:4222"},

@@ -1,13 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -46,16 +46,21 @@ func (r *roles) stop() error {
 	return all
 }
 
-// startServer starts a NATS server with its data in dir. The parts that are
-// started afterwards reach it without a socket.
-func (r *roles) startServer(dir, listen string) error {
-	server, err := bus.StartServer(bus.ServerOptions{Dir: dir, Listen: listen, Log: r.log})
+// startServer starts a NATS server with its data in dir, and waits for the others
+// of its cluster. The parts that are started afterwards reach it without a socket.
+func (r *roles) startServer(ctx context.Context, dir string, opt upOptions) error {
+	so := bus.ServerOptions{Dir: dir, Listen: opt.listen, Log: r.log}
+	if opt.cluster.Listen != "" {
+		so.Cluster = &opt.cluster
+		so.Cluster.Name = cmp.Or(so.Cluster.Name, defaultCluster)
+	}
+	server, err := bus.StartServer(so)
 	if err != nil {
 		return err
 	}
 	r.server, r.url = server, server.URL()
 	r.push(server.Shutdown)
-	return nil
+	return server.WaitForCluster(ctx, r.a.console.status)
 }
 
 // connect dials the server, waiting for it as long as it takes.
@@ -77,10 +82,10 @@ func (r *roles) connect(ctx context.Context, name string) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// startCoordinator starts one that waits so long for nodes that are down; 0 is the
-// usual time.
-func (r *roles) startCoordinator(ctx context.Context, nc *nats.Conn, grace time.Duration) error {
-	c, err := coordinator.Start(ctx, nc, coordinator.Options{Version: programVersion(), Log: r.log, Grace: grace})
+// startCoordinator starts one. The options need not say what the program is.
+func (r *roles) startCoordinator(ctx context.Context, nc *nats.Conn, opt coordinator.Options) error {
+	opt.Version, opt.Log = programVersion(), r.log
+	c, err := coordinator.Start(ctx, nc, opt)
 	if err != nil {
 		return err
 	}

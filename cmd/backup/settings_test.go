@@ -109,6 +109,12 @@ func TestDiscovery(t *testing.T) {
 	if s := c.shown(t); s.Server != (setting{"nats://127.0.0.1:7", "discovery"}) {
 		t.Errorf("not discovered: %+v", s)
 	}
+	// What this machine serves is also left out when it is one address of several.
+	for servers, own := range map[string]int{"nats://127.0.0.1:7": 1, "nats://127.0.0.1:6, nats://127.0.0.1:7": 1, "nats://127.0.0.1:77": 0} {
+		if got := a.ownFolders(&settings{Server: setting{Value: servers}}); len(got) != own {
+			t.Errorf("with %s, %q are left out", servers, got)
+		}
+	}
 	withdrawDead, err := a.announce(discovery{URL: "nats://127.0.0.1:8", PID: os.Getpid() + 1})
 	if err != nil {
 		t.Fatal(err)

@@ -75,7 +75,7 @@ func (a *app) ownFolders(s *settings) []string {
 	if s.Data.Value != "" {
 		return []string{s.Data.Value}
 	}
-	if d, ok := a.discover(); ok && d.URL == s.Server.Value {
+	if d, ok := a.discover(); ok && slices.Contains(serverList(s.Server.Value), d.URL) {
 		return []string{d.Data}
 	}
 	return nil

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"servidor-backup/bus"
+	"servidor-backup/coordinator"
 )
 
 // Where "up" listens unless told otherwise: the port that NATS has, on loopback.
@@ -19,10 +22,15 @@ const (
 	defaultServer = "nats://" + defaultListen
 )
 
+// defaultCluster is the name of a cluster unless told otherwise.
+const defaultCluster = "backup"
+
 // upOptions are the flags of "up".
 type upOptions struct {
 	nodeOptions        // of the one node; data is the folder with everything
 	listen      string // "": only this process reaches the system
+	cluster     bus.Cluster
+	replicas    int
 	insecure    bool
 	grace       time.Duration // for nodes that are down; 0: the usual
 }
@@ -46,6 +54,10 @@ func newUp(a *app) *cobra.Command {
 	f.StringVar(&opt.data, "data", "", a.t("up.flag-data"))
 	f.StringVar(&opt.listen, "listen", defaultListen, a.t("up.flag-listen"))
 	f.Lookup("listen").DefValue = "" // the text says it, in the person's language
+	f.StringVar(&opt.cluster.Listen, "cluster-listen", "", a.t("up.flag-cluster-listen"))
+	f.StringSliceVar(&opt.cluster.Routes, "routes", nil, a.t("up.flag-routes"))
+	f.StringVar(&opt.cluster.Name, "cluster-name", "", a.t("up.flag-cluster-name"))
+	a.addReplicasFlag(f, &opt.replicas)
 	f.StringVar(&opt.name, "name", "", a.t("flag.node-name"))
 	f.BoolVar(&opt.insecure, "insecure", false, a.t("flag.insecure"))
 	f.DurationVar(&opt.grace, "grace", 0, a.t("flag.grace"))
@@ -56,12 +68,35 @@ func (a *app) checkUp(opt upOptions) error {
 	if opt.data == "" {
 		return a.usage("error.no-data")
 	}
-	host, _, err := net.SplitHostPort(opt.listen)
-	if err != nil {
-		return a.usage("up.bad-listen", "Listen", opt.listen)
+	c := &opt.cluster
+	switch clustered := c.Listen != ""; {
+	case clustered != (len(c.Routes) > 0), !clustered && (c.Name != "" || opt.replicas > 0):
+		return a.usage("up.half-cluster")
+	case clustered:
+		if err := a.checkListen("--cluster-listen", c.Listen, opt.insecure); err != nil {
+			return err
+		}
 	}
-	if !opt.insecure && !loopback(host) {
-		return a.failHint("insecure", nil, a.t("hint.insecure"), "up.insecure", "Listen", opt.listen)
+	for _, route := range c.Routes {
+		if err := bus.CheckRoute(route); err != nil {
+			return a.usage("up.bad-route", "Route", route)
+		}
+	}
+	if err := a.checkReplicas(opt.replicas); err != nil {
+		return err
+	}
+	return a.checkListen("--listen", opt.listen, opt.insecure)
+}
+
+// checkListen checks an address to listen on. One that others reach is refused
+// unless the person insists.
+func (a *app) checkListen(flag, listen string, insecure bool) error {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return a.usage("up.bad-listen", "Flag", flag, "Listen", listen)
+	}
+	if !insecure && !loopback(host) {
+		return a.failHint("insecure", nil, a.t("hint.insecure"), "up.insecure", "Listen", listen)
 	}
 	return nil
 }
@@ -95,7 +130,7 @@ func nodeDir(data string) string { return filepath.Join(data, "node") }
 // both, so that they end after both.
 func startAll(ctx context.Context, r *roles, data string, opt upOptions) error {
 	store := r.openStore(nodeDir(data))
-	if err := r.startServer(natsDir(data), opt.listen); err != nil {
+	if err := r.startServer(ctx, natsDir(data), opt); err != nil {
 		return err
 	}
 	forCoordinator, err := r.connect(ctx, "coordinator")
@@ -106,7 +141,7 @@ func startAll(ctx context.Context, r *roles, data string, opt upOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := r.startCoordinator(ctx, forCoordinator, opt.grace); err != nil {
+	if err := r.startCoordinator(ctx, forCoordinator, coordinator.Options{Grace: opt.grace, Replicas: opt.replicas}); err != nil {
 		return err
 	}
 	return r.startNode(ctx, forNode, store, opt.nodeOptions)

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -42,6 +43,16 @@ type Options struct {
 	// 32 MiB: enough to keep a disk busy, little enough to stay under the 64
 	// MiB at which NATS cuts a connection off.
 	Budget int64
+	// HealRate bounds what healing makes and moves, in bytes per second; 0 does not,
+	// and leaves it to the windows, in which healing is one session among others.
+	HealRate int64
+	// Survey is how long after a survey the next one begins if nothing happens;
+	// default 10 min.
+	Survey time.Duration
+	// Settle is for how long things are left alone that may be just happening: how
+	// long after a change of the map a survey begins, and how long what is incomplete
+	// must be so until it is healed. Default 2 s.
+	Settle time.Duration
 	// Log takes what an operator should know; nil discards it.
 	Log *slog.Logger
 	// Status is told what the node waits for, and "" when it goes on.
@@ -50,16 +61,21 @@ type Options struct {
 
 // Node is one running storage node.
 type Node struct {
-	nc      *nats.Conn
-	store   *storage.Store
-	opt     Options
-	service *bus.Service
-	windows *windows
-	room    *semaphore.Weighted // bytes of puts between their arrival and the acknowledgement
-	run     context.Context     // until Stop
-	stop    context.CancelFunc
-	loops   sync.WaitGroup
-	puts    sync.WaitGroup
+	nc       *nats.Conn
+	store    *storage.Store
+	id       schemas.NodeID
+	opt      Options
+	service  *bus.Service
+	windows  *windows
+	room     *semaphore.Weighted // bytes of puts between their arrival and the acknowledgement
+	run      context.Context     // until Stop
+	stop     context.CancelFunc
+	loops    sync.WaitGroup
+	puts     sync.WaitGroup
+	unfollow func()
+	view     atomic.Pointer[view]
+	keeper   *keeper
+	sweeper  sweeper
 	// heartbeat is how often to publish the card; the coordinator decides.
 	heartbeat time.Duration
 }
@@ -68,7 +84,7 @@ type Node struct {
 // has registered, or ctx ends; a missing coordinator is waited for. The store
 // and the connection stay the caller's.
 func Start(ctx context.Context, nc *nats.Conn, store *storage.Store, opt Options) (*Node, error) {
-	n := &Node{nc: nc, store: store, opt: opt}
+	n := &Node{nc: nc, store: store, id: store.NodeID(), opt: opt}
 	n.setDefaults()
 	n.windows = newWindows(n.opt.Budget)
 	n.room = semaphore.NewWeighted(2 * n.opt.Budget)
@@ -78,6 +94,7 @@ func Start(ctx context.Context, nc *nats.Conn, store *storage.Store, opt Options
 	}
 	first := make(chan struct{})
 	n.loops.Go(func() { n.keepRegistered(n.run, first) })
+	n.loops.Go(func() { n.keeper.loop(n.run) })
 	select {
 	case <-first:
 		return n, nil
@@ -87,15 +104,20 @@ func Start(ctx context.Context, nc *nats.Conn, store *storage.Store, opt Options
 }
 
 func (n *Node) setDefaults() {
-	id := n.store.NodeID()
 	if n.opt.Name == "" {
-		n.opt.Name = string(id)
+		n.opt.Name = string(n.id)
 	}
 	if n.opt.Weight == 0 {
 		n.opt.Weight = uint32(min(max(n.store.Stats().DiskTotal>>30, 1), 1<<20))
 	}
 	if n.opt.Budget == 0 {
 		n.opt.Budget = 32 << 20
+	}
+	if n.opt.Survey == 0 {
+		n.opt.Survey = 10 * time.Minute
+	}
+	if n.opt.Settle == 0 {
+		n.opt.Settle = 2 * time.Second
 	}
 	if n.opt.Log == nil {
 		n.opt.Log = slog.New(slog.DiscardHandler)
@@ -106,7 +128,13 @@ func (n *Node) setDefaults() {
 }
 
 func (n *Node) serve() (err error) {
-	id := n.store.NodeID()
+	id := n.id
+	if n.keeper, err = newKeeper(n); err != nil {
+		return err
+	}
+	if n.unfollow, err = bus.FollowMap(n.nc, n.follow); err != nil {
+		return err
+	}
 	n.service, err = bus.NewService(n.nc, bus.ServiceConfig{
 		Name:        "backup-storage",
 		Description: "keeps chunks",
@@ -127,12 +155,19 @@ func (n *Node) serve() (err error) {
 		n.service.HandleBytes("have", schemas.HaveSubject(id), n.have),
 		n.service.HandleBytes("get", schemas.GetSubject(id), n.get),
 		n.service.HandleBytes("edges", schemas.EdgesSubject(id), n.edges),
+		n.serveKeeping(),
 	)
 }
 
 // Stop says that the node leaves, ends what is under way and returns.
 func (n *Node) Stop() error {
 	n.stop()
+	if n.unfollow != nil {
+		n.unfollow()
+	}
+	if n.keeper != nil {
+		n.keeper.close()
+	}
 	n.loops.Wait()
 	n.publishCard(schemas.Down)
 	var err error
@@ -155,7 +190,7 @@ func (n *Node) put(m *bus.Message) {
 	// node hold. While it is full, messages wait in the connection.
 	size := min(int64(len(m.Data)), 2*n.opt.Budget)
 	if n.room.Acquire(n.run, size) != nil {
-		n.acknowledge(m, req.Session, schemas.Errorf(schemas.NodeClosed, "node %s is shutting down; ask another one", n.store.NodeID()))
+		n.acknowledge(m, req.Session, schemas.Errorf(schemas.NodeClosed, "node %s is shutting down; ask another one", n.id))
 		return
 	}
 	n.puts.Go(func() {
@@ -165,7 +200,7 @@ func (n *Node) put(m *bus.Message) {
 }
 
 func (n *Node) acknowledge(m *bus.Message, session string, err error) {
-	rep := schemas.PutReply{Reply: schemas.OK, Node: n.store.NodeID(), Window: n.windows.of(session, time.Now())}
+	rep := schemas.PutReply{Reply: schemas.OK, Node: n.id, Window: n.windows.of(session, time.Now())}
 	if err != nil {
 		err = storageError(err)
 		rep.Reply = schemas.Fail(err)
@@ -181,25 +216,6 @@ func storageError(err error) error {
 		return err
 	}
 	return schemas.Errorf(schemas.DiskFailed, "%v", err)
-}
-
-// have answers which chunks are held.
-func (n *Node) have(_ context.Context, b, _ []byte) ([]byte, error) {
-	req, err := decodeIDs(b)
-	if err != nil {
-		return nil, err
-	}
-	held := make([]bool, len(req.IDs))
-	if err := n.store.Has(req.Vault, req.IDs, held); err != nil {
-		return nil, storageError(err)
-	}
-	rep := &schemas.HaveReply{Reply: schemas.OK, Have: make([]byte, (len(held)+7)/8)}
-	for i, ok := range held {
-		if ok {
-			rep.Have[i/8] |= 1 << (i % 8)
-		}
-	}
-	return schemas.Marshal(rep)
 }
 
 // get answers with chunks, edges with their clear edges alone.

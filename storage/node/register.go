@@ -47,7 +47,7 @@ func (n *Node) keepRegistered(run context.Context, first chan struct{}) {
 		wait := n.heartbeat
 		if registered {
 			n.publishCard(schemas.Up)
-		} else if heartbeat, err := n.register(run); err != nil {
+		} else if heartbeat, epoch, err := n.register(run); err != nil {
 			n.opt.Status(registerStatus(err))
 			wait = retryRegister
 		} else {
@@ -58,6 +58,7 @@ func (n *Node) keepRegistered(run context.Context, first chan struct{}) {
 				close(first)
 				first = nil
 			}
+			n.askMap(run, epoch)
 		}
 		next.Reset(wait)
 	}
@@ -70,15 +71,16 @@ func registerStatus(err error) string {
 	return fmt.Sprintf("waiting to register: %v", err)
 }
 
-// register introduces the node and returns how often to publish its card.
-func (n *Node) register(ctx context.Context) (heartbeat time.Duration, err error) {
+// register introduces the node and returns how often to publish its card, and the
+// map's epoch.
+func (n *Node) register(ctx context.Context) (heartbeat time.Duration, epoch uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	var rep schemas.RegisterReply
 	err = bus.Request(ctx, n.nc, schemas.SubjectRegister, &schemas.RegisterRequest{
 		Protocol: schemas.ProtocolVersion, Node: n.card(schemas.Up),
 	}, &rep)
-	return max(time.Duration(rep.Heartbeat), 100*time.Millisecond), err
+	return max(time.Duration(rep.Heartbeat), 100*time.Millisecond), rep.Epoch, err
 }
 
 // publishCard is the heartbeat; one that is lost is made good by the next.
@@ -93,7 +95,7 @@ func (n *Node) publishCard(state schemas.State) {
 func (n *Node) card(state schemas.State) schemas.Node {
 	s := n.store.Stats()
 	card := schemas.Node{
-		ID: n.store.NodeID(), Name: n.opt.Name, Zone: n.opt.Zone, Weight: n.opt.Weight, State: state,
+		ID: n.id, Name: n.opt.Name, Zone: n.opt.Zone, Weight: n.opt.Weight, State: state,
 		Version: n.opt.Version, Capacity: int64(s.DiskTotal), Free: int64(s.DiskFree), Chunks: s.Chunks, Bytes: s.Bytes,
 		Damaged: s.Corrupt + s.Damaged,
 	}
