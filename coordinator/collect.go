@@ -24,8 +24,8 @@ func (c *Coordinator) collect(ctx context.Context, req *schemas.CollectRequest) 
 		if req.Grace != nil {
 			grace = time.Duration(*req.Grace)
 		}
-		err := c.startCollection(grace)
-		if err != nil && !errors.Is(err, errHeld) { // then it runs already, which is as good
+		// One that runs already is as good.
+		if err := c.startCollection(grace); err != nil && !errors.Is(err, errHeld) {
 			return nil, err
 		}
 	}
@@ -38,7 +38,7 @@ func (c *Coordinator) collect(ctx context.Context, req *schemas.CollectRequest) 
 
 // startCollection begins a collection in the background.
 func (c *Coordinator) startCollection(grace time.Duration) error {
-	held, release, err := c.leases.take(c.run, collectLease)
+	held, release, err := c.leases.takeSoon(c.run, collectLease)
 	if err != nil {
 		return err
 	}

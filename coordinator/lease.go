@@ -72,6 +72,25 @@ func (l *leases) take(ctx context.Context, name string) (held context.Context, r
 	}, nil
 }
 
+// soonTime is for how long [leases.takeSoon] tries: longer than it takes to give a lease
+// back after all else was done.
+const soonTime = 2 * time.Second
+
+// takeSoon is take for who comes right after another.
+func (l *leases) takeSoon(ctx context.Context, name string) (held context.Context, release func(), err error) {
+	for begun := time.Now(); ; {
+		held, release, err = l.take(ctx, name)
+		if !errors.Is(err, errHeld) || time.Since(begun) > soonTime {
+			return held, release, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-time.After(soonTime / 40):
+		}
+	}
+}
+
 // expired reports whether the lease has had that revision for the term.
 func (l *leases) expired(name string, revision uint64, term time.Duration) bool {
 	l.mu.Lock()

@@ -19,7 +19,7 @@ import (
 // failed half-way goes on when it is asked for again.
 func (c *Coordinator) rebuild(ctx context.Context, _ *schemas.RebuildRequest) (any, error) {
 	// Nothing must be collected while there is half a catalogue.
-	held, release, err := c.leases.take(c.run, collectLease)
+	held, release, err := c.leases.takeSoon(c.run, collectLease)
 	if err != nil {
 		return nil, err
 	}
