@@ -232,6 +232,9 @@ type Entry struct {
 // Decode decodes the value into v.
 func (e *Entry) Decode(v any) error { return schemas.Unmarshal(e.value, v) }
 
+// Raw is the value as it is kept.
+func (e *Entry) Raw() []byte { return e.value }
+
 func (b *Bucket) decode(key string, value []byte, v any) error {
 	if err := schemas.Unmarshal(value, v); err != nil {
 		return fmt.Errorf("the key %s of the bucket %s: %w", key, b.name, err)

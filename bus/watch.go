@@ -17,6 +17,16 @@ import (
 // wildcards * and >), in the order of their last writes. All that was written
 // before is among them. visit is called when all have come.
 func (b *Bucket) Scan(ctx context.Context, filter string, visit func(Entry) error) error {
+	return b.Everything(ctx, filter, func(e Entry) error {
+		if e.Deleted {
+			return nil
+		}
+		return visit(e)
+	})
+}
+
+// Everything is [Bucket.Scan] with the keys that were deleted.
+func (b *Bucket) Everything(ctx context.Context, filter string, visit func(Entry) error) error {
 	var all []Entry
 	err := b.patiently(ctx, bucketTime, func() (err error) {
 		all, err = b.collect(ctx, filter)
@@ -26,9 +36,6 @@ func (b *Bucket) Scan(ctx context.Context, filter string, visit func(Entry) erro
 		return b.wrap("scan", filter, err)
 	}
 	for _, e := range all {
-		if e.Deleted {
-			continue
-		}
 		if err := visit(e); err != nil {
 			return err
 		}

@@ -32,6 +32,15 @@ type Options struct {
 	// SessionTTL is after how long a session that is not renewed lapses;
 	// default 2 min.
 	SessionTTL time.Duration
+	// CollectEvery is how often a collection begins by itself; default 24 h, less
+	// than 0 is never.
+	CollectEvery time.Duration
+	// ForgetGrace is how long ago a version must have been forgotten to be collected;
+	// default 24 h.
+	ForgetGrace time.Duration
+	// LeaseTerm is for how long a job of a coordinator that has died stays undone;
+	// default 15 s.
+	LeaseTerm time.Duration
 }
 
 // putTime is how long a node may leave a relayed put unacknowledged: a little
@@ -48,10 +57,15 @@ type Coordinator struct {
 	records  *records
 	sessions *bus.Bucket
 	state    *state
+	leases   *leases
 	buckets  []*bus.Bucket // all of them
 	sender   *bus.Sender
+	run      context.Context // until Stop
 	stop     context.CancelFunc
 	loops    sync.WaitGroup
+
+	written       chan string // keys that are to be copied
+	lookForCopies chan struct{}
 }
 
 // Start binds to the buckets, making those that are missing, and serves. ctx
@@ -69,12 +83,22 @@ func Start(ctx context.Context, nc *nats.Conn, opt Options) (*Coordinator, error
 	if opt.SessionTTL == 0 {
 		opt.SessionTTL = 2 * time.Minute
 	}
-	c := &Coordinator{nc: nc, opt: opt, id: nuid.Next()}
+	if opt.CollectEvery == 0 {
+		opt.CollectEvery = 24 * time.Hour
+	}
+	if opt.ForgetGrace == 0 {
+		opt.ForgetGrace = 24 * time.Hour
+	}
+	if opt.LeaseTerm == 0 {
+		opt.LeaseTerm = 15 * time.Second
+	}
+	c := &Coordinator{nc: nc, opt: opt, id: nuid.Next(),
+		written: make(chan string, copyQueue), lookForCopies: make(chan struct{}, 1)}
 	if err := c.open(ctx); err != nil {
 		return nil, err
 	}
 	run, stop := context.WithCancel(context.Background())
-	c.stop = stop
+	c.run, c.stop = run, stop
 	if err := c.start(ctx, run); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
@@ -101,9 +125,14 @@ func (c *Coordinator) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.buckets = []*bus.Bucket{catalogue, nodes, c.sessions, known}
-	c.records, c.state = &records{kv: catalogue}, &state{kv: known}
-	c.members = newMembers(nodes, c.opt, c.event)
+	held, err := bucket("backup-leases", "who does the jobs that one must do alone", 0)
+	if err != nil {
+		return err
+	}
+	c.leases = &leases{kv: held, term: c.opt.LeaseTerm, seen: map[string]sighting{}}
+	c.records, c.state = &records{kv: catalogue, wrote: c.wrote}, &state{kv: known}
+	c.members = newMembers(nodes, c.opt, c.event, c.wrote)
+	c.buckets = []*bus.Bucket{catalogue, nodes, c.sessions, known, held}
 	return nil
 }
 
@@ -133,12 +162,19 @@ func (c *Coordinator) start(ctx, run context.Context) (err error) {
 		bus.Handle(c.service, "session-renew", schemas.SubjectSessionRenew, c.renewSession),
 		bus.Handle(c.service, "session-commit", schemas.SubjectSessionCommit, c.commitSession),
 		bus.Handle(c.service, "register", schemas.SubjectRegister, c.members.register),
+		bus.Handle(c.service, "rebuild", schemas.SubjectRebuild, c.rebuild),
+		bus.Handle(c.service, "status", schemas.SubjectStatus, c.status),
+		bus.Handle(c.service, "gc", schemas.SubjectCollect, c.collect),
 		bus.Handle(c.service, "forget", schemas.SubjectForget, c.forget),
 		bus.Handle(c.service, "policy", schemas.SubjectPolicy, c.setPolicy),
 		bus.Handle(c.service, "node-state", schemas.SubjectNodeState, c.members.nodeState),
 	)
 	if err != nil {
 		return err
+	}
+	c.loops.Go(c.keepCopies)
+	if c.opt.CollectEvery > 0 {
+		c.loops.Go(c.collectByItself)
 	}
 	return c.service.Ready(ctx)
 }

@@ -4,11 +4,18 @@
 // can share the work through the queue group of their service.
 //
 //   - coordinator.go: the service and its life;
-//   - members.go: which nodes there are, and their state;
-//   - records.go: the catalogue: records, versions, names;
+//   - members.go: which nodes there are, and the map; states.go: what becomes of them;
+//     policy.go: what operators decide; room.go: what that leaves for new data, and
+//     whether what was held still is;
+//   - records.go: the catalogue: records, versions, names; forget.go: versions that are
+//     not wanted any more;
 //   - seed.go: the seed's protocol: transmit, list, download;
 //   - sessions.go: bulk sessions from open to commit;
-//   - verify.go: what a commit must prove, through clear edges, without a key.
+//   - verify.go: what a commit must prove, through clear edges, without a key;
+//   - lease.go: jobs that one coordinator does; state.go: what they know together;
+//   - collect.go, mark.go: collection, as docs/keeping.md tells;
+//   - copies.go, rebuild.go: the catalogue's copies on nodes, and a catalogue from them;
+//   - status.go: how things are.
 //
 // # Order of durability
 //

@@ -69,6 +69,9 @@ func (r *records) setForgotten(ctx context.Context, nickname, record string, num
 		}
 		return changed, nil
 	})
+	if err == nil && changed {
+		r.wrote(versionKey(nickname, record, number))
+	}
 	return changed, err
 }
 

@@ -28,7 +28,8 @@ type members struct {
 	kv    *bus.Bucket
 	opt   Options
 	event func(kind, subject, owner, text string, args ...any)
-	ready chan struct{} // closed when the watch has seen everything
+	wrote func(key string) // a policy
+	ready chan struct{}    // closed when the watch has seen everything
 
 	mu        sync.Mutex
 	epoch     uint64
@@ -58,8 +59,8 @@ type member struct {
 	ignored  bool         // it was removed and still speaks, and that was told
 }
 
-func newMembers(kv *bus.Bucket, opt Options, event func(kind, subject, owner, text string, args ...any)) *members {
-	return &members{kv: kv, opt: opt, event: event, ready: make(chan struct{}), moved: make(chan struct{}),
+func newMembers(kv *bus.Bucket, opt Options, event func(kind, subject, owner, text string, args ...any), wrote func(key string)) *members {
+	return &members{kv: kv, opt: opt, event: event, wrote: wrote, ready: make(chan struct{}), moved: make(chan struct{}),
 		nodes: map[schemas.NodeID]*member{}, nicknames: map[string]schemas.NicknamePolicy{}}
 }
 

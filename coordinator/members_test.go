@@ -74,7 +74,7 @@ func TestSilenceBeginsAnewWhenANodeComesBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := newMembers(kv, Options{Log: slog.New(slog.DiscardHandler)}, nil)
+	m := newMembers(kv, Options{Log: slog.New(slog.DiscardHandler)}, nil, nil)
 	var n schemas.Node
 	card := func(state schemas.State) {
 		t.Helper()

@@ -58,6 +58,9 @@ func (m *members) applyPolicies(out *schemas.NodeMap) {
 			out.Vaults = append(out.Vaults, schemas.VaultPolicy{Vault: v, Durability: p.Durability})
 		}
 	}
+	if len(out.Nodes) >= 2 {
+		most = max(most, 1)
+	}
 	if most > out.Durability.M {
 		// The catalogue's copies are kept as well as whatever is kept best.
 		out.Vaults = append(out.Vaults, schemas.VaultPolicy{Vault: schemas.CatalogueVault(), Durability: schemas.Durability{K: 1, M: most}})
@@ -181,6 +184,7 @@ func (m *members) decide(ctx context.Context, nickname string, set *schemas.Poli
 		err = m.reach(ctx, revision)
 	}
 	if err == nil {
+		m.wrote(key)
 		m.event(schemas.EventPolicyChanged, key, nickname, "the policy of %s was changed", text)
 	}
 	return err

@@ -24,7 +24,10 @@ import (
 // (forget.go), and in the end a collection deletes it; its number is not used again.
 // The head follows; if a crash comes between, the next commit finds the version and
 // moves on.
-type records struct{ kv *bus.Bucket }
+type records struct {
+	kv    *bus.Bucket
+	wrote func(key string) // is told of vaults and versions that were written
+}
 
 // vaultEntry says that a nickname has a vault, and with which key.
 type vaultEntry struct {
@@ -58,7 +61,9 @@ func versionKey(nickname, record string, number uint64) string {
 // off. A nil fingerprint is the seed's transmit, which has no key.
 func (r *records) enterVault(ctx context.Context, nickname string, fingerprint []byte) error {
 	var v vaultEntry
-	_, err := r.kv.Edit(ctx, vaultKey(nickname), &v, func() { v = vaultEntry{} }, func() (bool, error) {
+	written := false
+	_, err := r.kv.Edit(ctx, vaultKey(nickname), &v, func() { v = vaultEntry{} }, func() (write bool, err error) {
+		defer func() { written = write }()
 		switch {
 		case v.Nickname == "":
 			v = vaultEntry{Nickname: nickname, Fingerprint: fingerprint, Created: time.Now().UnixNano()}
@@ -71,6 +76,9 @@ func (r *records) enterVault(ctx context.Context, nickname string, fingerprint [
 		}
 		return false, schemas.Errorf(schemas.OtherKey, "the vault of %q was made with another key: copy the key file from the machine that made it, or choose another nickname", nickname)
 	})
+	if err == nil && written {
+		r.wrote(vaultKey(nickname))
+	}
 	return err
 }
 
@@ -220,7 +228,11 @@ func (r *records) commit(ctx context.Context, v *schemas.Version, since uint64, 
 func (r *records) create(ctx context.Context, v *schemas.Version, number uint64) error {
 	v.Number, v.Created = number, time.Now().UnixNano()
 	v.ID = schemas.VersionID(v.Record, v.Number)
-	_, err := r.kv.Create(ctx, versionKey(v.Nickname, v.Record, v.Number), v)
+	key := versionKey(v.Nickname, v.Record, v.Number)
+	_, err := r.kv.Create(ctx, key, v)
+	if err == nil {
+		r.wrote(key)
+	}
 	return err
 }
 

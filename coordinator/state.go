@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"time"
 
 	"servidor-backup/bus"
 	"servidor-backup/schemas"
@@ -12,11 +13,13 @@ import (
 //
 //	generations    generations
 //	collection     collected, of the newest collection
+//	copies         copyBase
 type state struct{ kv *bus.Bucket }
 
 const (
 	generationsKey = "generations"
 	collectionKey  = "collection"
+	copiesKey      = "copies"
 )
 
 // generations number the collections.
@@ -34,6 +37,32 @@ type collected struct {
 	Lost []schemas.Lost `msgpack:"lost,omitempty"`
 }
 
+// copyBase is what is added to the revisions in the catalogue's copies. It is 0 as long
+// as the catalogue is the first one; one that was made anew goes on above the revisions
+// of the one before.
+type copyBase struct {
+	Base uint64 `msgpack:"base"`
+	// Half says that one is being made anew: who begins again may go on.
+	Half bool `msgpack:"half,omitempty"`
+}
+
+func (s *state) copyBase(ctx context.Context) (b copyBase, err error) {
+	_, err = s.kv.Get(ctx, copiesKey, &b)
+	if errors.Is(err, bus.ErrNoKey) {
+		err = nil
+	}
+	return b, err
+}
+
+func (s *state) editCopyBase(ctx context.Context, change func(*copyBase)) error {
+	var b copyBase
+	_, err := s.kv.Edit(ctx, copiesKey, &b, func() { b = copyBase{} }, func() (bool, error) {
+		change(&b)
+		return true, nil
+	})
+	return err
+}
+
 // generation is the one for sessions that are opened now, or an older one.
 func (s *state) generation(ctx context.Context) (uint32, error) {
 	var g generations
@@ -42,4 +71,61 @@ func (s *state) generation(ctx context.Context) (uint32, error) {
 		err = nil
 	}
 	return g.Begun, err
+}
+
+// next gives a number to a collection.
+func (s *state) next(ctx context.Context) (given uint32, err error) {
+	err = s.number(ctx, func(g *generations) {
+		g.Given++
+		given = g.Given
+	})
+	return given, err
+}
+
+// begin makes the sessions that are opened from now on note the generation.
+func (s *state) begin(ctx context.Context, generation uint32) error {
+	return s.number(ctx, func(g *generations) { g.Begun = max(g.Begun, generation) })
+}
+
+func (s *state) number(ctx context.Context, change func(*generations)) error {
+	var g generations
+	_, err := s.kv.Edit(ctx, generationsKey, &g, func() { g = generations{} }, func() (bool, error) {
+		change(&g)
+		return true, nil
+	})
+	return err
+}
+
+// collection is the newest one; a zero one before the first.
+func (s *state) collection(ctx context.Context) (*collected, error) {
+	r := new(collected)
+	_, err := s.kv.Get(ctx, collectionKey, r)
+	if errors.Is(err, bus.ErrNoKey) {
+		err = nil
+	}
+	return r, err
+}
+
+// save writes how a collection goes, unless a newer one has begun.
+func (s *state) save(ctx context.Context, r *collected) error {
+	var now collected
+	_, err := s.kv.Edit(ctx, collectionKey, &now, func() { now = collected{} }, func() (bool, error) {
+		if now.Generation > r.Generation {
+			return false, schemas.Errorf(schemas.NotNow, "collection %d has begun", now.Generation)
+		}
+		now = *r
+		return true, nil
+	})
+	return err
+}
+
+// goOn begins to make a catalogue anew: numbers go on above those of the one that was
+// lost, revisions of copies up to the one that is given, and collections of which only
+// the nodes know. There were never as many of these as seconds.
+func (s *state) goOn(ctx context.Context, revision uint64) error {
+	err := s.editCopyBase(ctx, func(b *copyBase) { b.Base, b.Half = max(b.Base, revision), true })
+	if err != nil {
+		return err
+	}
+	return s.number(ctx, func(g *generations) { g.Given = max(g.Given, uint32(time.Now().Unix())) })
 }
