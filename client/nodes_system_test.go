@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -308,5 +309,47 @@ func damage(t *testing.T, dir string) {
 	}))
 	if flipped == 0 {
 		t.Fatal("there is nothing to be damaged")
+	}
+}
+
+// A coordinator that is away when a backup or restore begins is waited for by a client
+// that it has answered before.
+func TestACoordinatorIsWaitedForAtTheBeginning(t *testing.T) {
+	w := &world{t: t, server: bustest.Server(t), key: filepath.Join(t.TempDir(), "ana.key")}
+	nc := bustest.Connect(t, w.server)
+	begin := func() *coordinator.Coordinator {
+		c, err := coordinator.Start(t.Context(), nc, coordinator.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	old := begin()
+	w.addNode(nc, "node0")
+	src := filepath.Join(t.TempDir(), "x")
+	write(t, src, []byte("x"))
+	said := make(chan string, 1000)
+	c := w.client(func(o *client.Options) { o.Status = func(text string) { said <- text } })
+	stranger := w.client()
+	save(t, c, client.BackupOptions{Paths: []string{src}})
+	check(t, old.Stop())
+	if _, err := stranger.Backup(t.Context(), client.BackupOptions{Paths: []string{src}}); !errors.Is(err, client.ErrNoCoordinator) {
+		t.Errorf("who never heard of a coordinator: %v", err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Backup(t.Context(), client.BackupOptions{Paths: []string{src}})
+		if err == nil {
+			_, err = c.Restore(t.Context(), client.RestoreOptions{ID: "x@2", To: t.TempDir()})
+		}
+		done <- err
+	}()
+	for text := ""; text != "waiting for a coordinator"; {
+		text = bustest.Receive(t, "the client says that it waits", said)
+	}
+	again := begin()
+	t.Cleanup(func() { check(t, again.Stop()) })
+	if err := bustest.Receive(t, "the backup", done); err != nil {
+		t.Error(err)
 	}
 }
