@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
@@ -208,8 +209,12 @@ func TestHoldersDoNotWaitForASlowNode(t *testing.T) {
 			}
 			slow := shelves["b"]
 			slow.silent = true
+			begin := time.Now()
 			if err := fetched(t, h, chunks, ids); err != nil {
 				t.Fatal(err)
+			}
+			if took := time.Since(begin); took > 10*time.Second { // as long as an answer may take
+				t.Errorf("a node that does not answer was waited for, %v", took)
 			}
 			before := slow.count("get")
 			if before == 0 {

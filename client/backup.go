@@ -203,7 +203,7 @@ func (c *Client) openSession(ctx context.Context, p *plan) (*session, error) {
 	}
 	fingerprint := c.key.Fingerprint()
 	var rep schemas.SessionReply
-	err = c.request(ctx, schemas.SubjectSessionOpen, &schemas.SessionRequest{
+	err = c.begin(ctx, schemas.SubjectSessionOpen, &schemas.SessionRequest{
 		Protocol: schemas.ProtocolVersion, Nickname: c.opt.Nickname, Record: p.Name,
 		Source: p.source, Moved: p.Moved, Fingerprint: fingerprint[:],
 	}, &rep)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -57,6 +58,7 @@ type Client struct {
 	host string
 
 	upload, download *throttle
+	met              atomic.Bool // a coordinator has answered
 
 	mu         sync.Mutex
 	data       *nats.Conn // bulk data has a connection of its own
@@ -178,6 +180,8 @@ func (c *Client) vaultKeys(create bool) (*keys, error) {
 func (c *Client) request(ctx context.Context, subject string, req any, rep bus.Reply) error {
 	err := bus.Request(ctx, c.ctl, subject, req, rep)
 	switch {
+	case err == nil:
+		c.met.Store(true)
 	case errors.Is(err, bus.ErrNobody):
 		if c.opt.Bus != nil {
 			return fmt.Errorf("%w in this process", ErrNoCoordinator)
@@ -185,6 +189,25 @@ func (c *Client) request(ctx context.Context, subject string, req any, rep bus.R
 		return fmt.Errorf("%w at %s: start one with \"backup coordinator --server %s\"", ErrNoCoordinator, c.opt.Server, c.opt.Server)
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 		return fmt.Errorf("the coordinator at %s did not answer in time: is its NATS server healthy? (%w)", c.where(), err)
+	}
+	return err
+}
+
+// begin asks a coordinator for what a backup or restore begins with. If it was there
+// a moment ago, it is insisted on for a while: it may be restarting, or another one
+// takes its place. The request must be one that may be sent twice.
+func (c *Client) begin(ctx context.Context, subject string, req any, rep bus.Reply) error {
+	met := c.met.Load()
+	err := c.request(ctx, subject, req, rep)
+	died := errors.Is(err, context.DeadlineExceeded) // it took the request, or nobody would be known to be there
+	stops := schemas.CodeOf(err) == schemas.Unavailable
+	if ctx.Err() != nil || !died && !stops && !(met && isAway(err)) {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, roleTime)
+	defer cancel()
+	if again := c.insist(limited, subject, req, rep); limited.Err() == nil || ctx.Err() != nil {
+		return again
 	}
 	return err
 }

@@ -26,7 +26,7 @@ type opened struct {
 // open asks the coordinator for a version and gets what is needed to read it.
 func (c *Client) open(ctx context.Context, id string) (*opened, error) {
 	var rep schemas.DownloadReply
-	if err := c.request(ctx, schemas.SubjectDownload, &schemas.DownloadRequest{Nickname: c.opt.Nickname, ID: id}, &rep); err != nil {
+	if err := c.begin(ctx, schemas.SubjectDownload, &schemas.DownloadRequest{Nickname: c.opt.Nickname, ID: id}, &rep); err != nil {
 		return nil, err
 	}
 	if err := answers(&rep, id); err != nil {

@@ -39,9 +39,6 @@ func (u *uploader) mend() error {
 
 // again places what was in a message anew.
 func (u *uploader) again(p *parcel) error {
-	if err := u.targets.failed(p.failed); err != nil {
-		return err
-	}
 	put, err := schemas.DecodePut(p.payload)
 	if err != nil {
 		return err
@@ -118,7 +115,10 @@ func (u *uploader) ended(p *parcel, err error) {
 		u.failed = append(u.failed, p)
 	}
 	u.mu.Unlock()
-	if err != nil && some == nil {
+	if some != nil {
+		err = u.targets.failed(some)
+	}
+	if err != nil {
 		u.fail(err)
 	}
 	if !last {

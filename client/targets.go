@@ -68,7 +68,9 @@ func (t *targets) failed(u *bus.Undelivered) error {
 		return u
 	}
 	for _, id := range u.Nodes {
-		t.avoided[id] = avoided{now.Add(avoidTime), u.Err}
+		if n := t.holders.Map().Find(id); n != nil && n.Writable() { // else the map says it
+			t.avoided[id] = avoided{now.Add(avoidTime), u.Err}
+		}
 	}
 	t.m = nil
 	return nil
@@ -138,14 +140,17 @@ func (t *targets) follow(m *schemas.NodeMap, now time.Time) {
 // that are away may not come back.
 func (t *targets) lacking(n int, now time.Time) error {
 	var why []string
-	up := 0
+	var full error
+	up, hope := 0, 0
 	for i := range t.m.Nodes {
 		x := &t.m.Nodes[i]
 		a, is := t.avoided[x.ID]
 		code := schemas.CodeOf(a.why)
 		switch {
 		case is && (code == schemas.DiskFull || code == schemas.DiskFailed):
-			return a.why
+			full = a.why
+		case x.State == schemas.Up && x.Trouble != "":
+			full = schemas.Errorf(schemas.Code(x.Trouble), "storage node %s takes nothing: %s", x.Name, x.Trouble)
 		case is: // it is tried again, for want of another one
 			a.until = now.Add(min(a.until.Sub(now), retryTime))
 			if t.next.IsZero() || a.until.Before(t.next) {
@@ -153,15 +158,24 @@ func (t *targets) lacking(n int, now time.Time) error {
 			}
 			t.avoided[x.ID] = a
 			why = append(why, x.Name+" does not answer")
+			hope++
 		case x.Writable():
 			up++
-		case x.State == schemas.Up:
-			why = append(why, x.Name+" takes nothing: "+x.Trouble)
+			hope++
 		default:
 			why = append(why, fmt.Sprintf("%s is %s", x.Name, x.State))
+			if x.State == schemas.Down {
+				hope++
+			}
 		}
 	}
+	if full != nil && hope < n {
+		return full
+	}
 	text := fmt.Sprintf("%d of %d are up", up, n)
+	if full != nil {
+		why = append(why, full.Error())
+	}
 	if len(why) > 0 {
 		text += " (" + strings.Join(why, ", ") + ")"
 	}
