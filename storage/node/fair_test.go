@@ -14,30 +14,55 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
+const (
+	sessions = 20
+	messages = 60
+	size     = 64 << 10 // a window has at least 16 messages of them
+)
+
 // Many who send the same amount, each over a connection of its own, are served
-// alike: when the first is done, nobody has less than a
-// third.
+// alike: when the first is done, nobody has less than a third. A busy machine may hold
+// one of the senders up, so there are several races; a node that is not fair is so in
+// each of them.
 func TestSessionsAreServedAlike(t *testing.T) {
-	const (
-		sessions = 20
-		messages = 60
-		size     = 64 << 10 // a window has at least 16 messages of them
-	)
+	least := 0
+	for range 3 {
+		least = race(t)
+		t.Logf("when the first was done, the last had %d of %d messages", least, messages)
+		if least >= messages/3 {
+			return
+		}
+	}
+	t.Errorf("when the first was done, another had %d of %d messages, three times", least, messages)
+}
+
+// race has all sessions send all their messages, and returns how many were
+// acknowledged of the last one when the first was done.
+func race(t *testing.T) int {
+	t.Helper()
 	s := bustest.Server(t)
 	newRegistrar(t, bustest.Connect(t, s), nil)
 	store := storagetest.Open(t, t.TempDir(), storage.Options{})
 	start(t, bustest.Connect(t, s), store, node.Options{Budget: 8 << 20})
 
+	// All is made beforehand: while the race is on, those who send have nothing else to
+	// do, so that it is the node which decides.
 	content := storagetest.NewMaker(1).Data(size).Content
+	var payloads [sessions][messages + 1][]byte
+	for i := range payloads {
+		for n := range payloads[i] {
+			c := schemas.Chunk{ID: schemas.ChunkID{1, byte(i), byte(n)}, Kind: schemas.Data, Content: content}
+			c.Sum = c.Checksum()
+			m := schemas.NewPut(nil, fmt.Sprintf("session-%d", i), storagetest.Vault)
+			m.Add(&c)
+			payloads[i][n] = m.Put()
+		}
+	}
 	var acknowledged [sessions]atomic.Int64
 	var first sync.Once
 	var least int64
 	send := func(sender *bus.Sender, session, n int, done func(error)) {
-		c := schemas.Chunk{ID: schemas.ChunkID{1, byte(session), byte(n)}, Kind: schemas.Data, Content: content}
-		c.Sum = c.Checksum()
-		m := schemas.NewPut(nil, fmt.Sprintf("session-%d", session), storagetest.Vault)
-		m.Add(&c)
-		if err := sender.Send(bustest.Patient(t), []schemas.NodeID{store.NodeID()}, m.Put(), done); err != nil {
+		if err := sender.Send(bustest.Patient(t), []schemas.NodeID{store.NodeID()}, payloads[session][n], done); err != nil {
 			done(err)
 		}
 	}
@@ -81,7 +106,5 @@ func TestSessionsAreServedAlike(t *testing.T) {
 	ready.Wait()
 	begin.Done()
 	all.Wait()
-	if least < messages/3 {
-		t.Errorf("when the first was done, another had %d of %d messages", least, messages)
-	}
+	return int(least)
 }
