@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"servidor-backup/bus/bustest"
 	"servidor-backup/client"
 	"servidor-backup/client/treetest"
 	"servidor-backup/schemas"
@@ -59,6 +60,10 @@ func TestCheckNamesWhatIsDamaged(t *testing.T) {
 	if run(client.CheckOptions{}); len(found) != 2 {
 		t.Errorf("the node knows, and found is %q", found)
 	}
+	bustest.Eventually(t, "the coordinator has heard of the damage", func() bool {
+		m, err := c.Nodes(t.Context())
+		return err == nil && m.Nodes[0].Damaged > 0
+	})
 	save(t, c, client.BackupOptions{Paths: []string{src}})
 	if run(client.CheckOptions{Read: 1}); len(found) > 0 {
 		t.Errorf("after another backup found is %q", found)
