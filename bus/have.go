@@ -35,22 +35,24 @@ func (x *Holding) Shards() bool { return len(x.shards) > 0 }
 // Complete reports whether the chunk survives as many losses as d says: there are
 // enough copies, or enough different shards on different nodes.
 func (x *Holding) Complete(d schemas.Durability) bool {
-	return x.copies >= d.Copies() || d.K > 1 && x.different(int(d.K)) >= d.Nodes()
+	return x.copies >= d.Copies() || slices.ContainsFunc(x.shards, func(s heldShard) bool {
+		return s.part.K() == int(d.K) && x.different(s.part.Code()) >= d.Nodes()
+	})
 }
 
 // recoverable reports whether the chunk can be had.
 func (x *Holding) recoverable() bool {
 	return x.copies > 0 || slices.ContainsFunc(x.shards, func(s heldShard) bool {
-		return x.different(s.part.K()) >= s.part.K()
+		return x.different(s.part.Code()) >= s.part.K()
 	})
 }
 
-// different is how many different shards of k there are, on different nodes.
-func (x *Holding) different(k int) int {
+// different is how many different shards of a code there are, on different nodes.
+func (x *Holding) different(code schemas.Part) int {
 	var parts []schemas.Part
 	var nodes []schemas.NodeID
 	for _, s := range x.shards {
-		if s.part.K() != k {
+		if s.part.Code() != code {
 			continue
 		}
 		if !slices.Contains(parts, s.part) {

@@ -90,7 +90,7 @@ func (s *shelf) have(req *schemas.IDsRequest) []byte {
 		if req.Parts {
 			rep.Parts = append(rep.Parts, byte(len(s.shards[id])))
 			for _, c := range s.shards[id] {
-				rep.Parts = binary.BigEndian.AppendUint16(rep.Parts, uint16(c.Part))
+				rep.Parts = binary.BigEndian.AppendUint64(rep.Parts, uint64(c.Part))
 			}
 		}
 	}

@@ -44,7 +44,7 @@ type HaveReply struct {
 	// if the whole chunk is held.
 	Have []byte `msgpack:"have"`
 	// Parts, if they were asked for, says for each id how many shards are held, as
-	// a byte, and which, each [Part] as u16be. What is held whole is in Have.
+	// a byte, and which, each [Part] as u64be. What is held whole is in Have.
 	Parts []byte `msgpack:"parts,omitempty"`
 }
 
@@ -62,14 +62,14 @@ func (r *HaveReply) Each(n int, visit func(i int, p Part)) error {
 		if r.Parts == nil {
 			continue
 		}
-		if len(rest) == 0 || len(rest) < 1+2*int(rest[0]) {
+		if len(rest) == 0 || len(rest) < 1+8*int(rest[0]) {
 			return Errorf(BadRequest, "the parts that a node holds are malformed")
 		}
 		count := int(rest[0])
 		for j := range count {
-			visit(i, Part(binary.BigEndian.Uint16(rest[1+2*j:])))
+			visit(i, Part(binary.BigEndian.Uint64(rest[1+8*j:])))
 		}
-		rest = rest[1+2*count:]
+		rest = rest[1+8*count:]
 	}
 	return nil
 }
@@ -169,7 +169,7 @@ func (b *BatchBuilder) reserve(c *Chunk, size int) []byte {
 		b.buf = append(b.buf, 0x86)
 	} else {
 		b.buf = append(b.buf, 0x87)
-		b.buf = binary.BigEndian.AppendUint16(append(appendString(b.buf, "part"), 0xcd), uint16(c.Part))
+		b.buf = binary.BigEndian.AppendUint64(append(appendString(b.buf, "part"), 0xcf), uint64(c.Part))
 	}
 	b.buf = appendBin(appendString(b.buf, b.idKey), c.ID[:])
 	b.buf = append(appendString(b.buf, "kind"), byte(c.Kind))

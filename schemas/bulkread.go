@@ -193,7 +193,7 @@ func (c *cursor) chunk(idKey string) (k Chunk) {
 		case "data":
 			k.Data = c.ids()
 		case "part":
-			k.Part = Part(min(c.uint(), 1<<16-1))
+			k.Part = Part(c.uint())
 		case "sum":
 			c.id(k.Sum[:])
 		case "conteudo_arquivo":

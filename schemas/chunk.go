@@ -74,7 +74,7 @@ func (c *Chunk) Size() int {
 //
 //	id | kind u8 | len(trees) u32le | len(data) u32le | trees | data | content
 //
-// and for a shard over its part as well, as u16le between the lengths and the
+// and for a shard over its part as well, as u64le between the lengths and the
 // edges, of which it has none.
 //
 // The client computes it after sealing, the node checks it on put, get, scrub
@@ -85,7 +85,7 @@ func (c *Chunk) Checksum() (s Sum) {
 	defer hashers.Put(h)
 	h.Reset()
 	const plain = len(c.ID) + 9
-	var head [plain + 2]byte
+	var head [plain + 8]byte
 	rest := head[copy(head[:], c.ID[:]):]
 	rest[0] = byte(c.Kind)
 	binary.LittleEndian.PutUint32(rest[1:], uint32(len(c.Trees)))
@@ -93,7 +93,7 @@ func (c *Chunk) Checksum() (s Sum) {
 	if c.Part == Whole {
 		h.Write(head[:plain])
 	} else {
-		binary.LittleEndian.PutUint16(rest[9:], uint16(c.Part))
+		binary.LittleEndian.PutUint64(rest[9:], uint64(c.Part))
 		h.Write(head[:])
 	}
 	for i := range c.Trees {

@@ -56,7 +56,7 @@ func (d Durability) Split(c *Chunk, buf []byte) (shards []Chunk, _ []byte, err e
 			clear(rows[i][taken:])
 			rest = rest[taken:]
 		}
-		shards[i] = Chunk{ID: c.ID, Kind: c.Kind, Part: ShardOf(int(d.K), i), Content: content}
+		shards[i] = Chunk{ID: c.ID, Kind: c.Kind, Part: ShardOf(int(d.K), c.Sum, i), Content: content}
 	}
 	if err := enc.Encode(rows); err != nil {
 		return nil, buf, fmt.Errorf("make the shards of chunk %s: %w", c.ID.Short(), err)
@@ -90,7 +90,7 @@ func Join(shards []Chunk, buf []byte) (c Chunk, err error) {
 		switch {
 		case err != nil:
 			return c, err
-		case s.ID != first.ID || s.Part.K() != k || otherSum != sum || otherLength != length || len(s.Content) != size:
+		case s.ID != first.ID || s.Part.Code() != first.Part.Code() || otherSum != sum || otherLength != length || len(s.Content) != size:
 			return c, Errorf(Corrupt, "the shards of chunk %s do not belong together", first.ID.Short())
 		case rows[s.Part.Shard()] != nil || have == k:
 			continue

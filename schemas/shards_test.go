@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -104,15 +105,19 @@ func TestShardsTravel(t *testing.T) {
 	if err != nil || !req.Parts || !req.Look || req.Epoch != 77 || req.Generation != 1<<20 || len(req.IDs) != 1 {
 		t.Errorf("%+v %v", req, err)
 	}
-	rep := HaveReply{Have: []byte{0b01}, Parts: []byte{0, 2, 2, 1, 4, 0}}
+	some := []Part{ShardOf(2, Sum{1}, 1), ShardOf(4, Sum{0xff, 0, 0, 9}, 0)}
+	rep := HaveReply{Have: []byte{0b01}, Parts: []byte{0, 2}}
+	for _, p := range some {
+		rep.Parts = binary.BigEndian.AppendUint64(rep.Parts, uint64(p))
+	}
 	var seen []Part
-	if err := rep.Each(2, func(i int, p Part) { seen = append(seen, Part(i)<<15|p) }); err != nil {
+	if err := rep.Each(2, func(i int, p Part) { seen = append(seen, Part(i)<<60|p) }); err != nil {
 		t.Fatal(err)
 	}
-	if want := []Part{Whole, 1<<15 | ShardOf(2, 1), 1<<15 | ShardOf(4, 0)}; !slices.Equal(seen, want) {
+	if want := []Part{Whole, 1<<60 | some[0], 1<<60 | some[1]}; !slices.Equal(seen, want) {
 		t.Errorf("%v, want %v", seen, want)
 	}
-	rep.Parts = rep.Parts[:5]
+	rep.Parts = rep.Parts[:len(rep.Parts)-1]
 	if rep.Each(2, func(int, Part) {}) == nil {
 		t.Error("truncated parts were read")
 	}

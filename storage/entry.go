@@ -12,7 +12,7 @@ import (
 
 // The index's keys and values, numbers little endian except in keys:
 //
-//	'c' vault 16 | chunk id 32 | part u16be → segment u32 | offset i64 | content u32 | edges u32 | kind u8 | flags u8 | generation u32
+//	'c' vault 16 | chunk id 32 | part u48be → segment u32 | offset i64 | content u32 | edges u32 | kind u8 | flags u8 | generation u32
 //	'd' segment u32be | offset u64be        → length i64: a dead record, whose chunk was forgotten or is elsewhere
 //	'p'                                     → version u8 | segment u32 | offset i64 | chunks, bytes, corrupt, damaged i64 | generation u32
 //	's' segment u32be                       → live, damaged i64: bytes of its records that entries point to; damaged stretches that name no chunk
@@ -28,6 +28,7 @@ const (
 
 	// chunkPrefix is how much of a chunk's key all its parts have in common.
 	chunkPrefix = 1 + 16 + 32
+	partSize    = 6
 )
 
 // keyOrder is the order of bytes. The filters are on what is before the part, so that
@@ -59,20 +60,24 @@ func isOtherOrder(err error) bool {
 }
 
 // indexKey names a part of a chunk.
-type indexKey [chunkPrefix + 2]byte
+type indexKey [chunkPrefix + partSize]byte
 
 func partKey(vault schemas.VaultID, id schemas.ChunkID, part schemas.Part) (k indexKey) {
 	k[0] = keyChunk
 	copy(k[1:], vault[:])
 	copy(k[17:], id[:])
-	binary.BigEndian.PutUint16(k[chunkPrefix:], uint16(part))
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(part))
+	copy(k[chunkPrefix:], b[len(b)-partSize:])
 	return k
 }
 
 func (k *indexKey) vault() schemas.VaultID { return schemas.VaultID(k[1:17]) }
 func (k *indexKey) id() schemas.ChunkID    { return schemas.ChunkID(k[17:chunkPrefix]) }
 func (k *indexKey) part() schemas.Part {
-	return schemas.Part(binary.BigEndian.Uint16(k[chunkPrefix:]))
+	var b [8]byte
+	copy(b[len(b)-partSize:], k[chunkPrefix:])
+	return schemas.Part(binary.BigEndian.Uint64(b[:]))
 }
 
 // String names the part in errors.

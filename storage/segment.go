@@ -101,6 +101,7 @@ type recordHeader struct {
 	shard, k, m uint8  // m says nothing; see [schemas.Part]
 	trees, data uint32 // edges
 	content     uint32 // bytes
+	tag         uint32 // of a shard
 	time        int64  // Unix seconds
 	batchStart  int64
 	vault       schemas.VaultID
@@ -119,7 +120,7 @@ func (h *recordHeader) part() schemas.Part {
 	if h.k < 2 {
 		return schemas.Whole
 	}
-	return schemas.ShardOf(int(h.k), int(h.shard))
+	return schemas.TaggedShard(int(h.k), h.tag, int(h.shard))
 }
 
 // edgeBytes is the length of the edges in the body.
@@ -190,7 +191,7 @@ func (c *codec) appendHeader(dst []byte, at location, h *recordHeader) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, h.trees)
 	dst = binary.LittleEndian.AppendUint32(dst, h.data)
 	dst = binary.LittleEndian.AppendUint32(dst, h.content)
-	dst = binary.LittleEndian.AppendUint32(dst, 0)
+	dst = binary.LittleEndian.AppendUint32(dst, h.tag)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.time))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.batchStart))
 	dst = append(dst, h.vault[:]...)
@@ -214,6 +215,7 @@ func (c *codec) decodeHeader(b []byte, at location) (h recordHeader, err error) 
 	h.trees = binary.LittleEndian.Uint32(b[8:])
 	h.data = binary.LittleEndian.Uint32(b[12:])
 	h.content = binary.LittleEndian.Uint32(b[16:])
+	h.tag = binary.LittleEndian.Uint32(b[20:])
 	h.time = int64(binary.LittleEndian.Uint64(b[24:]))
 	h.batchStart = int64(binary.LittleEndian.Uint64(b[32:]))
 	copy(h.vault[:], b[40:])
@@ -231,7 +233,7 @@ func (c *codec) decodeHeader(b []byte, at location) (h recordHeader, err error) 
 // back filled.
 func (c *codec) appendFront(dst []byte, at location, h *recordHeader, chunk *schemas.Chunk) []byte {
 	h.kind, h.id, h.sum = chunk.Kind, chunk.ID, chunk.Sum
-	h.shard, h.k = uint8(chunk.Part.Shard()), uint8(chunk.Part.K())
+	h.shard, h.k, h.tag = uint8(chunk.Part.Shard()), uint8(chunk.Part.K()), chunk.Part.Tag()
 	h.trees, h.data = uint32(len(chunk.Trees)), uint32(len(chunk.Data))
 	h.content = uint32(len(chunk.Content))
 	h.edgeSum = edgeSum(chunk.Trees, chunk.Data)

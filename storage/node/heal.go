@@ -123,6 +123,11 @@ func (o *outbox) chunk(ctx context.Context, i int, whole *schemas.Chunk) error {
 	var shards []schemas.Chunk
 	for _, j := range o.jobs[i] {
 		c, err := o.part(i, j, &whole, &shards)
+		if err == nil && j.part.Tag() != 0 && c.Part != j.part {
+			// What was to be had is the chunk as it was sealed another time. So all
+			// its shards go home, in place of the others.
+			return o.all(ctx, i, shards)
+		}
 		if err == nil {
 			err = o.to(ctx, j.to, &c)
 		}
@@ -131,6 +136,20 @@ func (o *outbox) chunk(ctx context.Context, i int, whole *schemas.Chunk) error {
 		}
 		if err != nil {
 			o.s.note(fmt.Errorf("%v of chunk %s: %w", j.part, o.b.ids[i].Short(), err))
+		}
+	}
+	return nil
+}
+
+// all gives each node of the ith chunk's home set, as far as it was heard, a shard.
+func (o *outbox) all(ctx context.Context, i int, shards []schemas.Chunk) error {
+	s := &o.b.sights[i]
+	for rank, node := range s.home {
+		if !s.heard(node) {
+			continue
+		}
+		if err := o.to(ctx, node, &shards[rank]); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -72,7 +72,7 @@ func (n *Node) parts(look func(schemas.VaultID, []schemas.ChunkID, func(int, sch
 			return nil
 		}
 		rep.Parts[at]++
-		rep.Parts = binary.BigEndian.AppendUint16(rep.Parts, uint16(p))
+		rep.Parts = binary.BigEndian.AppendUint64(rep.Parts, uint64(p))
 		return nil
 	})
 	begin(len(req.IDs) - 1)

@@ -17,6 +17,9 @@ type sight struct {
 	heard func(schemas.NodeID) bool
 	// held is what those said, sorted by node and then by part.
 	held []place
+	// code is that of the shards which are to be at home, as choose has it; 0 if they are
+	// to be made anew.
+	code schemas.Part
 }
 
 // place is one part at one node.
@@ -46,7 +49,8 @@ type plan struct {
 	drop []schemas.Part
 }
 
-// job is one part that is to come to a node. What its giver does not hold it makes.
+// job is one part that is to come to a node. What its giver does not hold it makes; the
+// tag is 0 then if it does not matter.
 type job struct {
 	part  schemas.Part
 	to    schemas.NodeID
@@ -68,11 +72,60 @@ func (s *sight) want() int {
 	return s.durability.Copies()
 }
 
+// is reports whether a part is of the kind that is wanted.
+func (s *sight) is(p schemas.Part) bool {
+	if !s.split {
+		return p == schemas.Whole
+	}
+	return s.code != 0 && p.Code() == s.code
+}
+
+// choose says which shards are to be at home. A chunk that was sealed twice has shards of
+// several codes: of those that make it, or else of all, it is the one with the most nodes of
+// the home set, else with the lowest tag.
+func (s *sight) choose() {
+	s.code = 0
+	if !s.split {
+		return
+	}
+	best := -1
+	for i, p := range s.held {
+		try := sight{split: true, code: p.part.Code(), held: s.held}
+		if p.part.K() != s.k() || slices.IndexFunc(s.held, func(q place) bool { return try.is(q.part) }) != i {
+			continue
+		}
+		value := 0
+		for _, at := range try.match(s.home) {
+			if at != nil {
+				value++
+			}
+		}
+		if try.different() >= s.k() {
+			value += len(s.home) + 1
+		}
+		if value > best || value == best && try.code < s.code {
+			best, s.code = value, try.code
+		}
+	}
+}
+
+// different is how many different shards of the code are held.
+func (s *sight) different() int {
+	var parts []schemas.Part
+	for _, p := range s.held {
+		if s.is(p.part) && !slices.Contains(parts, p.part) {
+			parts = append(parts, p.part)
+		}
+	}
+	return len(parts)
+}
+
 // plan is what the node me is to do.
 func (s *sight) plan(me schemas.NodeID) plan {
+	p := plan{spare: s.spare()}
+	s.choose()
 	at := s.match(s.home)
 	lacking := make([]int, 0, len(s.home)) // places in home
-	p := plan{spare: s.spare()}
 	for i, n := range s.home {
 		if at[i] == nil {
 			lacking = append(lacking, i)
@@ -129,18 +182,17 @@ func (s *sight) holds(n schemas.NodeID, part schemas.Part) bool {
 // match gives as many of the nodes as possible a part that they hold, of the kind that
 // is wanted: different ones, if it is shards. A node without one has nil.
 func (s *sight) match(nodes []schemas.NodeID) []*place {
-	k := s.k()
 	at := make([]*place, len(nodes))
 	simple := true
 	for i, n := range nodes {
 		for j, of := 0, s.of(n); j < len(of) && at[i] == nil; j++ {
-			if p := &of[j]; p.part.K() == k && (k == 1 || !taken(at[:i], p.part)) {
+			if p := &of[j]; s.is(p.part) && (!s.split || !taken(at[:i], p.part)) {
 				at[i] = p
 			}
 		}
 		simple = simple && at[i] != nil
 	}
-	if simple || k == 1 {
+	if simple || !s.split {
 		return at
 	}
 	// First come, first served was not enough: those who have a choice move.
@@ -156,7 +208,7 @@ func (s *sight) moveUp(nodes []schemas.NodeID, at []*place, i int, tried map[sch
 	of := s.of(nodes[i])
 	for j := range of {
 		p := &of[j]
-		if p.part.K() != s.k() || tried[p.part] {
+		if !s.is(p.part) || tried[p.part] {
 			continue
 		}
 		tried[p.part] = true
@@ -211,14 +263,15 @@ func (s *sight) missing(at []*place, n int) []schemas.Part {
 	}
 	var parts []schemas.Part
 	for _, p := range s.held {
-		if p.part.K() == s.k() && !taken(at, p.part) && !slices.Contains(parts, p.part) {
+		if s.is(p.part) && !taken(at, p.part) && !slices.Contains(parts, p.part) {
 			parts = append(parts, p.part)
 		}
 	}
 	slices.Sort(parts)
 	parts = parts[:min(n, len(parts))]
+	code := cmp.Or(s.code, schemas.TaggedShard(s.k(), 0, 0))
 	for i := 0; len(parts) < n; i++ {
-		if part := schemas.ShardOf(s.k(), i); !taken(at, part) && !slices.Contains(parts, part) {
+		if part := code | schemas.Part(i); !taken(at, part) && !slices.Contains(parts, part) {
 			parts = append(parts, part)
 		}
 	}
@@ -234,7 +287,7 @@ func (s *sight) surplus(me schemas.NodeID, at []*place) (drop []schemas.Part) {
 	rank := slices.Index(s.home, me)
 	for _, p := range s.of(me) {
 		before := func(n schemas.NodeID) bool { return s.holds(n, p.part) }
-		if p.part.K() != s.k() || rank < 0 ||
+		if !s.is(p.part) || rank < 0 ||
 			p.part != at[rank].part && slices.ContainsFunc(s.home[:rank], before) {
 			drop = append(drop, p.part)
 		}
@@ -266,15 +319,14 @@ func (s *sight) spare() int {
 	more := 0
 	slices.Sort(shards)
 	for len(shards) > 0 {
-		k := shards[0].K()
+		k, code := shards[0].K(), sight{split: true, code: shards[0].Code(), held: s.held}
 		n := 1
-		for n < len(shards) && shards[n].K() == k {
+		for n < len(shards) && shards[n].Code() == code.code {
 			n++
 		}
 		if shards = shards[n:]; n < k {
 			continue
 		}
-		code := sight{split: true, durability: schemas.Durability{K: uint8(k)}, held: s.held}
 		able := 0 // nodes that stand for a shard each
 		for _, p := range code.match(nodes) {
 			if p != nil {

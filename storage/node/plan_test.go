@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"maps"
 	"math/bits"
 	"slices"
 	"testing"
@@ -30,7 +31,7 @@ func sightOf(split bool, k, m uint8, home string, held map[string][]schemas.Part
 
 func sh(i ...int) (parts []schemas.Part) {
 	for _, i := range i {
-		parts = append(parts, schemas.ShardOf(2, i))
+		parts = append(parts, schemas.TaggedShard(2, 1, i))
 	}
 	return parts
 }
@@ -77,7 +78,7 @@ func TestPlans(t *testing.T) {
 				"b": "1 lacks shard 1 of k=2"}},
 		{"copies in place of shards", sightOf(false, 1, 1, "ab", held{"a": sh(0), "b": sh(1), "c": sh(2)}),
 			map[string]string{"a": "counts 1 lacks whole, makes whole for a, makes whole for b", "c": "1"}},
-		{"the old kind goes when the new one is at home", sightOf(true, 2, 0, "ab", held{"a": {0, schemas.ShardOf(2, 0)}, "b": sh(1), "c": whole}),
+		{"the old kind goes when the new one is at home", sightOf(true, 2, 0, "ab", held{"a": {0, schemas.TaggedShard(2, 1, 0)}, "b": sh(1), "c": whole}),
 			map[string]string{"a": "counts 1 complete, drops [whole]", "b": "1 complete", "c": "1 complete, drops [whole]"}},
 		{"shards of another code", sightOf(true, 3, 0, "abc", held{"a": sh(0), "b": sh(1), "c": sh(2)}),
 			map[string]string{"a": "counts 1 lacks shard 0 of k=3, makes shard 0 of k=3 for a, makes shard 1 of k=3 for b, makes shard 2 of k=3 for c"}},
@@ -145,23 +146,47 @@ func (m *model) look(held []place) {
 }
 
 // recoverable reports whether the parts make the chunk.
-func recoverable(held []place) bool {
-	shards := map[int]map[schemas.Part]bool{}
+func recoverable(held []place) bool { return sealing(held) != 0 }
+
+// copySeal is the tag of all copies; shards may have others.
+const copySeal = 3
+
+// sealing is the tag of the chunk that whoever fetches it gets, 0 if nobody can.
+func sealing(held []place) uint32 {
+	shards := map[schemas.Part]map[schemas.Part]bool{}
 	for _, p := range held {
 		if p.part == schemas.Whole {
-			return true
+			return copySeal
 		}
-		if shards[p.part.K()] == nil {
-			shards[p.part.K()] = map[schemas.Part]bool{}
+		code := p.part.Code()
+		if shards[code] == nil {
+			shards[code] = map[schemas.Part]bool{}
 		}
-		shards[p.part.K()][p.part] = true
+		shards[code][p.part] = true
 	}
-	for k, of := range shards {
-		if len(of) >= k {
-			return true
+	for _, code := range slices.Sorted(maps.Keys(shards)) {
+		if len(shards[code]) >= code.K() {
+			return code.Tag()
 		}
 	}
-	return false
+	return 0
+}
+
+// gives is what comes of a job.
+func (m *model) gives(j job) (all []place) {
+	tag := sealing(m.held)
+	switch {
+	case j.holds || !m.split || tag == j.part.Tag():
+		return []place{{j.to, j.part}}
+	case j.part.Tag() == 0:
+		return []place{{j.to, schemas.TaggedShard(m.k(), tag, j.part.Shard())}}
+	}
+	for i, n := range m.home {
+		if m.up[n] {
+			all = append(all, place{n, schemas.TaggedShard(m.k(), tag, i)})
+		}
+	}
+	return all
 }
 
 // step lets all nodes make their plans of one sight, then follow them.
@@ -194,7 +219,11 @@ func (m *model) step(held []place) []place {
 				m.t.Fatalf("%s cannot give %v", me, to)
 			}
 			given[to] = true
-			after = append(after, to)
+			for _, p := range m.gives(j) {
+				if !slices.Contains(after, p) {
+					after = append(after, p)
+				}
+			}
 		}
 		for _, part := range p.drop {
 			if !p.complete || !m.holds(me, part) {
@@ -228,7 +257,7 @@ func TestPlansConverge(t *testing.T) {
 		m.ranks = rapid.Permutation(m.all).Draw(t, "ranks")
 		part := rapid.Custom(func(t *rapid.T) schemas.Part {
 			if k := rapid.IntRange(1, 4).Draw(t, "k"); k > 1 {
-				return schemas.ShardOf(k, rapid.IntRange(0, 6).Draw(t, "shard"))
+				return schemas.TaggedShard(k, uint32(rapid.IntRange(1, 2).Draw(t, "tag")), rapid.IntRange(0, 6).Draw(t, "shard"))
 			}
 			return schemas.Whole
 		})
@@ -272,6 +301,7 @@ func (m *model) isAtHome(t *rapid.T, held []place) {
 	if !recoverable(m.held) || len(m.home) < m.k() {
 		return
 	}
+	m.choose()
 	allUp := true
 	for i, at := range m.match(m.home) {
 		allUp = allUp && m.up[m.home[i]]
@@ -283,7 +313,7 @@ func (m *model) isAtHome(t *rapid.T, held []place) {
 		return
 	}
 	for _, p := range m.held {
-		if !slices.Contains(m.home, p.node) || p.part.K() != m.k() {
+		if !slices.Contains(m.home, p.node) || !m.is(p.part) {
 			t.Fatalf("%v is still there: %v, at home at %v", p, m.held, m.home)
 		}
 	}
@@ -307,9 +337,9 @@ func TestSpare(t *testing.T) {
 				switch {
 				case rapid.Bool().Draw(t, "whole"):
 				case simple:
-					p.part = schemas.ShardOf(2, i)
+					p.part = schemas.TaggedShard(2, 1, i)
 				default:
-					p.part = schemas.ShardOf(rapid.IntRange(2, 3).Draw(t, "k"), rapid.IntRange(0, 4).Draw(t, "shard"))
+					p.part = schemas.TaggedShard(rapid.IntRange(2, 3).Draw(t, "k"), uint32(rapid.IntRange(1, 2).Draw(t, "tag")), rapid.IntRange(0, 4).Draw(t, "shard"))
 				}
 				if !slices.Contains(s.held, p) {
 					s.held = append(s.held, p)
