@@ -277,7 +277,7 @@ type Stats struct {
 	// Reindexed: the index was damaged, or an older version's, and was made anew when the store
 	// was opened.
 	Reindexed bool
-	Full      bool  // the last put was refused for want of space
+	Full      bool  // the last put was refused for want of space, and there still is none
 	Failed    error // why puts are refused until the store is opened again, or nil
 }
 
@@ -286,6 +286,10 @@ func (s *Store) removedCount() int64 {
 	defer s.removedMu.Unlock()
 	return s.removed.count()
 }
+
+// roomAgain is how much must be free beyond the reserve for a store not to be full any
+// more: some batches.
+const roomAgain = 2 * maxBatchBytes
 
 // Stats gives the counts as of now.
 func (s *Store) Stats() Stats {
@@ -297,6 +301,11 @@ func (s *Store) Stats() Stats {
 	}
 	if usage, err := s.fs.GetDiskUsage(s.dir); err == nil {
 		stats.DiskFree, stats.DiskTotal = usage.AvailBytes, usage.TotalBytes
+		// Who is full is given nothing, so no put would ever find that there is room.
+		if stats.Full && int64(usage.AvailBytes) >= s.opt.ReserveBytes+roomAgain {
+			s.full.Store(false)
+			stats.Full = false
+		}
 	}
 	return stats
 }
