@@ -72,6 +72,7 @@ func (k *keeper) soon() {
 // loop surveys soon after something has happened, and from time to time.
 func (k *keeper) loop(ctx context.Context) {
 	due := time.Now().Add(k.n.opt.Survey)
+	patience := k.n.opt.Settle // until a look at what was not as it should be, and may be by then
 	for {
 		timer := time.NewTimer(time.Until(due))
 		select {
@@ -83,6 +84,7 @@ func (k *keeper) loop(ctx context.Context) {
 			if soon := time.Now().Add(k.n.opt.Settle); soon.Before(due) {
 				due = soon
 			}
+			patience = k.n.opt.Settle
 			continue
 		case <-timer.C:
 		}
@@ -98,9 +100,25 @@ func (k *keeper) loop(ctx context.Context) {
 			k.n.opt.Log.Error("what this node holds could not be surveyed", "error", err)
 		case changed:
 			wait = k.n.opt.Settle // so that what is counted is how things are now
+		case k.unsettled():
+			// Others have something to do, or did not answer. They do not say when
+			// that is over.
+			patience *= 2
+			wait = min(wait, patience)
+		default:
+			patience = k.n.opt.Settle
 		}
 		due = time.Now().Add(wait)
 	}
+}
+
+// unsettled reports whether something was not as it should be.
+func (k *keeper) unsettled() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.state.Strays > 0 || k.state.ToHeal > 0 || slices.ContainsFunc(k.state.Levels, func(l schemas.Level) bool {
+		return l.Spare < int(l.Durability.M)
+	})
 }
 
 // status is how the survey goes.
