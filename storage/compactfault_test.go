@@ -1,0 +1,73 @@
+package storage_test
+
+import (
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"servidor-backup/schemas"
+	"servidor-backup/storage"
+	"servidor-backup/storage/storagetest"
+)
+
+// hooked is a disk in memory that calls before, if there is one, before each operation.
+func hooked(mem vfs.FS, before *func(op errorfs.Op) error) vfs.FS {
+	return errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if *before == nil {
+			return nil
+		}
+		return (*before)(op)
+	}))
+}
+
+// halfDead gives a store of so many segments, each of which has a chunk that is needed
+// and one that was forgotten, and a last one that is empty. The needed ones are returned.
+func halfDead(t *testing.T, fs vfs.FS, segments int) (s *storage.Store, kept []schemas.Chunk) {
+	s = storagetest.Open(t, dir, storage.Options{FS: fs, SegmentSize: 1000})
+	m := storagetest.NewMaker(1)
+	doomed := map[schemas.ChunkID]bool{}
+	for range segments {
+		keep, drop := m.Data(300), m.Data(300)
+		storagetest.Put(t, s, keep, drop)
+		kept, doomed[drop.ID] = append(kept, keep), true
+	}
+	last := m.Data(10)
+	storagetest.Put(t, s, last)
+	if err := s.SetGeneration(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Sweep(t.Context(), 1, func(_ schemas.VaultID, id schemas.ChunkID, _ schemas.Part) bool { return doomed[id] }); err != nil {
+		t.Fatal(err)
+	}
+	return s, append(kept, last)
+}
+
+// A record that rots after a compaction has read it, and is found damaged before the
+// copy counts, is sound in its new place, and counted so.
+func TestCompactOfWhatRots(t *testing.T) {
+	mem := vfs.NewMem()
+	var hook func(errorfs.Op) error
+	s, kept := halfDead(t, hooked(mem, &hook), 1)
+	found := false
+	hook = func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileSyncData && !found {
+			found = true
+			flip(t, mem, segment1, 128+152+10)
+			_, err := s.Get(storagetest.Vault, kept[0].ID)
+			storagetest.Code(t, err, schemas.Corrupt)
+			if n := s.Stats().Corrupt; n != 1 {
+				t.Errorf("%d are damaged", n)
+			}
+		}
+		return nil
+	}
+	done, err := s.Compact(t.Context(), storage.Compaction{})
+	if err != nil || done.Segments != 1 || !found {
+		t.Errorf("compacted %+v, found %v: %v", done, found, err)
+	}
+	storagetest.Holds(t, s, kept...)
+	if st := s.Stats(); st.Corrupt != 0 || st.Chunks != 2 || st.Bytes != 310 {
+		t.Errorf("the stats are %+v", st)
+	}
+}
