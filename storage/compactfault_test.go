@@ -1,6 +1,9 @@
 package storage_test
 
 import (
+	"errors"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -11,13 +14,15 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// hooked is a disk in memory that calls before, if there is one, before each operation.
-func hooked(mem vfs.FS, before *func(op errorfs.Op) error) vfs.FS {
+// hook is what is called before each operation on a disk, when it is set.
+type hook = atomic.Pointer[func(op errorfs.Op) error]
+
+func hooked(mem vfs.FS, h *hook) vfs.FS {
 	return errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if *before == nil {
-			return nil
+		if before := h.Load(); before != nil {
+			return (*before)(op)
 		}
-		return (*before)(op)
+		return nil
 	}))
 }
 
@@ -47,10 +52,10 @@ func halfDead(t *testing.T, fs vfs.FS, segments int) (s *storage.Store, kept []s
 // copy counts, is sound in its new place, and counted so.
 func TestCompactOfWhatRots(t *testing.T) {
 	mem := vfs.NewMem()
-	var hook func(errorfs.Op) error
-	s, kept := halfDead(t, hooked(mem, &hook), 1)
+	var h hook
+	s, kept := halfDead(t, hooked(mem, &h), 1)
 	found := false
-	hook = func(op errorfs.Op) error {
+	before := func(op errorfs.Op) error {
 		if op.Kind == errorfs.OpFileSyncData && !found {
 			found = true
 			flip(t, mem, segment1, 128+152+10)
@@ -62,6 +67,7 @@ func TestCompactOfWhatRots(t *testing.T) {
 		}
 		return nil
 	}
+	h.Store(&before)
 	done, err := s.Compact(t.Context(), storage.Compaction{})
 	if err != nil || done.Segments != 1 || !found {
 		t.Errorf("compacted %+v, found %v: %v", done, found, err)
@@ -70,4 +76,23 @@ func TestCompactOfWhatRots(t *testing.T) {
 	if st := s.Stats(); st.Corrupt != 0 || st.Chunks != 2 || st.Bytes != 310 {
 		t.Errorf("the stats are %+v", st)
 	}
+}
+
+// A segment that cannot be looked at is left alone and told of; the others are not.
+func TestCompactCannotLook(t *testing.T) {
+	var h hook
+	s, kept := halfDead(t, hooked(vfs.NewMem(), &h), 3)
+	before := func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpStat && strings.HasSuffix(op.Path, "00000002.seg") {
+			return errorfs.ErrInjected
+		}
+		return nil
+	}
+	h.Store(&before)
+	done, err := s.Compact(t.Context(), storage.Compaction{})
+	if done.Segments != 2 || !errors.Is(err, errorfs.ErrInjected) || !strings.Contains(err.Error(), "00000002.seg") {
+		t.Errorf("compacted %+v: %v", done, err)
+	}
+	h.Store(nil)
+	storagetest.Holds(t, s, kept...)
 }
