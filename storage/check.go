@@ -53,6 +53,8 @@ type CheckReport struct {
 // calls found for each problem, from the goroutine of the caller; a chunk that
 // it finds damaged is not held from then on, so the next Put replaces it.
 //
+// It waits for another check, or a compaction, to end.
+//
 // The error is not about problems: the check was cancelled, the store closed,
 // or the index cannot be read.
 func (s *Store) Check(ctx context.Context, found func(Problem)) (CheckReport, error) {
@@ -60,8 +62,10 @@ func (s *Store) Check(ctx context.Context, found func(Problem)) (CheckReport, er
 		return CheckReport{}, err
 	}
 	defer s.leave()
-	s.chore.Lock()
-	defer s.chore.Unlock()
+	if err := s.beginChore(ctx); err != nil {
+		return CheckReport{}, err
+	}
+	defer s.endChore()
 	c := &check{s: s, ctx: ctx, found: found, until: s.index.snapshot().position, told: map[indexKey]bool{}}
 	for n := uint32(1); n <= c.until.segment; n++ {
 		if s.wasRemoved(n) {

@@ -44,8 +44,10 @@ func (s *Store) Compact(ctx context.Context, how Compaction) (done Compacted, er
 		return done, err
 	}
 	defer s.leave()
-	s.chore.Lock()
-	defer s.chore.Unlock()
+	if err := s.beginChore(ctx); err != nil {
+		return done, err
+	}
+	defer s.endChore()
 	victims, errs := s.victims(how.Dead)
 	for _, v := range victims {
 		if err := errors.Join(ctx.Err(), s.stopped(), s.refusal()); err != nil {

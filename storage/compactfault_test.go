@@ -1,10 +1,12 @@
 package storage_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -95,4 +97,41 @@ func TestCompactCannotLook(t *testing.T) {
 	}
 	h.Store(nil)
 	storagetest.Holds(t, s, kept...)
+}
+
+// Whoever waits for a compaction, or a check, to end can give up.
+func TestChoresGiveUp(t *testing.T) {
+	s, _ := halfDead(t, vfs.NewMem(), 1)
+	begun, goOn := make(chan struct{}, 2), make(chan struct{})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.Compact(t.Context(), storage.Compaction{Pace: func(context.Context, int64) error {
+			begun <- struct{}{}
+			<-goOn
+			return nil
+		}})
+		ended <- err
+	}()
+	<-begun
+	for name, chore := range map[string]func(ctx context.Context) error{
+		"check":   func(ctx context.Context) error { _, err := s.Check(ctx, func(storage.Problem) {}); return err },
+		"compact": func(ctx context.Context) error { _, err := s.Compact(ctx, storage.Compaction{}); return err },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		gaveUp := make(chan error, 1)
+		go func() { gaveUp <- chore(ctx) }()
+		select {
+		case err := <-gaveUp:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: %v", name, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s does not give up", name)
+		}
+		cancel()
+	}
+	close(goOn)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
