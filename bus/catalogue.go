@@ -102,7 +102,11 @@ func (b *Bucket) open(ctx context.Context, cfg BucketConfig) (jetstream.KeyValue
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		return nil, err
 	}
-	return b.js.KeyValue(ctx, cfg.Name)
+	kv, err = b.js.KeyValue(ctx, cfg.Name)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		err = fmt.Errorf("%w: %w", errBehind, err) // another one is just making it
+	}
+	return kv, err
 }
 
 // streamPrefix is what NATS calls the stream of a bucket, before its name.
