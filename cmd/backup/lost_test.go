@@ -73,7 +73,7 @@ func (c *cluster) whole(w *world) {
 	c.w.Helper()
 	began := time.Now()
 	for range 2 {
-		c.addNode("").p.serves()
+		c.addNode().p.serves()
 	}
 	c.healed(w, pick(c.w.T, 2*time.Minute, 15*time.Minute))
 	s := c.status(w)
