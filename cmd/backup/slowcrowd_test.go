@@ -46,7 +46,7 @@ func TestCrowdAndASlowDisk(t *testing.T) {
 		t.Errorf("%d connections were cut for being slow", n)
 	}
 	c.nodes[1].setSpeed(t, fullSpeed)
-	c.healed(clients[0], time.Minute)
+	c.healed(clients[0], pick(t, time.Minute, 5*time.Minute))
 	s := c.status(clients[0])
 	for i, m := range clients {
 		m.restores("r@1", sources[i])
