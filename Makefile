@@ -52,7 +52,7 @@ check:
 	for os in darwin windows; do echo "vet for $$os"; GOOS=$$os $(GO) vet ./... || exit 1; done
 
 faults:
-	BACKUP_LONG=1 $(GO) test -timeout 60m -count 1 -v ./cmd/backup ./storage
+	BACKUP_LONG=1 $(GO) test -timeout 60m -count 1 -v ./cmd/backup ./storage ./coordinator
 
 fuzz:
 	@$(GO) list ./... | while read -r p; do \
