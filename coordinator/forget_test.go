@@ -129,11 +129,27 @@ func (w *world) ago(record string, number uint64, ago time.Duration) {
 	}
 }
 
+// collectAfter runs a whole collection, which removes what was forgotten for so long.
+func (w *world) collectAfter(grace time.Duration) schemas.Collection {
+	w.t.Helper()
+	if err := w.c.startCollection(grace); err != nil {
+		w.t.Fatal(err)
+	}
+	var rep schemas.CollectReply
+	bustest.Eventually(w.t, "the collection ends", func() bool {
+		return w.request(schemas.SubjectCollect, &schemas.CollectRequest{}, &rep) == nil && rep.Collection.Ended > 0
+	})
+	if rep.Collection.Error+rep.Collection.Skipped != "" {
+		w.t.Fatalf("the collection: %+v", rep.Collection)
+	}
+	return rep.Collection
+}
+
 // What was forgotten can be taken back, with all that it needs, until the first
 // collection after the grace time; then it is gone, and nothing else is.
 func TestForgetGrace(t *testing.T) {
 	const grace = 2 * time.Hour
-	w := newWorld(t, 0, Options{ForgetGrace: grace, CollectEvery: -1})
+	w := newWorld(t, 0, Options{CollectEvery: -1})
 	nodes := []*runningNode{w.node(), w.node()}
 	var trees []tree
 	for range 4 {
@@ -150,21 +166,7 @@ func TestForgetGrace(t *testing.T) {
 	if got := w.forget("r@3", true); !slices.Equal(got, []string{"r@3"}) { // in time
 		t.Errorf("taken back are %v", got)
 	}
-	collect := func() schemas.Collection {
-		t.Helper()
-		if err := w.c.startCollection(w.c.opt.ForgetGrace); err != nil {
-			t.Fatal(err)
-		}
-		var rep schemas.CollectReply
-		bustest.Eventually(t, "the collection ends", func() bool {
-			return w.request(schemas.SubjectCollect, &schemas.CollectRequest{}, &rep) == nil && rep.Collection.Ended > 0
-		})
-		if rep.Collection.Error+rep.Collection.Skipped != "" {
-			t.Fatalf("the collection: %+v", rep.Collection)
-		}
-		return rep.Collection
-	}
-	if c := collect(); c.Versions != 1 {
+	if c := w.collectAfter(grace); c.Versions != 1 {
 		t.Errorf("the collection: %+v", c)
 	}
 	for i, want := range []int{0, 1, 1, 1} {
@@ -176,7 +178,7 @@ func TestForgetGrace(t *testing.T) {
 	if got := w.forget("r@2", true); !slices.Equal(got, []string{"r@2"}) {
 		t.Errorf("taken back are %v", got)
 	}
-	if c := collect(); c.Versions != 0 {
+	if c := w.collectAfter(grace); c.Versions != 0 {
 		t.Errorf("the collection: %+v", c)
 	}
 	w.wantHeld("version 2", nodes, trees[1].all, len(trees[1].all))
