@@ -32,6 +32,9 @@ type condition struct {
 	// map, so that the levels are the whole truth.
 	surveyed bool
 	waiting  []string
+	tooFew   []schemas.Durability // that need more nodes than there are homes for chunks
+	homes    int64
+	down     bool // nodes are down, whose places are kept
 }
 
 func conditionOf(s *schemas.StatusReply) condition {
@@ -56,6 +59,10 @@ func conditionOf(s *schemas.StatusReply) condition {
 	}
 	for _, n := range s.Map.Nodes {
 		c.surveyed = c.surveyed && (answered[n.ID] || !n.State.Reachable())
+		c.down = c.down || n.State == schemas.Down
+		if n.State == schemas.Up || n.State == schemas.Down {
+			c.homes++
+		}
 	}
 	for l, chunks := range sums {
 		l.Chunks = chunks
@@ -64,13 +71,18 @@ func conditionOf(s *schemas.StatusReply) condition {
 	slices.SortFunc(c.levels, func(x, y schemas.Level) int {
 		return cmp.Or(cmp.Compare(x.Spare, y.Spare), cmp.Compare(x.Durability.K, y.Durability.K), cmp.Compare(x.Durability.M, y.Durability.M))
 	})
+	for _, l := range c.levels {
+		if levelState(l) != "whole" && int64(l.Durability.Nodes()) > c.homes && !slices.Contains(c.tooFew, l.Durability) {
+			c.tooFew = append(c.tooFew, l.Durability)
+		}
+	}
 	return c
 }
 
 // whole reports whether everything is as it should be.
 func (c *condition) whole() bool {
 	return c.surveyed && c.toHeal == 0 && c.strays == 0 &&
-		!slices.ContainsFunc(c.levels, func(l schemas.Level) bool { return l.Spare < int(l.Durability.M) })
+		!slices.ContainsFunc(c.levels, func(l schemas.Level) bool { return levelState(l) != "whole" })
 }
 
 // jsonStatus is what --json prints.
@@ -188,6 +200,12 @@ func (a *app) printCondition(c *condition) {
 	}
 	for _, w := range c.waiting {
 		a.println(a.t("status.waiting", "Text", w))
+	}
+	for _, d := range c.tooFew {
+		a.println(a.n("status.too-few", c.homes, "Durability", d.String(), "Needed", a.number(int64(d.Nodes()))))
+	}
+	if c.down && c.surveyed && !c.whole() {
+		a.println(a.t("status.down"))
 	}
 }
 
