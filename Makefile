@@ -2,7 +2,8 @@
 # make demo       watch a folder be saved, listed and brought back
 # make test       all tests, with the race detector
 # make check      what CI checks besides tests: format, vet, staticcheck, builds
-# make faults     the long crash and bad-luck suites
+# make faults     FAULTS (6) random histories of faults on a cluster in FAULTS_TIME (20m), and
+#                 the long crash suites
 # make fuzz       every fuzz target for FUZZTIME (30s)
 # make bench      this system and others, whole, on BENCH_SETS: tables and plots in BENCH_DIR
 # make scale      how this system behaves as things grow: SCALE=1 of SCALE_SCENARIOS
@@ -14,6 +15,8 @@
 
 GO       ?= go
 FUZZTIME ?= 30s
+FAULTS   ?= 6
+FAULTS_TIME ?= 20m
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  := -s -w $(if $(VERSION),-X main.version=$(VERSION))
 
@@ -51,8 +54,10 @@ check:
 	for os in linux darwin windows; do echo "build for $$os"; CGO_ENABLED=0 GOOS=$$os $(GO) build -o /dev/null ./... || exit 1; done
 	for os in darwin windows; do echo "vet for $$os"; GOOS=$$os $(GO) vet ./... || exit 1; done
 
+# Each part takes 20 minutes at most: histories are only begun while there is time.
 faults:
-	BACKUP_LONG=1 $(GO) test -timeout 60m -count 1 -v ./cmd/backup ./storage
+	BACKUP_LONG=1 BACKUP_FAULTS=$(FAULTS) $(GO) test -timeout $(FAULTS_TIME) -count 1 -v -run '^TestFaults$$' ./cmd/backup
+	BACKUP_LONG=1 $(GO) test -timeout 20m -count 1 -skip '^TestFaults$$' ./cmd/backup ./storage
 
 fuzz:
 	@$(GO) list ./... | while read -r p; do \

@@ -76,25 +76,41 @@ func (b *Bucket) open(ctx context.Context, cfg BucketConfig) (jetstream.KeyValue
 	if !errors.Is(err, jetstream.ErrBucketNotFound) {
 		return kv, err
 	}
-	kvc := jetstream.KeyValueConfig{
-		Bucket:      cfg.Name,
-		Description: cfg.Description,
-		TTL:         cfg.TTL,
-		Replicas:    b.replicas(cfg.Replicas),
-		Storage:     jetstream.FileStorage,
-		History:     1,
+	// As the library makes buckets, but for where revisions begin: one that was lost and
+	// is made anew must not give those out again that somebody still knows, so they go on
+	// above all that a bucket made earlier can have come to.
+	stream := jetstream.StreamConfig{
+		Name:              streamPrefix + cfg.Name,
+		Description:       cfg.Description,
+		Subjects:          []string{"$KV." + cfg.Name + ".>"},
+		MaxMsgsPerSubject: 1,
+		MaxAge:            cfg.TTL,
+		Storage:           jetstream.FileStorage,
+		Discard:           jetstream.DiscardNew,
+		Replicas:          b.replicas(cfg.Replicas),
+		AllowRollup:       true,
+		DenyDelete:        true,
+		AllowDirect:       true,
+		FirstSeq:          uint64(time.Now().UnixMilli()),
 	}
-	kv, err = b.js.CreateKeyValue(ctx, kvc)
+	_, err = b.js.CreateStream(ctx, stream)
 	if tooFew(err) {
 		// Fewer servers are there now; Spread sees to it when there are more.
-		kvc.Replicas = 1
-		kv, err = b.js.CreateKeyValue(ctx, kvc)
+		stream.Replicas = 1
+		_, err = b.js.CreateStream(ctx, stream)
 	}
-	if errors.Is(err, jetstream.ErrBucketExists) {
-		return b.js.KeyValue(ctx, cfg.Name)
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		return nil, err
+	}
+	kv, err = b.js.KeyValue(ctx, cfg.Name)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		err = fmt.Errorf("%w: %w", errBehind, err) // another one is just making it
 	}
 	return kv, err
 }
+
+// streamPrefix is what NATS calls the stream of a bucket, before its name.
+const streamPrefix = "KV_"
 
 // mostReplicas is what suffices for any one server to be lost.
 const mostReplicas = 3
@@ -116,7 +132,7 @@ func (b *Bucket) replicas(asked int) int {
 func (b *Bucket) Spread(ctx context.Context, replicas int) error {
 	ctx, cancel := context.WithTimeout(ctx, openAttempt)
 	defer cancel()
-	s, err := b.js.Stream(ctx, "KV_"+b.name)
+	s, err := b.js.Stream(ctx, streamPrefix+b.name)
 	if err != nil {
 		return fmt.Errorf("look at the bucket %s: %w", b.name, err)
 	}

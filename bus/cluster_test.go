@@ -283,6 +283,27 @@ func TestClusterReadsWhatWasWritten(t *testing.T) {
 	}
 }
 
+// Those who come at the same time, through different servers, make one bucket.
+func TestClusterMakesABucketOnce(t *testing.T) {
+	c := newCluster(t, 3)
+	var conns [3]*nats.Conn
+	for i := range conns {
+		conns[i] = dial(t, c.urls(i))
+	}
+	for round := range 4 {
+		name := fmt.Sprint("once-", round)
+		var open sync.WaitGroup
+		for _, nc := range conns {
+			open.Go(func() {
+				if _, err := bus.OpenBucket(bustest.Patient(t), nc, bus.BucketConfig{Name: name}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		open.Wait()
+	}
+}
+
 // A bucket that is kept once is spread when that is asked for, and keeps its
 // settings.
 func TestClusterSpreadsABucket(t *testing.T) {

@@ -1,7 +1,6 @@
 package bus_test
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -82,17 +81,19 @@ func (s *shelf) answer(kind string, m *nats.Msg) {
 }
 
 func (s *shelf) have(req *schemas.IDsRequest) []byte {
-	rep := &schemas.HaveReply{Reply: schemas.OK, Have: make([]byte, (len(req.IDs)+7)/8)}
-	for i, id := range req.IDs {
-		if _, held := s.chunks[id]; held {
-			rep.Have[i/8] |= 1 << (i % 8)
-		}
-		if req.Parts {
-			rep.Parts = append(rep.Parts, byte(len(s.shards[id])))
+	rep, err := schemas.HaveOf(len(req.IDs), req.Parts, func(visit func(int, schemas.Part) error) (err error) {
+		for i, id := range req.IDs {
+			if _, held := s.chunks[id]; held {
+				err = errors.Join(err, visit(i, schemas.Whole))
+			}
 			for _, c := range s.shards[id] {
-				rep.Parts = binary.BigEndian.AppendUint64(rep.Parts, uint64(c.Part))
+				err = errors.Join(err, visit(i, c.Part))
 			}
 		}
+		return err
+	})
+	if err != nil {
+		s.t.Error(err)
 	}
 	b, err := schemas.Marshal(rep)
 	if err != nil {

@@ -51,6 +51,33 @@ type HaveReply struct {
 // Held reports bit i.
 func (r *HaveReply) Held(i int) bool { return i/8 < len(r.Have) && r.Have[i/8]&(1<<(i%8)) != 0 }
 
+// HaveOf makes the answer about n ids. each calls visit for every part that is held, in
+// the order of ids. Shards are in the answer if parts were asked for, and at most 255
+// of a chunk: whoever is told of fewer asks others as well.
+func HaveOf(n int, parts bool, each func(visit func(i int, p Part) error) error) (*HaveReply, error) {
+	r := &HaveReply{Reply: OK, Have: make([]byte, (n+7)/8)}
+	count, next := 0, 0 // where the count of the last id is, and which id comes next
+	begin := func(i int) {
+		for ; parts && next <= i; next++ {
+			count = len(r.Parts)
+			r.Parts = append(r.Parts, 0)
+		}
+	}
+	err := each(func(i int, p Part) error {
+		begin(i)
+		switch {
+		case p == Whole:
+			r.Have[i/8] |= 1 << (i % 8)
+		case parts && r.Parts[count] < 255:
+			r.Parts[count]++
+			r.Parts = binary.BigEndian.AppendUint64(r.Parts, uint64(p))
+		}
+		return nil
+	})
+	begin(n - 1)
+	return r, err
+}
+
 // Each calls visit for every part that is held, with the place of the chunk's id in
 // the request of n ids. It fails if Parts is malformed.
 func (r *HaveReply) Each(n int, visit func(i int, p Part)) error {

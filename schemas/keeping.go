@@ -159,6 +159,7 @@ type Survey struct {
 	ToHeal  int64  `msgpack:"to_heal"` // parts that this node is to make or move
 	Healed  int64  `msgpack:"healed"`  // parts made or moved since the program started
 	Bytes   int64  `msgpack:"bytes"`   // of those
+	Left    int64  `msgpack:"left"`    // ns until all that is to be healed is, at the rate so far; 0 if unknown
 	Dropped int64  `msgpack:"dropped"` // parts given up after their owners had them
 	Waiting string `msgpack:"waiting,omitempty"`
 }

@@ -53,6 +53,8 @@ type CheckReport struct {
 // calls found for each problem, from the goroutine of the caller; a chunk that
 // it finds damaged is not held from then on, so the next Put replaces it.
 //
+// It waits for another check, or a compaction, to end.
+//
 // The error is not about problems: the check was cancelled, the store closed,
 // or the index cannot be read.
 func (s *Store) Check(ctx context.Context, found func(Problem)) (CheckReport, error) {
@@ -60,8 +62,10 @@ func (s *Store) Check(ctx context.Context, found func(Problem)) (CheckReport, er
 		return CheckReport{}, err
 	}
 	defer s.leave()
-	s.chore.Lock()
-	defer s.chore.Unlock()
+	if err := s.beginChore(ctx); err != nil {
+		return CheckReport{}, err
+	}
+	defer s.endChore()
 	c := &check{s: s, ctx: ctx, found: found, until: s.index.snapshot().position, told: map[indexKey]bool{}}
 	for n := uint32(1); n <= c.until.segment; n++ {
 		if s.wasRemoved(n) {
@@ -89,6 +93,7 @@ type check struct {
 	live  int64 // bytes of records that entries point to
 	told  map[indexKey]bool
 	holes []hole
+	end   int64 // of the segment that is being read
 	// news is set if damage that is known already is not told of.
 	news bool
 	// after is called after each record with the segment's end, unless nil.
@@ -100,6 +105,9 @@ type check struct {
 type hole struct {
 	at          location
 	size, known int64
+	// inner: what is behind it in the segment was read, so it is not the disk as a whole
+	// that did not read.
+	inner bool
 }
 
 // goOn is an error when the check is to stop.
@@ -126,12 +134,20 @@ func (c *check) tellChunk(k indexKey, e *entry, what string) {
 		p.Segment = segmentPlace(e.segment)
 	}
 	c.tell(p)
+	if h := c.holeAt(e.location); h != nil {
+		h.known += e.size()
+	}
+}
+
+// holeAt is the hole in which a place is, or nil.
+func (c *check) holeAt(at location) *hole {
 	for i := range c.holes {
 		h := &c.holes[i]
-		if h.at.segment == e.segment && h.at.offset <= e.offset && e.offset < h.at.offset+h.size {
-			h.known += e.size()
+		if h.at.segment == at.segment && h.at.offset <= at.offset && at.offset < h.at.offset+h.size {
+			return h
 		}
 	}
+	return nil
 }
 
 // bad tells of a part's record that is damaged; it is not held from then on.
@@ -177,7 +193,7 @@ func (c *check) bytes(f segmentFile, n uint32) error {
 	if n == c.until.segment && scan.end < end {
 		tell(scan.end, end-scan.end, "the end of the file is gone")
 	}
-	scan.skipBad = true
+	scan.skipBad, c.end = true, scan.end
 	for {
 		if err := c.goOn(); err != nil {
 			return err
@@ -236,7 +252,7 @@ func (c *check) record(r *record) error {
 func (c *check) hole(r *record) error {
 	dead, err := c.s.index.deadBytes(r.at, location{r.at.segment, r.end()})
 	c.report.Dead += dead
-	c.holes = append(c.holes, hole{r.at, r.size, dead})
+	c.holes = append(c.holes, hole{at: r.at, size: r.size, known: dead, inner: r.end() < c.end})
 	return err
 }
 
@@ -272,9 +288,13 @@ func (c *check) follow(k indexKey, e *entry) error {
 	switch {
 	case errors.Is(err, errRecord):
 		return c.bad(k, e, "there is no such record at its place")
-	case err != nil && !c.s.wasRemoved(e.segment):
-		c.tellChunk(k, e, err.Error())
+	case err == nil || c.s.wasRemoved(e.segment):
+		return nil
 	}
+	if h := c.holeAt(e.location); h != nil && h.inner {
+		return c.bad(k, e, err.Error())
+	}
+	c.tellChunk(k, e, err.Error())
 	return nil
 }
 

@@ -44,13 +44,11 @@ func (s *Store) Compact(ctx context.Context, how Compaction) (done Compacted, er
 		return done, err
 	}
 	defer s.leave()
-	s.chore.Lock()
-	defer s.chore.Unlock()
-	victims, err := s.victims(how.Dead)
-	if err != nil {
+	if err := s.beginChore(ctx); err != nil {
 		return done, err
 	}
-	var errs []error
+	defer s.endChore()
+	victims, errs := s.victims(how.Dead)
 	for _, v := range victims {
 		if err := errors.Join(ctx.Err(), s.stopped(), s.refusal()); err != nil {
 			return done, errors.Join(append(errs, err)...)
@@ -69,16 +67,16 @@ type victim struct {
 }
 
 // victims are the segments that are worth it. The last one, which is written to,
-// is never among them.
-func (s *Store) victims(dead float64) ([]victim, error) {
-	var all []victim
+// is never among them. Of those that cannot be looked at, the errors are returned.
+func (s *Store) victims(dead float64) (all []victim, errs []error) {
 	for n := uint32(1); n < s.index.snapshot().position.segment; n++ {
 		if s.wasRemoved(n) {
 			continue
 		}
 		info, err := s.fs.Stat(s.segmentPath(n))
 		if err != nil {
-			return nil, fmt.Errorf("look at %s: %w", segmentPlace(n), err)
+			errs = append(errs, fmt.Errorf("look at %s: %w", segmentPlace(n), err))
+			continue
 		}
 		v := victim{n, info.Size(), s.index.usage(n).live}
 		if float64(v.size-v.live) >= dead*float64(v.size) {
@@ -86,7 +84,7 @@ func (s *Store) victims(dead float64) ([]victim, error) {
 		}
 	}
 	slices.SortFunc(all, func(a, b victim) int { return cmp.Compare(a.live, b.live) })
-	return all, nil
+	return all, errs
 }
 
 // errUnsteady keeps a segment that is not the same whenever it is read.

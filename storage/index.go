@@ -92,6 +92,9 @@ type index struct {
 	mu       sync.Mutex // orders changes of state and of entries
 	state    indexState
 	segments map[uint32]usage // of all that are not empty
+	// spoiled are the entries that were found damaged since the newest batch was begun,
+	// which took them for sound.
+	spoiled map[indexKey]entry
 }
 
 // openIndex opens the index in dir. One that is of another version, or damaged, as a power cut can
@@ -118,7 +121,7 @@ func tryIndex(fsys vfs.FS, dir string, memory int64, failed func(error)) (*index
 	if err != nil {
 		return nil, err
 	}
-	x := &index{db: db, known: map[indexKey]known{}, segments: map[uint32]usage{}}
+	x := &index{db: db, known: map[indexKey]known{}, segments: map[uint32]usage{}, spoiled: map[indexKey]entry{}}
 	if err := x.load(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -232,7 +235,11 @@ func (x *index) markCorrupt(k *indexKey, at location) error {
 	if err := b.Set(k[:], e.encode(nil), nil); err != nil {
 		return errors.Join(err, b.Close())
 	}
-	return x.commit(b, state, nil)
+	if err := x.commit(b, state, nil); err != nil {
+		return err
+	}
+	x.spoiled[*k] = e
+	return nil
 }
 
 // commit applies the batch with the state, and adds changed to what is known of

@@ -41,6 +41,7 @@ func (x *index) newBatchLocked() (*indexBatch, error) {
 		x.known = map[indexKey]known{} // not for ever as large as it was once
 	}
 	clear(x.known)
+	clear(x.spoiled)
 	return &indexBatch{
 		index: x, batch: x.db.NewBatch(), look: look, known: x.known,
 		segments: map[uint32]usage{}, generation: x.state.generation,
@@ -145,6 +146,14 @@ func (b *indexBatch) commitLocked(position location) error {
 	state.bytes += b.delta.bytes
 	state.corrupt += b.delta.corrupt
 	state.damaged += b.delta.damaged
+	for k, e := range x.spoiled {
+		// One that has another record by now was taken away as a sound one.
+		if n, hit := b.known[k]; hit && n.location != e.location {
+			state.add(&e, -1)
+			e.corrupt = false
+			state.add(&e, +1)
+		}
+	}
 	err := x.commit(b.batch, state, b.segments)
 	b.batch = nil
 	return errors.Join(err, b.close())

@@ -172,7 +172,7 @@ func readFull(f io.ReaderAt, b []byte, off int64) error {
 func readAround(f io.ReaderAt, b []byte, off int64) {
 	const sector = 4096
 	for len(b) > 0 {
-		part := b[:min(sector, len(b))]
+		part := b[:min(sector-off%sector, int64(len(b)))]
 		if err := readFull(f, part, off); err != nil {
 			clear(part)
 		}

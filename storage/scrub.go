@@ -29,8 +29,9 @@ type ScrubResult struct {
 
 // Scrub reads the store back, segment by segment, as it is when the scrub begins. Puts,
 // reads, sweeps and compactions go on meanwhile. A part that it finds damaged is not
-// held from then on, so the next Put replaces it. Where the disk does not even
-// read what a record begins with, that is told and nothing more: it may come back.
+// held from then on, so the next Put replaces it. That is so as well where the disk does not read
+// what a record begins with, if it reads what is behind it; a segment of which it reads
+// nothing more is told of and nothing else, as the disk may come back.
 //
 // The error is ctx's, or the store was closed, or the index cannot be read. What was
 // done stays done.

@@ -3,6 +3,7 @@ package storage_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -177,4 +178,81 @@ func TestScrubBesideCompaction(t *testing.T) {
 		t.Errorf("%d of %d segments were removed: %v", gone, before, err)
 	}
 	storagetest.Holds(t, s, kept...)
+}
+
+// badSector is a disk of which one sector of the first segment does not read, once it is
+// set.
+type badSector struct {
+	vfs.FS
+	sector *atomic.Int64
+}
+
+type badFile struct {
+	vfs.File
+	sector *atomic.Int64
+}
+
+func (d badSector) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := d.FS.Open(name, opts...)
+	if err == nil && name == segment1 {
+		f = badFile{f, d.sector}
+	}
+	return f, err
+}
+
+func (f badFile) ReadAt(b []byte, off int64) (int, error) {
+	const size = 4096
+	if from := f.sector.Load() * size; from >= 0 && off < from+size && off+int64(len(b)) > from {
+		return 0, errorfs.ErrInjected
+	}
+	return f.File.ReadAt(b, off)
+}
+
+// What the disk does not read any more is not held, and replaced by a put: a record that
+// begins or ends there, and no other. The rest of its segment reads.
+func TestScrubBadSector(t *testing.T) {
+	for name, sector := range map[string]int64{"first": 0, "inner": 2} {
+		t.Run(name, func(t *testing.T) {
+			disk := badSector{vfs.NewMem(), new(atomic.Int64)}
+			disk.sector.Store(-1)
+			s := storagetest.Open(t, dir, storage.Options{FS: disk})
+			m := storagetest.NewMaker(1)
+			var chunks []schemas.Chunk
+			lost := map[schemas.ChunkID]bool{}
+			for at := int64(128); at < 9*4096; {
+				c := m.Data(700)
+				if rest := 4096 - at%4096; rest < 1100 {
+					c = m.Data(int(rest + 4096 - 152)) // ends with the next sector
+				}
+				end := at + 152 + int64(len(c.Content))
+				lost[c.ID] = at/4096 == sector
+				chunks, at = append(chunks, c), end
+			}
+			storagetest.Put(t, s, chunks...)
+			disk.sector.Store(sector)
+			found, _ := scrub(t, s, 0)
+			bad := 0
+			for _, p := range found {
+				if !p.ID.IsZero() && !lost[p.ID] {
+					t.Errorf("the scrub found %v", p)
+				} else if !p.ID.IsZero() {
+					bad++
+				}
+			}
+			if bad < 4 || s.Stats().Corrupt != int64(bad) {
+				t.Errorf("%d are found bad, and %d counted", bad, s.Stats().Corrupt)
+			}
+			storagetest.Put(t, s, chunks...)
+			storagetest.Holds(t, s, chunks...)
+			found, _ = scrub(t, s, 0)
+			for _, p := range found {
+				if !p.ID.IsZero() {
+					t.Errorf("after the put the scrub found %v", p)
+				}
+			}
+			if err := s.Close(); err != nil { // a check would tell of what names no chunk
+				t.Error(err)
+			}
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -103,7 +104,7 @@ type Store struct {
 	// moving is held for reading from when a read looks up a place until it has
 	// read there, and for writing while a segment is removed.
 	moving sync.RWMutex
-	chore  sync.Mutex // held by a check or a compaction
+	chore  chan struct{} // has room when neither a check nor a compaction is under way
 
 	closing sync.Once
 	life    sync.RWMutex // held for reading while an operation uses the files
@@ -128,6 +129,7 @@ func Open(dir string, opt Options) (s *Store, err error) {
 	s = &Store{
 		fs: opt.FS, dir: dir, opt: opt,
 		puts: make(chan *putRequest), turns: make(chan func()), stop: make(chan struct{}),
+		chore: make(chan struct{}, 1),
 	}
 	s.files = &fileCache{files: map[uint32]*cachedFile{}, open: func(n uint32) (vfs.File, error) {
 		return s.openSegment(n, vfs.RandomReadsOption)
@@ -221,6 +223,21 @@ func (s *Store) stopped() error {
 }
 
 func (s *Store) leave() { s.life.RUnlock() }
+
+// beginChore waits until no other check or compaction is under way; endChore lets the
+// next one begin.
+func (s *Store) beginChore(ctx context.Context) error {
+	select {
+	case s.chore <- struct{}{}:
+		return nil
+	case <-s.stop:
+		return s.closedError()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Store) endChore() { <-s.chore }
 
 func (s *Store) closedError() error {
 	return schemas.Errorf(schemas.NodeClosed, "node %s is shutting down; ask another one", s.identity.node)

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -305,34 +304,6 @@ func TestDiskOfNodeIsFull(t *testing.T) {
 	w.transmit("--name", "more", more)
 	w.restores("more", more)
 	wire.succeed("backup.transmit", request)
-}
-
-// mount makes a file system in memory at dir.
-func (w *world) mount(dir, size string) {
-	w.Helper()
-	if os.Geteuid() != 0 {
-		w.Skip("SKIPPED: only root can make a small file system to fill")
-	}
-	err := os.Mkdir(dir, 0o700)
-	if err != nil {
-		w.Fatal(err)
-	}
-	if out, err := exec.CommandContext(w.ctx, "mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", dir).CombinedOutput(); err != nil {
-		w.Skipf("SKIPPED: no small file system can be made here: %v: %s", err, out)
-	}
-	w.Cleanup(func() {
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			w.Errorf("umount: %v: %s", err, out)
-		}
-	})
-}
-
-// remount gives the file system another size.
-func (w *world) remount(dir, size string) {
-	w.Helper()
-	if out, err := exec.CommandContext(w.ctx, "mount", "-o", "remount,size="+size, dir).CombinedOutput(); err != nil {
-		w.Fatalf("%v: %s", err, out)
-	}
 }
 
 // lastSegment is the file to which a node appends.

@@ -21,7 +21,8 @@ type cluster struct {
 	servers      []*member
 	coordinators []*member
 	nodes        []*member
-	born         int // nodes so far, for their names
+	routes       [][]*link // from each server to each, nil to itself
+	born         int       // nodes so far, for their names
 }
 
 // member is one program of the cluster, which may be running or not.
@@ -29,9 +30,16 @@ type member struct {
 	name   string
 	cmd    func(links []string) []string // the program and its arguments
 	data   string
+	env    []string
 	links  []*link
 	p      *process
 	paused bool
+
+	control  string // of a node: the file that says how fast its disk is
+	slow     bool   // of a node: its disk is
+	bounded  bool   // of a node: its disk is a file system of its own
+	full     bool   // of a node: its disk is
+	draining bool   // of a node: it was told to
 }
 
 // newCluster starts so many of each. The servers' catalogue has three replicas.
@@ -49,7 +57,7 @@ func (w *world) newCluster(servers, coordinators, nodes int) *cluster {
 		c.start(m)
 	}
 	for range nodes {
-		c.addNode("")
+		c.addNode()
 	}
 	for _, m := range slices.Concat(c.coordinators, c.nodes) {
 		m.p.serves()
@@ -57,33 +65,52 @@ func (w *world) newCluster(servers, coordinators, nodes int) *cluster {
 	return c
 }
 
-// startServers starts NATS servers that know each other.
+// startServers starts NATS servers that know each other. Each reaches each other one by
+// a link, and by no other way.
 func (c *cluster) startServers(n int) {
 	c.w.Helper()
 	exe, err := natsBinary()
 	if err != nil {
 		c.w.Fatal(err)
 	}
-	var clients, routes []string
+	var clients, listen []string
 	for range n {
 		clients = append(clients, bustest.FreeAddress(c.w))
-		routes = append(routes, bustest.FreeAddress(c.w))
+		listen = append(listen, bustest.FreeAddress(c.w))
 	}
 	for i := range n {
 		m := &member{name: fmt.Sprint("s", i+1), data: c.w.dir()}
+		var routes []string
+		c.routes = append(c.routes, make([]*link, n))
+		for j := range n {
+			to := listen[j]
+			if j != i {
+				c.routes[i][j] = newLink(c.w, to)
+				to = c.routes[i][j].address
+			}
+			routes = append(routes, "nats://"+to)
+		}
 		conf := filepath.Join(c.w.dir(), "nats.conf")
-		// What is advertised would lead round the links.
+		// What is advertised would lead round the links: clients are told nothing, and
+		// other servers of an address where nobody is.
 		c.w.write(conf, fmt.Appendf(nil, `
 server_name: %s
 listen: %q
 jetstream { store_dir: %q, sync_interval: always }
-cluster { name: faults, listen: %q, no_advertise: true, routes: ["nats://%s"] }
-`, m.name, clients[i], m.data, routes[i], strings.Join(routes, `", "nats://`)))
+cluster { name: faults, listen: %q, no_advertise: true, advertise: "127.0.0.1:1", routes: ["%s"] }
+`, m.name, clients[i], m.data, listen[i], strings.Join(routes, `", "`)))
 		m.cmd = func([]string) []string { return []string{exe, "-c", conf} }
 		m.links = []*link{{address: clients[i]}} // where it is, for newLinks
 		c.servers = append(c.servers, m)
 		c.start(m)
 	}
+}
+
+// route sets the ways between two servers. What is deaf or mute is so as the first one
+// sees it, whoever has opened the connection.
+func (c *cluster) route(i, j int, mode linkMode) {
+	c.routes[i][j].set(mode)
+	c.routes[j][i].set(mode.reversed())
 }
 
 // newLinks are links to all servers.
@@ -102,13 +129,19 @@ func urls(links []*link) (all []string) {
 	return all
 }
 
-// addNode starts a new storage node, with its data in dir if that is not empty.
-func (c *cluster) addNode(dir string) *member {
+// addNode starts a new storage node. Its disk can be slowed; that of each third one, if
+// this machine lets us, is a file system of its own, that can be filled.
+func (c *cluster) addNode() *member {
 	c.w.Helper()
 	c.born++
-	m := &member{name: fmt.Sprint("n", c.born), data: dir, links: c.newLinks()}
-	if dir == "" {
-		m.data = c.w.dir()
+	m := &member{name: fmt.Sprint("n", c.born), data: filepath.Join(c.w.dir(), "data"), links: c.newLinks()}
+	m.control = filepath.Join(c.w.dir(), "speed")
+	m.env = []string{diskControl + "=" + m.control}
+	if c.born%3 == 2 {
+		err := c.w.tryMount(m.data, roomy)
+		if m.bounded = err == nil; err != nil {
+			c.w.Logf("no disk is filled: %v", err)
+		}
 	}
 	m.cmd = func(links []string) []string {
 		return []string{c.w.exe, "storage", "--data", m.data, "--server", strings.Join(links, ","), "--name", m.name, "--weight", "100"}
@@ -118,10 +151,13 @@ func (c *cluster) addNode(dir string) *member {
 	return m
 }
 
+// roomy is the size of a bounded disk that has room. It takes memory as it is filled.
+const roomy = "2g"
+
 func (c *cluster) start(m *member) {
 	c.w.Helper()
-	argv := m.cmd(urls(m.links))
-	m.p, m.paused = c.w.launch(c.w.prepare(argv[0], argv[1:]...)), false
+	argv, w := m.cmd(urls(m.links)), c.w.with(m.env...)
+	m.p, m.paused = w.launch(w.prepare(argv[0], argv[1:]...)), false
 }
 
 // client is a machine whose commands go to the cluster, and its links.
@@ -167,8 +203,18 @@ func (c *cluster) mend() {
 			c.start(m)
 		}
 	}
+	for i := range c.routes {
+		for j := range i {
+			c.route(i, j, linkWhole)
+		}
+	}
 	for _, m := range slices.Concat(c.coordinators, c.nodes) {
 		reach(m.links, linkWhole)
+		if m.bounded {
+			c.w.remount(m.data, roomy)
+			m.full = false
+		}
+		m.setSpeed(c.w.T, fullSpeed)
 		m.resume()
 		if !m.running() {
 			c.start(m)
@@ -194,11 +240,21 @@ type clusterStatus struct {
 		Nickname, Version string
 		Chunks            int64
 	}
-	Scrubs []struct {
-		Node    string
-		Running bool
-		Found   int64
-	}
+	Scrubs []scrubLine
+}
+
+// scrubLine is what it says of a node that reads back.
+type scrubLine struct {
+	Node    string
+	Running bool
+	Found   int64
+}
+
+// has reports whether a node is there.
+func (s *clusterStatus) has(name string) bool {
+	return slices.ContainsFunc(s.Nodes, func(n nodeLine) bool {
+		return n.Name == name && (n.State == "up" || n.State == "draining") && n.Trouble == ""
+	})
 }
 
 // status asks until somebody answers.
@@ -214,13 +270,13 @@ func (c *cluster) status(w *world) (s clusterStatus) {
 	return s
 }
 
-// healed waits until all is whole.
+// healed waits until all nodes are there and all is whole.
 func (c *cluster) healed(w *world, within time.Duration) {
 	w.Helper()
 	deadline := time.Now().Add(within)
 	for {
 		s := c.status(w)
-		if s.Whole {
+		if s.Whole && !slices.ContainsFunc(c.nodes, func(m *member) bool { return !s.has(m.name) }) {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -234,9 +290,9 @@ func (c *cluster) healed(w *world, within time.Duration) {
 	}
 }
 
-// segments are the files with a node's chunks.
-func (m *member) segments() []string {
-	files, _ := filepath.Glob(filepath.Join(m.data, "segments", "*"))
+// files are those in a folder of a node's store that are not nearly empty.
+func (m *member) files(folder string) []string {
+	files, _ := filepath.Glob(filepath.Join(m.data, folder, "*"))
 	return slices.DeleteFunc(files, func(f string) bool {
 		info, err := os.Stat(f)
 		return err != nil || !info.Mode().IsRegular() || info.Size() < 4096

@@ -40,6 +40,17 @@ const (
 
 func (m linkMode) String() string { return [...]string{"whole", "cut", "silent", "deaf", "mute"}[m] }
 
+// reversed is the mode as it is seen from the other end.
+func (m linkMode) reversed() linkMode {
+	switch m {
+	case linkDeaf:
+		return linkMute
+	case linkMute:
+		return linkDeaf
+	}
+	return m
+}
+
 // newLink listens on an address of its own until the test ends.
 func newLink(t testing.TB, to string) *link {
 	t.Helper()
@@ -80,6 +91,12 @@ func (l *link) set(mode linkMode) {
 		l.closeAll()
 	}
 	l.mend.Broadcast()
+}
+
+func (l *link) whole() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mode == linkWhole
 }
 
 func (l *link) accept() {

@@ -32,6 +32,7 @@ const asProgram = "SERVIDOR_TEST_AS_PROGRAM"
 
 func init() {
 	if os.Getenv(asProgram) != "" {
+		slowDisk()
 		main()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,18 +28,20 @@ type condition struct {
 	strays int64
 	toHeal int64
 	healed int64
-	bytes  int64 // of what was healed
+	bytes  int64         // of what was healed
+	left   time.Duration // until all is; 0 if nobody knows
 	// surveyed: every node that can be reached has looked at all it holds under this
 	// map, so that the levels are the whole truth.
 	surveyed bool
 	waiting  []string
-	tooFew   []schemas.Durability // that need more nodes than there are homes for chunks
-	homes    int64
-	down     bool // nodes are down, whose places are kept
+	// short are the durabilities that more nodes would be needed for.
+	short []schemas.Durability
+	homes int  // nodes at which chunks are at home
+	down  bool // nodes are down, whose places are kept
 }
 
 func conditionOf(s *schemas.StatusReply) condition {
-	c := condition{surveyed: true}
+	c := condition{surveyed: true, homes: schemas.NewHomes(s.Map).Len()}
 	sums := map[schemas.Level]int64{}
 	answered := map[schemas.NodeID]bool{}
 	for i := range s.Nodes {
@@ -53,6 +56,7 @@ func conditionOf(s *schemas.StatusReply) condition {
 		c.toHeal += v.ToHeal
 		c.healed += v.Healed
 		c.bytes += v.Bytes
+		c.left = max(c.left, time.Duration(v.Left))
 		if v.Waiting != "" {
 			c.waiting = append(c.waiting, s.Nodes[i].Node.Name+": "+v.Waiting)
 		}
@@ -60,22 +64,18 @@ func conditionOf(s *schemas.StatusReply) condition {
 	for _, n := range s.Map.Nodes {
 		c.surveyed = c.surveyed && (answered[n.ID] || !n.State.Reachable())
 		c.down = c.down || n.State == schemas.Down
-		if n.State == schemas.Up || n.State == schemas.Down {
-			c.homes++
-		}
 	}
 	for l, chunks := range sums {
 		l.Chunks = chunks
 		c.levels = append(c.levels, l)
+		if d := l.Durability; d.Nodes() > c.homes && !slices.Contains(c.short, d) {
+			c.short = append(c.short, d)
+		}
 	}
+	slices.SortFunc(c.short, func(x, y schemas.Durability) int { return cmp.Compare(x.Nodes(), y.Nodes()) })
 	slices.SortFunc(c.levels, func(x, y schemas.Level) int {
 		return cmp.Or(cmp.Compare(x.Spare, y.Spare), cmp.Compare(x.Durability.K, y.Durability.K), cmp.Compare(x.Durability.M, y.Durability.M))
 	})
-	for _, l := range c.levels {
-		if levelState(l) != "whole" && int64(l.Durability.Nodes()) > c.homes && !slices.Contains(c.tooFew, l.Durability) {
-			c.tooFew = append(c.tooFew, l.Durability)
-		}
-	}
 	return c
 }
 
@@ -97,6 +97,7 @@ type jsonStatus struct {
 	ToHeal     int64           `json:"to_heal"`
 	Healed     int64           `json:"healed"`
 	Bytes      int64           `json:"healed_bytes"`
+	Left       float64         `json:"seconds_left,omitempty"`
 	Waiting    []string        `json:"waiting,omitempty"`
 	Lost       []jsonLost      `json:"lost,omitempty"`
 	Collection *jsonCollection `json:"collection,omitempty"`
@@ -195,14 +196,17 @@ func (a *app) printCondition(c *condition) {
 	if left := c.toHeal; left > 0 {
 		a.println(a.n("status.healing", left, "Healed", a.number(c.healed), "Bytes", a.size(c.bytes)))
 	}
+	if c.left > 0 {
+		a.println(a.t("status.left", "Time", a.took(c.left)))
+	}
+	for _, d := range c.short {
+		a.println(a.n("status.too-few", int64(d.Nodes()-c.homes), "Durability", d.String(), "Wanted", a.number(int64(d.Nodes())), "Nodes", a.number(int64(c.homes))))
+	}
 	if c.strays > 0 {
 		a.println(a.n("status.strays", c.strays))
 	}
 	for _, w := range c.waiting {
 		a.println(a.t("status.waiting", "Text", w))
-	}
-	for _, d := range c.tooFew {
-		a.println(a.n("status.too-few", c.homes, "Durability", d.String(), "Needed", a.number(int64(d.Nodes()))))
 	}
 	if c.down && c.surveyed && !c.whole() {
 		a.println(a.t("status.down"))
@@ -221,7 +225,7 @@ func (a *app) printScrub(n *schemas.NodeStatus) {
 func statusJSON(s *schemas.StatusReply, c *condition) *jsonStatus {
 	out := &jsonStatus{
 		Whole: c.whole(), Surveyed: c.surveyed, Epoch: s.Map.Epoch, Strays: c.strays, ToHeal: c.toHeal, Healed: c.healed,
-		Bytes: c.bytes, Waiting: c.waiting, Collection: collectionJSON(&s.Collection),
+		Bytes: c.bytes, Left: c.left.Seconds(), Waiting: c.waiting, Collection: collectionJSON(&s.Collection),
 		Nodes: []jsonNode{}, Levels: []jsonLevel{}, Scrubs: []jsonScrub{},
 	}
 	for i := range s.Map.Nodes {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"servidor-backup/bus"
 	"servidor-backup/schemas"
@@ -99,6 +100,7 @@ func (s *survey) gave(to schemas.NodeID, parts, bytes int64, err error) {
 		now.Healed += parts
 		now.Bytes += bytes
 		now.ToHeal -= parts
+		now.Left = int64(float64(time.Since(s.began)) / float64(s.healed) * float64(max(0, now.ToHeal)))
 	})
 }
 

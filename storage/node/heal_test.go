@@ -191,6 +191,21 @@ func TestCrashWhileHealing(t *testing.T) {
 	s.counted(200)
 }
 
+// While it heals, a node says how long that will take.
+func TestTimeLeft(t *testing.T) {
+	s := newSystem(t, 3, d11, node.Options{HealRate: 400_000})
+	s.save(s.some(400)...)
+	s.nodes[0].lose()
+	bustest.Eventually(t, "it is said how long it takes", func() bool {
+		return s.sum(func(s schemas.Survey) int64 {
+			if s.Left > 0 && s.ToHeal == 0 || s.Left < 0 {
+				t.Errorf("%+v", s)
+			}
+			return s.Left
+		}) > int64(time.Second)
+	})
+}
+
 // What is damaged is replaced, also at the node that others look to first.
 func TestDamageIsReplaced(t *testing.T) {
 	for _, d := range []schemas.Durability{d11, d21} {

@@ -156,6 +156,7 @@ func (k *keeper) survey(ctx context.Context) (changed bool, err error) {
 		return s.changed(), err
 	}
 	k.note(s.counted)
+	s.began = time.Now()
 	spares := slices.Sorted(maps.Keys(s.work))
 	for _, spare := range spares {
 		s.passes = len(spares)
@@ -164,7 +165,7 @@ func (k *keeper) survey(ctx context.Context) (changed bool, err error) {
 		}
 	}
 	k.note(func(now *schemas.Survey) {
-		now.Done, now.Waiting = 1, s.waiting()
+		now.Done, now.Left, now.Waiting = 1, 0, s.waiting()
 		if s.healed > 0 && now.ToHeal <= 0 {
 			k.n.event(schemas.EventHealed, "storage node %s has nothing more to heal", k.n.opt.Name)
 		}
@@ -175,7 +176,7 @@ func (k *keeper) survey(ctx context.Context) (changed bool, err error) {
 // counted is what the first pass has found out.
 func (s *survey) counted(now *schemas.Survey) {
 	now.Epoch, now.Ended = s.v.epoch(), time.Now().UnixNano()
-	now.Strays, now.ToHeal = s.strays, 0
+	now.Strays, now.ToHeal, now.Left = s.strays, 0, 0
 	for _, n := range s.work {
 		now.ToHeal += n
 	}

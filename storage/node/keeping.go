@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -36,50 +35,29 @@ func (n *Node) have(ctx context.Context, b, _ []byte) ([]byte, error) {
 	if epoch := n.view.Load().epoch(); req.Epoch != 0 && req.Epoch != epoch {
 		return nil, schemas.Errorf(schemas.OtherEpoch, "node %s follows the map of epoch %d, not %d", n.id, epoch, req.Epoch)
 	}
-	rep := &schemas.HaveReply{Reply: schemas.OK, Have: make([]byte, (len(req.IDs)+7)/8)}
 	if err := n.store.CatchUp(ctx, req.Generation); err != nil {
 		return nil, storageError(err)
 	}
-	switch {
-	case req.Look:
-		err = n.parts(n.store.Look, req, rep)
-	case req.Parts:
-		err = n.parts(n.store.Parts, req, rep)
-	default:
+	rep, err := schemas.HaveOf(len(req.IDs), req.Parts, func(visit func(int, schemas.Part) error) error {
+		switch {
+		case req.Look:
+			return n.store.Look(req.Vault, req.IDs, visit)
+		case req.Parts:
+			return n.store.Parts(req.Vault, req.IDs, visit)
+		}
 		held := make([]bool, len(req.IDs))
-		err = n.store.Has(req.Vault, req.IDs, held)
-		setBits(rep.Have, held)
-	}
+		err := n.store.Has(req.Vault, req.IDs, held)
+		for i := range held {
+			if held[i] {
+				err = errors.Join(err, visit(i, schemas.Whole))
+			}
+		}
+		return err
+	})
 	if err != nil {
 		return nil, storageError(err)
 	}
 	return schemas.Marshal(rep)
-}
-
-// parts fills rep with what look finds.
-func (n *Node) parts(look func(schemas.VaultID, []schemas.ChunkID, func(int, schemas.Part) error) error, req *schemas.IDsRequest, rep *schemas.HaveReply) error {
-	at, next := 0, 0 // where the count of shards of the chunk before next is
-	begin := func(i int) {
-		for ; next <= i; next++ {
-			at = len(rep.Parts)
-			rep.Parts = append(rep.Parts, 0)
-		}
-	}
-	err := look(req.Vault, req.IDs, func(i int, p schemas.Part) error {
-		begin(i)
-		if p == schemas.Whole {
-			rep.Have[i/8] |= 1 << (i % 8)
-			return nil
-		}
-		rep.Parts[at]++
-		rep.Parts = binary.BigEndian.AppendUint64(rep.Parts, uint64(p))
-		return nil
-	})
-	begin(len(req.IDs) - 1)
-	if !req.Parts {
-		rep.Parts = nil
-	}
-	return err
 }
 
 func setBits(bits []byte, set []bool) {

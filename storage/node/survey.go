@@ -21,6 +21,7 @@ type survey struct {
 	done    int           // passes
 	passes  int           // that are to come after the first
 	dropped int64
+	began   time.Time // healing
 
 	healing // see heal.go
 }

@@ -156,19 +156,30 @@ func (n *member) start() {
 	if n.nc, err = bus.Connect(t.Context(), bus.ConnOptions{URL: n.s.server.URL()}); err != nil {
 		t.Fatal(err)
 	}
-	if n.node, err = node.Start(bustest.Patient(t), n.nc, n.store, n.s.opt); err != nil {
-		t.Fatal(err)
+	n.serve()
+}
+
+func (n *member) serve() {
+	n.s.t.Helper()
+	var err error
+	if n.node, err = node.Start(bustest.Patient(n.s.t), n.nc, n.store, n.s.opt); err != nil {
+		n.s.t.Fatal(err)
 	}
+}
+
+func (n *member) rest() {
+	n.s.t.Helper()
+	if err := n.node.Stop(); err != nil {
+		n.s.t.Error(err)
+	}
+	n.node = nil
 }
 
 // stop stops it in good order, but for the state in the map.
 func (n *member) stop() {
 	t := n.s.t
 	t.Helper()
-	if err := n.node.Stop(); err != nil {
-		t.Error(err)
-	}
-	n.node = nil
+	n.rest()
 	n.nc.Close()
 	storagetest.CloseClean(t, n.store)
 }
@@ -205,7 +216,8 @@ func (n *member) lose() {
 	n.s.forget(n)
 }
 
-// save stores chunks where clients do.
+// save stores chunks where clients do. The nodes rest meanwhile: on a busy machine it
+// takes longer than Settle, and what is still to come would be healed.
 func (s *system) save(chunks ...schemas.Chunk) {
 	s.t.Helper()
 	m := s.nodeMap()
@@ -228,8 +240,14 @@ func (s *system) save(chunks ...schemas.Chunk) {
 			at[id] = append(at[id], *c)
 		}
 	}
+	for _, n := range s.nodes {
+		n.rest()
+	}
 	for id, parts := range at {
 		storagetest.Put(s.t, s.find(id).store, parts...)
+	}
+	for _, n := range s.nodes {
+		n.serve()
 	}
 }
 

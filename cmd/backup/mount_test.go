@@ -1,0 +1,54 @@
+//go:build unix
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+)
+
+// mount makes a file system in memory at dir.
+func (w *world) mount(dir, size string) {
+	w.Helper()
+	if err := w.tryMount(dir, size); err != nil {
+		w.Skipf("SKIPPED: no small file system can be made here to fill: %v", err)
+	}
+}
+
+// tryMount is mount, or says why it cannot be done: it takes root, and Linux.
+func (w *world) tryMount(dir, size string) error {
+	w.Helper()
+	if os.Geteuid() != 0 {
+		return errors.New("only root can")
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		w.Fatal(err)
+	}
+	if out, err := exec.CommandContext(w.ctx, "mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	w.Cleanup(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			w.Errorf("umount: %v: %s", err, out)
+		}
+	})
+	return nil
+}
+
+// remount gives the file system another size.
+func (w *world) remount(dir, size string) {
+	w.Helper()
+	if err := w.tryRemount(dir, size); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// tryRemount is remount, which fails when there is more in the file system.
+func (w *world) tryRemount(dir, size string) error {
+	if out, err := exec.CommandContext(w.ctx, "mount", "-o", "remount,size="+size, dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
