@@ -2,7 +2,7 @@
 # make demo       watch a folder be saved, listed and brought back
 # make test       all tests, with the race detector
 # make check      what CI checks besides tests: format, vet, staticcheck, builds
-# make faults     FAULTS (6) random histories of faults on a cluster in FAULTS_TIME (20m), and
+# make faults     FAULTS (5) random histories of faults on a cluster in FAULTS_TIME (20m), and
 #                 the long crash suites
 # make fuzz       every fuzz target for FUZZTIME (30s)
 # make bench      this system and others, whole, on BENCH_SETS: tables and plots in BENCH_DIR
@@ -15,7 +15,7 @@
 
 GO       ?= go
 FUZZTIME ?= 30s
-FAULTS   ?= 6
+FAULTS   ?= 5
 FAULTS_TIME ?= 20m
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  := -s -w $(if $(VERSION),-X main.version=$(VERSION))

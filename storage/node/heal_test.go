@@ -106,6 +106,42 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// Who is to give a part away may have looked before there was anything to give, and will
+// not look for long. A stray that sees it gives the part itself.
+func TestStrayDoesNotWaitForASleeper(t *testing.T) {
+	for _, d := range []schemas.Durability{d11, d21} {
+		t.Run(d.String(), func(t *testing.T) {
+			s := newSystem(t, d.Nodes(), d, node.Options{Survey: time.Hour})
+			s.opt.Survey = 100 * time.Millisecond
+			awake := s.add()
+			s.surveyed()
+			// What a client leaves when one of the home set was silent.
+			homes := schemas.NewHomes(s.nodeMap())
+			var chunks []schemas.Chunk
+			for len(chunks) < 5 {
+				c := s.Data(100_000)
+				home := homes.Place(nil, c.ID, d.Nodes())
+				if slices.Contains(home, awake.id) {
+					continue
+				}
+				parts := []schemas.Chunk{c, c}
+				if d.K > 1 {
+					var err error
+					if parts, _, err = d.Split(&c, nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+				home[len(home)-1] = awake.id
+				for i, id := range home {
+					storagetest.Put(t, s.find(id).store, parts[i])
+				}
+				chunks = append(chunks, c)
+			}
+			s.atHome(chunks...)
+		})
+	}
+}
+
 // As long as there is nobody who could have it, what a drained node holds stays.
 func TestDrainOfTooFew(t *testing.T) {
 	s := newSystem(t, 2, d11, node.Options{})

@@ -73,6 +73,7 @@ func (k *keeper) soon() {
 func (k *keeper) loop(ctx context.Context) {
 	due := time.Now().Add(k.n.opt.Survey)
 	patience := k.n.opt.Settle // until a look at what was not as it should be, and may be by then
+	relook := false
 	for {
 		timer := time.NewTimer(time.Until(due))
 		select {
@@ -84,12 +85,12 @@ func (k *keeper) loop(ctx context.Context) {
 			if soon := time.Now().Add(k.n.opt.Settle); soon.Before(due) {
 				due = soon
 			}
-			patience = k.n.opt.Settle
+			patience, relook = k.n.opt.Settle, false
 			continue
 		case <-timer.C:
 		}
 		began := time.Now()
-		changed, err := k.survey(ctx)
+		changed, err := k.survey(ctx, relook)
 		wait := max(k.n.opt.Survey, surveyShare*time.Since(began))
 		switch {
 		case ctx.Err() != nil:
@@ -104,9 +105,9 @@ func (k *keeper) loop(ctx context.Context) {
 			// Others have something to do, or did not answer. They do not say when
 			// that is over.
 			patience *= 2
-			wait = min(wait, patience)
+			wait, relook = min(wait, patience), true
 		default:
-			patience = k.n.opt.Settle
+			patience, relook = k.n.opt.Settle, false
 		}
 		due = time.Now().Add(wait)
 	}
@@ -142,7 +143,7 @@ var errMoved = errors.New("the map has changed")
 
 // survey looks at all that the node holds and heals what it can. changed says that
 // things are not any more as they were counted.
-func (k *keeper) survey(ctx context.Context) (changed bool, err error) {
+func (k *keeper) survey(ctx context.Context, relook bool) (changed bool, err error) {
 	k.n.askMap(ctx, k.n.view.Load().epoch()+1) // changes may have been missed
 	v := k.n.view.Load()
 	if v == nil {
@@ -150,6 +151,7 @@ func (k *keeper) survey(ctx context.Context) (changed bool, err error) {
 	}
 	s := &survey{k: k, v: v, levels: map[schemas.Level]int64{}, work: map[int]int64{}}
 	s.failed = map[schemas.NodeID]error{}
+	s.relook, s.asleep = relook, map[schemas.NodeID]bool{}
 	k.note(func(now *schemas.Survey) { now.Running, now.Done = true, 0 })
 	defer k.note(func(now *schemas.Survey) { now.Running = false })
 	if err := s.pass(ctx, s.count); err != nil {

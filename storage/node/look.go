@@ -25,6 +25,7 @@ type batch struct {
 	ids     []schemas.ChunkID
 	damaged [][]schemas.Part // what of it is known to be damaged here
 	silent  map[schemas.NodeID]error
+	asleep  func(schemas.NodeID) bool // see [sight]
 }
 
 func newBatch(n *Node, v *view) *batch { return &batch{n: n, v: v} }
@@ -47,7 +48,7 @@ func (b *batch) add(id schemas.ChunkID, split bool) {
 	s.durability, s.split = b.v.m.DurabilityOf(b.vault), split
 	s.home = b.v.set(s.home[:0], id, s.durability, split)
 	s.held = s.held[:0]
-	s.heard = b.heard
+	s.heard, s.asleep = b.heard, b.asleep
 	b.ids, b.damaged = append(b.ids, id), append(b.damaged, nil)
 }
 

@@ -15,6 +15,9 @@ type sight struct {
 	home       []schemas.NodeID // in the order of their rank
 	// heard are the nodes that have said what they hold; of others nothing is known.
 	heard func(schemas.NodeID) bool
+	// asleep are those who do not look any more, so that another one who has what they
+	// are to give gives it; nil is nobody.
+	asleep func(schemas.NodeID) bool
 	// held is what those said, sorted by node and then by part.
 	held []place
 	// code is that of the shards which are to be at home, as choose has it; 0 if they are
@@ -152,6 +155,9 @@ func (s *sight) plan(me schemas.NodeID) plan {
 		giver, holds := s.holder(part)
 		if !holds {
 			giver = chief
+		}
+		if holds && giver != me && s.asleep != nil && s.holds(me, part) && s.asleep(giver) {
+			giver = me
 		}
 		if giver == me && (holds || p.spare >= 0) {
 			p.jobs = append(p.jobs, job{part: part, to: to, holds: holds})

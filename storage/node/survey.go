@@ -23,6 +23,11 @@ type survey struct {
 	dropped int64
 	began   time.Time // healing
 
+	// relook: nothing has happened since a look that found something not to be as it
+	// should be. So those who are to see to it may not know, and are asked once.
+	relook bool
+	asleep map[schemas.NodeID]bool
+
 	healing // see heal.go
 }
 
@@ -32,7 +37,7 @@ func (s *survey) changed() bool { return s.healed > 0 || s.dropped > 0 }
 // the node itself holds.
 func (s *survey) pass(ctx context.Context, look func(context.Context, *batch) error) error {
 	n := s.k.n
-	b := newBatch(n, s.v)
+	b := s.batch(ctx)
 	all := max(1, float64(n.store.Stats().Chunks))
 	looked := 0.0
 	flush := func() error {
@@ -74,6 +79,30 @@ func (s *survey) pass(ctx context.Context, look func(context.Context, *batch) er
 	}
 	s.done++
 	return err
+}
+
+// batch is an empty one for looking.
+func (s *survey) batch(ctx context.Context) *batch {
+	b := newBatch(s.k.n, s.v)
+	if s.relook {
+		b.asleep = func(n schemas.NodeID) bool { return s.sleeps(ctx, n) }
+	}
+	return b
+}
+
+// sleeps reports whether a node has looked at what it holds, and found nothing to do.
+func (s *survey) sleeps(ctx context.Context, n schemas.NodeID) bool {
+	asleep, known := s.asleep[n]
+	if !known {
+		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		var rep schemas.NodeStatusReply
+		err := bus.Request(ctx, s.k.n.nc, schemas.StatusSubject(n), &schemas.StatusRequest{}, &rep)
+		look := rep.Status.Survey
+		asleep = err == nil && look.Epoch == s.v.epoch() && !look.Running && look.ToHeal == 0
+		s.asleep[n] = asleep
+	}
+	return asleep
 }
 
 // splits reports whether the chunk is to be split. Of shards it is known that their
@@ -185,7 +214,7 @@ const maxLater = 16 * bus.MaxIDs
 
 // again looks at chunks of one vault once more and does what is still to be done.
 func (s *survey) again(ctx context.Context, vault schemas.VaultID, wait []later) error {
-	b := newBatch(s.k.n, s.v)
+	b := s.batch(ctx)
 	for len(wait) > 0 {
 		if s.k.n.view.Load() != s.v {
 			return errMoved
