@@ -78,14 +78,14 @@ func (c *Client) Check(ctx context.Context, opt CheckOptions) (*CheckResult, err
 func (c *Client) versionsOf(ctx context.Context, id string) (ids []string, err error) {
 	records := []schemas.Record{{Name: id}}
 	if id == "" {
-		if records, err = c.Records(ctx); err != nil {
+		if records, err = c.Records(ctx, ListOptions{}); err != nil {
 			return nil, err
 		}
 	} else if _, number, err := schemas.ParseVersionID(id); err != nil || number > 0 {
 		return []string{id}, err
 	}
 	for _, r := range records {
-		err := c.list(ctx, r.Name, func(rep *schemas.ListReply) {
+		err := c.list(ctx, r.Name, ListOptions{}, func(rep *schemas.ListReply) {
 			for i := range rep.Versions {
 				ids = append(ids, rep.Versions[i].ID)
 			}

@@ -66,9 +66,14 @@ func (k *keys) readLabel(sealed []byte, l *label) error {
 	return schemas.Unmarshal(plain, l)
 }
 
+// ListOptions say what is listed.
+type ListOptions struct {
+	Forgotten bool // also what was forgotten and can still be taken back
+}
+
 // Records lists the nickname's records, sorted by name.
-func (c *Client) Records(ctx context.Context) (all []schemas.Record, err error) {
-	err = c.list(ctx, "", func(rep *schemas.ListReply) { all = append(all, rep.Records...) })
+func (c *Client) Records(ctx context.Context, opt ListOptions) (all []schemas.Record, err error) {
+	err = c.list(ctx, "", opt, func(rep *schemas.ListReply) { all = append(all, rep.Records...) })
 	if schemas.CodeOf(err) == schemas.UnknownNickname {
 		return nil, nil // a vault that is not there yet is empty
 	}
@@ -76,9 +81,9 @@ func (c *Client) Records(ctx context.Context) (all []schemas.Record, err error) 
 }
 
 // Versions lists a record's versions, newest first.
-func (c *Client) Versions(ctx context.Context, record string) ([]VersionInfo, error) {
+func (c *Client) Versions(ctx context.Context, record string, opt ListOptions) ([]VersionInfo, error) {
 	var all []VersionInfo
-	err := c.list(ctx, record, func(rep *schemas.ListReply) {
+	err := c.list(ctx, record, opt, func(rep *schemas.ListReply) {
 		for _, v := range rep.Versions {
 			all = append(all, VersionInfo{Version: v})
 		}
@@ -107,8 +112,8 @@ func (c *Client) Versions(ctx context.Context, record string) ([]VersionInfo, er
 	return all, nil
 }
 
-func (c *Client) list(ctx context.Context, record string, page func(*schemas.ListReply)) error {
-	req := &schemas.ListRequest{Nickname: c.opt.Nickname, Record: record}
+func (c *Client) list(ctx context.Context, record string, opt ListOptions, page func(*schemas.ListReply)) error {
+	req := &schemas.ListRequest{Nickname: c.opt.Nickname, Record: record, Forgotten: opt.Forgotten}
 	for {
 		var rep schemas.ListReply
 		if err := c.request(ctx, schemas.SubjectList, req, &rep); err != nil {

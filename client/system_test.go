@@ -412,7 +412,7 @@ func TestNamesStandForOneSource(t *testing.T) {
 	if v := save(t, c, client.BackupOptions{Paths: []string{b}, Moved: true}).Version; v.Number != 2 {
 		t.Errorf("a moved source became version %d", v.Number)
 	}
-	versions, err := c.Versions(t.Context(), "x")
+	versions, err := c.Versions(t.Context(), "x", client.ListOptions{})
 	if err != nil || len(versions) != 2 || versions[0].Paths[0] != b || versions[1].Paths[0] != a || versions[0].Host != "here" {
 		t.Errorf("versions are %+v, %v", versions, err)
 	}
@@ -454,7 +454,7 @@ func TestAnInterruptedBackupGoesOn(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("the backup ended with %v", err)
 	}
-	if records, err := c.Records(t.Context()); err != nil || len(records) != 0 {
+	if records, err := c.Records(t.Context(), client.ListOptions{}); err != nil || len(records) != 0 {
 		t.Errorf("an interrupted backup is listed: %v, %v", records, err)
 	}
 	res := save(t, w.client(), client.BackupOptions{Paths: []string{src}})
@@ -488,7 +488,7 @@ func TestClientsSideBySide(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if records, err := w.client().Records(t.Context()); err != nil || len(records) != 6 {
+	if records, err := w.client().Records(t.Context(), client.ListOptions{}); err != nil || len(records) != 6 {
 		t.Errorf("%d records, %v", len(records), err)
 	}
 }

@@ -23,8 +23,8 @@ type backend interface {
 	Close()
 	KeyCreated() bool
 	Backup(ctx context.Context, opt client.BackupOptions) (*client.BackupResult, error)
-	Records(ctx context.Context) ([]schemas.Record, error)
-	Versions(ctx context.Context, record string) ([]client.VersionInfo, error)
+	Records(ctx context.Context, opt client.ListOptions) ([]schemas.Record, error)
+	Versions(ctx context.Context, record string, opt client.ListOptions) ([]client.VersionInfo, error)
 	Tree(ctx context.Context, id, inside string, visit func(*client.Entry) error) error
 	Restore(ctx context.Context, opt client.RestoreOptions) (*client.RestoreResult, error)
 	Cat(ctx context.Context, id, inside string, w io.Writer) error

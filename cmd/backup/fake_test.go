@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -92,11 +93,18 @@ func (f *fake) work(ctx context.Context, p *client.Progress, warn func(string, e
 	return f.fails
 }
 
-func (f *fake) Records(context.Context) ([]schemas.Record, error) { return f.records, f.fails }
+func (f *fake) Records(context.Context, client.ListOptions) ([]schemas.Record, error) {
+	return f.records, f.fails
+}
 
-func (f *fake) Versions(_ context.Context, record string) ([]client.VersionInfo, error) {
+func (f *fake) Versions(_ context.Context, record string, opt client.ListOptions) ([]client.VersionInfo, error) {
 	f.asked = append(f.asked, "versions "+record)
-	return f.versions, f.fails
+	if !opt.Forgotten {
+		return f.versions, f.fails
+	}
+	old := testVersion(1)
+	old.Forgotten = testTime
+	return append(slices.Clone(f.versions), client.VersionInfo{Version: old}), f.fails
 }
 
 func (f *fake) Tree(_ context.Context, id, inside string, visit func(*client.Entry) error) error {

@@ -12,6 +12,7 @@ import (
 
 func newList(a *app) *cobra.Command {
 	var tree bool
+	var opt client.ListOptions
 	cmd := &cobra.Command{
 		Use:     "list " + a.t("list.args"),
 		Aliases: []string{"listar", "ls"},
@@ -23,17 +24,20 @@ func newList(a *app) *cobra.Command {
 			switch {
 			case tree && len(args) == 0:
 				return a.usage("list.tree-of-what")
+			case tree && opt.Forgotten:
+				return a.usage("list.forgotten-or-tree")
 			case tree:
 				return a.listTree(ctx, args[0], argument(args, 1))
 			case len(args) == 2:
 				return a.usage("list.path-needs-tree")
 			case len(args) == 1:
-				return a.listVersions(ctx, args[0])
+				return a.listVersions(ctx, args[0], opt)
 			}
-			return a.listRecords(ctx)
+			return a.listRecords(ctx, opt)
 		},
 	}
 	cmd.Flags().BoolVar(&tree, "tree", false, a.t("list.flag-tree"))
+	cmd.Flags().BoolVar(&opt.Forgotten, "forgotten", false, a.t("list.flag-forgotten"))
 	return cmd
 }
 
@@ -49,13 +53,13 @@ type jsonRecord struct {
 }
 
 // listRecords prints the nickname's records.
-func (a *app) listRecords(ctx context.Context) error {
+func (a *app) listRecords(ctx context.Context, opt client.ListOptions) error {
 	b, s, err := a.dial(ctx, false)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	records, err := b.Records(ctx)
+	records, err := b.Records(ctx, opt)
 	if err != nil {
 		return err
 	}
@@ -91,12 +95,13 @@ type jsonVersion struct {
 	Stored     int64    `json:"stored"`
 	Durability string   `json:"durability"`
 	Partial    bool     `json:"partial"`
+	Forgotten  string   `json:"forgotten,omitempty"` // when
 	Host       string   `json:"host,omitempty"`
 	Paths      []string `json:"paths,omitempty"`
 }
 
 // listVersions prints a record's versions, or the one that id names.
-func (a *app) listVersions(ctx context.Context, id string) error {
+func (a *app) listVersions(ctx context.Context, id string, opt client.ListOptions) error {
 	name, number, err := schemas.ParseVersionID(id)
 	if err != nil {
 		return a.usage("error.bad-id", "Detail", err.Error())
@@ -106,7 +111,7 @@ func (a *app) listVersions(ctx context.Context, id string) error {
 		return err
 	}
 	defer b.Close()
-	versions, err := b.Versions(ctx, name)
+	versions, err := b.Versions(ctx, name, opt)
 	if err != nil {
 		return err
 	}
@@ -150,18 +155,24 @@ func (a *app) origin(v *client.VersionInfo) string {
 	if v.Partial {
 		from = strings.TrimSpace(from + " " + a.t("list.partial"))
 	}
+	if v.Forgotten > 0 {
+		from = strings.TrimSpace(from + " " + a.t("list.forgotten", "When", a.when(v.Forgotten)))
+	}
 	return from
 }
 
 func (a *app) printVersionsJSON(versions []client.VersionInfo) error {
 	for i := range versions {
 		v := &versions[i]
-		err := a.printJSON(jsonVersion{
+		out := jsonVersion{
 			ID: v.ID, Name: v.Record, Version: v.Number, Created: stamp(v.Created), Files: v.Files,
 			Bytes: v.Bytes, Stored: v.Stored, Durability: v.Durability.String(), Partial: v.Partial,
 			Host: v.Host, Paths: v.Paths,
-		})
-		if err != nil {
+		}
+		if v.Forgotten > 0 {
+			out.Forgotten = stamp(v.Forgotten)
+		}
+		if err := a.printJSON(out); err != nil {
 			return err
 		}
 	}

@@ -61,8 +61,14 @@ func (c *cluster) loseTwo(p *process, doing string, far func() bool) {
 	}
 	for _, n := range c.nodes[:2] {
 		n.kill()
-		if err := os.RemoveAll(n.data); err != nil {
-			c.w.Fatal(err)
+		files, err := filepath.Glob(filepath.Join(n.data, "*")) // the folder may be a file system's
+		if err != nil || len(files) == 0 {
+			c.w.Fatalf("%s has nothing to lose: %v", n.name, err)
+		}
+		for _, f := range files {
+			if err := os.RemoveAll(f); err != nil {
+				c.w.Fatal(err)
+			}
 		}
 	}
 	c.nodes = slices.Delete(c.nodes, 0, 2)

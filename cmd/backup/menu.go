@@ -109,14 +109,14 @@ func (a *app) menuTransmit(ctx context.Context, p *prompter) error {
 }
 
 func (a *app) menuList(ctx context.Context, p *prompter) error {
-	if err := a.listRecords(ctx); err != nil {
+	if err := a.listRecords(ctx, client.ListOptions{}); err != nil {
 		return err
 	}
 	name, err := p.ask(ctx, a.t("menu.ask-versions"))
 	if err != nil || name == "" {
 		return err
 	}
-	return a.listVersions(ctx, name)
+	return a.listVersions(ctx, name, client.ListOptions{})
 }
 
 func (a *app) menuDownload(ctx context.Context, p *prompter) error {

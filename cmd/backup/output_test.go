@@ -85,6 +85,7 @@ func TestOutput(t *testing.T) {
 		"records":    {"list"},
 		"versions":   {"list", "photos"},
 		"version":    {"list", "photos@2"},
+		"forgotten":  {"list", "photos", "--forgotten"},
 		"tree":       {"list", "photos", "--tree"},
 		"nodes":      {"nodes"},
 		"transmit":   {"transmit", "photos"},
