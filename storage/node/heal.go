@@ -19,6 +19,9 @@ type healing struct {
 	healed  int64
 }
 
+// healSession is how the sessions begin in which nodes give each other what they lack.
+const healSession = "heal "
+
 // makeAtOnce is how many chunks are fetched at the same time to be given away in parts:
 // some MB.
 const makeAtOnce = 8
@@ -198,7 +201,7 @@ func (o *outbox) to(ctx context.Context, node schemas.NodeID, c *schemas.Chunk) 
 		p = nil
 	}
 	if p == nil {
-		p = &parcel{BatchBuilder: schemas.NewPut(nil, "heal "+string(o.b.n.id), o.b.vault)}
+		p = &parcel{BatchBuilder: schemas.NewPut(nil, healSession+string(o.b.n.id), o.b.vault)}
 		o.parcels[node] = p
 	}
 	p.Add(c)

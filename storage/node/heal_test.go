@@ -176,6 +176,17 @@ func TestGrow(t *testing.T) {
 	}
 }
 
+// What others bring to a node is counted soon, not when it would have looked anyway.
+func TestNewcomerCounts(t *testing.T) {
+	s := newSystem(t, 2, d11, node.Options{Survey: time.Hour})
+	chunks := s.some(40)
+	s.save(chunks...)
+	s.counted(40)
+	s.add()
+	s.atHome(chunks...)
+	s.counted(40)
+}
+
 // When the policy changes, what is stored becomes what it says.
 func TestPolicyChanges(t *testing.T) {
 	s := newSystem(t, 5, d11, node.Options{})

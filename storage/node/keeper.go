@@ -27,9 +27,14 @@ import (
 // one takes, unless something has happened.
 const surveyShare = 20
 
+// givenShare is how many times Settle lies between surveys at least while others bring
+// things.
+const givenShare = 5
+
 type keeper struct {
 	n      *Node
 	wake   chan struct{}
+	given  chan struct{} // others have brought something
 	sender *bus.Sender
 	pace   *rate.Limiter
 	state  schemas.Survey
@@ -37,7 +42,7 @@ type keeper struct {
 }
 
 func newKeeper(n *Node) (*keeper, error) {
-	k := &keeper{n: n, wake: make(chan struct{}, 1), pace: rate.NewLimiter(rate.Inf, 0)}
+	k := &keeper{n: n, wake: make(chan struct{}, 1), given: make(chan struct{}, 1), pace: rate.NewLimiter(rate.Inf, 0)}
 	if n.opt.HealRate > 0 {
 		k.pace = rate.NewLimiter(rate.Limit(n.opt.HealRate), schemas.MaxBatch)
 	}
@@ -62,9 +67,15 @@ func (k *keeper) pay(ctx context.Context, bytes int) error {
 }
 
 // soon asks for a survey.
-func (k *keeper) soon() {
+func (k *keeper) soon() { signal(k.wake) }
+
+// brought notes that another node has brought something home, which this one may be the
+// one to count now.
+func (k *keeper) brought() { signal(k.given) }
+
+func signal(c chan struct{}) {
 	select {
-	case k.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -74,6 +85,7 @@ func (k *keeper) loop(ctx context.Context) {
 	due := time.Now().Add(k.n.opt.Survey)
 	patience := k.n.opt.Settle // until a look at what was not as it should be, and may be by then
 	relook := false
+	var rested time.Time // when it is time for a survey just because something was brought
 	for {
 		timer := time.NewTimer(time.Until(due))
 		select {
@@ -87,11 +99,19 @@ func (k *keeper) loop(ctx context.Context) {
 			}
 			patience, relook = k.n.opt.Settle, false
 			continue
+		case <-k.given:
+			timer.Stop()
+			if rested.Before(due) {
+				due = rested
+			}
+			continue
 		case <-timer.C:
 		}
 		began := time.Now()
 		changed, err := k.survey(ctx, relook)
-		wait := max(k.n.opt.Survey, surveyShare*time.Since(began))
+		took := time.Since(began)
+		wait := max(k.n.opt.Survey, surveyShare*took)
+		rested = time.Now().Add(max(givenShare*k.n.opt.Settle, surveyShare*took))
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -205,6 +206,9 @@ func (n *Node) put(m *bus.Message) {
 	n.puts.Go(func() {
 		defer n.room.Release(size)
 		n.acknowledge(m, req.Session, n.store.Put(context.Background(), req.Vault, req.Chunks))
+		if strings.HasPrefix(req.Session, healSession) {
+			n.keeper.brought()
+		}
 	})
 }
 

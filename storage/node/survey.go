@@ -31,7 +31,13 @@ type survey struct {
 	healing // see heal.go
 }
 
-func (s *survey) changed() bool { return s.healed > 0 || s.dropped > 0 }
+// changed reports whether things are not as they were counted. Of a survey that was ended
+// early, something may still be on its way.
+func (s *survey) changed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.healed > 0 || s.dropped > 0
+}
 
 // pass goes through the index and calls look with batches of chunks, which know what
 // the node itself holds.
