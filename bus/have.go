@@ -189,9 +189,7 @@ func (h *Holders) askHave(ctx context.Context, node schemas.NodeID, vault schema
 	for begin := 0; begin < len(ids); begin += MaxIDs {
 		some := ids[begin:min(len(ids), begin+MaxIDs)]
 		req := &schemas.IDsRequest{Vault: vault, IDs: some, Parts: parts, Look: look}
-		bounded, cancel := context.WithTimeout(ctx, nodeTimeout)
-		b, err := RequestRaw(bounded, h.nc, schemas.HaveSubject(node), req.Encode())
-		cancel()
+		b, err := h.request(ctx, node, schemas.HaveSubject(node), req)
 		var rep schemas.HaveReply
 		if err == nil {
 			err = schemas.Unmarshal(b, &rep)
