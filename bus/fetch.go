@@ -280,9 +280,7 @@ func (f *fetch) ask(node schemas.NodeID, at []int, late func()) (*schemas.Chunks
 		f.h.pulses.avoid(node)
 		late()
 	})
-	bounded, cancel := context.WithTimeout(f.ctx, nodeTimeout)
-	b, err := RequestRaw(bounded, f.h.nc, subject, (&schemas.IDsRequest{Vault: f.vault, IDs: pick(f.ids, at)}).Encode())
-	cancel()
+	b, err := f.h.request(f.ctx, node, subject, &schemas.IDsRequest{Vault: f.vault, IDs: pick(f.ids, at)})
 	if timer.Stop() {
 		alarm.Done()
 	}

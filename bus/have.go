@@ -65,14 +65,12 @@ func (x *Holding) different(code schemas.Part) int {
 	return min(len(parts), len(nodes))
 }
 
-// Have reports which chunks are held as [Holders.Durability] wants it, on nodes
-// that can be reached now. Those that belong to a chunk are asked; all others only,
-// unless everywhere says so, about what is not quite where it belongs, or while
-// chunks are moving. An error means that a node which may hold something did not
-// answer.
-func (h *Holders) Have(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID, everywhere bool) ([]bool, error) {
+// Have reports which chunks are held as [Holders.Durability] wants it, wherever, on
+// nodes that can be reached now. An error means that a node which may hold something
+// did not answer.
+func (h *Holders) Have(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID) ([]bool, error) {
 	d := h.Durability(vault)
-	holdings, err := h.holdings(ctx, vault, ids, d, everywhere)
+	holdings, err := h.holdings(ctx, vault, ids, d, true)
 	held := make([]bool, len(ids))
 	for i := range holdings {
 		held[i] = holdings[i].Complete(d)
@@ -80,7 +78,9 @@ func (h *Holders) Have(ctx context.Context, vault schemas.VaultID, ids []schemas
 	return held, err
 }
 
-// Holdings is [Holders.Have] with all that was said.
+// Holdings is what nodes that can be reached now hold of chunks which may be new. Those
+// that belong to a chunk are asked; all others only about what is not quite where it
+// belongs, or while chunks are moving. The error is as with [Holders.Have].
 func (h *Holders) Holdings(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID) ([]Holding, error) {
 	return h.holdings(ctx, vault, ids, h.Durability(vault), false)
 }
@@ -189,9 +189,7 @@ func (h *Holders) askHave(ctx context.Context, node schemas.NodeID, vault schema
 	for begin := 0; begin < len(ids); begin += MaxIDs {
 		some := ids[begin:min(len(ids), begin+MaxIDs)]
 		req := &schemas.IDsRequest{Vault: vault, IDs: some, Parts: parts, Look: look}
-		bounded, cancel := context.WithTimeout(ctx, nodeTimeout)
-		b, err := RequestRaw(bounded, h.nc, schemas.HaveSubject(node), req.Encode())
-		cancel()
+		b, err := h.request(ctx, node, schemas.HaveSubject(node), req)
 		var rep schemas.HaveReply
 		if err == nil {
 			err = schemas.Unmarshal(b, &rep)

@@ -1,6 +1,8 @@
 package bus
 
 import (
+	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,8 +28,15 @@ type Holders struct {
 	less   atomic.Bool
 	pulses pulses
 
-	mu   sync.Mutex // held while the view changes
-	view atomic.Pointer[view]
+	mu    sync.Mutex // held while the view changes
+	view  atomic.Pointer[view]
+	lines map[schemas.NodeID]line // of nodes that were asked
+}
+
+// line ends when the newest map says that a node cannot be reached.
+type line struct {
+	ctx context.Context
+	cut context.CancelFunc
 }
 
 // view is what follows from one map.
@@ -43,7 +52,7 @@ type view struct {
 
 // NewHolders makes one for the nodes of m.
 func NewHolders(nc *nats.Conn, m *schemas.NodeMap) *Holders {
-	h := &Holders{nc: nc}
+	h := &Holders{nc: nc, lines: map[schemas.NodeID]line{}}
 	h.SetMap(m)
 	return h
 }
@@ -79,6 +88,47 @@ func (h *Holders) SetMap(m *schemas.NodeMap) {
 		}
 	}
 	h.view.Store(v)
+	for node, l := range h.lines {
+		if isAway(m, node) {
+			l.cut()
+			delete(h.lines, node)
+		}
+	}
+}
+
+func isAway(m *schemas.NodeMap, node schemas.NodeID) bool {
+	card := m.Find(node)
+	return card != nil && !card.State.Reachable()
+}
+
+// line is the node's; the one of a node that is away has ended.
+func (h *Holders) line(node schemas.NodeID) context.Context {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l, known := h.lines[node]
+	if !known {
+		l.ctx, l.cut = context.WithCancel(context.Background())
+		if isAway(h.Map(), node) {
+			l.cut()
+			return l.ctx
+		}
+		h.lines[node] = l
+	}
+	return l.ctx
+}
+
+// request asks a node. It is waited for until a newer map says that it is away, and for
+// nodeTimeout at most.
+func (h *Holders) request(ctx context.Context, node schemas.NodeID, subject string, req *schemas.IDsRequest) ([]byte, error) {
+	bounded, cancel := context.WithTimeout(ctx, nodeTimeout)
+	defer cancel()
+	line := h.line(node)
+	defer context.AfterFunc(line, cancel)()
+	b, err := RequestRaw(bounded, h.nc, subject, req.Encode())
+	if err != nil && ctx.Err() == nil && line.Err() != nil {
+		err = fmt.Errorf("%w on %s: by the newest map the node is away", ErrNobody, subject)
+	}
+	return b, err
 }
 
 // sameTargets reports whether chunks go to the same nodes under both maps.

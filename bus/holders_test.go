@@ -201,7 +201,7 @@ func TestHoldersFindChunks(t *testing.T) {
 			if err := fetched(t, h, chunks, ids); err != nil {
 				t.Error(err)
 			}
-			held, err := h.Have(bustest.Patient(t), vault, ids, true)
+			held, err := h.Have(bustest.Patient(t), vault, ids)
 			for i := range held {
 				if !held[i] {
 					t.Errorf("chunk %d is not held", i)
@@ -253,7 +253,7 @@ func TestHoldersNameWhatIsMissing(t *testing.T) {
 	if err != nil && !strings.Contains(err.Error(), ids[3].Short()) {
 		t.Errorf("%q does not name chunk %s", err, ids[3].Short())
 	}
-	held, err := h.Have(bustest.Patient(t), vault, ids, true)
+	held, err := h.Have(bustest.Patient(t), vault, ids)
 	if err != nil || fmt.Sprint(held) != "[true true true false true]" {
 		t.Errorf("held are %v, %v", held, err)
 	}
@@ -282,11 +282,11 @@ func TestHoldersWithoutANode(t *testing.T) {
 	if err := fetched(t, h, chunks[:1], ids[:1]); err != nil {
 		t.Errorf("a chunk that b has: %v", err)
 	}
-	if held, err := h.Have(bustest.Patient(t), vault, ids[:1], true); err != nil || !held[0] {
+	if held, err := h.Have(bustest.Patient(t), vault, ids[:1]); err != nil || !held[0] {
 		t.Errorf("a chunk that b has is held: %v, %v", held, err)
 	}
 	wantIs(t, fetched(t, h, chunks, ids), bus.ErrNobody)
-	held, err := h.Have(bustest.Patient(t), vault, ids, true)
+	held, err := h.Have(bustest.Patient(t), vault, ids)
 	wantIs(t, err, bus.ErrNobody)
 	if !held[0] || held[1] {
 		t.Errorf("held are %v", held)
@@ -315,7 +315,7 @@ func TestHoldersReadFromDrainingNodes(t *testing.T) {
 	if err := fetched(t, h, chunks, ids); err != nil {
 		t.Error(err)
 	}
-	if held, err := h.Have(bustest.Patient(t), vault, ids, true); err != nil || !held[0] {
+	if held, err := h.Have(bustest.Patient(t), vault, ids); err != nil || !held[0] {
 		t.Errorf("held are %v, %v", held, err)
 	}
 	h.SetMap(&schemas.NodeMap{Epoch: 3})
@@ -334,7 +334,7 @@ func TestHoldersSplitQuestions(t *testing.T) {
 	}
 	owner := shelves[schemas.NewPlacement(h.Map()).Place(nil, one.ID, 1)[0]]
 	owner.hold(one)
-	held, err := h.Have(bustest.Patient(t), vault, ids, false)
+	held, err := complete(t, h, ids)
 	if err != nil || !held[0] || !held[len(ids)-1] || owner.asked["have"] != 2 {
 		t.Errorf("held is %v, asked are %v, %v", held[len(ids)-1], owner.asked, err)
 	}

@@ -294,12 +294,23 @@ func TestHoldersKnowWhatIsComplete(t *testing.T) {
 				at = append(at, shelves[id])
 			}
 			c.arrange(at, split(t, schemas.Durability{K: 2, M: 1}, chunk), chunk)
-			held, err := h.Have(bustest.Patient(t), vault, []schemas.ChunkID{chunk.ID}, false)
+			held, err := complete(t, h, []schemas.ChunkID{chunk.ID})
 			if err != nil || held[0] != c.held {
 				t.Errorf("held is %v, %v", held, err)
 			}
 		})
 	}
+}
+
+// complete says which chunks are held as they should be, as a client asks for those that
+// it is about to save.
+func complete(t *testing.T, h *bus.Holders, ids []schemas.ChunkID) (held []bool, err error) {
+	t.Helper()
+	holdings, err := h.Holdings(bustest.Patient(t), vault, ids)
+	for i := range holdings {
+		held = append(held, holdings[i].Complete(h.Durability(vault)))
+	}
+	return held, err
 }
 
 // What is new costs a question to its own nodes, and no other; while chunks move,
@@ -308,7 +319,7 @@ func TestHoldersAskFewAboutNewChunks(t *testing.T) {
 	for d, want := range map[schemas.Durability]int{{K: 1}: 1, {K: 1, M: 1}: 2, {K: 2, M: 1}: 3} {
 		h, shelves := someShelves(t, d, sixNodes...)
 		c := newChunk(10)
-		if held, err := h.Have(bustest.Patient(t), vault, []schemas.ChunkID{c.ID}, false); err != nil || held[0] {
+		if held, err := complete(t, h, []schemas.ChunkID{c.ID}); err != nil || held[0] {
 			t.Errorf("%v: held is %v, %v", d, held, err)
 		}
 		if n := asked(shelves, "have"); n != want {
@@ -323,7 +334,7 @@ func TestHoldersAskFewAboutNewChunks(t *testing.T) {
 			shelves["a"].hold(c)
 		}
 		before := asked(shelves, "have")
-		if held, err := h.Have(bustest.Patient(t), vault, []schemas.ChunkID{c.ID}, false); err != nil || held[0] != (d.M == 0 && d.K == 1) {
+		if held, err := complete(t, h, []schemas.ChunkID{c.ID}); err != nil || held[0] != (d.M == 0 && d.K == 1) {
 			t.Errorf("%v: while a node is emptied, held is %v, %v", d, held, err)
 		}
 		if n := asked(shelves, "have") - before; n != 6 {

@@ -108,7 +108,7 @@ func (c *Coordinator) hold(ctx context.Context, chunks []schemas.Chunk) error {
 		ids[i] = chunks[i].ID
 	}
 	// What is not known to be held, because a node does not answer, is stored.
-	held, _ := bus.NewHolders(c.nc, nodes).Have(ctx, vault, ids, true)
+	held, _ := bus.NewHolders(c.nc, nodes).Have(ctx, vault, ids)
 	placement := schemas.NewPlacement(nodes)
 	for i := range chunks {
 		if held[i] {

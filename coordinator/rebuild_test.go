@@ -24,7 +24,7 @@ func (w *world) copied() {
 		if err != nil || len(ids) == 0 {
 			return false
 		}
-		held, err := bus.NewHolders(w.nc, m).Have(bustest.Patient(w.t), schemas.CatalogueVault(), ids, true)
+		held, err := bus.NewHolders(w.nc, m).Have(bustest.Patient(w.t), schemas.CatalogueVault(), ids)
 		return err == nil && !slices.Contains(held, false)
 	})
 }

@@ -26,7 +26,7 @@ func TestRoundTrip(t *testing.T) {
 	storagetest.Holds(t, f.store, chunks...)
 	f.gets(chunks...)
 	tree, missing := chunks[7], f.Data(1)
-	held, err := f.holders().Have(bustest.Patient(t), storagetest.Vault, []schemas.ChunkID{missing.ID, tree.ID}, true)
+	held, err := f.holders().Have(bustest.Patient(t), storagetest.Vault, []schemas.ChunkID{missing.ID, tree.ID})
 	if err != nil || held[0] || !held[1] {
 		t.Errorf("held are %v, %v", held, err)
 	}
