@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"servidor-backup/schemas"
 )
 
 // watch sends again what seems lost and gives up on what will not come.
@@ -58,6 +60,7 @@ func (s *Sender) overdue(reconnected bool, now time.Time) []*message {
 		}
 		if all || s.lost(m, now) {
 			m.sent = now
+			m.again++
 			m.publishing++
 			again = append(again, m)
 		}
@@ -93,10 +96,20 @@ func (s *Sender) givenUp(m *message, now time.Time) *receiver {
 		}
 		if silent > limit/4 && !s.waiting {
 			s.waiting = true
-			s.opt.Status(fmt.Sprintf("waiting for storage node %s", id))
+			s.opt.Status(fmt.Sprintf("waiting for storage node %s", s.called(id)))
 		}
 	}
 	return nil
+}
+
+// called is the name of a node, as far as it is known.
+func (s *Sender) called(id schemas.NodeID) string {
+	if s.nodeMap != nil {
+		if n := s.nodeMap.Find(id); n != nil {
+			return n.Name
+		}
+	}
+	return string(id)
 }
 
 // goesOn takes a Status back.
@@ -113,13 +126,21 @@ func (s *Sender) lost(m *message, now time.Time) bool {
 	if m.refused.After(m.sent) { // else someone may have it by now, and be slow
 		return age > s.opt.Resend/20
 	}
-	if age < s.opt.Resend {
-		return false
-	}
 	for _, id := range m.missing {
-		// Nodes work in order, so something newer that is acknowledged means
-		// that m got lost; a slow node is left in peace as long as it answers.
-		if r := s.nodes[id]; r.newest > m.seq || now.Sub(r.heard) > s.opt.Resend {
+		r := s.nodes[id]
+		wait := max(s.opt.Resend, 2*r.takes)
+		// Nodes work in order, so something newer that is acknowledged means that m
+		// got lost.
+		if r.newest > m.seq && age > wait {
+			return true
+		}
+		// Else the node may be slow, as it may be when nobody knows it yet. It is
+		// left in peace as long as it answers, and then sent it more and more seldom.
+		if !r.answered {
+			wait *= 2
+		}
+		wait <<= min(m.again, 3)
+		if age > wait && now.Sub(r.heard) > wait {
 			return true
 		}
 	}

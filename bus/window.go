@@ -32,8 +32,9 @@ func (e *Undelivered) Unwrap() error { return e.Err }
 
 // SenderOptions tune a [Sender]; the zero value is right for production.
 type SenderOptions struct {
-	// Resend is after how long an unacknowledged message may be sent again;
-	// default 5 s. Puts are idempotent.
+	// Resend is after how long an unacknowledged message may be sent again at the
+	// earliest; default 5 s. Puts are idempotent, but the more senders wait for a
+	// slow node, the less can it take all of it twice.
 	Resend time.Duration
 	// Absent is for how long nobody may be subscribed for a node that has not
 	// answered yet; default 4 s. One that has answered before may be
@@ -84,6 +85,7 @@ type message struct {
 	missing []schemas.NodeID // who has not acknowledged yet
 	failed  *Undelivered     // who will not
 	sent    time.Time        // the last time
+	again   int              // how often it was sent once more
 	nobody  time.Time        // since when no one is subscribed; zero if someone is
 	refused time.Time        // when that was heard last
 	done    func(error)
@@ -98,9 +100,10 @@ type receiver struct {
 	id       schemas.NodeID
 	inflight int64
 	window   int64
-	answered bool      // ever
-	heard    time.Time // last acknowledgement, or when the first unacknowledged message was sent
-	newest   uint64    // highest seq acknowledged
+	answered bool          // ever
+	heard    time.Time     // last acknowledgement, or when the first unacknowledged message was sent
+	newest   uint64        // highest seq acknowledged
+	takes    time.Duration // how long acknowledgements have been taking
 }
 
 // NewSender makes a sender with an inbox of its own on nc.
@@ -265,6 +268,9 @@ func (s *Sender) acknowledged(a *nats.Msg) {
 		return
 	}
 	r.newest = max(r.newest, seq)
+	if m.again == 0 {
+		r.takes = max(time.Since(m.sent), r.takes*7/8)
+	}
 	m.nobody = time.Time{}
 	s.settle(m, rep.Node)
 }

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
@@ -111,6 +112,77 @@ func TestForgottenParent(t *testing.T) {
 		t.Errorf("the next version is %d", v.Number)
 	}
 	if got := w.versions(nickname, "r"); !slices.Equal(got, []uint64{3}) {
+		t.Errorf("listed are %v", got)
+	}
+}
+
+// ago makes a version look as if it had been forgotten that long ago.
+func (w *world) ago(record string, number uint64, ago time.Duration) {
+	w.t.Helper()
+	var v schemas.Version
+	_, err := w.c.records.kv.Edit(bustest.Patient(w.t), versionKey(nickname, record, number), &v, func() { v = schemas.Version{} }, func() (bool, error) {
+		v.Forgotten -= int64(ago)
+		return true, nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// collectAfter runs a whole collection, which removes what was forgotten for so long.
+func (w *world) collectAfter(grace time.Duration) schemas.Collection {
+	w.t.Helper()
+	if err := w.c.startCollection(grace); err != nil {
+		w.t.Fatal(err)
+	}
+	var rep schemas.CollectReply
+	bustest.Eventually(w.t, "the collection ends", func() bool {
+		return w.request(schemas.SubjectCollect, &schemas.CollectRequest{}, &rep) == nil && rep.Collection.Ended > 0
+	})
+	if rep.Collection.Error+rep.Collection.Skipped != "" {
+		w.t.Fatalf("the collection: %+v", rep.Collection)
+	}
+	return rep.Collection
+}
+
+// What was forgotten can be taken back, with all that it needs, until the first
+// collection after the grace time; then it is gone, and nothing else is.
+func TestForgetGrace(t *testing.T) {
+	const grace = 2 * time.Hour
+	w := newWorld(t, 0, Options{CollectEvery: -1})
+	nodes := []*runningNode{w.node(), w.node()}
+	var trees []tree
+	for range 4 {
+		trees = append(trees, w.newTree(2, 2))
+		w.save(opening("r"), trees[len(trees)-1])
+	}
+	w.endSessions()
+	for _, id := range []string{"r@1", "r@2", "r@3"} {
+		w.forget(id, false)
+	}
+	w.ago("r", 1, grace+time.Minute)
+	w.ago("r", 2, grace-time.Hour)
+	w.ago("r", 3, grace+time.Minute)
+	if got := w.forget("r@3", true); !slices.Equal(got, []string{"r@3"}) { // in time
+		t.Errorf("taken back are %v", got)
+	}
+	if c := w.collectAfter(grace); c.Versions != 1 {
+		t.Errorf("the collection: %+v", c)
+	}
+	for i, want := range []int{0, 1, 1, 1} {
+		all := trees[i].all
+		w.wantHeld("version "+string(rune('1'+i)), nodes, all, want*len(all))
+	}
+	err := w.request(schemas.SubjectForget, &schemas.ForgetRequest{Nickname: nickname, ID: "r@1", Undo: true}, &schemas.ForgetReply{})
+	wantCode(t, err, schemas.UnknownVersion)
+	if got := w.forget("r@2", true); !slices.Equal(got, []string{"r@2"}) {
+		t.Errorf("taken back are %v", got)
+	}
+	if c := w.collectAfter(grace); c.Versions != 0 {
+		t.Errorf("the collection: %+v", c)
+	}
+	w.wantHeld("version 2", nodes, trees[1].all, len(trees[1].all))
+	if got := w.versions(nickname, "r"); !slices.Equal(got, []uint64{4, 3, 2}) {
 		t.Errorf("listed are %v", got)
 	}
 }

@@ -224,3 +224,29 @@ func TestConcurrent(t *testing.T) {
 		t.Errorf("%d chunks, want %d", n, len(chunks))
 	}
 }
+
+// A store that was full is not any more when there is room for some batches beyond the
+// reserve: nobody puts into one that is full, so no put would find out.
+func TestFullUntilThereIsRoom(t *testing.T) {
+	const reserve, room = 5000, 16 << 20
+	fs := vfs.NewMem()
+	m := storagetest.NewMaker(1)
+	s := storagetest.Open(t, dir, storage.Options{FS: fs, ReserveBytes: reserve})
+	storagetest.Put(t, s, m.Data(10))
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: reserve, TotalBytes: 100 << 20})
+	if s.Stats().Full {
+		t.Error("it is full before a put was refused")
+	}
+	storagetest.Code(t, s.Put(t.Context(), storagetest.Vault, []schemas.Chunk{m.Data(1000)}), schemas.DiskFull)
+	for _, c := range []struct {
+		free uint64
+		full bool
+	}{{reserve, true}, {reserve + room - 1, true}, {reserve + room, false}, {reserve, false}} {
+		fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: c.free, TotalBytes: 100 << 20})
+		for range 2 {
+			if got := s.Stats().Full; got != c.full {
+				t.Errorf("with %d bytes free it is full: %v", c.free, got)
+			}
+		}
+	}
+}

@@ -40,6 +40,7 @@ type member struct {
 	bounded  bool   // of a node: its disk is a file system of its own
 	full     bool   // of a node: its disk is
 	draining bool   // of a node: it was told to
+	monitor  string // of a server: where it tells of itself
 }
 
 // newCluster starts so many of each. The servers' catalogue has three replicas.
@@ -79,7 +80,7 @@ func (c *cluster) startServers(n int) {
 		listen = append(listen, bustest.FreeAddress(c.w))
 	}
 	for i := range n {
-		m := &member{name: fmt.Sprint("s", i+1), data: c.w.dir()}
+		m := &member{name: fmt.Sprint("s", i+1), data: c.w.dir(), monitor: bustest.FreeAddress(c.w)}
 		var routes []string
 		c.routes = append(c.routes, make([]*link, n))
 		for j := range n {
@@ -96,9 +97,10 @@ func (c *cluster) startServers(n int) {
 		c.w.write(conf, fmt.Appendf(nil, `
 server_name: %s
 listen: %q
+http: %q
 jetstream { store_dir: %q, sync_interval: always }
 cluster { name: faults, listen: %q, no_advertise: true, advertise: "127.0.0.1:1", routes: ["%s"] }
-`, m.name, clients[i], m.data, listen[i], strings.Join(routes, `", "`)))
+`, m.name, clients[i], m.monitor, m.data, listen[i], strings.Join(routes, `", "`)))
 		m.cmd = func([]string) []string { return []string{exe, "-c", conf} }
 		m.links = []*link{{address: clients[i]}} // where it is, for newLinks
 		c.servers = append(c.servers, m)

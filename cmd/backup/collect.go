@@ -29,6 +29,7 @@ func newCollect(a *app) *cobra.Command {
 	}
 	cmd.Flags().DurationVar(&grace, "grace", 0, a.t("gc.flag-grace"))
 	cmd.Flags().BoolVar(&wait, "wait", true, a.t("gc.flag-wait"))
+	cmd.Flags().Lookup("wait").DefValue = "false" // the text says it, in the person's language
 	return cmd
 }
 
@@ -111,7 +112,7 @@ func (a *app) printCollection(c *schemas.Collection) error {
 
 // collection tells of a collection in a line.
 func (a *app) collection(c *schemas.Collection) string {
-	return a.t("gc.done", "Versions", a.number(c.Versions), "Marked", a.number(c.Marked), "Chunks", a.number(c.Chunks),
+	return a.n("gc.done", c.Versions, "Marked", a.number(c.Marked), "Chunks", a.number(c.Chunks),
 		"Bytes", a.size(c.Bytes), "Freed", a.size(c.Freed))
 }
 

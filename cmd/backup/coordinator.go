@@ -41,7 +41,6 @@ func newCoordinator(a *app) *cobra.Command {
 
 func (a *app) addReplicasFlag(f *pflag.FlagSet, replicas *int) {
 	f.IntVar(replicas, "replicas", 0, a.t("flag.replicas"))
-	f.Lookup("replicas").DefValue = "" // the text says it
 }
 
 // mostReplicas is what NATS takes.

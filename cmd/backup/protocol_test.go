@@ -337,7 +337,13 @@ func TestRelayToNode(t *testing.T) {
 	w := newWorld(t, time.Minute).system()
 	puts, gets := w.spy("storage.put.>"), w.spy("storage.get.>")
 	answer := w.succeed("backup.transmit", fields{"apelido": "ana", "nome_arquivo": "doc", "conteudo_arquivo": "hello"})
-	chunk := get[[]any](w, w.next(puts), "chunks")[0].(map[string]any)
+	put := w.next(puts)
+	catalogue := make([]byte, 16)
+	blake3.DeriveKey("servidor-backup 2026 vault id catalogue", nil, catalogue)
+	for bytes.Equal(get[[]byte](w, put, "vault"), catalogue) {
+		put = w.next(puts) // the catalogue's copies go the same way, in their own time
+	}
+	chunk := get[[]any](w, put, "chunks")[0].(map[string]any)
 	if id := get[[]byte](w, chunk, "id"); len(id) != 32 {
 		t.Errorf("the id has %d bytes", len(id))
 	}

@@ -36,7 +36,8 @@ type condition struct {
 	waiting  []string
 	// short are the durabilities that more nodes would be needed for.
 	short []schemas.Durability
-	homes int // nodes at which chunks are at home
+	homes int  // nodes at which chunks are at home
+	down  bool // nodes are down, whose places are kept
 }
 
 func conditionOf(s *schemas.StatusReply) condition {
@@ -62,6 +63,7 @@ func conditionOf(s *schemas.StatusReply) condition {
 	}
 	for _, n := range s.Map.Nodes {
 		c.surveyed = c.surveyed && (answered[n.ID] || !n.State.Reachable())
+		c.down = c.down || n.State == schemas.Down
 	}
 	for l, chunks := range sums {
 		l.Chunks = chunks
@@ -80,7 +82,7 @@ func conditionOf(s *schemas.StatusReply) condition {
 // whole reports whether everything is as it should be.
 func (c *condition) whole() bool {
 	return c.surveyed && c.toHeal == 0 && c.strays == 0 &&
-		!slices.ContainsFunc(c.levels, func(l schemas.Level) bool { return l.Spare < int(l.Durability.M) })
+		!slices.ContainsFunc(c.levels, func(l schemas.Level) bool { return levelState(l) != "whole" })
 }
 
 // jsonStatus is what --json prints.
@@ -205,6 +207,9 @@ func (a *app) printCondition(c *condition) {
 	}
 	for _, w := range c.waiting {
 		a.println(a.t("status.waiting", "Text", w))
+	}
+	if c.down && c.surveyed && !c.whole() {
+		a.println(a.t("status.down"))
 	}
 }
 

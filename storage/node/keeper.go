@@ -42,7 +42,7 @@ func newKeeper(n *Node) (*keeper, error) {
 		k.pace = rate.NewLimiter(rate.Limit(n.opt.HealRate), schemas.MaxBatch)
 	}
 	var err error
-	k.sender, err = bus.NewSender(n.nc, bus.SenderOptions{Pace: k.pay, Silent: askTimeout})
+	k.sender, err = bus.NewSender(n.nc, bus.SenderOptions{Pace: k.pay})
 	return k, err
 }
 

@@ -30,6 +30,7 @@ func (n *Node) follow(m *schemas.NodeMap) {
 			return
 		}
 		if n.view.CompareAndSwap(old, next) {
+			n.keeper.sender.SetMap(m)
 			n.keeper.soon()
 			return
 		}

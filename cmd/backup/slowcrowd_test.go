@@ -1,0 +1,99 @@
+//go:build unix
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Many clients save at once to three nodes of which one has a slow disk. All finish, no
+// server cuts a connection for being slow, and nobody's memory grows with what waits.
+func TestCrowdAndASlowDisk(t *testing.T) {
+	w := newNATSWorld(t, 3*time.Minute)
+	c := w.newCluster(3, 1, 3)
+	const speed = 5_000_000
+	c.nodes[1].setSpeed(t, speed)
+	clients := make([]*world, pick(t, 10, 50))
+	size := pick(t, 2*mib, 16*mib)
+	sources := make([]string, len(clients))
+	running := make([]*process, len(clients))
+	for i := range clients {
+		clients[i], _ = c.client(fmt.Sprint("client", i))
+		sources[i] = w.dir()
+		w.write(filepath.Join(sources[i], "own"), random(uint64(i), size))
+	}
+	began := time.Now()
+	for i, m := range clients {
+		running[i] = m.start("transmit", "--name", "r", sources[i])
+	}
+	most := int64(0)
+	for i, p := range running {
+		if code := p.wait(); code != exitDone {
+			t.Fatalf("client %d ended with %d: %s", i, code, tail(p.stderr.String()))
+		}
+		most = max(most, memoryOf(p))
+	}
+	took := time.Since(began)
+	if n := c.slowConsumers(); n != 0 {
+		t.Errorf("%d connections were cut for being slow", n)
+	}
+	c.nodes[1].setSpeed(t, fullSpeed)
+	c.healed(clients[0], pick(t, time.Minute, 5*time.Minute))
+	s := c.status(clients[0])
+	for i, m := range clients {
+		m.restores("r@1", sources[i])
+	}
+	t.Logf("%d clients with %d bytes each: %.1f s, %.2f MB/s; %d parts healed; at most %d MiB in a client", len(clients), size,
+		took.Seconds(), float64(len(clients)*size)/took.Seconds()/1e6, s.Healed, most>>20)
+	for _, m := range slices.Concat(c.servers, c.coordinators, c.nodes) {
+		m.p.stop()
+		memory := memoryOf(m.p)
+		t.Logf("%s: at most %d MiB", m.name, memory>>20)
+		if memory > mostMemory {
+			t.Errorf("%s had %d bytes of memory", m.name, memory)
+		}
+	}
+	if most > mostMemory {
+		t.Errorf("a client had %d bytes of memory", most)
+	}
+}
+
+// mostMemory is what no process needs, even with the race detector.
+const mostMemory = 1 << 30
+
+// memoryOf is the most memory that a process has had, in bytes, when it has ended.
+func memoryOf(p *process) int64 {
+	most := p.cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
+	if runtime.GOOS == "darwin" {
+		return most
+	}
+	return most << 10
+}
+
+// slowConsumers is how many connections servers have cut because they took too little.
+func (c *cluster) slowConsumers() (all int64) {
+	c.w.Helper()
+	for _, s := range c.servers {
+		rep, err := http.Get("http://" + s.monitor + "/varz")
+		if err != nil {
+			c.w.Fatal(err)
+		}
+		var of struct {
+			SlowConsumers *int64 `json:"slow_consumers"`
+		}
+		err = json.NewDecoder(rep.Body).Decode(&of)
+		if rep.Body.Close(); err != nil || of.SlowConsumers == nil {
+			c.w.Fatalf("what the server tells of itself: %v, %+v", err, of)
+		}
+		all += *of.SlowConsumers
+	}
+	return all
+}

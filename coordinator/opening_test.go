@@ -1,0 +1,89 @@
+package coordinator
+
+import (
+	"bytes"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"servidor-backup/bus"
+	"servidor-backup/bus/bustest"
+	"servidor-backup/schemas"
+)
+
+// interposed dials connections that do something before certain bytes are sent, once.
+type interposed struct {
+	what []byte
+	do   func()
+	once *sync.Once
+}
+
+type interposedConn struct {
+	net.Conn
+	interposed
+}
+
+func (d interposed) Dial(network, address string) (net.Conn, error) {
+	c, err := net.Dial(network, address)
+	return &interposedConn{c, d}, err
+}
+
+func (c *interposedConn) Write(b []byte) (int, error) {
+	if bytes.Contains(b, c.what) {
+		c.once.Do(c.do)
+	}
+	return c.Conn.Write(b)
+}
+
+// A version that is collected after a session has found it for its parent, and before
+// the session is entered where a collection would see it, is not built on.
+func TestParentCollectedBeforeTheSessionIsEntered(t *testing.T) {
+	w := newWorld(t, 1, Options{CollectEvery: -1})
+	w.save(opening("r"), w.newTree(1, 1))
+	w.save(opening("r"), w.newTree(1, 1))
+	w.endSessions()
+	ctx := bustest.Patient(t)
+	collected := false
+	nc, err := nats.Connect(w.server.URL(), nats.SetCustomDialer(interposed{
+		what: []byte("PUB $KV.backup-sessions."), once: new(sync.Once),
+		do: func() {
+			// Not by a request: late may get it.
+			if _, err := w.c.forget(ctx, &schemas.ForgetRequest{Nickname: nickname, ID: "r@2"}); err != nil {
+				t.Error(err)
+			}
+			c := w.steps(func(*collection, string) {})
+			collected = c.Error == "" && c.Versions == 1
+		},
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	late, err := Start(ctx, nc, Options{CollectEvery: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := late.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	bustest.Eventually(t, "it knows the node", func() bool { return len(late.members.nodeMap().Writable()) == 1 })
+	answer, err := late.openSession(ctx, opening("r"))
+	if err != nil || !collected {
+		t.Fatalf("collected: %v; the session: %v", collected, err)
+	}
+	if s := answer.(*schemas.SessionReply); s.Parent == nil || s.Parent.Number != 1 {
+		t.Errorf("the session builds on %+v", s.Parent)
+	}
+	entered := 0
+	err = w.c.sessions.Scan(ctx, ">", func(e bus.Entry) error {
+		entered++
+		return nil
+	})
+	if err != nil || entered != 1 {
+		t.Errorf("%d sessions are entered, %v", entered, err)
+	}
+}
