@@ -105,6 +105,10 @@ func newHistory(t *testing.T, seed uint64) *history {
 		h.writers = append(h.writers, h.newWriter(nickname, rand.New(rand.NewPCG(seed, uint64(10+i)))))
 	}
 	t.Cleanup(func() {
+		for _, wr := range h.writers {
+			wr.halt() // a history that failed has not
+		}
+		h.orders.Wait()
 		if t.Failed() {
 			again := fmt.Sprintf("BACKUP_SEED=%d go test -count 1 -v -run '^TestFaults$' ./cmd/backup", seed)
 			if long {

@@ -18,13 +18,14 @@ import (
 // writer is a client that saves one folder again and again, and brings versions back
 // between.
 type writer struct {
-	h     *history
-	w     *world
-	links []*link
-	rng   *rand.Rand
-	src   string
-	stop  chan struct{}
-	done  sync.WaitGroup
+	h       *history
+	w       *world
+	links   []*link
+	rng     *rand.Rand
+	src     string
+	stop    chan struct{}
+	halting sync.Once
+	done    sync.WaitGroup
 
 	read atomic.Int64 // versions that came back in the middle of it
 
@@ -112,10 +113,15 @@ func (wr *writer) discard(dir string) {
 // succeeds now that nothing is wrong any more.
 func (wr *writer) finish() {
 	wr.w.Helper()
-	close(wr.stop)
-	wr.done.Wait()
+	wr.halt()
 	v := wr.w.transmit("--name", "record", wr.src)
 	wr.acknowledged[v.ID] = wr.src
+}
+
+// halt ends the writer after what it is doing.
+func (wr *writer) halt() {
+	wr.halting.Do(func() { close(wr.stop) })
+	wr.done.Wait()
 }
 
 // giveUp takes one of the older versions out of those that must come back.
