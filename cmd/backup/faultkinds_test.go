@@ -409,6 +409,6 @@ func (h *history) unforget() string {
 }
 
 func (h *history) scrub() string {
-	h.order(func() { h.admin.run("scrub") })
+	h.order(func() { h.admin.run("scrub", "--now") })
 	return "all"
 }

@@ -188,7 +188,7 @@ func (h *history) recover() {
 	h.dismiss()
 	h.say("everything was mended")
 	h.healed(h.admin, 3*time.Minute)
-	h.admin.ok("scrub")
+	h.admin.ok("scrub", "--now")
 	h.w.eventually("everything has been read back", func() bool {
 		return !slices.ContainsFunc(h.status(h.admin).Scrubs, func(s scrubLine) bool { return s.Running })
 	})

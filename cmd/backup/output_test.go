@@ -94,6 +94,7 @@ func TestOutput(t *testing.T) {
 		"help-child": {"help", "storage"},
 		"config":     {"config", "show", "--config", "none.toml"},
 		"status":     {"status"},
+		"scrub":      {"scrub"},
 		"check":      {"check", "photos", "--read-data=5%"},
 		"policy":     {"policy"},
 		"gc":         {"gc"},

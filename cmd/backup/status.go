@@ -238,25 +238,79 @@ func statusJSON(s *schemas.StatusReply, c *condition) *jsonStatus {
 		out.Lost = append(out.Lost, jsonLost(l))
 	}
 	for i := range s.Nodes {
-		scrub := s.Nodes[i].Scrub
-		j := jsonScrub{Node: s.Nodes[i].Node.Name, Running: scrub.Running, Done: scrub.Done, Found: scrub.Found}
-		if scrub.Ended > 0 {
-			j.Ended = stamp(scrub.Ended)
-		}
-		out.Scrubs = append(out.Scrubs, j)
+		out.Scrubs = append(out.Scrubs, scrubJSON(&s.Nodes[i]))
 	}
 	return out
 }
 
 func newScrub(a *app) *cobra.Command {
-	return &cobra.Command{
+	var now bool
+	cmd := &cobra.Command{
 		Use:     "scrub " + a.t("scrub.args"),
 		Aliases: []string{"reler"},
 		Short:   a.t("scrub.short"),
 		Long:    a.t("scrub.long"),
 		Args:    a.takes(0, 1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return a.scrub(cmd.Context(), argument(args, 0)) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if now {
+				return a.scrub(cmd.Context(), argument(args, 0))
+			}
+			return a.scrubs(cmd.Context(), argument(args, 0))
+		},
 	}
+	cmd.Flags().BoolVar(&now, "now", false, a.t("scrub.flag-now"))
+	return cmd
+}
+
+// scrubs shows how far one node, or each, has come with reading everything back.
+func (a *app) scrubs(ctx context.Context, node string) error {
+	b, _, err := a.dial(ctx, false)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	s, err := b.Status(ctx)
+	if err != nil {
+		return err
+	}
+	t := newTable(a.t("nodes.name"), a.t("scrub.ended"), a.t("scrub.running"), ">"+a.t("scrub.found"))
+	none := true
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		if node != "" && node != n.Node.Name && node != string(n.Node.ID) {
+			continue
+		}
+		none = false
+		if a.flags.json {
+			if err := a.printJSON(scrubJSON(n)); err != nil {
+				return err
+			}
+			continue
+		}
+		ended, running := "-", "-"
+		if n.Scrub.Ended > 0 {
+			ended = a.when(n.Scrub.Ended)
+		}
+		if n.Scrub.Running {
+			running = a.t("scrub.percent", "Percent", a.number(int64(100*n.Scrub.Done)))
+		}
+		t.add(a.show(n.Node.Name), ended, running, a.number(n.Scrub.Found))
+	}
+	if none && node != "" {
+		return schemas.Errorf(schemas.UnknownNode, "no storage node that can be reached is called %q", node)
+	}
+	if !a.flags.json {
+		t.print(a.println)
+	}
+	return nil
+}
+
+func scrubJSON(n *schemas.NodeStatus) jsonScrub {
+	j := jsonScrub{Node: n.Node.Name, Running: n.Scrub.Running, Done: n.Scrub.Done, Found: n.Scrub.Found}
+	if n.Scrub.Ended > 0 {
+		j.Ended = stamp(n.Scrub.Ended)
+	}
+	return j
 }
 
 // scrub starts a scrub at one node, or at all.
