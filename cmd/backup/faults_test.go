@@ -203,7 +203,8 @@ func (h *history) end() {
 	for _, wr := range h.writers {
 		wr.finish()
 	}
-	h.admin.ok("gc", "--grace", "0s")
+	// One whose coordinator was killed may have to be buried first.
+	h.w.eventually("a collection goes through", func() bool { return h.admin.run("gc", "--grace", "0s").code == exitDone })
 	h.healed(h.admin, 2*time.Minute)
 	if rand.New(rand.NewPCG(h.seed, 2)).IntN(2) == 0 {
 		h.loseCatalogue()
