@@ -30,6 +30,10 @@ func (c *Coordinator) collect(ctx context.Context, req *schemas.CollectRequest) 
 		}
 	}
 	newest, err := c.state.collection(ctx)
+	if err == nil && !req.Start && newest.Started > 0 && newest.Ended == 0 {
+		// Whoever waits for its end would wait until somebody notices.
+		newest, err = c.buryCollection(ctx, newest)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +80,7 @@ func (c *Coordinator) collectByItself() {
 			last = started
 		}
 		if newest.Started > 0 && newest.Ended == 0 {
-			c.buryCollection(newest)
+			_, _ = c.buryCollection(c.run, newest) // the next look finds it again
 		}
 		if time.Since(last) < every {
 			continue
@@ -87,15 +91,19 @@ func (c *Coordinator) collectByItself() {
 	}
 }
 
-// buryCollection notes the end of one that nobody runs any more.
-func (c *Coordinator) buryCollection(dead *collected) {
-	held, release, err := c.leases.take(c.run, collectLease)
+// buryCollection notes the end of one that nobody runs any more. It returns the newest
+// as it is then.
+func (c *Coordinator) buryCollection(ctx context.Context, newest *collected) (*collected, error) {
+	held, release, err := c.leases.take(ctx, collectLease)
 	if err != nil {
-		return
+		return newest, nil // somebody runs it, or may still
 	}
 	defer release()
-	dead.Ended, dead.Error = time.Now().UnixNano(), "the coordinator that ran it went away"
-	_ = c.state.save(held, dead) // the next look finds it again
+	if newest, err = c.state.collection(held); err != nil || newest.Ended > 0 {
+		return newest, err
+	}
+	newest.Ended, newest.Error = time.Now().UnixNano(), "the coordinator that ran it went away"
+	return newest, c.state.save(held, newest)
 }
 
 // collection is one that runs here.

@@ -388,6 +388,29 @@ func TestCollectionFindsWhatIsLost(t *testing.T) {
 	}
 }
 
+// Whoever waits for a collection hears that nobody runs it any more, and need not wait for
+// somebody who looks from time to time.
+func TestCollectionOfTheDead(t *testing.T) {
+	w := newWorld(t, 1, Options{})
+	held, release, err := w.c.leases.take(bustest.Patient(t), collectLease)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.c.newCollection(held, 0); err != nil {
+		t.Fatal(err)
+	}
+	var rep schemas.CollectReply
+	if err := w.request(schemas.SubjectCollect, &schemas.CollectRequest{}, &rep); err != nil || rep.Collection.Ended > 0 {
+		t.Fatalf("of one that is under way is said %+v, %v", rep.Collection, err)
+	}
+	release()
+	bustest.Eventually(t, "it is over", func() bool {
+		err := w.request(schemas.SubjectCollect, &schemas.CollectRequest{}, &rep)
+		return err == nil && rep.Collection.Ended > 0 && rep.Collection.Error != ""
+	})
+	w.mustCollect()
+}
+
 // A collection runs by itself, once, however many coordinators there are.
 func TestCollectionByItself(t *testing.T) {
 	w := newWorld(t, 0, Options{CollectEvery: 2 * time.Second})

@@ -23,6 +23,7 @@ type cluster struct {
 	nodes        []*member
 	routes       [][]*link // from each server to each, nil to itself
 	born         int       // nodes so far, for their names
+	bound        bool      // some nodes get disks that can be filled
 }
 
 // member is one program of the cluster, which may be running or not.
@@ -47,11 +48,17 @@ type member struct {
 func (w *world) newCluster(servers, coordinators, nodes int) *cluster {
 	w.Helper()
 	c := &cluster{w: w}
+	c.begin(servers, coordinators, nodes)
+	return c
+}
+
+func (c *cluster) begin(servers, coordinators, nodes int) {
+	c.w.Helper()
 	c.startServers(servers)
 	for i := range coordinators {
 		m := &member{name: fmt.Sprint("c", i+1)}
 		m.cmd = func(links []string) []string {
-			return []string{w.exe, "coordinator", "--server", strings.Join(links, ","), "--replicas", fmt.Sprint(servers), "--grace", "8s"}
+			return []string{c.w.exe, "coordinator", "--server", strings.Join(links, ","), "--replicas", fmt.Sprint(servers), "--grace", "8s"}
 		}
 		m.links = c.newLinks()
 		c.coordinators = append(c.coordinators, m)
@@ -63,7 +70,6 @@ func (w *world) newCluster(servers, coordinators, nodes int) *cluster {
 	for _, m := range slices.Concat(c.coordinators, c.nodes) {
 		m.p.serves()
 	}
-	return c
 }
 
 // startServers starts NATS servers that know each other. Each reaches each other one by
@@ -131,15 +137,15 @@ func urls(links []*link) (all []string) {
 	return all
 }
 
-// addNode starts a new storage node. Its disk can be slowed; that of each third one, if
-// this machine lets us, is a file system of its own, that can be filled.
+// addNode starts a new storage node. Its disk can be slowed; that of each third one, if it
+// is wanted and this machine lets us, is a file system of its own, that can be filled.
 func (c *cluster) addNode() *member {
 	c.w.Helper()
 	c.born++
 	m := &member{name: fmt.Sprint("n", c.born), data: filepath.Join(c.w.dir(), "data"), links: c.newLinks()}
 	m.control = filepath.Join(c.w.dir(), "speed")
 	m.env = []string{diskControl + "=" + m.control}
-	if c.born%3 == 2 {
+	if c.bound && c.born%3 == 2 {
 		err := c.w.tryMount(m.data, roomy)
 		if m.bounded = err == nil; err != nil {
 			c.w.Logf("no disk is filled: %v", err)
