@@ -172,6 +172,52 @@ func TestBucketScan(t *testing.T) {
 
 // A scan that is broken off leaves nothing behind, however much was to come
 // (TestMain looks for goroutines).
+// What is written again while it is read is there too, once.
+func TestBucketScanBesideWrites(t *testing.T) {
+	nc := bustest.Connect(t, bustest.Server(t))
+	ctx, b := bustest.Patient(t), openBucket(t, nc, "scan")
+	const keys = 400
+	var revisions [keys]uint64 // 0 is none yet
+	write := func(i int) {
+		i %= keys
+		var err error
+		if revisions[i], err = b.Update(ctx, fmt.Sprint("k.", i), counter{i}, revisions[i]); err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+	}
+	for i := range keys {
+		write(i)
+	}
+	stop := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				write(i * 7)
+			}
+		}
+	})
+	for range 100 {
+		seen := map[string]uint64{}
+		err := b.Scan(ctx, "k.*", func(e bus.Entry) error {
+			if seen[e.Key] != 0 {
+				return fmt.Errorf("%s came twice", e.Key)
+			}
+			seen[e.Key] = e.Revision
+			return nil
+		})
+		if err != nil || len(seen) != keys {
+			t.Errorf("%d of %d keys are there, %v", len(seen), keys, err)
+			break
+		}
+	}
+	close(stop)
+	writer.Wait()
+}
+
 func TestBucketScanBrokenOff(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
 	ctx, b := bustest.Patient(t), openBucket(t, nc, "long")

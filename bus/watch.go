@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -44,6 +45,11 @@ func (b *Bucket) Everything(ctx context.Context, filter string, visit func(Entry
 }
 
 // collect reads what a server has, if that is all.
+//
+// A key that is written again while the watcher has not come to it yet is gone from its
+// old place and comes later. What is written to others meanwhile counts for the watcher
+// too when it says that all has come. So it is all only when the leader has nothing newer
+// than the last that came: every key has been passed by then.
 func (b *Bucket) collect(ctx context.Context, filter string) (all []Entry, err error) {
 	newest, err := b.last(ctx, filter)
 	if errors.Is(err, ErrNoKey) {
@@ -58,6 +64,7 @@ func (b *Bucket) collect(ctx context.Context, filter string) (all []Entry, err e
 	}
 	defer end()
 	var seen uint64
+	marked := false // the watcher says that all has come
 	idle := time.NewTimer(attemptTime)
 	defer idle.Stop()
 	for {
@@ -65,22 +72,48 @@ func (b *Bucket) collect(ctx context.Context, filter string) (all []Entry, err e
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-idle.C:
+			if marked {
+				return nil, errBehind
+			}
 			return nil, context.DeadlineExceeded
 		case e, open := <-w.Updates():
 			switch {
 			case !open:
 				return nil, errWatcher
-			case e != nil:
+			case e == nil:
+				marked = true
+				idle.Reset(behindTime)
+			default:
 				seen = max(seen, e.Revision())
 				all = append(all, entryOf(e))
 				idle.Reset(attemptTime)
-			case seen < newest.revision:
-				return nil, errBehind
-			default:
-				return all, nil
 			}
 		}
+		if !marked || seen < newest.revision {
+			continue
+		}
+		switch newest, err = b.last(ctx, filter); {
+		case errors.Is(err, ErrNoKey): // all has lapsed meanwhile
+			return newestOf(all), nil
+		case err != nil:
+			return nil, err
+		case newest.revision <= seen:
+			return newestOf(all), nil
+		}
 	}
+}
+
+// behindTime is how long a watcher that has brought all that its server had may take to
+// bring what the leader had.
+const behindTime = 500 * time.Millisecond
+
+// newestOf leaves of each key's entries the last.
+func newestOf(all []Entry) []Entry {
+	last := make(map[string]uint64, len(all))
+	for i := range all {
+		last[all[i].Key] = all[i].Revision
+	}
+	return slices.DeleteFunc(all, func(e Entry) bool { return e.Revision != last[e.Key] })
 }
 
 // errWatcher says that a watcher ended by itself: its connection was closed.
