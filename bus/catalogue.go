@@ -91,7 +91,7 @@ func (b *Bucket) open(ctx context.Context, cfg BucketConfig) (jetstream.KeyValue
 		AllowRollup:       true,
 		DenyDelete:        true,
 		AllowDirect:       true,
-		FirstSeq:          uint64(time.Now().UnixMilli()),
+		FirstSeq:          uint64(time.Now().UnixMicro()),
 	}
 	_, err = b.js.CreateStream(ctx, stream)
 	if tooFew(err) {
