@@ -124,14 +124,17 @@ func (k *keeper) loop(ctx context.Context) {
 		case k.unsettled():
 			// Others have something to do, or did not answer. They do not say when
 			// that is over.
-			patience *= 2
-			wait, relook = min(wait, patience), true
+			patience = longer(patience, wait)
+			wait, relook = patience, true
 		default:
 			patience, relook = k.n.opt.Settle, false
 		}
 		due = time.Now().Add(wait)
 	}
 }
+
+// longer is twice as long, and never more than most: a node may have to wait for days.
+func longer(patience, most time.Duration) time.Duration { return min(2*patience, most) }
 
 // unsettled reports whether something was not as it should be.
 func (k *keeper) unsettled() bool {

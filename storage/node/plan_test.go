@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -358,4 +359,16 @@ func TestSpare(t *testing.T) {
 			t.Fatalf("%v: spare is %d, but %d losses are too many", s.held, spare, least)
 		}
 	})
+}
+
+// However often somebody has looked in vain, the next look is later, and not for ever.
+func TestPatienceIsBounded(t *testing.T) {
+	patience := 2 * time.Second
+	for range 1000 {
+		next := longer(patience, 10*time.Minute)
+		if next < patience || next > 10*time.Minute {
+			t.Fatalf("after %v comes %v", patience, next)
+		}
+		patience = next
+	}
 }
