@@ -116,6 +116,16 @@ func (s *Store) Drop(ctx context.Context, vault schemas.VaultID, parts []PartID,
 	return dropped, nil
 }
 
+// AfterDrops returns when each part whose dropping has been decided is gone: what is said
+// to be held after that does not go because of an older decision.
+func (s *Store) AfterDrops(ctx context.Context) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	return s.turn(ctx, func() error { return nil })
+}
+
 // drop removes the entries of keys.
 func (x *index) drop(keys []indexKey) (n int, err error) {
 	err = x.rewrite(keys, func(b *indexBatch, i int, e entry, ok bool) error {

@@ -35,6 +35,13 @@ func (n *Node) have(ctx context.Context, b, _ []byte) ([]byte, error) {
 	if epoch := n.view.Load().epoch(); req.Epoch != 0 && req.Epoch != epoch {
 		return nil, schemas.Errorf(schemas.OtherEpoch, "node %s follows the map of epoch %d, not %d", n.id, epoch, req.Epoch)
 	}
+	if req.Epoch != 0 {
+		// What was decided under the epoch before may still be under way. From here on
+		// nothing is dropped but under this one.
+		if err := n.store.AfterDrops(ctx); err != nil {
+			return nil, storageError(err)
+		}
+	}
 	if err := n.store.CatchUp(ctx, req.Generation); err != nil {
 		return nil, storageError(err)
 	}
