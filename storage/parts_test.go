@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -355,5 +356,37 @@ func TestOlderIndex(t *testing.T) {
 	storagetest.Holds(t, s, a)
 	if !s.Stats().Reindexed {
 		t.Error("the stats do not tell that the index was made anew")
+	}
+}
+
+// Who asks after a dropping has been decided hears only of what stays.
+func TestAfterDrops(t *testing.T) {
+	s := storagetest.Open(t, "node", storage.Options{FS: vfs.NewMem()})
+	chunk := storagetest.NewMaker(2).Data(100)
+	storagetest.Put(t, s, chunk)
+	decided, release := make(chan struct{}), make(chan struct{})
+	dropped := make(chan error, 1)
+	go func() {
+		_, err := s.Drop(t.Context(), storagetest.Vault, []storage.PartID{{ID: chunk.ID}}, func() bool {
+			close(decided)
+			<-release
+			return true
+		})
+		dropped <- err
+	}()
+	<-decided
+	asked := make(chan string, 1)
+	go func() {
+		if err := s.AfterDrops(t.Context()); err != nil {
+			t.Error(err)
+		}
+		asked <- partsOf(t, s, chunk.ID)[0]
+	}()
+	time.AfterFunc(10*time.Millisecond, func() { close(release) }) // later than a question takes
+	if held := <-asked; held != "" {
+		t.Errorf("%q is said to be held", held)
+	}
+	if err := <-dropped; err != nil {
+		t.Fatal(err)
 	}
 }
