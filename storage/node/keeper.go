@@ -217,12 +217,13 @@ func (s *survey) counted(now *schemas.Survey) {
 
 // waiting says why some of it could not be healed, or nothing.
 func (s *survey) waiting() string {
-	for _, node := range slices.Sorted(maps.Keys(s.failed)) {
-		name := string(node)
-		if card := s.v.m.Find(node); card != nil {
-			name = card.Name
-		}
-		return fmt.Sprintf("storage node %s: %v", name, s.failed[node])
+	if len(s.failed) == 0 {
+		return s.trouble
 	}
-	return s.trouble
+	node := slices.Min(slices.Collect(maps.Keys(s.failed)))
+	name := string(node)
+	if card := s.v.m.Find(node); card != nil {
+		name = card.Name
+	}
+	return fmt.Sprintf("storage node %s: %v", name, s.failed[node])
 }
