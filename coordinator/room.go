@@ -25,21 +25,25 @@ func (m *members) room(vault schemas.VaultID, plain bool) (*room, error) {
 	if plain {
 		r.durability.K = 1
 	}
-	up, needs := len(r.nodes.Writable()), r.durability.Nodes()
+	writable, needs := len(r.nodes.Writable()), r.durability.Nodes()
 	switch {
-	case up >= needs:
+	case writable >= needs:
 		return r, nil
-	case r.nodes.Degraded && up >= int(r.durability.K):
-		r.durability.M = uint8(up) - r.durability.K
+	case r.nodes.Degraded && writable >= int(r.durability.K):
+		r.durability.M = uint8(writable) - r.durability.K
 		return r, nil
 	case len(r.nodes.Nodes) == 0:
 		return nil, schemas.Errorf(schemas.NoNode, "no storage node has registered yet: start one with \"backup storage --server URL --data DIR\"")
 	}
+	up, code := writable, schemas.NoNode
 	var not []string
 	for i := range r.nodes.Nodes {
 		switch n := &r.nodes.Nodes[i]; {
 		case n.Writable():
 		case n.State == schemas.Up:
+			if up++; up >= needs { // if it were not for what is wrong with these
+				code = schemas.Code(n.Trouble)
+			}
 			not = append(not, fmt.Sprintf("%s says %s", n.Name, n.Trouble))
 		default:
 			not = append(not, fmt.Sprintf("%s is %s", n.Name, n.State))
@@ -50,9 +54,9 @@ func (m *members) room(vault schemas.VaultID, plain bool) (*room, error) {
 		away = " (" + strings.Join(not, ", ") + ")"
 	}
 	if needs == 1 {
-		return nil, schemas.Errorf(schemas.NoNode, "no storage node takes data now%s: start one", away)
+		return nil, schemas.Errorf(code, "no storage node takes data now%s: start one", away)
 	}
-	return nil, schemas.Errorf(schemas.NoNode, "the durability %v needs %d storage nodes, %d take data now%s: start more, or let the policy accept less", r.wanted, needs, up, away)
+	return nil, schemas.Errorf(code, "the durability %v needs %d storage nodes, %d take data now%s: start more, or let the policy accept less", r.wanted, needs, writable, away)
 }
 
 // basis says under which map everything of a version was held by so many nodes that

@@ -244,6 +244,8 @@ func TestTroubleIsInTheMap(t *testing.T) {
 	n.Trouble = string(schemas.DiskFull)
 	heard(1)
 	writable(1)
+	_, err := w.c.members.room(schemas.VaultID{}, false) // which takes two
+	wantCode(t, err, schemas.DiskFull)
 	now := w.c.members.nodeMap().Epoch
 	if now <= before {
 		t.Errorf("the epoch went from %d to %d", before, now)
