@@ -140,6 +140,9 @@ type root struct {
 func (c *Coordinator) newCollection(held context.Context, grace time.Duration) (*collection, error) {
 	g := &collection{c: c, ctx: held, grace: grace,
 		members: map[schemas.NodeID]bool{}, skipped: map[schemas.NodeID]string{}, strays: map[schemas.ChunkID]struct{}{}}
+	if err := c.isWhole(held); err != nil {
+		return nil, err // what is still to be written would be swept
+	}
 	generation, err := c.state.next(held)
 	if err != nil {
 		return nil, err

@@ -24,6 +24,9 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 	if err != nil {
 		return nil, err
 	}
+	if err := c.isWhole(ctx); err != nil {
+		return nil, err
+	}
 	if err := c.records.enterVault(ctx, req.Nickname, nil); err != nil {
 		return nil, err
 	}
@@ -38,6 +41,9 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 	chunk.Sum = chunk.Checksum()
 	set := schemas.NewPlacement(room.nodes).Place(nil, chunk.ID, room.durability.Copies())
 	if err := c.put(ctx, set, vault, &chunk); err != nil {
+		return nil, err
+	}
+	if err := c.isWhole(ctx); err != nil {
 		return nil, err
 	}
 	size := int64(len(chunk.Content))

@@ -42,7 +42,8 @@ type collected struct {
 // of the one before.
 type copyBase struct {
 	Base uint64 `msgpack:"base"`
-	// Half says that one is being made anew: who begins again may go on.
+	// Half says that one is being made anew: who begins again may go on, and nothing is
+	// saved or collected until that is done.
 	Half bool `msgpack:"half,omitempty"`
 }
 
