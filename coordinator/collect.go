@@ -375,12 +375,25 @@ func (g *collection) checkCatalogue(copies []schemas.ChunkID, known map[string]u
 		_, is := current[id]
 		return is
 	})
+	base, err := g.c.state.copyBase(g.ctx)
+	if err != nil {
+		return err
+	}
+	first, err := g.c.records.kv.First(g.ctx)
+	if err != nil {
+		return err
+	}
+	// Those of a catalogue before this one are older than it. They are below the base if it
+	// was made from them; if not, keys that were made again meanwhile do not make it whole.
+	another := func(e *schemas.CatalogueEntry) bool {
+		return g.c.bucketOf(e.Key) == g.c.records.kv && base.Base < e.Revision && e.Revision < base.Base+first
+	}
 	var mu sync.Mutex
 	lost := ""
-	err := g.c.readCopies(g.ctx, g.nodes, copies, func(e *schemas.CatalogueEntry) {
+	err = g.c.readCopies(g.ctx, g.nodes, copies, func(e *schemas.CatalogueEntry) {
 		mu.Lock()
 		defer mu.Unlock()
-		if revision, is := known[e.Key]; !is || revision < e.Revision {
+		if revision, is := known[e.Key]; !is || revision < e.Revision || another(e) {
 			lost = e.Key
 		}
 	})

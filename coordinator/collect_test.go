@@ -423,3 +423,29 @@ func TestCollectionByItself(t *testing.T) {
 		t.Errorf("the events are %+v, %+v", first, second)
 	}
 }
+
+// A catalogue that was lost, and in which backups went on, may know all keys again, in newer
+// revisions: what the lost one knew is not swept for it. Once it is made anew the copies
+// from before are no reason any more, also those that nobody could read then.
+func TestNothingIsSweptForAnotherCatalogue(t *testing.T) {
+	w := newWorld(t, 0, Options{})
+	nodes := []*runningNode{w.node()}
+	tr := w.newTree(2, 2)
+	w.save(opening("r"), tr)
+	w = w.lose(nodes...)
+	w.save(opening("r"), w.newTree(1, 1)) // r@1 once more
+	w.endSessions()
+	w.c.look()
+	w.copied()
+	if c := w.collect(); !strings.Contains(c.Error, "rebuild-catalogue") {
+		t.Errorf("the collection: %+v", c)
+	}
+	w.wantHeld("the lost version", nodes, tr.all, len(tr.all))
+	if err := w.c.state.goOn(bustest.Patient(t), 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.c.giveUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.mustCollect()
+}

@@ -122,9 +122,12 @@ func (s *state) save(ctx context.Context, r *collected) error {
 
 // goOn begins to make a catalogue anew: numbers go on above those of the one that was
 // lost, revisions of copies up to the one that is given, and collections of which only
-// the nodes know. There were never as many of these as seconds.
+// the nodes know. There were never as many of these as seconds, nor of revisions as
+// milliseconds: so those of copies that nobody could read now are below the base, too.
 func (s *state) goOn(ctx context.Context, revision uint64) error {
-	err := s.editCopyBase(ctx, func(b *copyBase) { b.Base, b.Half = max(b.Base, revision), true })
+	err := s.editCopyBase(ctx, func(b *copyBase) {
+		b.Base, b.Half = max(b.Base+uint64(time.Now().UnixMilli()), revision), true
+	})
 	if err != nil {
 		return err
 	}
