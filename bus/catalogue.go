@@ -146,6 +146,24 @@ func (b *Bucket) Spread(ctx context.Context, replicas int) error {
 	return nil
 }
 
+// First is the revision that the bucket was made to begin with, above all that one of its
+// name came to before; 0 if none was chosen for it.
+func (b *Bucket) First(ctx context.Context) (first uint64, err error) {
+	err = b.patiently(ctx, bucketTime, func() error {
+		ctx, cancel := context.WithTimeout(ctx, openAttempt)
+		defer cancel()
+		s, err := b.js.Stream(ctx, streamPrefix+b.name)
+		if err == nil {
+			first = s.CachedInfo().Config.FirstSeq
+		}
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("look at the bucket %s: %w", b.name, err)
+	}
+	return first, err
+}
+
 // Get decodes the value of key into v and returns its revision, or [ErrNoKey].
 func (b *Bucket) Get(ctx context.Context, key string, v any) (revision uint64, err error) {
 	var m stored

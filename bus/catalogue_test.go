@@ -42,12 +42,25 @@ func TestBucketMadeAnewGoesOn(t *testing.T) {
 	var last uint64
 	for range 3 {
 		ctx, b := bustest.Patient(t), openBucket(t, nc, "lost")
+		first, err := b.First(ctx)
+		if err != nil || first <= last {
+			t.Fatalf("it begins with revision %d after %d, %v", first, last, err)
+		}
 		for i := range 20 {
 			revision, err := b.Create(ctx, fmt.Sprint("k", i), counter{i})
 			if err != nil || revision <= last {
 				t.Fatalf("revision %d comes after %d, %v", revision, last, err)
 			}
 			last = revision
+		}
+		for i := range 20 {
+			if err := b.Delete(ctx, fmt.Sprint("k", i)); err != nil {
+				t.Fatal(err)
+			}
+			last++
+		}
+		if still, err := b.First(ctx); err != nil || still != first {
+			t.Fatalf("it began with revision %d, now with %d, %v", first, still, err)
 		}
 		if err := js.DeleteStream(ctx, "KV_lost"); err != nil {
 			t.Fatal(err)

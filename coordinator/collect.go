@@ -118,6 +118,7 @@ type collection struct {
 	roots   []root
 	current []schemas.ChunkID // the catalogue's copies
 	step    func(name string) // is told before each step, by tests; or nil
+	stall   time.Duration     // sweepStall, but for tests
 
 	mu      sync.Mutex
 	res     collected
@@ -138,8 +139,11 @@ type root struct {
 
 // newCollection gives it a number that was never given before.
 func (c *Coordinator) newCollection(held context.Context, grace time.Duration) (*collection, error) {
-	g := &collection{c: c, ctx: held, grace: grace,
+	g := &collection{c: c, ctx: held, grace: grace, stall: sweepStall,
 		members: map[schemas.NodeID]bool{}, skipped: map[schemas.NodeID]string{}, strays: map[schemas.ChunkID]struct{}{}}
+	if err := c.isWhole(held); err != nil {
+		return nil, err // what is still to be written would be swept
+	}
 	generation, err := c.state.next(held)
 	if err != nil {
 		return nil, err
@@ -372,12 +376,25 @@ func (g *collection) checkCatalogue(copies []schemas.ChunkID, known map[string]u
 		_, is := current[id]
 		return is
 	})
+	base, err := g.c.state.copyBase(g.ctx)
+	if err != nil {
+		return err
+	}
+	first, err := g.c.records.kv.First(g.ctx)
+	if err != nil {
+		return err
+	}
+	// Those of a catalogue before this one are older than it. They are below the base if it
+	// was made from them; if not, keys that were made again meanwhile do not make it whole.
+	another := func(e *schemas.CatalogueEntry) bool {
+		return g.c.bucketOf(e.Key) == g.c.records.kv && base.Base < e.Revision && e.Revision < base.Base+first
+	}
 	var mu sync.Mutex
 	lost := ""
-	err := g.c.readCopies(g.ctx, g.nodes, copies, func(e *schemas.CatalogueEntry) {
+	err = g.c.readCopies(g.ctx, g.nodes, copies, func(e *schemas.CatalogueEntry) {
 		mu.Lock()
 		defer mu.Unlock()
-		if revision, is := known[e.Key]; !is || revision < e.Revision {
+		if revision, is := known[e.Key]; !is || revision < e.Revision || another(e) {
 			lost = e.Key
 		}
 	})
@@ -398,10 +415,11 @@ func (g *collection) takers() (ids []schemas.NodeID) {
 }
 
 // sweepPoll is how often nodes are asked how their sweep goes; sweepSilence for how
-// long they may leave that unanswered.
+// long they may leave that unanswered, and sweepStall for how long nothing may come of it.
 const (
 	sweepPoll    = 200 * time.Millisecond
 	sweepSilence = time.Minute
+	sweepStall   = 10 * time.Minute
 )
 
 // sweep lets the nodes forget what was not marked.
@@ -424,12 +442,20 @@ func (g *collection) sweep() error {
 	return g.ctx.Err()
 }
 
+// sweepAt waits for a node's sweep for as long as something comes of it. One that goes on
+// after that is as safe as one that is waited for.
 func (g *collection) sweepAt(id schemas.NodeID) error {
 	req := &schemas.SweepRequest{Generation: g.res.Generation, Before: g.before, Epoch: g.nodes.Epoch}
 	if err := bus.Request(g.ctx, g.c.nc, schemas.SweepSubject(id), req, &schemas.SweepReply{}); err != nil {
 		return err
 	}
-	for heard := time.Now(); ; {
+	type progress struct {
+		sweep         schemas.SweepStatus // whose numbers come at the end only
+		chunks, bytes int64               // that the node holds
+	}
+	var last progress
+	heard, moved := time.Now(), time.Now()
+	for {
 		var rep schemas.NodeStatusReply
 		err := bus.Request(g.ctx, g.c.nc, schemas.StatusSubject(id), &schemas.StatusRequest{}, &rep)
 		switch s := rep.Status.Sweep; {
@@ -449,6 +475,11 @@ func (g *collection) sweepAt(id schemas.NodeID) error {
 			return nil
 		default:
 			heard = time.Now()
+			if now := (progress{*s, rep.Status.Node.Chunks, rep.Status.Node.Bytes}); now != last {
+				last, moved = now, heard
+			} else if heard.Sub(moved) > g.stall {
+				return fmt.Errorf("nothing has come of its sweep for %v, which goes on by itself", g.stall)
+			}
 		}
 		select {
 		case <-g.ctx.Done():

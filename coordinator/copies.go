@@ -17,6 +17,8 @@ import (
 // their own, so that it can be made anew when JetStream is lost (rebuild.go). A value is
 // copied after it was written, beside what was asked for: that a copy cannot be made
 // now is nobody's failure. One coordinator looks from time to time for what has none.
+// While the catalogue is made anew nothing is copied: a version that should not be there
+// must not become the newest of its key.
 
 // hasCopies reports whether values of that key are copied.
 func hasCopies(key string) bool {
@@ -80,7 +82,7 @@ func (c *Coordinator) copyKey(ctx context.Context, key string) error {
 		return err
 	}
 	base, err := c.state.copyBase(ctx)
-	if err != nil {
+	if err != nil || base.Half {
 		return err
 	}
 	chunk, err := copyOf(&schemas.CatalogueEntry{Key: key, Revision: base.Base + revision, Value: value})
@@ -136,6 +138,9 @@ func (c *Coordinator) copyAll(ctx context.Context) error {
 		return err
 	}
 	defer release()
+	if base, err := c.state.copyBase(held); err != nil || base.Half {
+		return err
+	}
 	if len(c.members.nodeMap().Writable()) == 0 {
 		time.AfterFunc(time.Second, c.look)
 		return nil

@@ -37,6 +37,28 @@ func (c *interposedConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
+// interposed is a coordinator that does something before it sends certain bytes, once.
+// It is to be called, as requests may go to the other.
+func (w *world) interposed(what string, do func()) *Coordinator {
+	w.t.Helper()
+	nc, err := nats.Connect(w.server.URL(), nats.SetCustomDialer(interposed{[]byte(what), do, new(sync.Once)}))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(nc.Close)
+	c, err := Start(bustest.Patient(w.t), nc, Options{CollectEvery: -1})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if err := c.Stop(); err != nil {
+			w.t.Error(err)
+		}
+	})
+	bustest.Eventually(w.t, "it knows the nodes", func() bool { return c.members.nodeMap().Epoch == w.c.members.nodeMap().Epoch })
+	return c
+}
+
 // A version that is collected after a session has found it for its parent, and before
 // the session is entered where a collection would see it, is not built on.
 func TestParentCollectedBeforeTheSessionIsEntered(t *testing.T) {
@@ -46,31 +68,14 @@ func TestParentCollectedBeforeTheSessionIsEntered(t *testing.T) {
 	w.endSessions()
 	ctx := bustest.Patient(t)
 	collected := false
-	nc, err := nats.Connect(w.server.URL(), nats.SetCustomDialer(interposed{
-		what: []byte("PUB $KV.backup-sessions."), once: new(sync.Once),
-		do: func() {
-			// Not by a request: late may get it.
-			if _, err := w.c.forget(ctx, &schemas.ForgetRequest{Nickname: nickname, ID: "r@2"}); err != nil {
-				t.Error(err)
-			}
-			c := w.steps(func(*collection, string) {})
-			collected = c.Error == "" && c.Versions == 1
-		},
-	}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	late, err := Start(ctx, nc, Options{CollectEvery: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := late.Stop(); err != nil {
+	late := w.interposed("PUB $KV.backup-sessions.", func() {
+		// Not by a request: late may get it.
+		if _, err := w.c.forget(ctx, &schemas.ForgetRequest{Nickname: nickname, ID: "r@2"}); err != nil {
 			t.Error(err)
 		}
+		c := w.steps(func(*collection, string) {})
+		collected = c.Error == "" && c.Versions == 1
 	})
-	bustest.Eventually(t, "it knows the node", func() bool { return len(late.members.nodeMap().Writable()) == 1 })
 	answer, err := late.openSession(ctx, opening("r"))
 	if err != nil || !collected {
 		t.Fatalf("collected: %v; the session: %v", collected, err)

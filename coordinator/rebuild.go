@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -25,8 +26,16 @@ func (c *Coordinator) rebuild(ctx context.Context, _ *schemas.RebuildRequest) (a
 	}
 	defer release()
 	defer context.AfterFunc(ctx, release)()
-	if err := c.hasNoVersions(held); err != nil {
+	base, err := c.state.copyBase(held)
+	if err != nil {
 		return nil, err
+	}
+	// One that goes on finds versions that it has written itself.
+	goesOn := base.Half
+	if !goesOn {
+		if err := c.hasNoVersions(held); err != nil {
+			return nil, err
+		}
 	}
 	nodes := c.members.nodeMap()
 	var reachable []schemas.NodeID
@@ -38,21 +47,18 @@ func (c *Coordinator) rebuild(ctx context.Context, _ *schemas.RebuildRequest) (a
 	if len(reachable) == 0 {
 		return nil, schemas.Errorf(schemas.NoNode, "no storage node can be asked: start them first, as many as there are")
 	}
-	copies, err := c.copiesAt(held, reachable)
-	if err != nil {
+	// From here on nobody saves: a new version would take the place of an old one.
+	if err := c.state.editCopyBase(held, func(b *copyBase) { b.Half = true }); err != nil {
 		return nil, err
 	}
-	newest, highest := map[string]*schemas.CatalogueEntry{}, uint64(0)
-	var mu sync.Mutex
-	err = c.readCopies(held, nodes, copies, func(e *schemas.CatalogueEntry) {
-		mu.Lock()
-		defer mu.Unlock()
-		highest = max(highest, e.Revision)
-		if old := newest[e.Key]; old == nil || old.Revision < e.Revision {
-			newest[e.Key] = e
-		}
-	})
+	newest, highest, err := c.newestCopies(held, nodes, reachable)
+	if err == nil && !goesOn {
+		err = c.hasNoVersions(held) // of who was about to be saved already
+	}
 	if err != nil {
+		if !goesOn {
+			err = errors.Join(err, c.giveUp(ctx))
+		}
 		return nil, err
 	}
 	// First, so that whatever is copied from now on goes over what there is.
@@ -71,13 +77,45 @@ func (c *Coordinator) rebuild(ctx context.Context, _ *schemas.RebuildRequest) (a
 	return rep, nil
 }
 
-func (c *Coordinator) hasNoVersions(ctx context.Context) error {
-	if base, err := c.state.copyBase(ctx); err != nil || base.Half {
-		return err
+// giveUp lets versions be saved again, as nothing was written.
+func (c *Coordinator) giveUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return c.state.editCopyBase(ctx, func(b *copyBase) { b.Half = false })
+}
+
+// isWhole is an error while the catalogue is being made anew, or is so in part.
+func (c *Coordinator) isWhole(ctx context.Context) error {
+	base, err := c.state.copyBase(ctx)
+	if err == nil && base.Half {
+		err = schemas.Errorf(schemas.NotNow, "the catalogue is being made anew: wait until that is done; if it was broken off, do \"backup rebuild-catalogue\" again")
 	}
+	return err
+}
+
+func (c *Coordinator) hasNoVersions(ctx context.Context) error {
 	return c.records.kv.Scan(ctx, "version.>", func(bus.Entry) error {
 		return schemas.Errorf(schemas.NotNow, "the catalogue has versions: only an empty one is made anew")
 	})
+}
+
+// newestCopies is what the nodes have of each key, and the highest revision of all.
+func (c *Coordinator) newestCopies(ctx context.Context, nodes *schemas.NodeMap, from []schemas.NodeID) (newest map[string]*schemas.CatalogueEntry, highest uint64, err error) {
+	copies, err := c.copiesAt(ctx, from)
+	if err != nil {
+		return nil, 0, err
+	}
+	newest = map[string]*schemas.CatalogueEntry{}
+	var mu sync.Mutex
+	err = c.readCopies(ctx, nodes, copies, func(e *schemas.CatalogueEntry) {
+		mu.Lock()
+		defer mu.Unlock()
+		highest = max(highest, e.Revision)
+		if old := newest[e.Key]; old == nil || old.Revision < e.Revision {
+			newest[e.Key] = e
+		}
+	})
+	return newest, highest, err
 }
 
 // copiesAt is which copies of the catalogue nodes have.
@@ -156,11 +194,10 @@ func (c *Coordinator) writeAnew(ctx context.Context, newest map[string]*schemas.
 				// Epochs begin anew: what of it is held must be asked.
 				v.Epoch, v.Tolerates = 0, 0
 			}
-			err = c.writeKey(ctx, key, v, e.Deleted)
-			if err != nil {
+			if err := c.writeVersion(ctx, key, v, e.Deleted); err != nil {
 				return n, err
 			}
-		} else if err := c.writeKey(ctx, key, msgpack.RawMessage(e.Value), e.Deleted); err != nil {
+		} else if err := c.writeKey(ctx, key, msgpack.RawMessage(e.Value)); err != nil {
 			return n, err
 		}
 		n++
@@ -180,12 +217,26 @@ func (c *Coordinator) writeAnew(ctx context.Context, newest map[string]*schemas.
 	return n, nil
 }
 
-// writeKey writes a value that is not there yet. What was deleted leaves its mark.
-func (c *Coordinator) writeKey(ctx context.Context, key string, v any, deleted bool) error {
-	kv := c.bucketOf(key)
-	revision, err := kv.Create(ctx, key, v)
+// writeKey writes a value that is not there yet.
+func (c *Coordinator) writeKey(ctx context.Context, key string, v any) error {
+	_, err := c.bucketOf(key).Create(ctx, key, v)
 	if errors.Is(err, bus.ErrExists) {
 		return nil
+	}
+	return err
+}
+
+// writeVersion writes one that is not there yet. Of one that was deleted the mark is
+// left, after a value without a session. Another one in its place is never taken for
+// it, as it could not be found any more.
+func (c *Coordinator) writeVersion(ctx context.Context, key string, v *schemas.Version, deleted bool) error {
+	kv := c.records.kv
+	revision, err := kv.Create(ctx, key, v)
+	if errors.Is(err, bus.ErrExists) {
+		var there schemas.Version
+		if revision, err = kv.Get(ctx, key, &there); err == nil && there.Session != v.Session {
+			err = schemas.Errorf(schemas.Internal, "%s was saved anew before the old one could be written (%s): the catalogue is made anew in part only", there.ID, key)
+		}
 	}
 	if err == nil && deleted {
 		err = kv.DeleteAt(ctx, key, revision)

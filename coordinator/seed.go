@@ -24,6 +24,9 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 	if err != nil {
 		return nil, err
 	}
+	if err := c.isWhole(ctx); err != nil {
+		return nil, err
+	}
 	if err := c.records.enterVault(ctx, req.Nickname, nil); err != nil {
 		return nil, err
 	}
@@ -37,7 +40,14 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 	chunk := schemas.Chunk{ID: schemas.PlainChunkID(vault, *req.Content), Kind: schemas.Plain, Content: *req.Content}
 	chunk.Sum = chunk.Checksum()
 	set := schemas.NewPlacement(room.nodes).Place(nil, chunk.ID, room.durability.Copies())
+	generation, err := c.state.generation(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if err := c.put(ctx, set, vault, &chunk); err != nil {
+		return nil, err
+	}
+	if err := c.isWhole(ctx); err != nil {
 		return nil, err
 	}
 	size := int64(len(chunk.Content))
@@ -48,6 +58,17 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 	}, h.Highest, false)
 	if err != nil {
 		return nil, err
+	}
+	// There is no session that a collection could see. One that began after the put may
+	// not have seen the version either, and sweep the chunk; but not one that is put in
+	// its generation, and those to come see the version.
+	switch now, err := c.state.generation(ctx); {
+	case err != nil:
+		return nil, err
+	case now != generation:
+		if err := c.put(ctx, set, vault, &chunk); err != nil {
+			return nil, err
+		}
 	}
 	c.event(schemas.EventVersionCommitted, v.ID, v.Nickname, "%s sent %s: %d bytes", v.Nickname, v.ID, size)
 	return &schemas.TransmitReply{Reply: schemas.OK, ID: v.ID}, nil

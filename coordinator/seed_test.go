@@ -275,3 +275,21 @@ func TestDownloadChecksContent(t *testing.T) {
 		t.Errorf("the answer is %v", rep)
 	}
 }
+
+// What was sent is there when that is said, although a collection came between the put
+// and the version.
+func TestCollectionWhileSending(t *testing.T) {
+	w := newWorld(t, 2, Options{CollectEvery: -1})
+	var c schemas.Collection
+	late := w.interposed("PUB $KV.backup-catalogue.version.", func() {
+		c = w.steps(func(*collection, string) {})
+	})
+	content := []byte("x")
+	_, err := late.transmit(bustest.Patient(t), &schemas.TransmitRequest{Nickname: nickname, Record: "f", Content: &content})
+	if err != nil || c.Error+c.Skipped != "" || c.Chunks < 2 { // it was swept at both
+		t.Fatalf("%v; the collection: %+v", err, c)
+	}
+	if got, err := w.content("f@1"); err != nil || got != "x" {
+		t.Errorf("f@1 is %q, %v", got, err)
+	}
+}

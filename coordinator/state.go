@@ -42,7 +42,8 @@ type collected struct {
 // of the one before.
 type copyBase struct {
 	Base uint64 `msgpack:"base"`
-	// Half says that one is being made anew: who begins again may go on.
+	// Half says that one is being made anew: who begins again may go on, and nothing is
+	// saved or collected until that is done.
 	Half bool `msgpack:"half,omitempty"`
 }
 
@@ -73,10 +74,13 @@ func (s *state) generation(ctx context.Context) (uint32, error) {
 	return g.Begun, err
 }
 
-// next gives a number to a collection.
+// next gives a number to a collection. The first begins above those of a state that was
+// lost, which nodes may be in.
 func (s *state) next(ctx context.Context) (given uint32, err error) {
 	err = s.number(ctx, func(g *generations) {
-		g.Given++
+		if g.Given++; g.Given == 1 {
+			g.Given = secondsNow()
+		}
 		given = g.Given
 	})
 	return given, err
@@ -121,11 +125,17 @@ func (s *state) save(ctx context.Context, r *collected) error {
 
 // goOn begins to make a catalogue anew: numbers go on above those of the one that was
 // lost, revisions of copies up to the one that is given, and collections of which only
-// the nodes know. There were never as many of these as seconds.
+// the nodes know. There were never as many revisions as milliseconds: so those of copies
+// that nobody could read now are below the base, too.
 func (s *state) goOn(ctx context.Context, revision uint64) error {
-	err := s.editCopyBase(ctx, func(b *copyBase) { b.Base, b.Half = max(b.Base, revision), true })
+	err := s.editCopyBase(ctx, func(b *copyBase) {
+		b.Base, b.Half = max(b.Base+uint64(time.Now().UnixMilli()), revision), true
+	})
 	if err != nil {
 		return err
 	}
-	return s.number(ctx, func(g *generations) { g.Given = max(g.Given, uint32(time.Now().Unix())) })
+	return s.number(ctx, func(g *generations) { g.Given = max(g.Given, secondsNow()) })
 }
+
+// secondsNow is above the numbers of all collections: there were never as many as seconds.
+func secondsNow() uint32 { return uint32(time.Now().Unix()) }

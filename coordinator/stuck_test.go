@@ -1,0 +1,64 @@
+package coordinator
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"servidor-backup/bus/bustest"
+	"servidor-backup/schemas"
+)
+
+// stuck stands for a node, and says of its sweep what status says.
+func (w *world) stuck(n *runningNode, g *collection, status func(*schemas.SweepStatus)) {
+	w.t.Helper()
+	n.nc.Close()
+	now := schemas.SweepStatus{Generation: g.res.Generation}
+	answer := func(subject string, reply func() any) {
+		_, err := w.nc.Subscribe(subject, func(m *nats.Msg) {
+			b, err := schemas.Marshal(reply())
+			if err == nil {
+				err = m.Respond(b)
+			}
+			if err != nil {
+				w.t.Error(err)
+			}
+		})
+		if err != nil {
+			w.t.Error(err)
+		}
+	}
+	id := n.store.NodeID()
+	answer(schemas.SweepSubject(id), func() any { return &schemas.SweepReply{Reply: schemas.OK} })
+	answer(schemas.StatusSubject(id), func() any {
+		status(&now)
+		sweep := now
+		return &schemas.NodeStatusReply{Reply: schemas.OK, Status: schemas.NodeStatus{Sweep: &sweep}}
+	})
+	if err := w.nc.FlushTimeout(bustest.Patience); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// A node whose sweep never ends does not hold the collection; one that is only slow is
+// waited for.
+func TestCollectionLeavesAStuckNode(t *testing.T) {
+	w := newWorld(t, 0, Options{CollectEvery: -1})
+	w.durability("", "1+1")
+	nodes := []*runningNode{w.node(), w.node()}
+	c := w.steps(func(g *collection, before string) {
+		if before != "sweeping" {
+			return
+		}
+		g.stall = 1 // any time at all in which nothing changes
+		w.stuck(nodes[0], g, func(*schemas.SweepStatus) {})
+		w.stuck(nodes[1], g, func(s *schemas.SweepStatus) {
+			s.Chunks++
+			s.Ended = s.Chunks == 5
+		})
+	})
+	if c.Error != "" || !strings.Contains(c.Skipped, "goes on by itself") || strings.Contains(c.Skipped, ";") || c.Chunks != 5 {
+		t.Errorf("the collection: %+v", c)
+	}
+}
