@@ -125,11 +125,11 @@ func (s *state) save(ctx context.Context, r *collected) error {
 
 // goOn begins to make a catalogue anew: numbers go on above those of the one that was
 // lost, revisions of copies up to the one that is given, and collections of which only
-// the nodes know. There were never as many revisions as milliseconds: so those of copies
+// the nodes know. There were never as many revisions as microseconds: so those of copies
 // that nobody could read now are below the base, too.
 func (s *state) goOn(ctx context.Context, revision uint64) error {
 	err := s.editCopyBase(ctx, func(b *copyBase) {
-		b.Base, b.Half = max(b.Base+uint64(time.Now().UnixMilli()), revision), true
+		b.Base, b.Half = max(b.Base+uint64(time.Now().UnixMicro()), revision), true
 	})
 	if err != nil {
 		return err
