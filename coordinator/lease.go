@@ -122,7 +122,8 @@ func (l *leases) keep(held context.Context, lose context.CancelCauseFunc, name s
 		case <-tick.C:
 		}
 		asked := time.Now()
-		ctx, cancel := context.WithTimeout(held, l.term/4)
+		// Giving back waits for it: of a write that was cut short nobody knows the revision.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(held), l.term/4)
 		next, err := l.kv.Update(ctx, name, mine, revision)
 		if errors.Is(err, bus.ErrConflict) {
 			// The answer to a write of one's own may have got lost.
