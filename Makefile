@@ -4,7 +4,7 @@
 # make check      what CI checks besides tests: format, vet, staticcheck, builds
 # make faults     FAULTS (5) random histories of faults on a cluster in FAULTS_TIME (20m), and
 #                 the long crash suites
-# make fuzz       every fuzz target for FUZZTIME (30s)
+# make fuzz       every fuzz target for FUZZTIME (20000x)
 # make bench      this system and others, whole, on BENCH_SETS: tables and plots in BENCH_DIR
 # make scale      how this system behaves as things grow: SCALE=1 of SCALE_SCENARIOS
 # make scale-plots  how keeping on many nodes behaves: tables and plots of docs/scale.md
@@ -14,7 +14,7 @@
 # make clean      remove ./bin
 
 GO       ?= go
-FUZZTIME ?= 30s
+FUZZTIME ?= 20000x
 FAULTS   ?= 5
 FAULTS_TIME ?= 20m
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
@@ -60,6 +60,8 @@ faults:
 	BACKUP_LONG=1 $(GO) test -timeout 20m -count 1 -skip '^TestFaults$$' ./cmd/backup ./storage
 	BACKUP_LONG=1 $(GO) test -timeout 20m -count 1 -v -run '^TestCollectionMemory$$' ./coordinator
 
+# Counted, not timed: before Go 1.27 a run that is ended by the clock may fail at its
+# end with nothing found (go.dev/issue/75804).
 fuzz:
 	@$(GO) list ./... | while read -r p; do \
 		$(GO) test -list '^Fuzz' $$p | grep '^Fuzz' | while read -r f; do \
