@@ -203,11 +203,15 @@ func (b *Bucket) Holds(ctx context.Context, key string) (bool, error) {
 }
 
 // DeleteAt removes a key whose revision is still the given one; [ErrConflict]
-// otherwise.
-func (b *Bucket) DeleteAt(ctx context.Context, key string, revision uint64) error {
-	m := b.message(key, nil)
+// otherwise. The mark that is left says v to [Bucket.Everything].
+func (b *Bucket) DeleteAt(ctx context.Context, key string, revision uint64, v any) error {
+	value, err := schemas.Marshal(v)
+	if err != nil {
+		return b.wrap("delete", key, err)
+	}
+	m := b.message(key, value)
 	m.Header.Set(operation, "DEL")
-	_, err := b.change(ctx, key, m, revision)
+	_, err = b.change(ctx, key, m, revision)
 	return b.wrap("delete", key, err)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -412,12 +413,35 @@ func TestDeleteAt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.DeleteAt(ctx, "a.b", first); !errors.Is(err, bus.ErrConflict) {
+	if err := b.DeleteAt(ctx, "a.b", first, nil); !errors.Is(err, bus.ErrConflict) {
 		t.Errorf("at an old revision: %v", err)
 	}
 	holds("a.b", true)
-	if err := b.DeleteAt(ctx, "a.b", second); err != nil {
+	if err := b.DeleteAt(ctx, "a.b", second, counter{3}); err != nil {
 		t.Error(err)
 	}
 	holds("a.b", false)
+	if err := b.DeleteAt(ctx, "a.c", 0, counter{4}); err != nil { // which never was
+		t.Error(err)
+	}
+	if err := b.DeleteAt(ctx, "a.b", 0, counter{5}); err != nil { // nor is it now
+		t.Error(err)
+	}
+	marks := map[string]int{}
+	err = b.Everything(ctx, ">", func(e bus.Entry) error {
+		var c counter
+		err := e.Decode(&c)
+		if !e.Deleted {
+			t.Errorf("%s is not deleted", e.Key)
+		}
+		marks[e.Key] = c.N
+		return err
+	})
+	if want := map[string]int{"a.b": 5, "a.c": 4}; err != nil || !maps.Equal(marks, want) {
+		t.Errorf("the marks say %v, %v, want %v", marks, err, want)
+	}
+	if _, err := b.Create(ctx, "a.c", counter{6}); err != nil {
+		t.Error(err)
+	}
+	holds("a.c", true)
 }

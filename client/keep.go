@@ -44,14 +44,14 @@ func (c *Client) Collect(ctx context.Context, req *schemas.CollectRequest) (*sch
 	return &rep.Collection, err
 }
 
-// RebuildCatalogue makes an empty catalogue anew from what the storage nodes hold,
-// and returns how many values it has written.
-func (c *Client) RebuildCatalogue(ctx context.Context) (int64, error) {
+// RebuildCatalogue brings back what the catalogue has lost, or all of it, from the copies
+// that the storage nodes hold.
+func (c *Client) RebuildCatalogue(ctx context.Context) (*schemas.RebuildReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
-	var rep schemas.RebuildReply
-	err := c.request(ctx, schemas.SubjectRebuild, &schemas.RebuildRequest{}, &rep)
-	return rep.Keys, err
+	rep := new(schemas.RebuildReply)
+	err := c.request(ctx, schemas.SubjectRebuild, &schemas.RebuildRequest{}, rep)
+	return rep, err
 }
 
 // Status tells how the system is: its nodes, how many chunks are whole, what is being

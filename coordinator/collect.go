@@ -141,9 +141,6 @@ type root struct {
 func (c *Coordinator) newCollection(held context.Context, grace time.Duration) (*collection, error) {
 	g := &collection{c: c, ctx: held, grace: grace, stall: sweepStall,
 		members: map[schemas.NodeID]bool{}, skipped: map[schemas.NodeID]string{}, strays: map[schemas.ChunkID]struct{}{}}
-	if err := c.isWhole(held); err != nil {
-		return nil, err // what is still to be written would be swept
-	}
 	generation, err := c.state.next(held)
 	if err != nil {
 		return nil, err
@@ -273,20 +270,20 @@ func (g *collection) sortedSkipped() (ids []schemas.NodeID) {
 // time. One that is taken back meanwhile stays.
 func (g *collection) removeForgotten() error {
 	type old struct {
-		key              string
-		revision         uint64
-		nickname, record string
+		key      string
+		revision uint64
+		mark     *schemas.Version
 	}
 	var over []old
 	limit := time.Now().Add(-g.grace).UnixNano()
 	r := g.c.records
-	err := r.kv.Scan(g.ctx, "version.>", func(e bus.Entry) error {
+	err := r.kv.Scan(g.ctx, versionPrefix+">", func(e bus.Entry) error {
 		var v schemas.Version
 		if err := e.Decode(&v); err != nil {
 			return err
 		}
 		if v.Forgotten > 0 && v.Forgotten <= limit {
-			over = append(over, old{e.Key, e.Revision, v.Nickname, v.Record})
+			over = append(over, old{e.Key, e.Revision, mark(&v)})
 		}
 		return nil
 	})
@@ -295,7 +292,7 @@ func (g *collection) removeForgotten() error {
 	}
 	heads := map[[2]string]bool{}
 	for _, v := range over {
-		err := r.kv.DeleteAt(g.ctx, v.key, v.revision)
+		err := r.kv.DeleteAt(g.ctx, v.key, v.revision, v.mark)
 		if errors.Is(err, bus.ErrConflict) {
 			continue
 		}
@@ -303,7 +300,7 @@ func (g *collection) removeForgotten() error {
 			return err
 		}
 		g.res.Versions++
-		heads[[2]string{v.nickname, v.record}] = true
+		heads[[2]string{v.mark.Nickname, v.mark.Record}] = true
 	}
 	for h := range heads {
 		if err := r.refresh(g.ctx, h[0], h[1]); err != nil {
@@ -341,19 +338,23 @@ func (g *collection) readRoots() error {
 	if err != nil {
 		return err
 	}
-	known := map[string]uint64{}
+	known := whatIsKnown{revisions: map[string]uint64{}, sessions: map[string]bool{}}
 	err = g.c.eachEntry(g.ctx, func(e *schemas.CatalogueEntry) error {
 		chunk, err := copyOf(e)
 		if err != nil {
 			return err
 		}
-		g.current, known[e.Key] = append(g.current, chunk.ID), e.Revision
-		if e.Deleted || !strings.HasPrefix(e.Key, "version.") {
+		g.current, known.revisions[e.Key] = append(g.current, chunk.ID), e.Revision
+		if !strings.HasPrefix(e.Key, versionPrefix) || len(e.Value) == 0 {
 			return nil
 		}
 		var v schemas.Version
 		if err := schemas.Unmarshal(e.Value, &v); err != nil {
 			return fmt.Errorf("the version %s: %w", e.Key, err)
+		}
+		known.sessions[v.Session] = true
+		if e.Deleted {
+			return nil
 		}
 		g.roots = append(g.roots, root{v.Vault, v.Root, v.RootKind, v.Nickname, v.ID})
 		return nil
@@ -365,9 +366,27 @@ func (g *collection) readRoots() error {
 	return g.checkCatalogue(copies, known)
 }
 
+// whatIsKnown is what a catalogue says: the revisions of its keys, and whose versions there
+// are or were.
+type whatIsKnown struct {
+	revisions map[string]uint64
+	sessions  map[string]bool
+}
+
+// lacks reports whether e says something that is not known. A key that was made again in a
+// catalogue that knew nothing of e stands for another version.
+func (k *whatIsKnown) lacks(e *schemas.CatalogueEntry) bool {
+	if revision, is := k.revisions[e.Key]; !is || revision < e.Revision {
+		return true
+	}
+	var v schemas.Version
+	return !e.Deleted && strings.HasPrefix(e.Key, versionPrefix) &&
+		schemas.Unmarshal(e.Value, &v) == nil && !k.sessions[v.Session]
+}
+
 // checkCatalogue refuses to collect for a catalogue that knows less than the nodes have
 // copies of: it was lost, and what it has forgotten may be all that there is.
-func (g *collection) checkCatalogue(copies []schemas.ChunkID, known map[string]uint64) error {
+func (g *collection) checkCatalogue(copies []schemas.ChunkID, known whatIsKnown) error {
 	current := make(map[schemas.ChunkID]struct{}, len(g.current))
 	for _, id := range g.current {
 		current[id] = struct{}{}
@@ -376,30 +395,17 @@ func (g *collection) checkCatalogue(copies []schemas.ChunkID, known map[string]u
 		_, is := current[id]
 		return is
 	})
-	base, err := g.c.state.copyBase(g.ctx)
-	if err != nil {
-		return err
-	}
-	first, err := g.c.records.kv.First(g.ctx)
-	if err != nil {
-		return err
-	}
-	// Those of a catalogue before this one are older than it. They are below the base if it
-	// was made from them; if not, keys that were made again meanwhile do not make it whole.
-	another := func(e *schemas.CatalogueEntry) bool {
-		return g.c.bucketOf(e.Key) == g.c.records.kv && base.Base < e.Revision && e.Revision < base.Base+first
-	}
 	var mu sync.Mutex
 	lost := ""
-	err = g.c.readCopies(g.ctx, g.nodes, copies, func(e *schemas.CatalogueEntry) {
+	err := g.c.readCopies(g.ctx, g.nodes, copies, func(e *schemas.CatalogueEntry) {
 		mu.Lock()
 		defer mu.Unlock()
-		if revision, is := known[e.Key]; !is || revision < e.Revision || another(e) {
+		if known.lacks(e) {
 			lost = e.Key
 		}
 	})
 	if err == nil && lost != "" {
-		err = schemas.Errorf(schemas.NotNow, "the storage nodes have copies of a catalogue that knows more than this one (%s): make it anew with \"backup rebuild-catalogue\"", lost)
+		err = schemas.Errorf(schemas.NotNow, "the storage nodes have copies of a catalogue that knows more than this one (%s): bring it back with \"backup rebuild-catalogue\"", lost)
 	}
 	return err
 }

@@ -130,7 +130,11 @@ func (c *Coordinator) open(ctx context.Context) error {
 		return err
 	}
 	c.leases = &leases{kv: held, term: c.opt.LeaseTerm, seen: map[string]sighting{}}
-	c.records, c.state = &records{kv: catalogue, wrote: c.wrote}, &state{kv: known}
+	first, err := catalogue.First(ctx)
+	if err != nil {
+		return err
+	}
+	c.records, c.state = &records{kv: catalogue, first: first, wrote: c.wrote}, &state{kv: known}
 	c.members = newMembers(nodes, c.opt, c.event, c.wrote)
 	c.buckets = []*bus.Bucket{catalogue, nodes, c.sessions, known, held}
 	return nil

@@ -17,12 +17,10 @@ import (
 // their own, so that it can be made anew when JetStream is lost (rebuild.go). A value is
 // copied after it was written, beside what was asked for: that a copy cannot be made
 // now is nobody's failure. One coordinator looks from time to time for what has none.
-// While the catalogue is made anew nothing is copied: a version that should not be there
-// must not become the newest of its key.
 
 // hasCopies reports whether values of that key are copied.
 func hasCopies(key string) bool {
-	return strings.HasPrefix(key, "version.") || strings.HasPrefix(key, "vault.") || strings.HasPrefix(key, policyPrefix)
+	return strings.HasPrefix(key, versionPrefix) || strings.HasPrefix(key, vaultPrefix) || strings.HasPrefix(key, policyPrefix)
 }
 
 // copyQueue is how many values may wait to be copied; what is beyond waits for the look.
@@ -82,10 +80,10 @@ func (c *Coordinator) copyKey(ctx context.Context, key string) error {
 		return err
 	}
 	base, err := c.state.copyBase(ctx)
-	if err != nil || base.Half {
+	if err != nil {
 		return err
 	}
-	chunk, err := copyOf(&schemas.CatalogueEntry{Key: key, Revision: base.Base + revision, Value: value})
+	chunk, err := copyOf(&schemas.CatalogueEntry{Key: key, Revision: base + revision, Value: value})
 	if err != nil {
 		return err
 	}
@@ -138,9 +136,6 @@ func (c *Coordinator) copyAll(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	if base, err := c.state.copyBase(held); err != nil || base.Half {
-		return err
-	}
 	if len(c.members.nodeMap().Writable()) == 0 {
 		time.AfterFunc(time.Second, c.look)
 		return nil
@@ -187,7 +182,7 @@ func (c *Coordinator) eachEntry(ctx context.Context, visit func(*schemas.Catalog
 		if !hasCopies(e.Key) {
 			return nil
 		}
-		return visit(&schemas.CatalogueEntry{Key: e.Key, Revision: base.Base + e.Revision, Value: e.Raw(), Deleted: e.Deleted})
+		return visit(&schemas.CatalogueEntry{Key: e.Key, Revision: base + e.Revision, Value: e.Raw(), Deleted: e.Deleted})
 	}
 	if err := c.records.kv.Everything(ctx, ">", each); err != nil {
 		return err

@@ -86,14 +86,20 @@ func (r *records) refresh(ctx context.Context, nickname, record string) error {
 		for i := len(all) - 1; i >= 0; i-- {
 			v := &all[i]
 			next.Highest = max(next.Highest, v.Number)
-			if v.Forgotten == 0 {
-				next.Versions++
-				next.show(v)
-			} else if next.Versions == 0 {
-				next.show(v)
-			}
+			next.count(v)
 		}
 		*h = next
 		return nil
 	})
+}
+
+// count makes the head of a record tell of one version more, the newest yet.
+func (h *head) count(v *schemas.Version) {
+	switch {
+	case v.Forgotten == 0:
+		h.Versions++
+		h.show(v)
+	case h.Versions == 0:
+		h.show(v)
+	}
 }

@@ -1,13 +1,12 @@
 package coordinator
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -15,107 +14,238 @@ import (
 	"servidor-backup/schemas"
 )
 
-// rebuild answers backup.rebuild: it makes a catalogue that was lost anew from the
-// copies on the nodes. Of each value the newest that any node has counts. One that
-// failed half-way goes on when it is asked for again.
+// rebuild answers backup.rebuild: it brings back what the catalogue has lost, be it
+// everything, from the copies on the nodes, as merge tells. What was saved since stays, and
+// more can be saved meanwhile. One that failed half-way goes on when it is asked for again.
 func (c *Coordinator) rebuild(ctx context.Context, _ *schemas.RebuildRequest) (any, error) {
-	// Nothing must be collected while there is half a catalogue.
+	// Nothing must be collected while there is half a catalogue; after one that was broken
+	// off, no collection runs as long as nodes know more.
 	held, release, err := c.leases.takeSoon(c.run, collectLease)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
 	defer context.AfterFunc(ctx, release)()
-	base, err := c.state.copyBase(held)
-	if err != nil {
-		return nil, err
-	}
-	// One that goes on finds versions that it has written itself.
-	goesOn := base.Half
-	if !goesOn {
-		if err := c.hasNoVersions(held); err != nil {
-			return nil, err
-		}
-	}
+	rep := &schemas.RebuildReply{Reply: schemas.OK}
 	nodes := c.members.nodeMap()
 	var reachable []schemas.NodeID
 	for i := range nodes.Nodes {
 		if n := &nodes.Nodes[i]; n.State.Reachable() {
 			reachable = append(reachable, n.ID)
+		} else {
+			rep.Missing = append(rep.Missing, n.Name)
 		}
 	}
 	if len(reachable) == 0 {
 		return nil, schemas.Errorf(schemas.NoNode, "no storage node can be asked: start them first, as many as there are")
 	}
-	// From here on nobody saves: a new version would take the place of an old one.
-	if err := c.state.editCopyBase(held, func(b *copyBase) { b.Half = true }); err != nil {
-		return nil, err
-	}
-	newest, highest, err := c.newestCopies(held, nodes, reachable)
-	if err == nil && !goesOn {
-		err = c.hasNoVersions(held) // of who was about to be saved already
-	}
+	m := newMerge()
+	highest, err := c.mergeCopies(held, m, nodes, reachable)
 	if err != nil {
-		if !goesOn {
-			err = errors.Join(err, c.giveUp(ctx))
+		return nil, err
+	}
+	for tries := 0; ; tries++ {
+		written, behind, err := c.mergeOnce(held, m, highest)
+		rep.Keys += written
+		again := errors.Is(err, bus.ErrExists) || errors.Is(err, bus.ErrConflict)
+		if err != nil && !again {
+			return nil, err
 		}
-		return nil, err
+		if !again && written == 0 {
+			// Last, as only what is whole is collected for.
+			if err := c.state.goOn(held, behind); err != nil {
+				return nil, err
+			}
+			break
+		}
+		// Until there is nothing to do: somebody may have saved meanwhile.
+		if tries == mergeTries {
+			return nil, schemas.Errorf(schemas.Unavailable, "the catalogue changes all the time: ask again")
+		}
 	}
-	// First, so that whatever is copied from now on goes over what there is.
-	if err := c.state.goOn(held, highest); err != nil {
-		return nil, err
-	}
-	rep := &schemas.RebuildReply{Reply: schemas.OK}
-	if rep.Keys, err = c.writeAnew(held, newest); err != nil {
-		return nil, err
-	}
-	if err := c.state.editCopyBase(held, func(b *copyBase) { b.Half = false }); err != nil {
-		return nil, err
-	}
+	rep.Moved = m.moves()
 	c.look()
 	c.event(schemas.EventCatalogueRebuilt, c.id, "", "the catalogue was made anew from the storage nodes: %d values", rep.Keys)
 	return rep, nil
 }
 
-// giveUp lets versions be saved again, as nothing was written.
-func (c *Coordinator) giveUp(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	return c.state.editCopyBase(ctx, func(b *copyBase) { b.Half = false })
-}
+// mergeTries is how often the catalogue may change while it is being written.
+const mergeTries = 20
 
-// isWhole is an error while the catalogue is being made anew, or is so in part.
-func (c *Coordinator) isWhole(ctx context.Context) error {
-	base, err := c.state.copyBase(ctx)
-	if err == nil && base.Half {
-		err = schemas.Errorf(schemas.NotNow, "the catalogue is being made anew: wait until that is done; if it was broken off, do \"backup rebuild-catalogue\" again")
-	}
-	return err
-}
-
-func (c *Coordinator) hasNoVersions(ctx context.Context) error {
-	return c.records.kv.Scan(ctx, "version.>", func(bus.Entry) error {
-		return schemas.Errorf(schemas.NotNow, "the catalogue has versions: only an empty one is made anew")
-	})
-}
-
-// newestCopies is what the nodes have of each key, and the highest revision of all.
-func (c *Coordinator) newestCopies(ctx context.Context, nodes *schemas.NodeMap, from []schemas.NodeID) (newest map[string]*schemas.CatalogueEntry, highest uint64, err error) {
+// mergeCopies adds what the nodes have copies of. highest is the highest revision of each
+// bucket.
+func (c *Coordinator) mergeCopies(ctx context.Context, m *merge, nodes *schemas.NodeMap, from []schemas.NodeID) (highest map[*bus.Bucket]uint64, err error) {
 	copies, err := c.copiesAt(ctx, from)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	newest = map[string]*schemas.CatalogueEntry{}
+	highest = map[*bus.Bucket]uint64{}
 	var mu sync.Mutex
 	err = c.readCopies(ctx, nodes, copies, func(e *schemas.CatalogueEntry) {
 		mu.Lock()
 		defer mu.Unlock()
-		highest = max(highest, e.Revision)
-		if old := newest[e.Key]; old == nil || old.Revision < e.Revision {
-			newest[e.Key] = e
+		b := c.bucketOf(e.Key)
+		highest[b] = max(highest[b], e.Revision)
+		if err := m.add(e); err != nil {
+			c.opt.Log.Warn("a copy of the catalogue cannot be understood", "key", e.Key, "error", err)
 		}
 	})
-	return newest, highest, err
+	// Epochs begin anew: what of a version is held must be asked.
+	for _, s := range m.saved {
+		s.version.Epoch, s.version.Tolerates = 0, 0
+	}
+	return highest, err
+}
+
+// mergeOnce adds what the catalogue says now, and writes what is to be otherwise. behind is
+// by how much its revisions are behind those of copies.
+func (c *Coordinator) mergeOnce(ctx context.Context, m *merge, highest map[*bus.Bucket]uint64) (written int64, behind uint64, err error) {
+	w := mergeWriter{c: c, ctx: ctx, now: map[string]*schemas.CatalogueEntry{}, heads: map[string]head{}}
+	if w.base, err = c.state.copyBase(ctx); err != nil {
+		return 0, 0, err
+	}
+	reached := map[*bus.Bucket]uint64{}
+	for b := range highest {
+		first, err := b.First(ctx)
+		if err != nil {
+			return 0, 0, err
+		}
+		reached[b] = w.base + first
+	}
+	err = c.eachEntry(ctx, func(e *schemas.CatalogueEntry) error {
+		b := c.bucketOf(e.Key)
+		reached[b] = max(reached[b], e.Revision)
+		w.now[e.Key] = e
+		return m.add(e)
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	for b, r := range highest {
+		behind = max(behind, r-min(r, reached[b]))
+	}
+	err = c.records.kv.Scan(ctx, recordPrefix+">", func(e bus.Entry) error {
+		var h head
+		err := e.Decode(&h)
+		w.heads[e.Key] = h
+		m.came(e.Key, max(h.Highest, h.Latest))
+		return err
+	})
+	if err == nil {
+		err = w.write(m)
+	}
+	return w.written, behind, err
+}
+
+// mergeWriter makes a catalogue say what it shall.
+type mergeWriter struct {
+	c       *Coordinator
+	ctx     context.Context
+	now     map[string]*schemas.CatalogueEntry // what it says
+	heads   map[string]head
+	base    uint64 // of the revisions in now
+	written int64
+}
+
+// write writes versions to where there is none before it takes the place of any: at each
+// moment all are somewhere.
+func (w *mergeWriter) write(m *merge) error {
+	for key, e := range m.values {
+		if err := w.put(key, e.Value); err != nil {
+			return err
+		}
+	}
+	all := m.number()
+	for _, taken := range []bool{false, true} {
+		for key, s := range all {
+			if now := w.now[key]; taken != (now != nil && !now.Deleted) {
+				continue
+			}
+			if err := w.version(key, s); err != nil {
+				return err
+			}
+		}
+	}
+	for key, now := range w.now {
+		if strings.HasPrefix(key, versionPrefix) && !now.Deleted && all[key] == nil {
+			v := new(schemas.Version) // which has another number now
+			err := schemas.Unmarshal(now.Value, v)
+			if err == nil {
+				err = w.leave(key, &schemas.Version{Nickname: v.Nickname, Record: v.Record, Number: v.Number})
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return w.follow(m.headsOf(all))
+}
+
+// version makes a key have a version, or the mark that is left of it.
+func (w *mergeWriter) version(key string, s *savedAt) error {
+	if s.gone {
+		return w.leave(key, mark(s.version))
+	}
+	value, err := schemas.Marshal(s.version)
+	if err != nil {
+		return err
+	}
+	return w.put(key, value)
+}
+
+// put makes a key have that value.
+func (w *mergeWriter) put(key string, value []byte) (err error) {
+	now, b := w.now[key], w.c.bucketOf(key)
+	switch {
+	case now == nil || now.Deleted:
+		_, err = b.Create(w.ctx, key, msgpack.RawMessage(value))
+	case bytes.Equal(now.Value, value):
+		return nil
+	default:
+		_, err = b.Update(w.ctx, key, msgpack.RawMessage(value), now.Revision-w.base)
+	}
+	return w.count(err)
+}
+
+// leave makes a key have a mark only.
+func (w *mergeWriter) leave(key string, mark *schemas.Version) error {
+	revision := uint64(0)
+	if now := w.now[key]; now != nil {
+		value, err := schemas.Marshal(mark)
+		if err != nil || now.Deleted && bytes.Equal(value, now.Value) {
+			return err
+		}
+		revision = now.Revision - w.base
+	}
+	return w.count(w.c.records.kv.DeleteAt(w.ctx, key, revision, mark))
+}
+
+func (w *mergeWriter) count(err error) error {
+	if err == nil {
+		w.written++
+	}
+	return err
+}
+
+// follow makes records tell of their versions.
+func (w *mergeWriter) follow(heads map[string]*recordHead) error {
+	r := w.c.records
+	for key, h := range heads {
+		if w.heads[key] == h.head {
+			continue
+		}
+		if err := r.refresh(w.ctx, h.nickname, h.Name); err != nil {
+			return err
+		}
+		err := r.editHead(w.ctx, h.nickname, h.Name, func(now *head) error {
+			now.Highest = max(now.Highest, h.Highest)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // copiesAt is which copies of the catalogue nodes have.
@@ -169,77 +299,4 @@ func (c *Coordinator) readCopies(ctx context.Context, nodes *schemas.NodeMap, id
 		}
 	}
 	return nil
-}
-
-// writeAnew writes the values, and returns how many there are.
-func (c *Coordinator) writeAnew(ctx context.Context, newest map[string]*schemas.CatalogueEntry) (n int64, err error) {
-	heads := map[string]*schemas.Version{} // some version of each record, by the key without its number
-	highest := map[string]uint64{}
-	for key, e := range newest {
-		if strings.HasPrefix(key, "version.") {
-			record, number, _ := strings.Cut(strings.TrimPrefix(key, "version."), ".")
-			token, digits, _ := strings.Cut(number, ".")
-			given, err := strconv.ParseUint(digits, 10, 64)
-			if err != nil {
-				continue // no key of a version
-			}
-			record += "." + token
-			highest[record] = max(highest[record], given)
-			v := new(schemas.Version)
-			if !e.Deleted {
-				if err := schemas.Unmarshal(e.Value, v); err != nil {
-					return n, err
-				}
-				heads[record] = v
-				// Epochs begin anew: what of it is held must be asked.
-				v.Epoch, v.Tolerates = 0, 0
-			}
-			if err := c.writeVersion(ctx, key, v, e.Deleted); err != nil {
-				return n, err
-			}
-		} else if err := c.writeKey(ctx, key, msgpack.RawMessage(e.Value)); err != nil {
-			return n, err
-		}
-		n++
-	}
-	for record, v := range heads {
-		if err := c.records.refresh(ctx, v.Nickname, v.Record); err != nil {
-			return n, err
-		}
-		err := c.records.editHead(ctx, v.Nickname, v.Record, func(h *head) error {
-			h.Highest = max(h.Highest, highest[record])
-			return nil
-		})
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
-
-// writeKey writes a value that is not there yet.
-func (c *Coordinator) writeKey(ctx context.Context, key string, v any) error {
-	_, err := c.bucketOf(key).Create(ctx, key, v)
-	if errors.Is(err, bus.ErrExists) {
-		return nil
-	}
-	return err
-}
-
-// writeVersion writes one that is not there yet. Of one that was deleted the mark is
-// left, after a value without a session. Another one in its place is never taken for
-// it, as it could not be found any more.
-func (c *Coordinator) writeVersion(ctx context.Context, key string, v *schemas.Version, deleted bool) error {
-	kv := c.records.kv
-	revision, err := kv.Create(ctx, key, v)
-	if errors.Is(err, bus.ErrExists) {
-		var there schemas.Version
-		if revision, err = kv.Get(ctx, key, &there); err == nil && there.Session != v.Session {
-			err = schemas.Errorf(schemas.Internal, "%s was saved anew before the old one could be written (%s): the catalogue is made anew in part only", there.ID, key)
-		}
-	}
-	if err == nil && deleted {
-		err = kv.DeleteAt(ctx, key, revision)
-	}
-	return err
 }

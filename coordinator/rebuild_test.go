@@ -1,9 +1,11 @@
 package coordinator
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
@@ -49,7 +51,9 @@ func TestRebuild(t *testing.T) {
 	w.forget("f@1", false)
 	w.c.look()
 	w.copied()
-	wantCode(t, w.request(schemas.SubjectRebuild, &schemas.RebuildRequest{}, &schemas.RebuildReply{}), schemas.NotNow)
+	if rep := w.rebuild(); rep.Keys != 0 || len(rep.Moved) > 0 {
+		t.Errorf("of what is whole %+v was brought back", rep)
+	}
 	for _, n := range nodes {
 		if err := n.Stop(); err != nil {
 			t.Fatal(err)
@@ -65,10 +69,7 @@ func TestRebuild(t *testing.T) {
 		if c := w.collect(); c.Error == "" {
 			t.Errorf("an empty catalogue is collected for: %+v", c)
 		}
-		var rep schemas.RebuildReply
-		if err := w.request(schemas.SubjectRebuild, &schemas.RebuildRequest{}, &rep); err != nil {
-			t.Fatal(err)
-		}
+		rep := w.rebuild()
 		if want := int64(2 + 1 + 2 + 4 + 1 + round); rep.Keys != want { // vaults, a policy, versions of r, f and g
 			t.Errorf("%d values were written, want %d", rep.Keys, want)
 		}
@@ -128,81 +129,99 @@ func (w *world) lose(nodes ...*runningNode) (lost *world) {
 	return lost
 }
 
-// wantClosed fails the test unless nothing can be saved or collected.
-func (w *world) wantClosed(session string, root schemas.ChunkID) {
+func (w *world) rebuild() (rep schemas.RebuildReply) {
 	w.t.Helper()
-	ctx, content := bustest.Patient(w.t), []byte("new")
-	_, err := w.c.transmit(ctx, &schemas.TransmitRequest{Nickname: nickname, Record: "f", Content: &content})
-	wantCode(w.t, err, schemas.NotNow)
-	_, err = w.c.openSession(ctx, opening("r"))
-	wantCode(w.t, err, schemas.NotNow)
-	_, err = w.c.commitSession(ctx, commitOf(session, root))
-	wantCode(w.t, err, schemas.NotNow)
-	_, err = w.c.newCollection(ctx, 0)
-	wantCode(w.t, err, schemas.NotNow)
+	if err := w.request(schemas.SubjectRebuild, &schemas.RebuildRequest{}, &rep); err != nil {
+		w.t.Fatal(err)
+	}
+	return rep
 }
 
-// Nobody saves while the copies are being read, or an old version would give way to a
-// new one of its number.
-func TestNobodySavesWhileTheCatalogueIsMadeAnew(t *testing.T) {
-	w := newWorld(t, 0, Options{})
-	node := w.node()
-	w.transmit(nickname, "f", "old")
-	tr := w.newTree(1, 1)
-	w.save(opening("r"), tr)
-	w = w.lose(node)
-	s := w.open(opening("r"))
-	w.put(tr.all...)
-	late := w.interposed("PUB storage.chunks.", func() { w.wantClosed(s.Session, tr.root) })
-	if _, err := late.rebuild(bustest.Patient(t), &schemas.RebuildRequest{}); err != nil {
-		t.Fatal(err)
+// wantContents compares what versions of f contain; "" is one that is not there.
+func (w *world) wantContents(when string, want ...string) {
+	w.t.Helper()
+	for i, content := range want {
+		id := schemas.VersionID("f", uint64(i+1))
+		got, err := w.content(id)
+		if content == "" {
+			wantCode(w.t, err, schemas.UnknownVersion)
+		} else if err != nil || got != content {
+			w.t.Errorf("%s %s is %q, %v, want %q", when, id, got, err, content)
+		}
 	}
-	if got, err := w.content("f@1"); err != nil || got != "old" {
-		t.Errorf("f@1 is %q, %v", got, err)
+	if got, err := w.content("f"); err != nil || got != want[len(want)-1] {
+		w.t.Errorf("%s the newest is %q, %v, want %q", when, got, err, want[len(want)-1])
 	}
-	if id := w.transmit(nickname, "f", "new"); id != "f@2" {
+}
+
+// Backups that went on in a catalogue which had lost everything stay, behind those that were
+// lost; also when it is lost again, with and without being brought back in between.
+func TestRebuildMerges(t *testing.T) {
+	w := newWorld(t, 0, Options{CollectEvery: -1})
+	nodes := []*runningNode{w.node(), w.node()}
+	w.durability(nickname, "1+1")
+	for _, c := range []string{"one", "two", "three"} {
+		w.transmit(nickname, "f", c)
+	}
+	w.forget("f@2", false)
+	w.endSessions()
+	if c := w.collectAfter(0); c.Versions != 1 {
+		t.Fatalf("the collection: %+v", c)
+	}
+	w.forget("f@1", false)
+
+	w = w.lose(nodes...)
+	w.transmit(nickname, "f", "four")
+	w.transmit(nickname, "f", "five")
+	w.transmit("bob", "f", "bob's")
+	w = w.lose(nodes...) // and nobody has seen it
+	w.transmit(nickname, "f", "six")
+	w.transmit(nickname, "f", "no more")
+	w.forget("f@2", false)
+	w.endSessions()
+	if c := w.collect(); c.Versions != 1 || !strings.Contains(c.Error, "rebuild-catalogue") {
+		t.Errorf("the collection: %+v", c)
+	}
+	for round := range 2 {
+		rep := w.rebuild()
+		want := []schemas.Moved{
+			{Nickname: nickname, From: "f@1", To: "f@4"}, {Nickname: nickname, From: "f@1", To: "f@6"}, {Nickname: nickname, From: "f@2", To: "f@5"},
+		}
+		if round > 0 {
+			want = nil // it was done before
+		}
+		if !slices.Equal(rep.Moved, want) {
+			t.Errorf("in round %d %v were moved, want %v", round, rep.Moved, want)
+		}
+		if again := w.rebuild(); again.Keys != 0 || len(again.Moved) > 0 {
+			t.Errorf("a second time %+v was brought back", again)
+		}
+		if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{6, 5, 4, 3}) { // 1 is forgotten
+			t.Errorf("the versions are %v", got)
+		}
+		w.wantContents("with those that are forgotten", "one", "", "three", "four", "five", "six")
+		if got := w.versions("bob", "f"); !slices.Equal(got, []uint64{1}) {
+			t.Errorf("bob's versions are %v", got)
+		}
+		w.c.look()
+		w.copied()
+		if c := w.collectAfter(time.Hour); c.Error != "" {
+			t.Errorf("the collection: %+v", c)
+		}
+		w.wantContents("after a collection", "one", "", "three", "four", "five", "six")
+		w = w.lose(nodes...)
+	}
+	w.rebuild()
+	if id := w.transmit(nickname, "f", "eight"); id != "f@8" { // 7 was collected
 		t.Errorf("the next version is %s", id)
 	}
-	if v, err := w.commit(s.Session, tr.root); err != nil || v.Number != 2 {
-		t.Errorf("the session became %+v, %v", v, err)
-	}
 }
 
-// A commit that was let in just before is seen before anything is written; then, and if
-// a node fails, everybody can save again.
-func TestRebuildGivesUp(t *testing.T) {
-	w := newWorld(t, 0, Options{})
-	nodes := []*runningNode{w.node()}
-	w.transmit(nickname, "f", "old")
-	w = w.lose(nodes...)
-	nodes = append(nodes, w.node())
-	nodes[1].nc.Close()
-	ctx := bustest.Patient(t)
-	if _, err := w.c.rebuild(ctx, &schemas.RebuildRequest{}); err == nil {
-		t.Error("it is made anew without a node that is up")
-	}
-	if err := w.c.isWhole(ctx); err != nil {
-		t.Error(err)
-	}
-	w.becomes(nodes[1].store.NodeID(), schemas.Down)
-	late := w.interposed("PUB storage.chunks.", func() {
-		if _, err := w.c.records.commit(ctx, &schemas.Version{Nickname: nickname, Record: "f", Session: "new"}, 0, false); err != nil {
-			t.Error(err)
-		}
-	})
-	_, err := late.rebuild(ctx, &schemas.RebuildRequest{})
-	wantCode(t, err, schemas.NotNow)
-	if err := w.c.isWhole(ctx); err != nil {
-		t.Error(err)
-	}
-}
-
-// One that was broken off goes on when it is asked for again, and until then nobody
-// saves. A version that stands in the place of an old one is told of.
-func TestRebuildGoesOn(t *testing.T) {
-	w := newWorld(t, 0, Options{CollectEvery: -1})
-	node := w.node()
-	for _, c := range []string{"one", "two", "three"} {
+// JetStream may lose what it has acknowledged. Nothing is collected then, and all of it is
+// brought back: a version, that one was forgotten, that one was collected, and a record.
+func TestRebuildOfALostPart(t *testing.T) {
+	w := newWorld(t, 1, Options{CollectEvery: -1})
+	for _, c := range []string{"one", "two", "three", "four"} {
 		w.transmit(nickname, "f", c)
 	}
 	w.forget("f@3", false)
@@ -210,47 +229,128 @@ func TestRebuildGoesOn(t *testing.T) {
 	if c := w.collectAfter(0); c.Versions != 1 {
 		t.Fatalf("the collection: %+v", c)
 	}
-	w = w.lose(node)
-	ctx := bustest.Patient(t)
-	tr := w.newTree(1, 1)
-	session := w.open(opening("r")).Session
-	w.put(tr.all...)
-	if err := w.c.state.goOn(ctx, 1); err != nil {
+	ctx, kv := bustest.Patient(t), w.c.records.kv
+	var unforgotten schemas.Version
+	if _, err := kv.Get(ctx, versionKey(nickname, "f", 2), &unforgotten); err != nil {
 		t.Fatal(err)
 	}
-	for number, session := range map[uint64]string{1: "other", 3: ""} {
-		// The third is what is there before it is deleted.
-		if _, err := w.c.records.kv.Create(ctx, versionKey(nickname, "f", number), &schemas.Version{Session: session}); err != nil {
+	w.forget("f@2", false)
+	w.c.look()
+	w.copied()
+	// What is undone is in newer revisions than what was lost, as nothing else can be.
+	for key, v := range map[string]*schemas.Version{versionKey(nickname, "f", 1): nil, recordKey(nickname, "f"): nil, versionKey(nickname, "f", 2): &unforgotten} {
+		err := kv.Delete(ctx, key)
+		if err == nil && v != nil {
+			_, err = kv.Create(ctx, key, v)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.wantClosed(session, tr.root)
-	err := w.request(schemas.SubjectRebuild, &schemas.RebuildRequest{}, &schemas.RebuildReply{})
-	if err == nil || !strings.Contains(err.Error(), "in part only") {
-		t.Errorf("with another f@1 the error is %v", err)
+	if c := w.collect(); !strings.Contains(c.Error, "rebuild-catalogue") {
+		t.Errorf("the collection: %+v", c)
 	}
-	if err := w.c.copyKey(ctx, versionKey(nickname, "f", 1)); err != nil { // which makes it no better
-		t.Error(err)
+	if rep := w.rebuild(); rep.Keys != 1 || len(rep.Moved) > 0 {
+		t.Errorf("brought back: %+v", rep)
 	}
-	if err := w.request(schemas.SubjectRebuild, &schemas.RebuildRequest{}, &schemas.RebuildReply{}); err == nil {
-		t.Error("the other f@1 was taken for the old one")
-	}
-	w.wantClosed(session, tr.root)
-	if err := w.c.records.kv.Delete(ctx, versionKey(nickname, "f", 1)); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.request(schemas.SubjectRebuild, &schemas.RebuildRequest{}, &schemas.RebuildReply{}); err != nil {
-		t.Fatal(err)
-	}
-	if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{2, 1}) {
+	if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{4, 2, 1}) {
 		t.Errorf("the versions are %v", got)
 	}
-	if got, err := w.content("f@1"); err != nil || got != "one" {
-		t.Errorf("f@1 is %q, %v", got, err)
-	}
-	if id := w.transmit(nickname, "f", "four"); id != "f@4" {
-		t.Errorf("the next version is %s", id)
-	}
-	w.endSessions()
+	w.wantContents("of the rest", "one", "two", "", "four")
+	w.c.look()
+	w.copied()
 	w.mustCollect()
+}
+
+// Who saves while the catalogue is being written takes nobody's place.
+func TestSavingWhileTheCatalogueIsBroughtBack(t *testing.T) {
+	w := newWorld(t, 0, Options{})
+	node := w.node()
+	w.transmit(nickname, "f", "old")
+	tr := w.newTree(1, 1)
+	w.save(opening("r"), tr)
+	w = w.lose(node)
+	ctx := bustest.Patient(t)
+	s := w.open(opening("r"))
+	w.put(tr.all...)
+	late := w.interposed("PUB $KV.backup-catalogue.version.", func() { // read, and not yet written
+		for _, c := range []string{"new", "newer"} {
+			content := []byte(c)
+			if _, err := w.c.transmit(ctx, &schemas.TransmitRequest{Nickname: nickname, Record: "f", Content: &content}); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := w.c.commitSession(ctx, commitOf(s.Session, tr.root)); err != nil {
+			t.Error(err)
+		}
+	})
+	rep, err := late.rebuild(ctx, &schemas.RebuildRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if moved := rep.(*schemas.RebuildReply).Moved; len(moved) != 3 {
+		t.Errorf("%v were moved", moved)
+	}
+	w.wantContents("at the end", "old", "", "new", "newer") // 2 was given before
+	if got := w.versions(nickname, "r"); !slices.Equal(got, []uint64{2, 1}) {
+		t.Errorf("the versions of r are %v", got)
+	}
+}
+
+// What is known only to a node that is away comes back when it does; until then nothing is
+// collected that it could need.
+func TestRebuildWithoutANode(t *testing.T) {
+	w := newWorld(t, 0, Options{})
+	nodes := []*runningNode{w.node(), w.node()}
+	for _, c := range []string{"one", "two", "three", "four", "five", "six"} {
+		w.transmit(nickname, "f", c)
+	}
+	w = w.lose(nodes...)
+	if err := nodes[1].Stop(); err != nil {
+		t.Fatal(err)
+	}
+	nodes[1].nc.Close()
+	w.becomes(nodes[1].store.NodeID(), schemas.Down)
+	rep := w.rebuild()
+	if len(rep.Missing) != 1 {
+		t.Errorf("missing are %v", rep.Missing)
+	}
+	known := len(w.versions(nickname, "f"))
+	w.nodeOn(nodes[1].store)
+	w.becomes(nodes[1].store.NodeID(), schemas.Up)
+	if c := w.collect(); known < 6 && !strings.Contains(c.Error, "rebuild-catalogue") {
+		t.Errorf("with %d of 6 versions the collection says %+v", known, c)
+	}
+	if rep := w.rebuild(); len(rep.Missing) != 0 {
+		t.Errorf("missing are %v", rep.Missing)
+	}
+	w.wantContents("with all nodes", "one", "two", "three", "four", "five", "six")
+}
+
+// One that was broken off goes on when it is asked for again, and one that cannot ask a node
+// that is up fails.
+func TestRebuildGoesOn(t *testing.T) {
+	w := newWorld(t, 0, Options{CollectEvery: -1})
+	nodes := []*runningNode{w.node()}
+	for _, c := range []string{"one", "two", "three"} {
+		w.transmit(nickname, "f", c)
+	}
+	w = w.lose(nodes...)
+	w.transmit(nickname, "f", "four")
+	ctx, cancel := context.WithCancel(bustest.Patient(t))
+	late := w.interposed("PUB $KV.backup-catalogue.version.", cancel)
+	if _, err := late.rebuild(ctx, &schemas.RebuildRequest{}); err == nil {
+		t.Error("it was not broken off")
+	}
+	if c := w.collect(); !strings.Contains(c.Error, "rebuild-catalogue") {
+		t.Errorf("the collection: %+v", c)
+	}
+	another := w.node()
+	another.nc.Close()
+	if err := w.request(schemas.SubjectRebuild, &schemas.RebuildRequest{}, &schemas.RebuildReply{}); err == nil {
+		t.Error("it is brought back without a node that is up")
+	}
+	w.becomes(another.store.NodeID(), schemas.Down)
+	w.rebuild()
+	w.wantContents("in the end", "one", "two", "three", "four")
 }

@@ -21,11 +21,14 @@ import (
 //	version.NICKNAME.RECORD.NUMBER    schemas.Version; NUMBER has ten digits
 //
 // A version is created once. What is written later is only whether it was forgotten
-// (forget.go), and in the end a collection deletes it; its number is not used again.
+// (forget.go), and in the end a collection deletes it, leaving a mark that says which it
+// was; its number is not used again. Only if the catalogue is lost, and versions were saved
+// in a new one before it was brought back, do those get other numbers (merge.go).
 // The head follows; if a crash comes between, the next commit finds the version and
 // moves on.
 type records struct {
 	kv    *bus.Bucket
+	first uint64           // when the bucket was made, Unix µs
 	wrote func(key string) // is told of vaults and versions that were written
 }
 
@@ -47,14 +50,20 @@ type head struct {
 	Highest uint64 `msgpack:"highest,omitempty"`
 }
 
-func vaultKey(nickname string) string { return "vault." + bus.KeyToken(nickname) }
+const (
+	vaultPrefix   = "vault."
+	recordPrefix  = "record."
+	versionPrefix = "version."
+)
+
+func vaultKey(nickname string) string { return vaultPrefix + bus.KeyToken(nickname) }
 
 func recordKey(nickname, record string) string {
-	return "record." + bus.KeyToken(nickname) + "." + bus.KeyToken(record)
+	return recordPrefix + bus.KeyToken(nickname) + "." + bus.KeyToken(record)
 }
 
 func versionKey(nickname, record string, number uint64) string {
-	return fmt.Sprintf("version.%s.%s.%010d", bus.KeyToken(nickname), bus.KeyToken(record), number)
+	return fmt.Sprintf(versionPrefix+"%s.%s.%010d", bus.KeyToken(nickname), bus.KeyToken(record), number)
 }
 
 // enterVault makes the nickname's entry, and holds a client with another key
@@ -131,7 +140,7 @@ func (r *records) version(ctx context.Context, nickname, record string, number u
 // heads lists a nickname's records after the given name, sorted by name, with
 // forgotten also those of which all versions were forgotten.
 func (r *records) heads(ctx context.Context, nickname, after string, forgotten bool) (all []schemas.Record, err error) {
-	err = r.kv.Scan(ctx, "record."+bus.KeyToken(nickname)+".*", func(e bus.Entry) error {
+	err = r.kv.Scan(ctx, recordPrefix+bus.KeyToken(nickname)+".*", func(e bus.Entry) error {
 		var h head
 		if err := e.Decode(&h); err != nil {
 			return err
@@ -148,7 +157,7 @@ func (r *records) heads(ctx context.Context, nickname, after string, forgotten b
 // versions lists a record's versions below the given number (0: all), newest
 // first, those that were forgotten among them.
 func (r *records) versions(ctx context.Context, nickname, record string, below uint64) (all []schemas.Version, err error) {
-	filter := fmt.Sprintf("version.%s.%s.*", bus.KeyToken(nickname), bus.KeyToken(record))
+	filter := fmt.Sprintf(versionPrefix+"%s.%s.*", bus.KeyToken(nickname), bus.KeyToken(record))
 	err = r.kv.Scan(ctx, filter, func(e bus.Entry) error {
 		var v schemas.Version
 		if err := e.Decode(&v); err != nil {
@@ -226,7 +235,7 @@ func (r *records) commit(ctx context.Context, v *schemas.Version, since uint64, 
 }
 
 func (r *records) create(ctx context.Context, v *schemas.Version, number uint64) error {
-	v.Number, v.Created = number, time.Now().UnixNano()
+	v.Number, v.Created, v.Catalogue = number, time.Now().UnixNano(), r.first
 	v.ID = schemas.VersionID(v.Record, v.Number)
 	key := versionKey(v.Nickname, v.Record, v.Number)
 	_, err := r.kv.Create(ctx, key, v)
@@ -234,6 +243,12 @@ func (r *records) create(ctx context.Context, v *schemas.Version, number uint64)
 		r.wrote(key)
 	}
 	return err
+}
+
+// mark is what is left of a version that was collected.
+func mark(v *schemas.Version) *schemas.Version {
+	return &schemas.Version{Nickname: v.Nickname, Record: v.Record, Number: v.Number,
+		Created: v.Created, Session: v.Session, Catalogue: v.Catalogue}
 }
 
 // headOf is the head that names v, after the head h.

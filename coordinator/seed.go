@@ -24,9 +24,6 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 	if err != nil {
 		return nil, err
 	}
-	if err := c.isWhole(ctx); err != nil {
-		return nil, err
-	}
 	if err := c.records.enterVault(ctx, req.Nickname, nil); err != nil {
 		return nil, err
 	}
@@ -45,9 +42,6 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 		return nil, err
 	}
 	if err := c.put(ctx, set, vault, &chunk); err != nil {
-		return nil, err
-	}
-	if err := c.isWhole(ctx); err != nil {
 		return nil, err
 	}
 	size := int64(len(chunk.Content))

@@ -37,31 +37,20 @@ type collected struct {
 	Lost []schemas.Lost `msgpack:"lost,omitempty"`
 }
 
-// copyBase is what is added to the revisions in the catalogue's copies. It is 0 as long
-// as the catalogue is the first one; one that was made anew goes on above the revisions
-// of the one before.
+// copyBase is what is added to the revisions in the catalogue's copies, so that they go on
+// above those of catalogues before this one. Revisions begin with the time, so it is 0
+// unless the clock was wrong, or JetStream has lost what was written last.
 type copyBase struct {
 	Base uint64 `msgpack:"base"`
-	// Half says that one is being made anew: who begins again may go on, and nothing is
-	// saved or collected until that is done.
-	Half bool `msgpack:"half,omitempty"`
 }
 
-func (s *state) copyBase(ctx context.Context) (b copyBase, err error) {
-	_, err = s.kv.Get(ctx, copiesKey, &b)
+func (s *state) copyBase(ctx context.Context) (uint64, error) {
+	var b copyBase
+	_, err := s.kv.Get(ctx, copiesKey, &b)
 	if errors.Is(err, bus.ErrNoKey) {
 		err = nil
 	}
-	return b, err
-}
-
-func (s *state) editCopyBase(ctx context.Context, change func(*copyBase)) error {
-	var b copyBase
-	_, err := s.kv.Edit(ctx, copiesKey, &b, func() { b = copyBase{} }, func() (bool, error) {
-		change(&b)
-		return true, nil
-	})
-	return err
+	return b.Base, err
 }
 
 // generation is the one for sessions that are opened now, or an older one.
@@ -123,13 +112,13 @@ func (s *state) save(ctx context.Context, r *collected) error {
 	return err
 }
 
-// goOn begins to make a catalogue anew: numbers go on above those of the one that was
-// lost, revisions of copies up to the one that is given, and collections of which only
-// the nodes know. There were never as many revisions as microseconds: so those of copies
-// that nobody could read now are below the base, too.
-func (s *state) goOn(ctx context.Context, revision uint64) error {
-	err := s.editCopyBase(ctx, func(b *copyBase) {
-		b.Base, b.Half = max(b.Base+uint64(time.Now().UnixMicro()), revision), true
+// goOn makes numbers go on above those of catalogues that were lost: revisions of copies,
+// which were behind them by so much, and collections, of which only the nodes know.
+func (s *state) goOn(ctx context.Context, behind uint64) error {
+	var b copyBase
+	_, err := s.kv.Edit(ctx, copiesKey, &b, func() { b = copyBase{} }, func() (bool, error) {
+		b.Base += behind
+		return behind > 0, nil
 	})
 	if err != nil {
 		return err

@@ -99,14 +99,26 @@ type Collection struct {
 	Error      string `msgpack:"error,omitempty"`
 }
 
-// RebuildRequest makes an empty catalogue anew from what nodes hold, on
-// backup.rebuild.
+// RebuildRequest brings back what a catalogue has lost from the copies that nodes hold,
+// on backup.rebuild.
 type RebuildRequest struct{}
 
 // RebuildReply answers it.
 type RebuildReply struct {
 	Reply
-	Keys int64 `msgpack:"keys"` // that were written
+	Keys    int64    `msgpack:"keys"`              // that were written
+	Moved   []Moved  `msgpack:"moved,omitempty"`   // [MaxMoved] at most
+	Missing []string `msgpack:"missing,omitempty"` // names of nodes that were not asked
+}
+
+// MaxMoved is how many versions a [RebuildReply] names.
+const MaxMoved = 1000
+
+// Moved is a version that got another number, as another one has its own.
+type Moved struct {
+	Nickname string `msgpack:"apelido"`
+	From     string `msgpack:"from"`
+	To       string `msgpack:"to"`
 }
 
 // StatusRequest asks a coordinator, on backup.status, or a node.

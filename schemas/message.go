@@ -119,6 +119,9 @@ type Version struct {
 	Durability Durability `msgpack:"durability"`
 	Session    string     `msgpack:"session"`
 	Source     SourceID   `msgpack:"source"`
+	// Catalogue is when the catalogue was made in which the version was entered first,
+	// Unix µs.
+	Catalogue uint64 `msgpack:"catalogue,omitempty"`
 	// Epoch is that of a map under which everything was held by so many nodes that
 	// any Tolerates of them could be lost; 0 if none is known.
 	Epoch     uint64 `msgpack:"epoch,omitempty"`

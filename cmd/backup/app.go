@@ -35,7 +35,7 @@ type backend interface {
 	SetNodeState(ctx context.Context, node string, state schemas.State, force bool) (*schemas.NodeMap, error)
 	Forget(ctx context.Context, id string, undo bool) ([]string, error)
 	Collect(ctx context.Context, req *schemas.CollectRequest) (*schemas.Collection, error)
-	RebuildCatalogue(ctx context.Context) (int64, error)
+	RebuildCatalogue(ctx context.Context) (*schemas.RebuildReply, error)
 	Status(ctx context.Context) (*schemas.StatusReply, error)
 	Scrub(ctx context.Context, node string) ([]string, error)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -133,15 +134,43 @@ func (a *app) rebuild(ctx context.Context) error {
 		return err
 	}
 	defer b.Close()
-	n, err := b.RebuildCatalogue(ctx)
+	rep, err := b.RebuildCatalogue(ctx)
 	if err != nil {
 		return err
 	}
 	if a.flags.json {
-		return a.printJSON(struct {
-			Keys int64 `json:"keys"`
-		}{n})
+		out := jsonRebuilt{Keys: rep.Keys, Moved: []jsonMoved{}, Missing: append([]string{}, rep.Missing...)}
+		for _, m := range rep.Moved {
+			out.Moved = append(out.Moved, jsonMoved(m))
+		}
+		return a.printJSON(out)
 	}
-	a.println(a.n("rebuild.done", n))
+	if rep.Keys == 0 {
+		a.println(a.t("rebuild.nothing"))
+	} else {
+		a.println(a.n("rebuild.done", rep.Keys))
+	}
+	for _, m := range rep.Moved {
+		a.println(a.t("rebuild.moved", "Nickname", m.Nickname, "From", m.From, "To", m.To))
+	}
+	if len(rep.Moved) == schemas.MaxMoved {
+		a.println(a.t("rebuild.more"))
+	}
+	if len(rep.Missing) > 0 {
+		a.console.notice(a.t("rebuild.missing", "Nodes", strings.Join(rep.Missing, ", ")))
+	}
 	return nil
+}
+
+// jsonRebuilt is what "rebuild-catalogue --json" prints.
+type jsonRebuilt struct {
+	Keys    int64       `json:"keys"`
+	Moved   []jsonMoved `json:"moved"`
+	Missing []string    `json:"missing"`
+}
+
+type jsonMoved struct {
+	Nickname string `json:"nickname"`
+	From     string `json:"from"`
+	To       string `json:"to"`
 }

@@ -162,7 +162,11 @@ func (f *fake) Collect(_ context.Context, req *schemas.CollectRequest) (*schemas
 	return &c, f.fails
 }
 
-func (f *fake) RebuildCatalogue(context.Context) (int64, error) { return 42, f.fails }
+func (f *fake) RebuildCatalogue(context.Context) (*schemas.RebuildReply, error) {
+	return &schemas.RebuildReply{Keys: 42, Missing: []string{"attic"}, Moved: []schemas.Moved{
+		{Nickname: "ana", From: "photos@1", To: "photos@31"}, {Nickname: "rui", From: "letters@2", To: "letters@9"},
+	}}, f.fails
+}
 
 func (f *fake) Status(context.Context) (*schemas.StatusReply, error) { return &f.state, f.fails }
 

@@ -1,0 +1,219 @@
+package coordinator
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"servidor-backup/schemas"
+)
+
+// mergeModel makes catalogues, each of which begins with nothing or with what a merge has
+// made, and remembers what there should be.
+type mergeModel struct {
+	t         *testing.T
+	rng       *rand.Rand
+	catalogue uint64 // that there is now
+	revision  uint64
+	now       map[string]*schemas.CatalogueEntry
+	highest   uint64
+	copies    []*schemas.CatalogueEntry
+
+	alive map[string]bool // by session: whether it is forgotten
+	gone  map[string]bool
+	order []string // sessions as they were made
+}
+
+func (m *mergeModel) write(v *schemas.Version, deleted bool) {
+	m.revision++
+	value, err := schemas.Marshal(v)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	e := &schemas.CatalogueEntry{Key: versionKey(v.Nickname, v.Record, v.Number), Revision: m.revision, Value: value, Deleted: deleted}
+	m.now[e.Key] = e
+	m.copies = append(m.copies, e)
+}
+
+// some is a version that there is, or nil.
+func (m *mergeModel) some() *schemas.Version {
+	keys := slices.Sorted(maps.Keys(m.now))
+	if len(keys) == 0 {
+		return nil
+	}
+	e := m.now[keys[m.rng.IntN(len(keys))]]
+	v := new(schemas.Version)
+	if err := schemas.Unmarshal(e.Value, v); err != nil {
+		m.t.Fatal(err)
+	}
+	if e.Deleted {
+		return nil
+	}
+	return v
+}
+
+func (m *mergeModel) step() {
+	switch m.rng.IntN(8) {
+	case 0, 1, 2, 3:
+		m.highest++
+		session := fmt.Sprint("session ", len(m.order))
+		m.write(&schemas.Version{Nickname: "ana", Record: "r", Number: m.highest, ID: schemas.VersionID("r", m.highest), Session: session,
+			Catalogue: m.catalogue, Created: int64(m.rng.IntN(1000))}, false) // clocks differ
+		m.alive[session], m.order = false, append(m.order, session)
+	case 4, 5:
+		if v := m.some(); v != nil {
+			v.Forgotten = 1 - v.Forgotten
+			m.write(v, false)
+			m.alive[v.Session] = v.Forgotten > 0
+		}
+	case 6:
+		if v := m.some(); v != nil {
+			m.write(mark(v), true)
+			delete(m.alive, v.Session)
+			m.gone[v.Session] = true
+		}
+	case 7:
+		m.catalogue += 1000
+		m.revision, m.now, m.highest = m.catalogue, map[string]*schemas.CatalogueEntry{}, 0
+	}
+}
+
+// merge is what a rebuild does to the catalogue.
+func (m *mergeModel) merge() {
+	m.t.Helper()
+	all := newMerge()
+	for _, e := range m.copies {
+		m.add(all, e)
+	}
+	before := map[string]uint64{}
+	for _, e := range m.now {
+		m.add(all, e)
+	}
+	for session, s := range all.saved {
+		before[session] = s.number
+	}
+	result := all.number()
+	seen, last := map[string]uint64{}, uint64(0)
+	for key, s := range result {
+		v := s.version
+		if versionKey("ana", "r", v.Number) != key || v.ID != schemas.VersionID("r", v.Number) || seen[v.Session] > 0 {
+			m.t.Errorf("%s has %+v, %v", key, v, s.gone)
+		}
+		seen[v.Session] = v.Number
+		forgotten, alive := m.alive[v.Session]
+		if alive == s.gone || alive && forgotten != (v.Forgotten > 0) || m.gone[v.Session] != s.gone {
+			m.t.Errorf("%s is %+v, gone: %v", v.Session, v, s.gone)
+		}
+		moved, told := all.moved[v.Session]
+		if want := (schemas.Moved{Nickname: "ana", From: schemas.VersionID("r", before[v.Session]), To: v.ID}); told && moved != want || told != (alive && before[v.Session] != v.Number) {
+			m.t.Errorf("%s at %d was moved: %+v, %v", v.Session, before[v.Session], moved, told)
+		}
+	}
+	for _, session := range m.order {
+		if seen[session] <= last {
+			m.t.Errorf("%s has the number %d after %d", session, seen[session], last)
+		}
+		last = seen[session]
+	}
+	// As it is written.
+	again := newMerge()
+	for key, s := range result {
+		if old := m.now[key]; old == nil || old.Deleted != s.gone || sessionIn(m.t, old) != s.version.Session {
+			m.write(s.version, s.gone)
+		}
+		m.highest = max(m.highest, s.version.Number)
+	}
+	for key, e := range m.now {
+		if result[key] == nil && !e.Deleted {
+			m.write(&schemas.Version{Nickname: "ana", Record: "r", Number: numberIn(m.t, e)}, true)
+		}
+	}
+	for _, e := range m.copies {
+		m.add(again, e)
+	}
+	for _, e := range m.now {
+		m.add(again, e)
+	}
+	for key, s := range again.number() {
+		if was := result[key]; was == nil || was.gone != s.gone || was.version.Session != s.version.Session {
+			m.t.Errorf("merged again %s is %+v", key, s)
+		}
+	}
+	if len(again.moved) > 0 {
+		m.t.Errorf("merged again %v were moved", again.moved)
+	}
+}
+
+func (m *mergeModel) add(all *merge, e *schemas.CatalogueEntry) {
+	m.t.Helper()
+	if err := all.add(e); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func versionIn(t *testing.T, e *schemas.CatalogueEntry) (v schemas.Version) {
+	t.Helper()
+	if err := schemas.Unmarshal(e.Value, &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func sessionIn(t *testing.T, e *schemas.CatalogueEntry) string { return versionIn(t, e).Session }
+
+func numberIn(t *testing.T, e *schemas.CatalogueEntry) uint64 { return versionIn(t, e).Number }
+
+// However catalogues were lost, whatever was done in those that came after, and whether it
+// was brought back at times: all versions are there, in the order in which they were saved,
+// as they were left; what was collected is gone, and merging twice changes nothing.
+func TestMerge(t *testing.T) {
+	for seed := range uint64(100) {
+		m := &mergeModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), catalogue: 1000, revision: 1000,
+			now: map[string]*schemas.CatalogueEntry{}, alive: map[string]bool{}, gone: map[string]bool{}}
+		for range 30 {
+			m.step()
+			if m.rng.IntN(10) == 0 {
+				m.merge()
+			}
+		}
+		m.merge()
+		if t.Failed() {
+			t.Fatalf("with seed %d", seed)
+		}
+	}
+}
+
+// A vault keeps its key when somebody without one has used its nickname since; of two keys
+// the newer one holds.
+func TestMergeVaults(t *testing.T) {
+	entry := func(revision uint64, fingerprint string) *schemas.CatalogueEntry {
+		value, err := schemas.Marshal(&vaultEntry{Nickname: "ana", Fingerprint: []byte(fingerprint)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &schemas.CatalogueEntry{Key: vaultKey("ana"), Revision: revision, Value: value}
+	}
+	for _, c := range []struct {
+		entries []*schemas.CatalogueEntry
+		want    string
+	}{
+		{[]*schemas.CatalogueEntry{entry(1, "a"), entry(2, "")}, "a"},
+		{[]*schemas.CatalogueEntry{entry(2, ""), entry(1, "a")}, "a"},
+		{[]*schemas.CatalogueEntry{entry(1, "a"), entry(2, "b"), entry(3, "")}, "b"},
+		{[]*schemas.CatalogueEntry{entry(2, "b"), entry(1, "a")}, "b"},
+		{[]*schemas.CatalogueEntry{entry(1, ""), {Key: vaultKey("ana"), Revision: 2, Deleted: true}}, ""},
+	} {
+		m := newMerge()
+		for _, e := range c.entries {
+			if err := m.add(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var v vaultEntry
+		if err := schemas.Unmarshal(m.values[vaultKey("ana")].Value, &v); err != nil || string(v.Fingerprint) != c.want {
+			t.Errorf("the fingerprint is %q, %v, want %q", v.Fingerprint, err, c.want)
+		}
+	}
+}
