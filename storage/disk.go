@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"io/fs"
+	"math"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
