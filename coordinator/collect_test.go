@@ -349,48 +349,6 @@ func TestCollectionSkipsNodes(t *testing.T) {
 	w.wantHeld("the version", nodes, tr.all, len(tr.all))
 }
 
-// Data that is needed and nowhere is told of, with the version; everything else is
-// collected all the same.
-func TestCollectionFindsWhatIsLost(t *testing.T) {
-	w := newWorld(t, 0, Options{})
-	w.node()
-	n := w.node()
-	tr := w.newTree(2, 3)
-	missing := tr.leaves[0].Data[1]
-	w.put(slices.DeleteFunc(slices.Clone(tr.all), func(c schemas.Chunk) bool { return c.ID == missing })...)
-	v := &schemas.Version{Nickname: nickname, Record: "r", Vault: schemas.SealedVault(nickname), Root: tr.root, RootKind: schemas.Tree, Session: "x"}
-	ctx := bustest.Patient(t)
-	if err := w.c.records.enterVault(ctx, nickname, nil); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.c.records.commit(ctx, v, 0, false); err != nil {
-		t.Fatal(err)
-	}
-	w.mustCollect()
-	var rep schemas.StatusReply
-	if err := w.request(schemas.SubjectStatus, &schemas.StatusRequest{}, &rep); err != nil {
-		t.Fatal(err)
-	}
-	if want := []schemas.Lost{{Nickname: nickname, Version: "r@1", Chunks: 1}}; !slices.Equal(rep.Lost, want) {
-		t.Errorf("lost is %+v, want %+v", rep.Lost, want)
-	}
-	if len(rep.Nodes) != 2 || rep.Map == nil || len(rep.Map.Nodes) != 2 || rep.Collection.Generation == 0 || rep.Collection.Marked == 0 {
-		t.Errorf("the status is %+v", rep)
-	}
-	if err := n.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	w.becomes(n.store.NodeID(), schemas.Down)
-	w.collect()
-	rep = schemas.StatusReply{}
-	if err := w.request(schemas.SubjectStatus, &schemas.StatusRequest{}, &rep); err != nil {
-		t.Fatal(err)
-	}
-	if len(rep.Lost) != 0 {
-		t.Errorf("while a node is away lost is %+v", rep.Lost)
-	}
-}
-
 // Whoever waits for a collection hears that nobody runs it any more, and need not wait for
 // somebody who looks from time to time.
 func TestCollectionOfTheDead(t *testing.T) {
