@@ -125,7 +125,7 @@ type collection struct {
 	res     collected
 	members map[schemas.NodeID]bool // who knows the generation; false once it has failed
 	skipped map[schemas.NodeID]string
-	strays  map[schemas.ChunkID]struct{} // trees that nobody at home could mark, and that were descended
+	strays  map[vaultTree]struct{} // trees that nobody at home could mark, and that were descended
 	saved   time.Time
 }
 
@@ -141,7 +141,7 @@ type root struct {
 // newCollection gives it a number that was never given before.
 func (c *Coordinator) newCollection(held context.Context, grace time.Duration) (*collection, error) {
 	g := &collection{c: c, ctx: held, grace: grace, stall: sweepStall,
-		members: map[schemas.NodeID]bool{}, skipped: map[schemas.NodeID]string{}, strays: map[schemas.ChunkID]struct{}{},
+		members: map[schemas.NodeID]bool{}, skipped: map[schemas.NodeID]string{}, strays: map[vaultTree]struct{}{},
 		taints: taints{of: map[vaultTree]*taint{}, limit: maxTaints}}
 	if err := c.isWhole(held); err != nil {
 		return nil, err // what is still to be written would be swept

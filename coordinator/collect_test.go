@@ -349,6 +349,39 @@ func TestCollectionSkipsNodes(t *testing.T) {
 	w.wantHeld("the version", nodes, tr.all, len(tr.all))
 }
 
+// Two nicknames that share a key have chunks of the same ids. Trees that are not at home
+// are descended for both.
+func TestCollectionOfStraysInTwoVaults(t *testing.T) {
+	w := newWorld(t, 0, Options{CollectEvery: -1})
+	w.durability("", "1+0")
+	nodes := []*runningNode{w.node(), w.node()}
+	tr := w.newTree(3, 3)
+	m := w.c.members.nodeMap()
+	names := []string{nickname, "rui"}
+	for _, name := range names {
+		for _, c := range tr.all {
+			away := schemas.NewPlacement(m).Place(nil, c.ID, 2)[1]
+			if c.Kind == schemas.Tree {
+				w.putAt(away, schemas.SealedVault(name), c)
+			} else {
+				w.putOf(name, c)
+			}
+		}
+		w.enter(name, "r", tr.root)
+	}
+	w.mustCollect()
+	for _, name := range names {
+		for _, c := range tr.all {
+			if !slices.ContainsFunc(nodes, func(n *runningNode) bool {
+				_, err := n.store.Get(schemas.SealedVault(name), c.ID)
+				return err == nil
+			}) {
+				t.Errorf("%v %s of %s was swept", c.Kind, c.ID.Short(), name)
+			}
+		}
+	}
+}
+
 // Whoever waits for a collection hears that nobody runs it any more, and need not wait for
 // somebody who looks from time to time.
 func TestCollectionOfTheDead(t *testing.T) {

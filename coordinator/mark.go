@@ -58,8 +58,9 @@ func (g *collection) markAll(vault schemas.VaultID, ids []schemas.ChunkID, leave
 			continue
 		}
 		for _, id := range away {
-			if _, done := g.strays[id]; !done {
-				g.strays[id] = struct{}{}
+			t := vaultTree{vault, id}
+			if _, done := g.strays[t]; !done {
+				g.strays[t] = struct{}{}
 				fresh = append(fresh, id)
 			}
 		}
