@@ -18,9 +18,14 @@ import (
 // enter makes a version of a tree, whatever of it is held.
 func (w *world) enter(nickname, record string, root schemas.ChunkID) string {
 	w.t.Helper()
+	return w.enterVersion(&schemas.Version{Nickname: nickname, Record: record, Vault: schemas.SealedVault(nickname), Root: root, RootKind: schemas.Tree})
+}
+
+func (w *world) enterVersion(v *schemas.Version) string {
+	w.t.Helper()
 	ctx := bustest.Patient(w.t)
-	v := &schemas.Version{Nickname: nickname, Record: record, Vault: schemas.SealedVault(nickname), Root: root, RootKind: schemas.Tree, Session: crypto.Text()}
-	err := w.c.records.enterVault(ctx, nickname, nil)
+	v.Session = crypto.Text()
+	err := w.c.records.enterVault(ctx, v.Nickname, nil)
 	if err == nil {
 		v, err = w.c.records.commit(ctx, v, 0, false)
 	}
@@ -103,6 +108,9 @@ func TestCollectionFindsWhatIsLost(t *testing.T) {
 	w.wantLost("ana r@1 1", "ana r@3 2", "ana r@4 2", "ana s@1 1")
 	w.mustCollect()
 	w.wantLost("ana r@1 1", "ana r@4 2", "ana s@1 1")
+	w.enterVersion(&schemas.Version{Nickname: nickname, Record: "f", Vault: schemas.PlainVault(nickname), Root: one.ID, RootKind: schemas.Plain})
+	w.mustCollect()
+	w.wantLost("ana f@1 1", "ana r@1 1", "ana r@4 2", "ana s@1 1")
 	rep := w.status()
 	if len(rep.Nodes) != 2 || rep.Map == nil || len(rep.Map.Nodes) != 2 || rep.Collection.Generation == 0 || rep.Collection.Marked == 0 {
 		t.Errorf("the status is %+v", rep)
@@ -230,6 +238,20 @@ func (f *forest) walk(id schemas.ChunkID, seen map[schemas.ChunkID]bool, visit f
 	visit(f.byID[id])
 	for _, below := range f.byID[id].Trees {
 		f.walk(below, seen, visit)
+	}
+}
+
+// What must be descended again while it is open is read once more, but is not asked for
+// twice at a time.
+func TestEnteredAgain(t *testing.T) {
+	w := &walk{g: new(collection), open: map[schemas.ChunkID]*opened{}}
+	o := w.enter(schemas.ChunkID{1})
+	if w.enter(o.id) != o || len(w.stack) != 1 || o.left != 1 {
+		t.Errorf("it waits to be read %d times, and is open for %d things", len(w.stack), o.left)
+	}
+	w.stack, o.waiting = nil, false
+	if w.enter(o.id) != o || len(w.stack) != 1 || o.left != 2 {
+		t.Errorf("after it was read it waits %d times, and is open for %d things", len(w.stack), o.left)
 	}
 }
 

@@ -104,7 +104,8 @@ func (w *walk) lose(some []*opened, data [][]schemas.ChunkID, lost []schemas.Chu
 	}
 }
 
-// enter opens a tree chunk that must be descended.
+// enter opens a tree chunk that must be descended, also if it is open and was read; one that
+// waits to be read is not asked for twice.
 func (w *walk) enter(id schemas.ChunkID) *opened {
 	o := w.open[id]
 	if o == nil {
