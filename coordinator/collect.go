@@ -119,12 +119,13 @@ type collection struct {
 	current []schemas.ChunkID // the catalogue's copies
 	step    func(name string) // is told before each step, by tests; or nil
 	stall   time.Duration     // sweepStall, but for tests
+	taints  taints
 
 	mu      sync.Mutex
 	res     collected
 	members map[schemas.NodeID]bool // who knows the generation; false once it has failed
 	skipped map[schemas.NodeID]string
-	strays  map[schemas.ChunkID]struct{} // trees that nobody at home could mark, and that were descended
+	strays  map[vaultTree]struct{} // trees that nobody at home could mark, and that were descended
 	saved   time.Time
 }
 
@@ -140,7 +141,8 @@ type root struct {
 // newCollection gives it a number that was never given before.
 func (c *Coordinator) newCollection(held context.Context, grace time.Duration) (*collection, error) {
 	g := &collection{c: c, ctx: held, grace: grace, stall: sweepStall,
-		members: map[schemas.NodeID]bool{}, skipped: map[schemas.NodeID]string{}, strays: map[schemas.ChunkID]struct{}{}}
+		members: map[schemas.NodeID]bool{}, skipped: map[schemas.NodeID]string{}, strays: map[vaultTree]struct{}{},
+		taints: taints{of: map[vaultTree]*taint{}, limit: maxTaints}}
 	if err := c.isWhole(held); err != nil {
 		return nil, err // what is still to be written would be swept
 	}
@@ -334,8 +336,8 @@ func (g *collection) readSessions() error {
 	})
 }
 
-// readRoots reads all versions, the newest first, so that what is lost is told of the
-// newest that needs it; and which of the catalogue's copies are current.
+// readRoots reads all versions, the newest first, so that of many that miss chunks those
+// are told of; and which of the catalogue's copies are current.
 func (g *collection) readRoots() error {
 	copies, err := g.c.copiesAt(g.ctx, g.takers())
 	if err != nil {
