@@ -25,7 +25,7 @@ func (c *Coordinator) collect(ctx context.Context, req *schemas.CollectRequest) 
 			grace = time.Duration(*req.Grace)
 		}
 		// One that runs already is as good.
-		if err := c.startCollection(grace); err != nil && !errors.Is(err, errHeld) {
+		if err := c.startCollection(grace, func(*collected) bool { return true }); err != nil && !errors.Is(err, errHeld) {
 			return nil, err
 		}
 	}
@@ -40,13 +40,21 @@ func (c *Coordinator) collect(ctx context.Context, req *schemas.CollectRequest) 
 	return &schemas.CollectReply{Reply: schemas.OK, Collection: newest.Collection}, nil
 }
 
-// startCollection begins a collection in the background.
-func (c *Coordinator) startCollection(grace time.Duration) error {
+// startCollection begins a collection in the background, if after the newest one it is
+// still wanted.
+func (c *Coordinator) startCollection(grace time.Duration, wanted func(newest *collected) bool) error {
 	held, release, err := c.leases.takeSoon(c.run, collectLease)
 	if err != nil {
 		return err
 	}
-	g, err := c.newCollection(held, grace)
+	newest, err := c.state.collection(held)
+	if err == nil && !wanted(newest) {
+		err = errHeld
+	}
+	var g *collection
+	if err == nil {
+		g, err = c.newCollection(held, grace)
+	}
 	if err != nil {
 		release()
 		return err
@@ -85,7 +93,9 @@ func (c *Coordinator) collectByItself() {
 		if time.Since(last) < every {
 			continue
 		}
-		if err := c.startCollection(c.opt.ForgetGrace); err != nil && !errors.Is(err, errHeld) && c.run.Err() == nil {
+		// Another coordinator may have seen the same, and have been faster.
+		still := func(now *collected) bool { return now.Generation == newest.Generation }
+		if err := c.startCollection(c.opt.ForgetGrace, still); err != nil && !errors.Is(err, errHeld) && c.run.Err() == nil {
 			c.opt.Log.Warn("a collection could not begin", "error", err)
 		}
 	}
@@ -119,12 +129,13 @@ type collection struct {
 	current []schemas.ChunkID // the catalogue's copies
 	step    func(name string) // is told before each step, by tests; or nil
 	stall   time.Duration     // sweepStall, but for tests
+	taints  taints
 
 	mu      sync.Mutex
 	res     collected
 	members map[schemas.NodeID]bool // who knows the generation; false once it has failed
 	skipped map[schemas.NodeID]string
-	strays  map[schemas.ChunkID]struct{} // trees that nobody at home could mark, and that were descended
+	strays  map[vaultTree]struct{} // trees that nobody at home could mark, and that were descended
 	saved   time.Time
 }
 
@@ -140,7 +151,8 @@ type root struct {
 // newCollection gives it a number that was never given before.
 func (c *Coordinator) newCollection(held context.Context, grace time.Duration) (*collection, error) {
 	g := &collection{c: c, ctx: held, grace: grace, stall: sweepStall,
-		members: map[schemas.NodeID]bool{}, skipped: map[schemas.NodeID]string{}, strays: map[schemas.ChunkID]struct{}{}}
+		members: map[schemas.NodeID]bool{}, skipped: map[schemas.NodeID]string{}, strays: map[vaultTree]struct{}{},
+		taints: taints{of: map[vaultTree]*taint{}, limit: maxTaints}}
 	generation, err := c.state.next(held)
 	if err != nil {
 		return nil, err
@@ -331,8 +343,8 @@ func (g *collection) readSessions() error {
 	})
 }
 
-// readRoots reads all versions, the newest first, so that what is lost is told of the
-// newest that needs it; and which of the catalogue's copies are current.
+// readRoots reads all versions, the newest first, so that of many that miss chunks those
+// are told of; and which of the catalogue's copies are current.
 func (g *collection) readRoots() error {
 	copies, err := g.c.copiesAt(g.ctx, g.takers())
 	if err != nil {

@@ -349,45 +349,36 @@ func TestCollectionSkipsNodes(t *testing.T) {
 	w.wantHeld("the version", nodes, tr.all, len(tr.all))
 }
 
-// Data that is needed and nowhere is told of, with the version; everything else is
-// collected all the same.
-func TestCollectionFindsWhatIsLost(t *testing.T) {
-	w := newWorld(t, 0, Options{})
-	w.node()
-	n := w.node()
-	tr := w.newTree(2, 3)
-	missing := tr.leaves[0].Data[1]
-	w.put(slices.DeleteFunc(slices.Clone(tr.all), func(c schemas.Chunk) bool { return c.ID == missing })...)
-	v := &schemas.Version{Nickname: nickname, Record: "r", Vault: schemas.SealedVault(nickname), Root: tr.root, RootKind: schemas.Tree, Session: "x"}
-	ctx := bustest.Patient(t)
-	if err := w.c.records.enterVault(ctx, nickname, nil); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.c.records.commit(ctx, v, 0, false); err != nil {
-		t.Fatal(err)
+// Two nicknames that share a key have chunks of the same ids. Trees that are not at home
+// are descended for both.
+func TestCollectionOfStraysInTwoVaults(t *testing.T) {
+	w := newWorld(t, 0, Options{CollectEvery: -1})
+	w.durability("", "1+0")
+	nodes := []*runningNode{w.node(), w.node()}
+	tr := w.newTree(3, 3)
+	m := w.c.members.nodeMap()
+	names := []string{nickname, "rui"}
+	for _, name := range names {
+		for _, c := range tr.all {
+			away := schemas.NewPlacement(m).Place(nil, c.ID, 2)[1]
+			if c.Kind == schemas.Tree {
+				w.putAt(away, schemas.SealedVault(name), c)
+			} else {
+				w.putOf(name, c)
+			}
+		}
+		w.enter(name, "r", tr.root)
 	}
 	w.mustCollect()
-	var rep schemas.StatusReply
-	if err := w.request(schemas.SubjectStatus, &schemas.StatusRequest{}, &rep); err != nil {
-		t.Fatal(err)
-	}
-	if want := []schemas.Lost{{Nickname: nickname, Version: "r@1", Chunks: 1}}; !slices.Equal(rep.Lost, want) {
-		t.Errorf("lost is %+v, want %+v", rep.Lost, want)
-	}
-	if len(rep.Nodes) != 2 || rep.Map == nil || len(rep.Map.Nodes) != 2 || rep.Collection.Generation == 0 || rep.Collection.Marked == 0 {
-		t.Errorf("the status is %+v", rep)
-	}
-	if err := n.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	w.becomes(n.store.NodeID(), schemas.Down)
-	w.collect()
-	rep = schemas.StatusReply{}
-	if err := w.request(schemas.SubjectStatus, &schemas.StatusRequest{}, &rep); err != nil {
-		t.Fatal(err)
-	}
-	if len(rep.Lost) != 0 {
-		t.Errorf("while a node is away lost is %+v", rep.Lost)
+	for _, name := range names {
+		for _, c := range tr.all {
+			if !slices.ContainsFunc(nodes, func(n *runningNode) bool {
+				_, err := n.store.Get(schemas.SealedVault(name), c.ID)
+				return err == nil
+			}) {
+				t.Errorf("%v %s of %s was swept", c.Kind, c.ID.Short(), name)
+			}
+		}
 	}
 }
 

@@ -184,6 +184,11 @@ func (w *world) save(req *schemas.SessionRequest, tr tree) *schemas.Version {
 // put sends chunks to the nodes that placement names, one message for each.
 func (w *world) put(chunks ...schemas.Chunk) {
 	w.t.Helper()
+	w.putOf(nickname, chunks...)
+}
+
+func (w *world) putOf(nickname string, chunks ...schemas.Chunk) {
+	w.t.Helper()
 	m, vault := w.c.members.nodeMap(), schemas.SealedVault(nickname)
 	placement := schemas.NewPlacement(m)
 	for i := range chunks {

@@ -10,74 +10,19 @@ import (
 	"servidor-backup/schemas"
 )
 
-// treeBatch is how many tree chunks are read at a time while marking: so many times
-// the edges of one are in memory.
-const treeBatch = 16
-
-// maxLost bounds the versions that are remembered as having lost chunks.
-const maxLost = 1000
-
 // mark marks what the roots need.
 func (g *collection) mark() error {
-	lost := map[string]*schemas.Lost{}
 	for _, r := range g.roots {
-		missing, err := g.markRoot(r)
+		t, err := g.markRoot(r)
 		if err != nil {
 			if r.version != "" {
 				err = fmt.Errorf("%s of %s: %w", r.version, r.nickname, err)
 			}
 			return err
 		}
-		if missing > 0 && r.version != "" && lost[r.nickname+"/"+r.version] == nil && len(lost) < maxLost {
-			lost[r.nickname+"/"+r.version] = &schemas.Lost{Nickname: r.nickname, Version: r.version, Chunks: missing}
-			g.res.Lost = append(g.res.Lost, *lost[r.nickname+"/"+r.version])
-		}
+		g.tell(r, t)
 	}
 	return g.markCopies()
-}
-
-// markRoot marks everything below one root, depth first, so that what is still to be
-// read stays little. It returns how many chunks nobody holds.
-func (g *collection) markRoot(r root) (lost int64, err error) {
-	if r.kind != schemas.Tree {
-		_, missing, err := g.markAll(r.vault, []schemas.ChunkID{r.id}, true)
-		return missing, err
-	}
-	below := func(trees []schemas.ChunkID) ([]schemas.ChunkID, error) {
-		fresh, _, err := g.markAll(r.vault, trees, false)
-		return fresh, err
-	}
-	stack, err := below([]schemas.ChunkID{r.id})
-	for err == nil && len(stack) > 0 {
-		some := slices.Clone(stack[max(0, len(stack)-treeBatch):])
-		stack = stack[:len(stack)-len(some)]
-		var mu sync.Mutex
-		var trees, data []schemas.ChunkID
-		err = g.holders.Chunks(g.ctx, r.vault, some, true, func(_ int, c *schemas.Chunk) error {
-			if c.Kind != schemas.Tree {
-				return schemas.Errorf(schemas.Corrupt, "chunk %s is %v where a tree chunk is expected", c.ID.Short(), c.Kind)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			trees, data = append(trees, c.Trees...), append(data, c.Data...)
-			return nil
-		})
-		if err != nil {
-			return lost, fmt.Errorf("a tree cannot be read: %w", err)
-		}
-		_, missing, err := g.markAll(r.vault, unique(data), true)
-		if err != nil {
-			return lost, err
-		}
-		lost += missing
-		fresh, err := below(unique(trees))
-		if err != nil {
-			return lost, err
-		}
-		stack = append(stack, fresh...)
-		g.progress()
-	}
-	return lost, err
 }
 
 func unique(ids []schemas.ChunkID) []schemas.ChunkID {
@@ -86,13 +31,13 @@ func unique(ids []schemas.ChunkID) []schemas.ChunkID {
 }
 
 // markAll marks chunks at all nodes at whose home they are. fresh are those that must
-// be descended: some node had not marked them, or none at home could say. lost is how
-// many leaves no node holds.
-func (g *collection) markAll(vault schemas.VaultID, ids []schemas.ChunkID, leaves bool) (fresh []schemas.ChunkID, lost int64, err error) {
+// be descended: some node had not marked them, or none at home could say. lost are the
+// leaves that no node holds.
+func (g *collection) markAll(vault schemas.VaultID, ids []schemas.ChunkID, leaves bool) (fresh, lost []schemas.ChunkID, err error) {
 	for some := range slices.Chunk(ids, bus.MaxIDs) {
 		have, news, err := g.markSome(vault, some)
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, err
 		}
 		var away []schemas.ChunkID
 		for i, id := range some {
@@ -107,14 +52,15 @@ func (g *collection) markAll(vault schemas.VaultID, ids []schemas.ChunkID, leave
 		if leaves {
 			missing, err := g.lostOf(vault, away)
 			if err != nil {
-				return nil, 0, err
+				return nil, nil, err
 			}
-			lost += missing
+			lost = append(lost, missing...)
 			continue
 		}
 		for _, id := range away {
-			if _, done := g.strays[id]; !done {
-				g.strays[id] = struct{}{}
+			t := vaultTree{vault, id}
+			if _, done := g.strays[t]; !done {
+				g.strays[t] = struct{}{}
 				fresh = append(fresh, id)
 			}
 		}
@@ -164,9 +110,9 @@ func (g *collection) markSome(vault schemas.VaultID, ids []schemas.ChunkID) (hav
 
 func bit(bits []byte, i int) bool { return i/8 < len(bits) && bits[i/8]&(1<<(i%8)) != 0 }
 
-// lostOf is how many of the chunks, of which there is nothing at home, are nowhere.
+// lostOf are those of the chunks, of which there is nothing at home, that are nowhere.
 // While some node does not take part, that is not known of any.
-func (g *collection) lostOf(vault schemas.VaultID, ids []schemas.ChunkID) (lost int64, err error) {
+func (g *collection) lostOf(vault schemas.VaultID, ids []schemas.ChunkID) (lost []schemas.ChunkID, err error) {
 	g.mu.Lock()
 	for i := range g.nodes.Nodes {
 		if n := &g.nodes.Nodes[i]; n.State != schemas.Gone && !g.members[n.ID] {
@@ -175,15 +121,15 @@ func (g *collection) lostOf(vault schemas.VaultID, ids []schemas.ChunkID) (lost 
 	}
 	g.mu.Unlock()
 	if len(ids) == 0 {
-		return 0, nil
+		return nil, nil
 	}
 	can, err := g.holders.Recoverable(g.ctx, vault, ids)
 	if err != nil {
-		return 0, g.ctx.Err() // some node does not answer: nothing is known
+		return nil, g.ctx.Err() // some node does not answer: nothing is known
 	}
-	for i := range can {
+	for i, id := range ids {
 		if !can[i] {
-			lost++
+			lost = append(lost, id)
 		}
 	}
 	return lost, nil

@@ -34,7 +34,8 @@ type generations struct {
 // collected is what is known of the newest collection.
 type collected struct {
 	schemas.Collection
-	Lost []schemas.Lost `msgpack:"lost,omitempty"`
+	Lost     []schemas.Lost `msgpack:"lost,omitempty"`
+	LostMore bool           `msgpack:"lost_more,omitempty"`
 }
 
 // copyBase is what is added to the revisions in the catalogue's copies, so that they go on

@@ -20,7 +20,7 @@ func (c *Coordinator) status(ctx context.Context, _ *schemas.StatusRequest) (any
 	if err != nil {
 		return nil, err
 	}
-	rep := &schemas.StatusReply{Reply: schemas.OK, Map: c.members.nodeMap(), Collection: newest.Collection, Lost: newest.Lost}
+	rep := &schemas.StatusReply{Reply: schemas.OK, Map: c.members.nodeMap(), Collection: newest.Collection, Lost: newest.Lost, LostMore: newest.LostMore}
 	ctx, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()
 	var mu sync.Mutex

@@ -131,13 +131,16 @@ type StatusReply struct {
 	Nodes      []NodeStatus `msgpack:"nodes,omitempty"` // of those that answered
 	Collection Collection   `msgpack:"collection"`
 	Lost       []Lost       `msgpack:"lost,omitempty"` // versions that miss chunks
+	// LostMore says that there is more than Lost has room for: other versions may miss
+	// chunks too, and those in it more of them.
+	LostMore bool `msgpack:"lost_more,omitempty"`
 }
 
 // Lost is a version of which chunks are lost.
 type Lost struct {
 	Nickname string `msgpack:"apelido"`
 	Version  string `msgpack:"id"`
-	Chunks   int64  `msgpack:"chunks"`
+	Chunks   int64  `msgpack:"chunks"` // each counted once, and for every version that needs it
 }
 
 // NodeStatusReply is a node's answer.

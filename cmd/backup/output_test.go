@@ -74,7 +74,8 @@ func filled(t *testing.T) *cli {
 			Scrub: schemas.ScrubStatus{Running: true, Done: 0.371, Found: 1},
 		}},
 		Collection: done,
-		Lost:       []schemas.Lost{{Nickname: "rui", Version: "photos@2", Chunks: 2}},
+		Lost:       []schemas.Lost{{Nickname: "rui", Version: "photos@2", Chunks: 2}, {Nickname: "rui", Version: "photos@1", Chunks: 1}},
+		LostMore:   true,
 	}
 	return c
 }

@@ -100,6 +100,7 @@ type jsonStatus struct {
 	Left       float64         `json:"seconds_left,omitempty"`
 	Waiting    []string        `json:"waiting,omitempty"`
 	Lost       []jsonLost      `json:"lost,omitempty"`
+	LostMore   bool            `json:"lost_more,omitempty"` // than lost says
 	Collection *jsonCollection `json:"collection,omitempty"`
 	Scrubs     []jsonScrub     `json:"scrubs"`
 }
@@ -164,6 +165,12 @@ func (a *app) status(ctx context.Context) error {
 	for _, l := range s.Lost {
 		a.println(a.n("status.lost-version", l.Chunks, "ID", a.show(l.Version), "Nickname", a.show(l.Nickname)))
 	}
+	if s.LostMore {
+		a.println(a.t("status.lost-more"))
+	}
+	if len(s.Lost) > 0 {
+		a.println(a.t("status.lost-hint"))
+	}
 	for i := range s.Nodes {
 		a.printScrub(&s.Nodes[i])
 	}
@@ -225,7 +232,7 @@ func (a *app) printScrub(n *schemas.NodeStatus) {
 func statusJSON(s *schemas.StatusReply, c *condition) *jsonStatus {
 	out := &jsonStatus{
 		Whole: c.whole(), Surveyed: c.surveyed, Epoch: s.Map.Epoch, Strays: c.strays, ToHeal: c.toHeal, Healed: c.healed,
-		Bytes: c.bytes, Left: c.left.Seconds(), Waiting: c.waiting, Collection: collectionJSON(&s.Collection),
+		Bytes: c.bytes, Left: c.left.Seconds(), Waiting: c.waiting, LostMore: s.LostMore, Collection: collectionJSON(&s.Collection),
 		Nodes: []jsonNode{}, Levels: []jsonLevel{}, Scrubs: []jsonScrub{},
 	}
 	for i := range s.Map.Nodes {

@@ -1,0 +1,295 @@
+package coordinator
+
+import (
+	crypto "crypto/rand"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"servidor-backup/bus/bustest"
+	"servidor-backup/schemas"
+)
+
+// enter makes a version of a tree, whatever of it is held.
+func (w *world) enter(nickname, record string, root schemas.ChunkID) string {
+	w.t.Helper()
+	return w.enterVersion(&schemas.Version{Nickname: nickname, Record: record, Vault: schemas.SealedVault(nickname), Root: root, RootKind: schemas.Tree})
+}
+
+func (w *world) enterVersion(v *schemas.Version) string {
+	w.t.Helper()
+	ctx := bustest.Patient(w.t)
+	v.Session = crypto.Text()
+	err := w.c.records.enterVault(ctx, v.Nickname, nil)
+	if err == nil {
+		v, err = w.c.records.commit(ctx, v, 0, false)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return v.ID
+}
+
+// above makes a tree chunk with edges to others and to data.
+func (w *world) above(edges ...schemas.Chunk) schemas.Chunk {
+	c := w.Tree(0, 0, 10)
+	for i := range edges {
+		if edges[i].Kind == schemas.Tree {
+			c.Trees = append(c.Trees, edges[i].ID)
+		} else {
+			c.Data = append(c.Data, edges[i].ID)
+		}
+	}
+	c.Sum = c.Checksum()
+	return c
+}
+
+// wantLost checks what the status says of the newest collection; a version is
+// "nickname record@number chunks".
+func (w *world) wantLost(want ...string) {
+	w.t.Helper()
+	rep := w.status()
+	var got []string
+	for _, l := range rep.Lost {
+		got = append(got, fmt.Sprintf("%s %s %d", l.Nickname, l.Version, l.Chunks))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) || rep.LostMore {
+		w.t.Errorf("lost is %q (more: %v), want %q", got, rep.LostMore, want)
+	}
+}
+
+func (w *world) status() (rep schemas.StatusReply) {
+	w.t.Helper()
+	if err := w.request(schemas.SubjectStatus, &schemas.StatusRequest{}, &rep); err != nil {
+		w.t.Fatal(err)
+	}
+	return rep
+}
+
+// Data that is needed and nowhere is told of, with all versions that need it, however they
+// come to it; everything else is collected all the same.
+func TestCollectionFindsWhatIsLost(t *testing.T) {
+	w := newWorld(t, 0, Options{})
+	nodes := []*runningNode{w.node(), w.node()}
+	one, two, kept := w.Data(30), w.Data(30), w.Data(30)
+	leaf := w.above(one, kept)
+	both := w.above(one, two) // misses again what leaf does
+	whole := w.above(kept)
+	sub := w.above(leaf, whole)
+	old := w.above(leaf)
+	new := w.above(sub, both)
+	other := w.above(whole, sub)
+	sound := w.above(whole)
+	held := []schemas.Chunk{kept, leaf, both, whole, sub, old, new, other, sound}
+	w.put(held...)
+	w.putOf("rui", append(held, one, two)...) // with the same key, but whole
+	garbage := w.newTree(2, 2)
+	w.put(garbage.all...)
+
+	w.enter("rui", "r", new.ID)
+	w.enter(nickname, "r", old.ID)
+	w.enter(nickname, "r", sound.ID)
+	w.enter(nickname, "r", new.ID)
+	w.enter(nickname, "r", new.ID)
+	w.enter(nickname, "s", other.ID)
+	w.mustCollect()
+	w.wantLost("ana r@1 1", "ana r@3 2", "ana r@4 2", "ana s@1 1")
+	w.wantHeld("garbage", nodes, garbage.all, 0)
+
+	w.forget("r@3", false)
+	w.collectAfter(time.Hour)
+	w.wantLost("ana r@1 1", "ana r@3 2", "ana r@4 2", "ana s@1 1")
+	w.mustCollect()
+	w.wantLost("ana r@1 1", "ana r@4 2", "ana s@1 1")
+	w.enterVersion(&schemas.Version{Nickname: nickname, Record: "f", Vault: schemas.PlainVault(nickname), Root: one.ID, RootKind: schemas.Plain})
+	w.mustCollect()
+	w.wantLost("ana f@1 1", "ana r@1 1", "ana r@4 2", "ana s@1 1")
+	rep := w.status()
+	if len(rep.Nodes) != 2 || rep.Map == nil || len(rep.Map.Nodes) != 2 || rep.Collection.Generation == 0 || rep.Collection.Marked == 0 {
+		t.Errorf("the status is %+v", rep)
+	}
+
+	if err := nodes[1].Stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.becomes(nodes[1].store.NodeID(), schemas.Down)
+	w.collect()
+	w.wantLost() // the node that is away may have it
+}
+
+// What versions miss is what a walk through each of them finds, however they share trees
+// and in whatever order these are read; and no tree is read twice for it.
+func TestLostOfManyVersions(t *testing.T) {
+	for seed := range uint64(2) {
+		w := newWorld(t, 0, Options{CollectEvery: -1})
+		n := w.node()
+		f := newForest(w, rand.New(rand.NewPCG(seed, 0)))
+		if err := n.store.Put(bustest.Patient(t), schemas.SealedVault(nickname), f.held); err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		trees := map[schemas.ChunkID]bool{}
+		for i := range 40 {
+			// The newest, which is read first, has all of the others.
+			root := f.trees[len(f.trees)-1-3*(39-i)].ID
+			missing := map[schemas.ChunkID]bool{}
+			f.walk(root, map[schemas.ChunkID]bool{}, func(c schemas.Chunk) {
+				trees[c.ID] = true
+				for _, id := range c.Data {
+					if f.lost[id] {
+						missing[id] = true
+					}
+				}
+			})
+			if id := w.enter(nickname, "r", root); len(missing) > 0 {
+				want = append(want, fmt.Sprintf("%s %s %d", nickname, id, len(missing)))
+			}
+		}
+		if len(want) < 5 || len(want) > 35 {
+			t.Fatalf("%d versions miss something", len(want))
+		}
+		asked := make(chan *nats.Msg, 1000)
+		_, err := w.nc.ChanSubscribe(schemas.EdgesSubject(n.store.NodeID()), asked)
+		if err == nil {
+			err = w.nc.FlushTimeout(bustest.Patience)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.mustCollect()
+		w.wantLost(want...)
+		if err := w.nc.FlushTimeout(bustest.Patience); err != nil {
+			t.Fatal(err)
+		}
+		read := 0
+		for range len(asked) {
+			req, err := schemas.DecodeIDs((<-asked).Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if req.Vault == schemas.SealedVault(nickname) {
+				read += len(req.IDs)
+			}
+		}
+		if read != len(trees) {
+			t.Errorf("%d tree chunks were read, of %d", read, len(trees))
+		}
+	}
+}
+
+// forest is trees of up to four levels that have much in common, and some of whose data is
+// lost, and one above all of them.
+type forest struct {
+	trees []schemas.Chunk // the lowest first
+	held  []schemas.Chunk
+	lost  map[schemas.ChunkID]bool
+	byID  map[schemas.ChunkID]schemas.Chunk
+}
+
+func newForest(w *world, rng *rand.Rand) *forest {
+	f := &forest{lost: map[schemas.ChunkID]bool{}, byID: map[schemas.ChunkID]schemas.Chunk{}}
+	var data []schemas.Chunk
+	for i := range 400 {
+		d := w.Data(10)
+		if data = append(data, d); i%10 == 0 {
+			f.lost[d.ID] = true
+		} else {
+			f.held = append(f.held, d)
+		}
+	}
+	some := func(of []schemas.Chunk, most int) (picked []schemas.Chunk) {
+		for range rng.IntN(most + 1) {
+			picked = append(picked, of[rng.IntN(len(of))])
+		}
+		return picked
+	}
+	add := func(edges ...schemas.Chunk) {
+		c := w.above(edges...)
+		f.trees, f.byID[c.ID] = append(f.trees, c), c
+	}
+	for level := range 4 {
+		lower := slices.Clone(f.trees)
+		for range 150 >> level {
+			edges := some(data, 4)
+			if level > 0 {
+				edges = append(some(data, 1), some(lower, 6)...)
+			}
+			add(edges...)
+		}
+	}
+	add(f.trees...)
+	f.held = append(f.held, f.trees...)
+	return f
+}
+
+// walk visits each tree chunk below one that was not seen.
+func (f *forest) walk(id schemas.ChunkID, seen map[schemas.ChunkID]bool, visit func(schemas.Chunk)) {
+	if seen[id] {
+		return
+	}
+	seen[id] = true
+	visit(f.byID[id])
+	for _, below := range f.byID[id].Trees {
+		f.walk(below, seen, visit)
+	}
+}
+
+// What must be descended again while it is open is read once more, but is not asked for
+// twice at a time.
+func TestEnteredAgain(t *testing.T) {
+	w := &walk{g: new(collection), open: map[schemas.ChunkID]*opened{}}
+	o := w.enter(schemas.ChunkID{1})
+	if w.enter(o.id) != o || len(w.stack) != 1 || o.left != 1 {
+		t.Errorf("it waits to be read %d times, and is open for %d things", len(w.stack), o.left)
+	}
+	w.stack, o.waiting = nil, false
+	if w.enter(o.id) != o || len(w.stack) != 1 || o.left != 2 {
+		t.Errorf("after it was read it waits %d times, and is open for %d things", len(w.stack), o.left)
+	}
+}
+
+// More than what is remembered is lost: the version that is read first is named all the
+// same, and that there may be more is said.
+func TestMoreIsLostThanIsRemembered(t *testing.T) {
+	for limit, least := range []int64{1, 1, 2} {
+		w := newWorld(t, 1, Options{CollectEvery: -1})
+		leaf := w.above(w.Data(10), w.Data(10), w.Data(10))
+		root := w.above(leaf)
+		w.put(leaf, root)
+		w.enter(nickname, "r", root.ID)
+		c := w.steps(func(g *collection, before string) { g.taints.limit = limit })
+		rep := w.status()
+		if want := []schemas.Lost{{Nickname: nickname, Version: "r@1", Chunks: least}}; c.Error != "" || !slices.Equal(rep.Lost, want) || !rep.LostMore {
+			t.Errorf("with room for %d lost is %+v (more: %v), want %+v and more; %s", limit, rep.Lost, rep.LostMore, want, c.Error)
+		}
+	}
+}
+
+// Of very many versions that miss chunks so many are named as a message has room for.
+func TestMoreVersionsMissChunksThanAreNamed(t *testing.T) {
+	for name, want := range map[string]int{"r": maxLost, strings.Repeat("r", schemas.MaxName): maxLostNames / (schemas.MaxName + 10)} {
+		g := new(collection)
+		for i := range maxLost {
+			r := root{nickname: "ana", version: schemas.VersionID(name, uint64(i+1))}
+			g.tell(r, nil)
+			for range 2 {
+				g.tell(r, &taint{lost: make([]schemas.ChunkID, 1)})
+			}
+		}
+		if want == maxLost && g.res.LostMore {
+			t.Error("there is said to be more than was told")
+		}
+		g.tell(root{nickname: "ana", version: "s@1"}, &taint{})
+		b, err := schemas.Marshal(&g.res)
+		if err != nil || !g.res.LostMore || len(g.res.Lost) < want || len(g.res.Lost) > want+want/100 || len(b) > 1<<20 {
+			t.Errorf("%d of %d versions are named, in %d bytes (more: %v), %v", len(g.res.Lost), maxLost+1, len(b), g.res.LostMore, err)
+		}
+	}
+}
