@@ -144,6 +144,7 @@ func (c *Coordinator) start(ctx, run context.Context) (err error) {
 		return err
 	}
 	c.loops.Go(func() { c.spread(run) })
+	c.loops.Go(func() { c.guard(run) })
 	c.service, err = bus.NewService(c.nc, bus.ServiceConfig{
 		Name:        "backup-coordinator",
 		Description: "brings clients and storage nodes together",
