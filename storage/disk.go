@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"io/fs"
 	"strings"
 
@@ -138,17 +139,35 @@ func readFile(fsys vfs.FS, name string) ([]byte, error) {
 
 // checkSpace refuses a batch that would eat into what is kept free.
 func (s *Store) checkSpace(need, keep int64) error {
+	free, err := s.free()
+	if err == nil && free < uint64(keep+need) {
+		err = schemas.Errorf(schemas.DiskFull,
+			"the disk of node %s is full: %d bytes are free, of which %d are kept for the index; make room or add a node",
+			s.identity.node, free, keep)
+	}
+	return err
+}
+
+// checkRoomToOpen refuses to open where the index could not write what it writes then:
+// Pebble would try again for ever, and not succeed when there is room either.
+func (s *Store) checkRoomToOpen() error {
+	free, err := s.free()
+	if need := s.opt.ReserveBytes / 4; err == nil && free < uint64(need) {
+		err = schemas.Errorf(schemas.DiskFull,
+			"the disk of node %s is full: %d bytes are free, and its index needs %d to be opened; make room, and start it again",
+			s.identity.node, free, need)
+	}
+	return err
+}
+
+// free is the free space of the disk in bytes, as much as can be if there is none to ask.
+func (s *Store) free() (uint64, error) {
 	usage, err := s.fs.GetDiskUsage(s.dir)
 	if errors.Is(err, vfs.ErrUnsupported) {
-		return nil // memory has no disk
+		return math.MaxUint64, nil // memory has no disk
 	}
 	if err != nil {
-		return fmt.Errorf("ask for the free space of %s: %w", s.dir, err)
+		return 0, fmt.Errorf("ask for the free space of %s: %w", s.dir, err)
 	}
-	if usage.AvailBytes < uint64(keep+need) {
-		return schemas.Errorf(schemas.DiskFull,
-			"the disk of node %s is full: %d bytes are free, of which %d are kept for the index; make room or add a node",
-			s.identity.node, usage.AvailBytes, keep)
-	}
-	return nil
+	return usage.AvailBytes, nil
 }

@@ -123,6 +123,26 @@ func TestReserve(t *testing.T) {
 	}
 }
 
+// What is on a full disk is opened when there is room for the index, and says so until then.
+func TestOpenOnAFullDisk(t *testing.T) {
+	fs := vfs.NewMem()
+	c := storagetest.NewMaker(1).Data(1000)
+	opt := storage.Options{FS: fs, ReserveBytes: 4000}
+	s := storagetest.Open(t, dir, opt)
+	storagetest.Put(t, s, c)
+	storagetest.CloseClean(t, s)
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 999, TotalBytes: 10_000})
+	_, err := storage.Open(dir, opt)
+	storagetest.Code(t, err, schemas.DiskFull)
+	if err != nil && !strings.Contains(err.Error(), "make room, and start it again") {
+		t.Errorf("open says %v", err)
+	}
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1000, TotalBytes: 10_000})
+	s = storagetest.Open(t, dir, opt)
+	storagetest.Holds(t, s, c)
+	storagetest.Code(t, s.Put(t.Context(), storagetest.Vault, []schemas.Chunk{storagetest.NewMaker(2).Data(10)}), schemas.DiskFull)
+}
+
 // A disk that does not read is no proof that the chunk is damaged.
 func TestDiskDoesNotRead(t *testing.T) {
 	fs, fault := faulty(vfs.NewMem(), errorfs.OpFileReadAt, errorfs.ErrInjected)

@@ -99,9 +99,8 @@ type index struct {
 
 // openIndex opens the index in dir. One that is of another version, or damaged, as a power cut can
 // leave it, is removed and begun anew, because recovery can fill it: then fresh
-// is true. Failures of Pebble's background work go to failed, from other
-// goroutines.
-func openIndex(fsys vfs.FS, dir string, memory int64, failed func(error)) (x *index, fresh bool, err error) {
+// is true.
+func openIndex(fsys vfs.FS, dir string, memory int64, failed indexFailures) (x *index, fresh bool, err error) {
 	x, err = tryIndex(fsys, dir, memory, failed)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errIndexValue) || pebble.IsCorruptionError(err) || isOtherOrder(err) {
 		if err := fsys.RemoveAll(dir); err != nil {
@@ -116,7 +115,13 @@ func openIndex(fsys vfs.FS, dir string, memory int64, failed func(error)) (x *in
 	return x, fresh, nil
 }
 
-func tryIndex(fsys vfs.FS, dir string, memory int64, failed func(error)) (*index, error) {
+// indexFailures are told, from other goroutines, of what fails in Pebble's background.
+type indexFailures struct {
+	passing func(error) // is tried again
+	fatal   func(error) // nothing will be written any more
+}
+
+func tryIndex(fsys vfs.FS, dir string, memory int64, failed indexFailures) (*index, error) {
 	db, err := pebble.Open(dir, indexOptions(fsys, memory, failed))
 	if err != nil {
 		return nil, err
@@ -151,7 +156,7 @@ func (x *index) load() error {
 	})
 }
 
-func indexOptions(fsys vfs.FS, memory int64, failed func(error)) *pebble.Options {
+func indexOptions(fsys vfs.FS, memory int64, failed indexFailures) *pebble.Options {
 	o := &pebble.Options{
 		FS:       fsys,
 		Comparer: keyOrder,
@@ -169,8 +174,8 @@ func indexOptions(fsys vfs.FS, memory int64, failed func(error)) *pebble.Options
 		// A flush that waits for a slow disk must not stop the writer at once.
 		MemTableStopWritesThreshold: 4,
 		MaxOpenFiles:                256,
-		Logger:                      indexLogger{failed},
-		EventListener:               &pebble.EventListener{BackgroundError: failed},
+		Logger:                      indexLogger{failed.fatal},
+		EventListener:               &pebble.EventListener{BackgroundError: failed.passing},
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -183,12 +188,12 @@ func indexOptions(fsys vfs.FS, memory int64, failed func(error)) *pebble.Options
 // indexLogger keeps Pebble quiet and alive: what Pebble would log is returned
 // or reported as well, and a failure that it calls fatal stops puts, not the
 // process.
-type indexLogger struct{ failed func(error) }
+type indexLogger struct{ fatal func(error) }
 
 func (indexLogger) Infof(string, ...any)  {}
 func (indexLogger) Errorf(string, ...any) {}
 func (l indexLogger) Fatalf(format string, args ...any) {
-	l.failed(fmt.Errorf("the index: "+format, args...))
+	l.fatal(fmt.Errorf("the index: "+format, args...))
 }
 
 // snapshot is the state as of the last batch.

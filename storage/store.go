@@ -46,7 +46,8 @@ type Options struct {
 	SegmentSize int64
 	// ReserveBytes is the free space below which puts are refused. The index
 	// lives on it: it must be able to write what is already acknowledged, and
-	// to compact. Default: 64 MiB.
+	// to compact. A store is not opened where less than a quarter of it is free.
+	// Default: 64 MiB.
 	ReserveBytes int64
 	// IndexMemory is what the index may hold in memory, in bytes: five sixths of
 	// it for what it has read, and a table of the last sixth for what it has not
@@ -167,7 +168,10 @@ func (s *Store) open() (err error) {
 			return fmt.Errorf("remove the old index: %w", err)
 		}
 	}
-	if s.index, s.reindexed, err = openIndex(s.fs, indexDir, s.opt.IndexMemory, s.indexFailed); err != nil {
+	if err = s.checkRoomToOpen(); err != nil {
+		return err
+	}
+	if s.index, s.reindexed, err = openIndex(s.fs, indexDir, s.opt.IndexMemory, indexFailures{s.indexFailed, s.fail}); err != nil {
 		return err
 	}
 	if err = s.openGeneration(); err != nil {

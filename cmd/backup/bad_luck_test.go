@@ -282,7 +282,7 @@ func TestDiskOfNodeIsFull(t *testing.T) {
 	data := w.dir()
 	disk := filepath.Join(data, "node")
 	w.mount(disk, "112m")
-	_, url := w.up(data)
+	p, url := w.up(data)
 	src, more := w.dir(), w.dir()
 	w.write(filepath.Join(src, "fits"), random(30, 8*mib))
 	w.write(filepath.Join(more, "does not"), random(31, 60*mib))
@@ -304,6 +304,15 @@ func TestDiskOfNodeIsFull(t *testing.T) {
 	w.transmit("--name", "more", more)
 	w.restores("more", more)
 	wire.succeed("backup.transmit", request)
+
+	// A disk on which nothing is left is no reason to wait in silence.
+	p.kill()
+	if err := w.tryFill(disk, 0); err != nil {
+		t.Fatal(err)
+	}
+	w.expect(exitFailed, []string{"is full", "make room, and start it again"}, "up", "--data", data, "--listen", "127.0.0.1:0")
+	w.remount(disk, "300m")
+	w.up(data)
 }
 
 // lastSegment is the file to which a node appends.

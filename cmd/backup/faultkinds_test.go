@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // faults are what may happen; the number is how often, relative to others. What is done
@@ -208,12 +207,7 @@ func (h *history) fill() string {
 	if m == nil {
 		return ""
 	}
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(m.data, &fs); err != nil {
-		h.w.Fatal(err)
-	}
-	used := int64(fs.Blocks-fs.Bfree) * int64(fs.Bsize)
-	if err := h.w.tryRemount(m.data, fmt.Sprint(used+free)); err != nil {
+	if err := h.w.tryFill(m.data, free); err != nil {
 		return "" // something was written meanwhile
 	}
 	m.full = true

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"syscall"
 )
 
 // mount makes a file system in memory at dir.
@@ -51,4 +52,15 @@ func (w *world) tryRemount(dir, size string) error {
 		return fmt.Errorf("%w: %s", err, out)
 	}
 	return nil
+}
+
+// tryFill leaves so many bytes free, unless something is written meanwhile.
+func (w *world) tryFill(dir string, free int64) error {
+	w.Helper()
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		w.Fatal(err)
+	}
+	used := int64(fs.Blocks-fs.Bfree) * int64(fs.Bsize)
+	return w.tryRemount(dir, fmt.Sprint(used+free))
 }
