@@ -48,6 +48,8 @@ type Bucket struct {
 	js   jetstream.JetStream
 	kv   jetstream.KeyValue // for watching
 	name string
+
+	began uint64 // its first revision, by which it is known from one that is made later
 }
 
 // OpenBucket binds to the bucket, making it if there is none. A bucket that
@@ -63,6 +65,9 @@ func OpenBucket(ctx context.Context, nc *nats.Conn, cfg BucketConfig) (*Bucket, 
 		b.kv, err = b.open(ctx, cfg)
 		return err
 	})
+	if err == nil {
+		b.began, err = b.first(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", cfg.Name, err)
 	}
@@ -146,9 +151,9 @@ func (b *Bucket) Spread(ctx context.Context, replicas int) error {
 	return nil
 }
 
-// First is the revision that the bucket was made to begin with, above all that one of its
+// first is the revision that the bucket was made to begin with, above all that one of its
 // name came to before; 0 if none was chosen for it.
-func (b *Bucket) First(ctx context.Context) (first uint64, err error) {
+func (b *Bucket) first(ctx context.Context) (first uint64, err error) {
 	err = b.patiently(ctx, bucketTime, func() error {
 		ctx, cancel := context.WithTimeout(ctx, openAttempt)
 		defer cancel()
@@ -284,6 +289,8 @@ func (b *Bucket) wrap(what, key string, err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case isGone(err):
+		err = fmt.Errorf("%w (%w)", schemas.Errorf(schemas.Unavailable, "the catalogue is gone, an empty one will be made"), err)
 	case passes(err):
 		err = fmt.Errorf("%w (%w)", schemas.Errorf(schemas.Unavailable, "the catalogue does not answer"), err)
 	}

@@ -69,7 +69,7 @@ func Connect(ctx context.Context, opt ConnOptions) (*nats.Conn, error) {
 		where = "the server of this process"
 	}
 	for {
-		nc, err := nats.Connect(opt.URL, options...)
+		nc, err := connect(opt.URL, options)
 		if err == nil {
 			status("")
 			return nc, nil

@@ -73,6 +73,12 @@ func isNobody(err error) bool {
 	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
+// isGone reports whether err says that there is no such bucket.
+func isGone(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamNotFound
+}
+
 // passes reports whether err comes of servers that are away, starting, or choosing
 // a leader.
 func passes(err error) bool {

@@ -130,11 +130,7 @@ func (c *Coordinator) open(ctx context.Context) error {
 		return err
 	}
 	c.leases = &leases{kv: held, term: c.opt.LeaseTerm, seen: map[string]sighting{}}
-	first, err := catalogue.First(ctx)
-	if err != nil {
-		return err
-	}
-	c.records, c.state = &records{kv: catalogue, first: first, wrote: c.wrote}, &state{kv: known}
+	c.records, c.state = &records{kv: catalogue, wrote: c.wrote}, &state{kv: known}
 	c.members = newMembers(nodes, c.opt, c.event, c.wrote)
 	c.buckets = []*bus.Bucket{catalogue, nodes, c.sessions, known, held}
 	return nil
@@ -148,6 +144,7 @@ func (c *Coordinator) start(ctx, run context.Context) (err error) {
 		return err
 	}
 	c.loops.Go(func() { c.spread(run) })
+	c.loops.Go(func() { c.guard(run) })
 	c.service, err = bus.NewService(c.nc, bus.ServiceConfig{
 		Name:        "backup-coordinator",
 		Description: "brings clients and storage nodes together",

@@ -30,6 +30,8 @@ type members struct {
 	event func(kind, subject, owner, text string, args ...any)
 	wrote func(key string) // a policy
 	ready chan struct{}    // closed when the watch has seen everything
+	gone  chan struct{}    // closed when the bucket, or another of the coordinator's, is lost
+	lost  sync.Once        // closes it
 
 	mu        sync.Mutex
 	epoch     uint64
@@ -60,7 +62,7 @@ type member struct {
 }
 
 func newMembers(kv *bus.Bucket, opt Options, event func(kind, subject, owner, text string, args ...any), wrote func(key string)) *members {
-	return &members{kv: kv, opt: opt, event: event, wrote: wrote, ready: make(chan struct{}), moved: make(chan struct{}),
+	return &members{kv: kv, opt: opt, event: event, wrote: wrote, ready: make(chan struct{}), gone: make(chan struct{}), moved: make(chan struct{}),
 		nodes: map[schemas.NodeID]*member{}, nicknames: map[string]schemas.NicknamePolicy{}}
 }
 
@@ -75,15 +77,19 @@ func (m *members) start(ctx, run context.Context, nc *nats.Conn, loops *sync.Wai
 	failed := make(chan error, 1)
 	loops.Go(func() { m.watch(run, failed) })
 	loops.Go(func() { m.clock(run, nc) })
-	loops.Go(func() { m.herald(run, nc) })
 	select {
 	case <-m.ready:
-		return nil
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("read the nodes' cards: %w", ctx.Err())
 	}
+	// Nobody has a map of them before it is certain that all are of one bucket.
+	if gone, err := m.kv.Gone(ctx); gone || err != nil {
+		return errors.Join(errors.New("the nodes' cards were lost while they were read"), err)
+	}
+	loops.Go(func() { m.herald(run, nc) })
+	return nil
 }
 
 // watch follows the bucket, beginning again when the connection was away.
@@ -116,8 +122,12 @@ func (m *members) seen(e *bus.Entry) {
 		}
 		return
 	}
-	if e.Revision <= m.epoch {
-		return // the watch began again
+	if e.Revision <= m.epoch || m.isLost() {
+		return // the watch began again, or all this is no more
+	}
+	if m.isForeign(e) {
+		m.lose()
+		return
 	}
 	m.epoch = e.Revision
 	close(m.moved)
@@ -163,6 +173,8 @@ func (m *members) reach(ctx context.Context, revision uint64) error {
 		}
 		select {
 		case <-moved:
+		case <-m.gone:
+			return schemas.Errorf(schemas.Unavailable, "the catalogue is gone, this coordinator begins anew")
 		case <-ctx.Done():
 			return schemas.Errorf(schemas.Unavailable, "the node map does not come up to date: %v", ctx.Err())
 		}
@@ -315,7 +327,7 @@ const (
 	heraldWait  = 30 * time.Millisecond
 )
 
-// herald publishes the map whenever it has changed, and again from time to time.
+// herald publishes the map, whenever it has changed, and again from time to time.
 func (m *members) herald(run context.Context, nc *nats.Conn) {
 	again := time.NewTicker(heraldEvery)
 	defer again.Stop()
@@ -323,6 +335,9 @@ func (m *members) herald(run context.Context, nc *nats.Conn) {
 		m.mu.Lock()
 		moved := m.moved
 		m.mu.Unlock()
+		if err := bus.PublishMap(nc, m.nodeMap()); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			m.opt.Log.Warn("the node map could not be published", "error", err)
+		}
 		select {
 		case <-run.Done():
 			return
@@ -333,14 +348,6 @@ func (m *members) herald(run context.Context, nc *nats.Conn) {
 				return
 			case <-time.After(heraldWait):
 			}
-		}
-		select {
-		case <-m.ready: // before, it is a part of the map
-		default:
-			continue
-		}
-		if err := bus.PublishMap(nc, m.nodeMap()); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-			m.opt.Log.Warn("the node map could not be published", "error", err)
 		}
 	}
 }

@@ -106,11 +106,7 @@ func (c *Coordinator) mergeOnce(ctx context.Context, m *merge, highest map[*bus.
 	}
 	reached := map[*bus.Bucket]uint64{}
 	for b := range highest {
-		first, err := b.First(ctx)
-		if err != nil {
-			return 0, 0, err
-		}
-		reached[b] = w.base + first
+		reached[b] = w.base + b.Began()
 	}
 	err = c.eachEntry(ctx, func(e *schemas.CatalogueEntry) error {
 		b := c.bucketOf(e.Key)

@@ -28,7 +28,6 @@ import (
 // moves on.
 type records struct {
 	kv    *bus.Bucket
-	first uint64           // when the bucket was made, Unix µs
 	wrote func(key string) // is told of vaults and versions that were written
 }
 
@@ -235,7 +234,7 @@ func (r *records) commit(ctx context.Context, v *schemas.Version, since uint64, 
 }
 
 func (r *records) create(ctx context.Context, v *schemas.Version, number uint64) error {
-	v.Number, v.Created, v.Catalogue = number, time.Now().UnixNano(), r.first
+	v.Number, v.Created, v.Catalogue = number, time.Now().UnixNano(), r.kv.Began()
 	v.ID = schemas.VersionID(v.Record, v.Number)
 	key := versionKey(v.Nickname, v.Record, v.Number)
 	_, err := r.kv.Create(ctx, key, v)

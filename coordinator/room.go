@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"servidor-backup/schemas"
@@ -92,8 +93,12 @@ func (m *members) on(r *room, parent *schemas.Version) (b basis, trusted bool) {
 func (m *members) holds(b basis) bool { return m.missing(b.Epoch) <= int(b.Tolerates) }
 
 // missing is how many nodes were lost since that epoch, and have not come back, or
-// know of damage. One that came later counts, as chunks may have moved to it.
+// know of damage. One that came later counts, as chunks may have moved to it. Who was lost
+// since an epoch of cards that were lost nobody knows.
 func (m *members) missing(epoch uint64) (n int) {
+	if epoch < m.kv.Began() {
+		return math.MaxInt
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, k := range m.nodes {

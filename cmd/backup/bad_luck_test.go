@@ -193,7 +193,7 @@ func TestFileChangesWhileRead(t *testing.T) {
 	w.up(w.dir())
 	src := w.dir()
 	log := filepath.Join(src, "app.log")
-	w.write(log, random(20, 8*mib))
+	w.write(log, random(20, 48*mib)) // much, or who appends does not get its turn meanwhile
 	w.write(filepath.Join(src, "still"), []byte("still"))
 	stop := w.appendTo(log)
 	o := w.run("transmit", "--name", "busy", src)
@@ -203,7 +203,7 @@ func TestFileChangesWhileRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := w.ok("download", "busy", "app.log", "--to", "-").out; len(got) < 8*mib || !bytes.HasPrefix(now, []byte(got)) {
+	if got := w.ok("download", "busy", "app.log", "--to", "-").out; len(got) < 48*mib || !bytes.HasPrefix(now, []byte(got)) {
 		t.Errorf("%d bytes came back that are no beginning of the file", len(got))
 	}
 	if got := w.ok("download", "busy", "still", "--to", "-").out; got != "still" {

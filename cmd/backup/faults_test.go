@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -224,13 +223,13 @@ func (h *history) end() {
 }
 
 // loseCatalogue takes all that NATS has, and has it made anew from the nodes.
-// Coordinators do not see that what they serve is gone, so they are started again.
+// Coordinators and nodes run meanwhile.
 func (h *history) loseCatalogue() {
 	h.w.Helper()
-	lost := slices.Concat(h.servers, h.coordinators)
-	for _, m := range lost {
+	for _, m := range h.servers {
 		m.kill()
 	}
+	lost := time.Now()
 	for _, m := range h.servers {
 		entries, err := os.ReadDir(m.data)
 		for _, e := range entries {
@@ -240,15 +239,22 @@ func (h *history) loseCatalogue() {
 			h.w.Fatal(err)
 		}
 	}
-	for _, m := range lost {
+	for _, m := range h.servers {
 		h.start(m)
 	}
 	h.say("the catalogue is lost")
-	var last outcome
 	h.w.eventually("all nodes are back", func() bool {
-		last = h.admin.run("nodes", "--json")
-		return last.code == exitDone && strings.Count(last.out, `"state":"up"`)+strings.Count(last.out, `"state":"draining"`) == len(h.nodes)
+		o := h.admin.run("nodes", "--json")
+		if o.code != exitDone {
+			return false
+		}
+		there := lines[jsonNode](h.w.T, o.out)
+		return len(there) == len(h.nodes) && !slices.ContainsFunc(there, func(n jsonNode) bool {
+			registered, err := time.Parse(time.RFC3339, n.Registered)
+			return err != nil || registered.Before(lost) || n.State != "up" && n.State != "draining"
+		})
 	})
-	h.admin.ok("rebuild-catalogue")
+	// A coordinator that has not noticed yet says that it cannot.
+	h.w.eventually("the catalogue is made anew", func() bool { return h.admin.run("rebuild-catalogue").code == exitDone })
 	h.say("the catalogue was made anew")
 }

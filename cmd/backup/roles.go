@@ -86,11 +86,11 @@ func (r *roles) connect(ctx context.Context, name string) (*nats.Conn, error) {
 // startCoordinator starts one. The options need not say what the program is.
 func (r *roles) startCoordinator(ctx context.Context, nc *nats.Conn, opt coordinator.Options) error {
 	opt.Version, opt.Log = programVersion(), r.log
-	c, err := coordinator.Start(ctx, nc, opt)
+	stop, err := coordinator.Keep(ctx, nc, opt)
 	if err != nil {
 		return err
 	}
-	r.push(c.Stop)
+	r.push(stop)
 	return nil
 }
 
