@@ -143,6 +143,34 @@ func TestOpenOnAFullDisk(t *testing.T) {
 	storagetest.Code(t, s.Put(t.Context(), storagetest.Vault, []schemas.Chunk{storagetest.NewMaker(2).Data(10)}), schemas.DiskFull)
 }
 
+// A store whose index cannot be written any more is closed all the same, and loses nothing.
+func TestIndexCannotBeWritten(t *testing.T) {
+	for name, cause := range map[string]error{"full": errNoSpace, "failed": errorfs.ErrInjected} {
+		t.Run(name, func(t *testing.T) {
+			fault := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if strings.Contains(op.Path, "index") && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+					return cause
+				}
+				return nil
+			})}
+			fs := errorfs.Wrap(vfs.NewMem(), fault)
+			m := storagetest.NewMaker(1)
+			before, after := m.Data(1000), m.Data(1000)
+			s := storagetest.Open(t, dir, storage.Options{FS: fs})
+			storagetest.Put(t, s, before)
+			fault.On()
+			storagetest.Put(t, s, after) // the index writes later
+			if err := s.Close(); !errors.Is(err, cause) {
+				t.Errorf("close says %v", err)
+			}
+			fault.Off()
+			s = storagetest.Open(t, dir, storage.Options{FS: fs})
+			storagetest.Holds(t, s, before, after)
+			storagetest.Put(t, s, m.Data(10))
+		})
+	}
+}
+
 // A disk that does not read is no proof that the chunk is damaged.
 func TestDiskDoesNotRead(t *testing.T) {
 	fs, fault := faulty(vfs.NewMem(), errorfs.OpFileReadAt, errorfs.ErrInjected)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -87,6 +88,7 @@ var errIndexValue = errors.New("the index holds a value that this program did no
 // one batch may be under way.
 type index struct {
 	db    *pebble.DB
+	stuck chan error         // holds a failure to write in the background
 	known map[indexKey]known // the batch's; kept from one to the next
 
 	mu       sync.Mutex // orders changes of state and of entries
@@ -121,12 +123,24 @@ type indexFailures struct {
 	fatal   func(error) // nothing will be written any more
 }
 
+// failurePause is what Pebble, which tries again at once and for ever, waits in between.
+const failurePause = 50 * time.Millisecond
+
 func tryIndex(fsys vfs.FS, dir string, memory int64, failed indexFailures) (*index, error) {
+	stuck, passing := make(chan error, 1), failed.passing
+	failed.passing = func(err error) {
+		passing(err)
+		select {
+		case stuck <- err:
+		default:
+		}
+		time.Sleep(failurePause)
+	}
 	db, err := pebble.Open(dir, indexOptions(fsys, memory, failed))
 	if err != nil {
 		return nil, err
 	}
-	x := &index{db: db, known: map[indexKey]known{}, segments: map[uint32]usage{}, spoiled: map[indexKey]entry{}}
+	x := &index{db: db, stuck: stuck, known: map[indexKey]known{}, segments: map[uint32]usage{}, spoiled: map[indexKey]entry{}}
 	if err := x.load(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -340,7 +354,20 @@ func (x *index) between(from, to []byte, f func(key, value []byte) error) (err e
 	return it.Error()
 }
 
-// close makes the index durable and closes it.
+// close makes the index durable and closes it. If that fails the next one to open it finds
+// in the segments what it lacks.
 func (x *index) close() error {
-	return errors.Join(x.db.Flush(), x.db.Close())
+	select {
+	case <-x.stuck: // long ago, it may be
+	default:
+	}
+	flushed, err := x.db.AsyncFlush()
+	if err == nil {
+		select {
+		case <-flushed:
+		case err = <-x.stuck:
+			err = fmt.Errorf("the index could not be written, and is brought up to date when it is opened: %w", err)
+		}
+	}
+	return errors.Join(err, x.db.Close())
 }
