@@ -254,7 +254,30 @@ func (h *history) loseCatalogue() {
 			return err != nil || registered.Before(lost) || n.State != "up" && n.State != "draining"
 		})
 	})
+	// Nobody has seen it yet, so backups go on.
+	before := map[*writer]map[string]string{}
+	for _, wr := range h.writers {
+		before[wr] = wr.beginAnew()
+		for range wr.rng.IntN(3) {
+			h.w.eventually("a client saves", func() bool { return wr.save().code == exitDone })
+		}
+	}
+	moved := map[string]map[string]string{}
+	for _, wr := range h.writers {
+		moved[wr.nickname] = map[string]string{}
+	}
 	// A coordinator that has not noticed yet says that it cannot.
-	h.w.eventually("the catalogue is made anew", func() bool { return h.admin.run("rebuild-catalogue").code == exitDone })
-	h.say("the catalogue was made anew")
+	h.w.eventually("the catalogue comes back", func() bool {
+		o := h.admin.run("rebuild-catalogue", "--json")
+		if o.code == exitDone {
+			for _, m := range parse[jsonRebuilt](h.w.T, o.out).Moved {
+				moved[m.Nickname][m.From] = m.To
+			}
+		}
+		return o.code == exitDone
+	})
+	for _, wr := range h.writers {
+		wr.merge(before[wr], moved[wr.nickname])
+	}
+	h.say("the catalogue came back, with other numbers for %v", moved)
 }

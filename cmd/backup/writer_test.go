@@ -18,14 +18,15 @@ import (
 // writer is a client that saves one folder again and again, and brings versions back
 // between.
 type writer struct {
-	h       *history
-	w       *world
-	links   []*link
-	rng     *rand.Rand
-	src     string
-	stop    chan struct{}
-	halting sync.Once
-	done    sync.WaitGroup
+	h        *history
+	w        *world
+	nickname string
+	links    []*link
+	rng      *rand.Rand
+	src      string
+	stop     chan struct{}
+	halting  sync.Once
+	done     sync.WaitGroup
 
 	read atomic.Int64 // versions that came back in the middle of it
 
@@ -35,7 +36,7 @@ type writer struct {
 
 func (h *history) newWriter(nickname string, rng *rand.Rand) *writer {
 	h.w.Helper()
-	wr := &writer{h: h, rng: rng, src: h.w.dir(), stop: make(chan struct{}), acknowledged: map[string]string{}}
+	wr := &writer{h: h, nickname: nickname, rng: rng, src: h.w.dir(), stop: make(chan struct{}), acknowledged: map[string]string{}}
 	wr.w, wr.links = h.client(nickname)
 	for i := range 30 {
 		wr.w.write(filepath.Join(wr.src, fmt.Sprintf("d%d", i%4), fmt.Sprintf("f%d", i)), random(rng.Uint64(), rng.IntN(200_000)))
@@ -53,22 +54,7 @@ func (wr *writer) run() {
 			return
 		case <-time.After(time.Duration(wr.rng.Float64() * float64(2*time.Second))):
 		}
-		for range 1 + wr.rng.IntN(5) {
-			i := wr.rng.IntN(40)
-			wr.w.write(filepath.Join(wr.src, fmt.Sprintf("d%d", i%4), fmt.Sprintf("f%d", i)), random(wr.rng.Uint64(), wr.rng.IntN(300_000)))
-		}
-		kept := filepath.Join(wr.w.dir(), "kept")
-		if out, err := exec.Command("cp", "-a", wr.src, kept).CombinedOutput(); err != nil {
-			wr.w.Errorf("cp: %v: %s", err, out)
-			return
-		}
-		o := wr.w.run("transmit", "--json", "--name", "record", wr.src)
-		switch {
-		case o.code == exitDone:
-			wr.mu.Lock()
-			wr.acknowledged[parse[saved](wr.w.T, o.out).ID] = kept
-			wr.mu.Unlock()
-		case o.code != exitFailed || o.err == "":
+		if o := wr.save(); o.code != exitDone && (o.code != exitFailed || o.err == "") {
 			wr.w.Errorf("transmit ended without a word: %v", o)
 			return
 		}
@@ -76,6 +62,25 @@ func (wr *writer) run() {
 			wr.readOne()
 		}
 	}
+}
+
+// save changes something and saves it once.
+func (wr *writer) save() outcome {
+	for range 1 + wr.rng.IntN(5) {
+		i := wr.rng.IntN(40)
+		wr.w.write(filepath.Join(wr.src, fmt.Sprintf("d%d", i%4), fmt.Sprintf("f%d", i)), random(wr.rng.Uint64(), wr.rng.IntN(300_000)))
+	}
+	kept := filepath.Join(wr.w.dir(), "kept")
+	if out, err := exec.Command("cp", "-a", wr.src, kept).CombinedOutput(); err != nil {
+		return outcome{code: exitFailed, err: fmt.Sprintf("cp: %v: %s", err, out)}
+	}
+	o := wr.w.run("transmit", "--json", "--name", "record", wr.src)
+	if o.code == exitDone {
+		wr.mu.Lock()
+		defer wr.mu.Unlock()
+		wr.acknowledged[parse[saved](wr.w.T, o.out).ID] = kept
+	}
+	return o
 }
 
 // readOne brings some version back, whatever goes on. That may fail, but not with other
@@ -114,8 +119,29 @@ func (wr *writer) discard(dir string) {
 func (wr *writer) finish() {
 	wr.w.Helper()
 	wr.halt()
-	v := wr.w.transmit("--name", "record", wr.src)
-	wr.acknowledged[v.ID] = wr.src
+	wr.save().demand(wr.w.T, exitDone)
+}
+
+// beginAnew begins a catalogue that knows nothing; it returns what was acknowledged in
+// another one.
+func (wr *writer) beginAnew() (before map[string]string) {
+	before, wr.acknowledged = wr.acknowledged, map[string]string{}
+	return before
+}
+
+// merge says that a catalogue has come back, and which versions have other numbers now.
+func (wr *writer) merge(before map[string]string, moved map[string]string) {
+	wr.w.Helper()
+	for id, kept := range wr.acknowledged {
+		if to := moved[id]; to != "" {
+			id = to
+		}
+		if before[id] != "" {
+			wr.w.Errorf("two versions are %s", id)
+		}
+		before[id] = kept
+	}
+	wr.acknowledged = before
 }
 
 // halt ends the writer after what it is doing.
