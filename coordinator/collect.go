@@ -19,17 +19,21 @@ const collectLease = "collect"
 
 // collect answers backup.gc.
 func (c *Coordinator) collect(ctx context.Context, req *schemas.CollectRequest) (any, error) {
+	held := false // by a collection, which is as good, or by somebody else
 	if req.Start {
 		grace := c.opt.ForgetGrace
 		if req.Grace != nil {
 			grace = time.Duration(*req.Grace)
 		}
-		// One that runs already is as good.
-		if err := c.startCollection(grace, func(*collected) bool { return true }); err != nil && !errors.Is(err, errHeld) {
+		err := c.startCollection(grace, func(*collected) bool { return true })
+		if held = errors.Is(err, errHeld); err != nil && !held {
 			return nil, err
 		}
 	}
 	newest, err := c.state.collection(ctx)
+	if err == nil && held && (newest.Started == 0 || newest.Ended > 0) {
+		err = errHeld
+	}
 	if err == nil && !req.Start && newest.Started > 0 && newest.Ended == 0 {
 		// Whoever waits for its end would wait until somebody notices.
 		newest, err = c.buryCollection(ctx, newest)
@@ -287,6 +291,7 @@ func (g *collection) removeForgotten() error {
 		mark     *schemas.Version
 	}
 	var over []old
+	sessions := map[string]bool{}
 	limit := time.Now().Add(-g.grace).UnixNano()
 	r := g.c.records
 	err := r.kv.Scan(g.ctx, versionPrefix+">", func(e bus.Entry) error {
@@ -294,6 +299,10 @@ func (g *collection) removeForgotten() error {
 		if err := e.Decode(&v); err != nil {
 			return err
 		}
+		if sessions[v.Session] && v.Session != "" {
+			return schemas.Errorf(schemas.NotNow, "%s of %q is in the catalogue twice: finish what brought it there, with \"backup rebuild-catalogue\"", v.ID, v.Nickname)
+		}
+		sessions[v.Session] = true
 		if v.Forgotten > 0 && v.Forgotten <= limit {
 			over = append(over, old{e.Key, e.Revision, mark(&v)})
 		}
@@ -388,12 +397,18 @@ type whatIsKnown struct {
 // lacks reports whether e says something that is not known. A key that was made again in a
 // catalogue that knew nothing of e stands for another version.
 func (k *whatIsKnown) lacks(e *schemas.CatalogueEntry) bool {
-	if revision, is := k.revisions[e.Key]; !is || revision < e.Revision {
+	revision, is := k.revisions[e.Key]
+	if is && revision < e.Revision {
 		return true
 	}
+	if !strings.HasPrefix(e.Key, versionPrefix) {
+		return !is
+	}
 	var v schemas.Version
-	return !e.Deleted && strings.HasPrefix(e.Key, versionPrefix) &&
-		schemas.Unmarshal(e.Value, &v) == nil && !k.sessions[v.Session]
+	if err := schemas.Unmarshal(e.Value, &v); err != nil || v.Session == "" {
+		return !is && !e.Deleted // such a mark was left by one that has another key now
+	}
+	return !k.sessions[v.Session]
 }
 
 // checkCatalogue refuses to collect for a catalogue that knows less than the nodes have

@@ -16,14 +16,15 @@ func (c *Coordinator) forget(ctx context.Context, req *schemas.ForgetRequest) (a
 	if err != nil {
 		return nil, err
 	}
-	var numbers []uint64
+	var all []schemas.Version
 	if number > 0 {
-		if _, err := c.records.version(ctx, req.Nickname, record, number); err != nil {
+		v, err := c.records.version(ctx, req.Nickname, record, number)
+		if err != nil {
 			return nil, err
 		}
-		numbers = []uint64{number}
+		all = []schemas.Version{*v}
 	} else {
-		all, err := c.records.versions(ctx, req.Nickname, record, 0)
+		all, err = c.records.versions(ctx, req.Nickname, record, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -31,18 +32,15 @@ func (c *Coordinator) forget(ctx context.Context, req *schemas.ForgetRequest) (a
 			_, err := c.records.version(ctx, req.Nickname, record, 0)
 			return nil, err // which says what there is none of
 		}
-		for i := range all {
-			numbers = append(numbers, all[i].Number)
-		}
 	}
 	rep := &schemas.ForgetReply{Reply: schemas.OK}
-	for _, n := range numbers {
-		changed, err := c.records.setForgotten(ctx, req.Nickname, record, n, req.Undo)
+	for i := range all {
+		changed, err := c.records.setForgotten(ctx, &all[i], req.Undo)
 		if err != nil {
 			return nil, err
 		}
 		if changed {
-			id := schemas.VersionID(record, n)
+			id := all[i].ID
 			rep.Versions = append(rep.Versions, id)
 			what := "forgot"
 			if req.Undo {
@@ -56,11 +54,15 @@ func (c *Coordinator) forget(ctx context.Context, req *schemas.ForgetRequest) (a
 }
 
 // setForgotten forgets a version, or with undo takes that back.
-func (r *records) setForgotten(ctx context.Context, nickname, record string, number uint64, undo bool) (changed bool, err error) {
+func (r *records) setForgotten(ctx context.Context, old *schemas.Version, undo bool) (changed bool, err error) {
+	key := versionKey(old.Nickname, old.Record, old.Number)
 	var v schemas.Version
-	_, err = r.kv.Edit(ctx, versionKey(nickname, record, number), &v, func() { v = schemas.Version{} }, func() (bool, error) {
-		if v.Number == 0 {
-			return false, schemas.Errorf(schemas.UnknownVersion, "the version %s was collected", schemas.VersionID(record, number))
+	_, err = r.kv.Edit(ctx, key, &v, func() { v = schemas.Version{} }, func() (bool, error) {
+		switch {
+		case v.Number == 0:
+			return false, schemas.Errorf(schemas.UnknownVersion, "the version %s was collected", old.ID)
+		case v.Session != old.Session:
+			return false, schemas.Errorf(schemas.Unavailable, "the version %s has just got another number: look which, and ask again", old.ID)
 		}
 		if changed = undo == (v.Forgotten > 0); changed {
 			if v.Forgotten = 0; !undo {
@@ -70,7 +72,7 @@ func (r *records) setForgotten(ctx context.Context, nickname, record string, num
 		return changed, nil
 	})
 	if err == nil && changed {
-		r.wrote(versionKey(nickname, record, number))
+		r.wrote(key)
 	}
 	return changed, err
 }
@@ -82,10 +84,10 @@ func (r *records) refresh(ctx context.Context, nickname, record string) error {
 		if err != nil {
 			return err
 		}
-		next := head{Record: schemas.Record{Name: record}, Highest: h.Highest}
+		next := head{Record: schemas.Record{Name: record}, Highest: h.Highest, Last: h.Last}
 		for i := len(all) - 1; i >= 0; i-- {
 			v := &all[i]
-			next.Highest = max(next.Highest, v.Number)
+			next.Highest, next.Last = max(next.Highest, v.Number), max(next.Last, v.Created)
 			next.count(v)
 		}
 		*h = next

@@ -20,15 +20,23 @@ import (
 // its own. What was collected does not come back; the mark that it has left names it, and
 // has a number like it.
 //
-// Versions of a record keep their numbers as long as those ascend, from the oldest
-// catalogue to the newest. One whose number is taken, or which would stand behind an older
-// one, gets a number above all that were ever given: so the newest version has the highest
-// number again, and nothing is lost. To merge twice changes nothing more.
+// Versions of a record keep their numbers as long as those ascend with the times at which
+// they were saved. One whose number is taken, or is lower than that of an older one, gets a
+// number above all that were ever given: so the newest version has the highest number
+// again, and nothing is lost. To merge twice changes nothing more, nor does it change
+// anything how far the first time came.
 type merge struct {
-	values  map[string]*schemas.CatalogueEntry // of keys that are no versions
-	saved   map[string]*savedAt                // by session
-	highest map[string]uint64                  // number that was ever given in a record, by its key
-	moved   map[string]schemas.Moved           // by session
+	values map[string]*schemas.CatalogueEntry // of keys that are no versions
+	saved  map[string]*savedAt                // by session
+	newest map[string]reached                 // of records, by their keys
+	moved  map[string]schemas.Moved           // by session
+}
+
+// reached is how far a record has come: the highest number that was ever given, and the
+// latest time.
+type reached struct {
+	number uint64
+	time   int64
 }
 
 // savedAt is a version, and where it was found.
@@ -41,7 +49,7 @@ type savedAt struct {
 
 func newMerge() *merge {
 	return &merge{values: map[string]*schemas.CatalogueEntry{}, saved: map[string]*savedAt{},
-		highest: map[string]uint64{}, moved: map[string]schemas.Moved{}}
+		newest: map[string]reached{}, moved: map[string]schemas.Moved{}}
 }
 
 // sessionOf tells versions apart.
@@ -102,7 +110,7 @@ func (m *merge) addVersion(e *schemas.CatalogueEntry) error {
 	if err != nil || versionKey(v.Nickname, v.Record, number) != e.Key {
 		return schemas.Errorf(schemas.Corrupt, "the key %s has a version %s of %q", e.Key, v.ID, v.Nickname)
 	}
-	m.came(recordKey(v.Nickname, v.Record), number)
+	m.came(recordKey(v.Nickname, v.Record), reached{number, v.Created})
 	if e.Deleted && v.Session == "" {
 		return nil // it is elsewhere
 	}
@@ -119,9 +127,10 @@ func (m *merge) addVersion(e *schemas.CatalogueEntry) error {
 	return nil
 }
 
-// came notes that a record has come to that number.
-func (m *merge) came(record string, number uint64) {
-	m.highest[record] = max(m.highest[record], number)
+// came notes that a record has come so far.
+func (m *merge) came(record string, to reached) {
+	before := m.newest[record]
+	m.newest[record] = reached{max(before.number, to.number), max(before.time, to.time)}
 }
 
 // number gives everything its number, by key. Versions that get another one than they were
@@ -135,10 +144,10 @@ func (m *merge) number() map[string]*savedAt {
 	all := map[string]*savedAt{}
 	for r, saved := range records {
 		slices.SortFunc(saved, func(a, b *savedAt) int {
-			return cmp.Or(cmp.Compare(a.version.Catalogue, b.version.Catalogue), cmp.Compare(a.number, b.number),
-				cmp.Compare(a.version.Created, b.version.Created), cmp.Compare(a.version.Session, b.version.Session))
+			return cmp.Or(cmp.Compare(a.version.Created, b.version.Created), cmp.Compare(a.number, b.number),
+				cmp.Compare(a.version.Session, b.version.Session))
 		})
-		last, highest := uint64(0), m.highest[r]
+		last, highest := uint64(0), m.newest[r].number
 		for _, s := range saved {
 			v := *s.version
 			v.Number = s.number
@@ -191,7 +200,7 @@ func (m *merge) headsOf(all map[string]*savedAt) map[string]*recordHead {
 		key := recordKey(v.Nickname, v.Record)
 		h := heads[key]
 		if h == nil {
-			h = &recordHead{v.Nickname, head{Record: schemas.Record{Name: v.Record}, Highest: m.highest[key]}}
+			h = &recordHead{v.Nickname, head{Record: schemas.Record{Name: v.Record}, Highest: m.newest[key].number, Last: m.newest[key].time}}
 			heads[key] = h
 		}
 		h.Highest = max(h.Highest, v.Number)

@@ -18,7 +18,7 @@ type mergeModel struct {
 	catalogue uint64 // that there is now
 	revision  uint64
 	now       map[string]*schemas.CatalogueEntry
-	highest   uint64
+	highest   uint64 // that the record's head knows
 	copies    []*schemas.CatalogueEntry
 
 	alive map[string]bool // by session: whether it is forgotten
@@ -55,13 +55,9 @@ func (m *mergeModel) some() *schemas.Version {
 }
 
 func (m *mergeModel) step() {
-	switch m.rng.IntN(8) {
+	switch m.rng.IntN(9) {
 	case 0, 1, 2, 3:
-		m.highest++
-		session := fmt.Sprint("session ", len(m.order))
-		m.write(&schemas.Version{Nickname: "ana", Record: "r", Number: m.highest, ID: schemas.VersionID("r", m.highest), Session: session,
-			Catalogue: m.catalogue, Created: int64(m.rng.IntN(1000))}, false) // clocks differ
-		m.alive[session], m.order = false, append(m.order, session)
+		m.save()
 	case 4, 5:
 		if v := m.some(); v != nil {
 			v.Forgotten = 1 - v.Forgotten
@@ -74,14 +70,35 @@ func (m *mergeModel) step() {
 			delete(m.alive, v.Session)
 			m.gone[v.Session] = true
 		}
-	case 7:
+	case 7: // JetStream forgets what was saved last
+		for key, e := range m.now {
+			if e.Revision == m.revision && !e.Deleted && numberIn(m.t, e) == m.highest {
+				delete(m.now, key)
+				m.highest--
+			}
+		}
+	case 8:
 		m.catalogue += 1000
 		m.revision, m.now, m.highest = m.catalogue, map[string]*schemas.CatalogueEntry{}, 0
 	}
 }
 
-// merge is what a rebuild does to the catalogue.
-func (m *mergeModel) merge() {
+// save gives a number as a commit does: above that of the head, where there is nothing.
+func (m *mergeModel) save() {
+	m.highest++
+	for m.now[m.key(m.highest)] != nil && !m.now[m.key(m.highest)].Deleted {
+		m.highest++
+	}
+	session := fmt.Sprint("session ", len(m.order))
+	m.write(&schemas.Version{Nickname: "ana", Record: "r", Number: m.highest, ID: schemas.VersionID("r", m.highest), Session: session,
+		Created: int64(len(m.order) + 1)}, false)
+	m.alive[session], m.order = false, append(m.order, session)
+}
+
+func (m *mergeModel) key(number uint64) string { return versionKey("ana", "r", number) }
+
+// merge is what a rebuild does to the catalogue, which may be broken off.
+func (m *mergeModel) merge(breakOff bool) {
 	m.t.Helper()
 	all := newMerge()
 	for _, e := range m.copies {
@@ -117,19 +134,46 @@ func (m *mergeModel) merge() {
 		}
 		last = seen[session]
 	}
-	// As it is written.
-	again := newMerge()
-	for key, s := range result {
-		if old := m.now[key]; old == nil || old.Deleted != s.gone || sessionIn(m.t, old) != s.version.Session {
+	// As it is written: first where there is nothing, and in any order.
+	left := -1
+	if breakOff {
+		left = m.rng.IntN(10)
+	}
+	for _, taken := range []bool{false, true} {
+		for key, s := range result {
+			old := m.now[key]
+			if taken != (old != nil && !old.Deleted) || old != nil && old.Deleted == s.gone && sessionIn(m.t, old) == s.version.Session {
+				continue
+			}
+			if left--; left == -1 {
+				return
+			}
 			m.write(s.version, s.gone)
 		}
-		m.highest = max(m.highest, s.version.Number)
 	}
 	for key, e := range m.now {
 		if result[key] == nil && !e.Deleted {
+			if left--; left == -1 {
+				return
+			}
 			m.write(&schemas.Version{Nickname: "ana", Record: "r", Number: numberIn(m.t, e)}, true)
 		}
 	}
+	for _, s := range result {
+		m.highest = max(m.highest, s.version.Number)
+	}
+	known := whatIsKnown{revisions: map[string]uint64{}, sessions: map[string]bool{}}
+	for key, e := range m.now {
+		known.revisions[key], known.sessions[sessionIn(m.t, e)] = e.Revision, true
+	}
+	for _, e := range m.copies {
+		e := *e
+		e.Revision = 0 // the base sees to that
+		if known.lacks(&e) {
+			m.t.Errorf("nothing would be collected because of %s: %+v", e.Key, versionIn(m.t, &e))
+		}
+	}
+	again := newMerge()
 	for _, e := range m.copies {
 		m.add(again, e)
 	}
@@ -175,10 +219,10 @@ func TestMerge(t *testing.T) {
 		for range 30 {
 			m.step()
 			if m.rng.IntN(10) == 0 {
-				m.merge()
+				m.merge(m.rng.IntN(2) == 0)
 			}
 		}
-		m.merge()
+		m.merge(false)
 		if t.Failed() {
 			t.Fatalf("with seed %d", seed)
 		}

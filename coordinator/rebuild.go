@@ -44,6 +44,11 @@ func (c *Coordinator) rebuild(ctx context.Context, _ *schemas.RebuildRequest) (a
 	if err != nil {
 		return nil, err
 	}
+	defer func() { // also if it fails: who asks again is not told of these any more
+		for _, moved := range m.moves() {
+			c.opt.Log.Info("a version has another number", "apelido", moved.Nickname, "from", moved.From, "to", moved.To)
+		}
+	}()
 	for tries := 0; ; tries++ {
 		written, behind, err := c.mergeOnce(held, m, highest)
 		rep.Keys += written
@@ -104,13 +109,13 @@ func (c *Coordinator) mergeOnce(ctx context.Context, m *merge, highest map[*bus.
 	if w.base, err = c.state.copyBase(ctx); err != nil {
 		return 0, 0, err
 	}
-	reached := map[*bus.Bucket]uint64{}
+	at := map[*bus.Bucket]uint64{} // the revision that it has come to, at least
 	for b := range highest {
-		reached[b] = w.base + b.Began()
+		at[b] = w.base + b.Began()
 	}
 	err = c.eachEntry(ctx, func(e *schemas.CatalogueEntry) error {
 		b := c.bucketOf(e.Key)
-		reached[b] = max(reached[b], e.Revision)
+		at[b] = max(at[b], e.Revision)
 		w.now[e.Key] = e
 		return m.add(e)
 	})
@@ -118,13 +123,14 @@ func (c *Coordinator) mergeOnce(ctx context.Context, m *merge, highest map[*bus.
 		return 0, 0, err
 	}
 	for b, r := range highest {
-		behind = max(behind, r-min(r, reached[b]))
+		behind = max(behind, r-min(r, at[b]))
 	}
 	err = c.records.kv.Scan(ctx, recordPrefix+">", func(e bus.Entry) error {
 		var h head
 		err := e.Decode(&h)
+		h.mend()
 		w.heads[e.Key] = h
-		m.came(e.Key, max(h.Highest, h.Latest))
+		m.came(e.Key, reached{h.Highest, h.Last})
 		return err
 	})
 	if err == nil {
@@ -234,7 +240,7 @@ func (w *mergeWriter) follow(heads map[string]*recordHead) error {
 			return err
 		}
 		err := r.editHead(w.ctx, h.nickname, h.Name, func(now *head) error {
-			now.Highest = max(now.Highest, h.Highest)
+			now.Highest, now.Last = max(now.Highest, h.Highest), max(now.Last, h.Last)
 			return nil
 		})
 		if err != nil {

@@ -262,39 +262,124 @@ func TestRebuildOfALostPart(t *testing.T) {
 	w.mustCollect()
 }
 
-// Who saves while the catalogue is being written takes nobody's place.
+// wantAll compares what all versions of f contain, the oldest first.
+func (w *world) wantAll(want ...string) {
+	w.t.Helper()
+	numbers := w.versions(nickname, "f")
+	slices.Reverse(numbers)
+	var got []string
+	for _, n := range numbers {
+		content, err := w.content(schemas.VersionID("f", n))
+		if err != nil {
+			w.t.Error(err)
+		}
+		got = append(got, content)
+	}
+	newest, err := w.content("f")
+	if !slices.Equal(got, want) || err != nil || newest != want[len(want)-1] {
+		w.t.Errorf("the versions %v are %q, want %q; the newest is %q, %v", numbers, got, want, newest, err)
+	}
+}
+
+// Who saves while the catalogue is being written takes nobody's place, and is the newest. A
+// collection does not begin meanwhile.
 func TestSavingWhileTheCatalogueIsBroughtBack(t *testing.T) {
-	w := newWorld(t, 0, Options{})
-	node := w.node()
-	w.transmit(nickname, "f", "old")
-	tr := w.newTree(1, 1)
-	w.save(opening("r"), tr)
-	w = w.lose(node)
-	ctx := bustest.Patient(t)
-	s := w.open(opening("r"))
-	w.put(tr.all...)
-	late := w.interposed("PUB $KV.backup-catalogue.version.", func() { // read, and not yet written
-		for _, c := range []string{"new", "newer"} {
-			content := []byte(c)
-			if _, err := w.c.transmit(ctx, &schemas.TransmitRequest{Nickname: nickname, Record: "f", Content: &content}); err != nil {
-				t.Error(err)
+	for name, at := range map[string]string{"before the first is written": "0000000001", "between": "0000000005"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 0, Options{CollectEvery: -1})
+			node := w.node()
+			for _, c := range []string{"one", "two", "three"} {
+				w.transmit(nickname, "f", c)
 			}
-		}
-		if _, err := w.c.commitSession(ctx, commitOf(s.Session, tr.root)); err != nil {
-			t.Error(err)
-		}
-	})
-	rep, err := late.rebuild(ctx, &schemas.RebuildRequest{})
-	if err != nil {
+			tr := w.newTree(1, 1)
+			w.save(opening("r"), tr)
+			w = w.lose(node)
+			w.transmit(nickname, "f", "four")
+			w.transmit(nickname, "f", "five")
+			ctx := bustest.Patient(t)
+			s := w.open(opening("r"))
+			w.put(tr.all...)
+			late := w.interposed("PUB $KV.backup-catalogue.version.ana.f."+at, func() {
+				for _, c := range []string{"six", "seven"} {
+					content := []byte(c)
+					if _, err := w.c.transmit(ctx, &schemas.TransmitRequest{Nickname: nickname, Record: "f", Content: &content}); err != nil {
+						t.Error(err)
+					}
+				}
+				if _, err := w.c.commitSession(ctx, commitOf(s.Session, tr.root)); err != nil {
+					t.Error(err)
+				}
+				_, err := w.c.collect(ctx, &schemas.CollectRequest{Start: true})
+				wantCode(t, err, schemas.NotNow)
+			})
+			if _, err := late.rebuild(ctx, &schemas.RebuildRequest{}); err != nil {
+				t.Fatal(err)
+			}
+			w.wantAll("one", "two", "three", "four", "five", "six", "seven")
+			if got := w.versions(nickname, "r"); !slices.Equal(got, []uint64{2, 1}) {
+				t.Errorf("the versions of r are %v", got)
+			}
+			// Who has not heard the answer hears the number that it has now.
+			if v, err := w.commit(s.Session, tr.root); err != nil || v.Session != s.Session || v.Number != 2 {
+				t.Errorf("committed again it is %+v, %v", v, err)
+			}
+			w.c.look()
+			w.copied()
+			w.mustCollect()
+		})
+	}
+}
+
+// A catalogue that has come further than the one before it leaves numbers that nobody has
+// any more. They keep no collection from running.
+func TestRebuildAfterALongerCatalogue(t *testing.T) {
+	for name, between := range map[string]bool{"brought back in between": true, "not noticed": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 0, Options{CollectEvery: -1})
+			nodes := []*runningNode{w.node()}
+			w.transmit(nickname, "f", "one")
+			w = w.lose(nodes...)
+			w.transmit(nickname, "f", "two")
+			w.transmit(nickname, "f", "three")
+			if between {
+				w.rebuild()
+			}
+			w = w.lose(nodes...)
+			w.rebuild()
+			w.wantAll("one", "two", "three")
+			w.c.look()
+			w.copied()
+			w.mustCollect()
+			w.wantAll("one", "two", "three")
+		})
+	}
+}
+
+// A version that a rebuild, which was broken off, has left under two numbers is not removed
+// under one of them: its mark would take it from under the other.
+func TestNothingIsRemovedThatIsThereTwice(t *testing.T) {
+	w := newWorld(t, 1, Options{CollectEvery: -1})
+	w.transmit(nickname, "f", "one")
+	w.transmit(nickname, "f", "two")
+	var v schemas.Version
+	ctx, kv := bustest.Patient(t), w.c.records.kv
+	if _, err := kv.Get(ctx, versionKey(nickname, "f", 1), &v); err != nil {
 		t.Fatal(err)
 	}
-	if moved := rep.(*schemas.RebuildReply).Moved; len(moved) != 3 {
-		t.Errorf("%v were moved", moved)
+	v.Number, v.ID = 3, "f@3"
+	if _, err := kv.Create(ctx, versionKey(nickname, "f", 3), &v); err != nil {
+		t.Fatal(err)
 	}
-	w.wantContents("at the end", "old", "", "new", "newer") // 2 was given before
-	if got := w.versions(nickname, "r"); !slices.Equal(got, []uint64{2, 1}) {
-		t.Errorf("the versions of r are %v", got)
+	w.forget("f@1", false)
+	if c := w.collect(); !strings.Contains(c.Error, "twice") || c.Versions != 0 {
+		t.Errorf("the collection: %+v", c)
 	}
+	w.forget("f@1", true)
+	w.rebuild()
+	w.wantAll("one", "two")
+	w.c.look()
+	w.copied()
+	w.mustCollect()
 }
 
 // What is known only to a node that is away comes back when it does; until then nothing is

@@ -45,8 +45,9 @@ type vaultEntry struct {
 // of all. Without any version Latest is 0, too, and the name is free.
 type head struct {
 	schemas.Record
-	// Highest is the number that was given last.
+	// Highest is the number that was given last, and Last when that was, Unix ns.
 	Highest uint64 `msgpack:"highest,omitempty"`
+	Last    int64  `msgpack:"last,omitempty"`
 }
 
 const (
@@ -105,9 +106,12 @@ func (r *records) head(ctx context.Context, nickname, record string) (h head, er
 	if errors.Is(err, bus.ErrNoKey) {
 		return head{}, nil
 	}
-	h.Highest = max(h.Highest, h.Latest)
+	h.mend()
 	return h, err
 }
+
+// mend adds what heads once did not say.
+func (h *head) mend() { h.Highest, h.Last = max(h.Highest, h.Latest), max(h.Last, h.Created) }
 
 // version reads one version; number 0 is the newest that was not forgotten. Errors tell an unknown
 // nickname, record and version apart.
@@ -209,7 +213,7 @@ func (r *records) commit(ctx context.Context, v *schemas.Version, since uint64, 
 			if err := checkSource(&h, v.Source, v.RootKind != schemas.Plain, moved); err != nil {
 				return nil, err
 			}
-			err := r.create(ctx, v, number)
+			err := r.create(ctx, v, number, h.Last)
 			if err == nil {
 				return v, r.moveHead(ctx, v)
 			}
@@ -233,8 +237,9 @@ func (r *records) commit(ctx context.Context, v *schemas.Version, since uint64, 
 	}
 }
 
-func (r *records) create(ctx context.Context, v *schemas.Version, number uint64) error {
-	v.Number, v.Created, v.Catalogue = number, time.Now().UnixNano(), r.kv.Began()
+// create enters v, later than the one before by whatever clock that has its time.
+func (r *records) create(ctx context.Context, v *schemas.Version, number uint64, before int64) error {
+	v.Number, v.Created = number, max(time.Now().UnixNano(), before+1)
 	v.ID = schemas.VersionID(v.Record, v.Number)
 	key := versionKey(v.Nickname, v.Record, v.Number)
 	_, err := r.kv.Create(ctx, key, v)
@@ -247,12 +252,12 @@ func (r *records) create(ctx context.Context, v *schemas.Version, number uint64)
 // mark is what is left of a version that was collected.
 func mark(v *schemas.Version) *schemas.Version {
 	return &schemas.Version{Nickname: v.Nickname, Record: v.Record, Number: v.Number,
-		Created: v.Created, Session: v.Session, Catalogue: v.Catalogue}
+		Created: v.Created, Session: v.Session}
 }
 
 // headOf is the head that names v, after the head h.
 func headOf(v *schemas.Version, h *head) head {
-	next := head{Highest: v.Number}
+	next := head{Highest: v.Number, Last: v.Created}
 	next.show(v)
 	next.Versions = h.Versions + (v.Number - h.Highest)
 	return next
@@ -279,7 +284,7 @@ func (r *records) editHead(ctx context.Context, nickname, record string, change 
 	var h head
 	_, err := r.kv.Edit(ctx, recordKey(nickname, record), &h, func() { h = head{} }, func() (bool, error) {
 		before := h
-		h.Highest = max(h.Highest, h.Latest)
+		h.mend()
 		err := change(&h)
 		return h != before, err
 	})

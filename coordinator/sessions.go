@@ -190,7 +190,7 @@ func (c *Coordinator) commitSession(ctx context.Context, req *schemas.CommitRequ
 		return nil, err
 	}
 	if s.Committed > 0 {
-		v, err := c.records.version(ctx, s.Nickname, s.Record, s.Committed)
+		v, err := c.records.bySession(ctx, s)
 		return &schemas.CommitReply{Reply: schemas.OK, Version: v}, err
 	}
 	if err := checkCommit(req); err != nil {
@@ -228,6 +228,24 @@ func (c *Coordinator) commitSession(ctx context.Context, req *schemas.CommitRequ
 	c.closeSession(ctx, s.ID, v.Number)
 	c.event(schemas.EventVersionCommitted, v.ID, v.Nickname, "%s saved %s: %d files, %d bytes, %d of them new", v.Nickname, v.ID, v.Files, v.Bytes, v.Stored)
 	return &schemas.CommitReply{Reply: schemas.OK, Version: v}, nil
+}
+
+// bySession is the version that a session became, which may have got another number since.
+func (r *records) bySession(ctx context.Context, s *session) (*schemas.Version, error) {
+	v, err := r.version(ctx, s.Nickname, s.Record, s.Committed)
+	if err == nil && v.Session == s.ID || err != nil && schemas.CodeOf(err) != schemas.UnknownVersion {
+		return v, err
+	}
+	all, err := r.versions(ctx, s.Nickname, s.Record, 0)
+	for i := range all {
+		if all[i].Session == s.ID {
+			return &all[i], nil
+		}
+	}
+	if err == nil {
+		err = schemas.Errorf(schemas.UnknownVersion, "the version that the session %s became is not there any more", s.ID)
+	}
+	return nil, err
 }
 
 // maxSealed bounds the sealed part of a version record, in bytes: a record

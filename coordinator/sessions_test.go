@@ -311,7 +311,7 @@ func TestHeadIsRepaired(t *testing.T) {
 	tr := w.newTree(1, 1)
 	w.save(opening("r"), tr)
 	lost := &schemas.Version{Nickname: nickname, Record: "r", Root: tr.root, RootKind: schemas.Tree, Session: "lost", Source: sourceOf(1)}
-	if err := w.c.records.create(bustest.Patient(t), lost, 2); err != nil {
+	if err := w.c.records.create(bustest.Patient(t), lost, 2, 0); err != nil {
 		t.Fatal(err)
 	}
 	if v := w.save(opening("r"), w.newTree(1, 1)); v.Number != 3 {
@@ -368,7 +368,7 @@ func TestNameTakenAtCommit(t *testing.T) {
 			w.put(tr.all...)
 			if crash {
 				v := &schemas.Version{Nickname: nickname, Record: "r", Root: tr.root, RootKind: schemas.Tree, Session: one.Session, Source: sourceOf(1)}
-				if err := w.c.records.create(bustest.Patient(t), v, 1); err != nil {
+				if err := w.c.records.create(bustest.Patient(t), v, 1, 0); err != nil {
 					t.Fatal(err)
 				}
 			} else if _, err := w.commit(one.Session, tr.root); err != nil {

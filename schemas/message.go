@@ -109,7 +109,7 @@ type Version struct {
 	Nickname   string     `msgpack:"apelido"`
 	Record     string     `msgpack:"nome_arquivo"`
 	Number     uint64     `msgpack:"number"`
-	Created    int64      `msgpack:"created"` // Unix ns, the coordinator's clock
+	Created    int64      `msgpack:"created"` // Unix ns, the coordinator's clock; later than those before it
 	Vault      VaultID    `msgpack:"vault"`
 	Root       ChunkID    `msgpack:"root"`
 	RootKind   Kind       `msgpack:"root_kind"` // Tree, or Plain for the seed's transmit
@@ -119,9 +119,6 @@ type Version struct {
 	Durability Durability `msgpack:"durability"`
 	Session    string     `msgpack:"session"`
 	Source     SourceID   `msgpack:"source"`
-	// Catalogue is when the catalogue was made in which the version was entered first,
-	// Unix µs.
-	Catalogue uint64 `msgpack:"catalogue,omitempty"`
 	// Epoch is that of a map under which everything was held by so many nodes that
 	// any Tolerates of them could be lost; 0 if none is known.
 	Epoch     uint64 `msgpack:"epoch,omitempty"`

@@ -193,8 +193,8 @@ func TestFileChangesWhileRead(t *testing.T) {
 	w.up(w.dir())
 	src := w.dir()
 	log := filepath.Join(src, "app.log")
-	w.write(log, random(20, 48*mib)) // much, or who appends does not get its turn meanwhile
 	w.write(filepath.Join(src, "still"), []byte("still"))
+	w.write(log, random(20, 48*mib)) // much, or who appends does not get its turn meanwhile
 	stop := w.appendTo(log)
 	o := w.run("transmit", "--name", "busy", src)
 	stop()
