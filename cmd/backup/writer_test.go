@@ -32,6 +32,7 @@ type writer struct {
 
 	mu           sync.Mutex
 	acknowledged map[string]string // the version's id, and a copy of what it must be
+	newest       string            // the copy for the newest
 }
 
 func (h *history) newWriter(nickname string, rng *rand.Rand) *writer {
@@ -79,6 +80,7 @@ func (wr *writer) save() outcome {
 		wr.mu.Lock()
 		defer wr.mu.Unlock()
 		wr.acknowledged[parse[saved](wr.w.T, o.out).ID] = kept
+		wr.newest = kept
 	}
 	return o
 }
@@ -171,14 +173,19 @@ func (wr *writer) takeBack(id, kept string) {
 	wr.acknowledged[id] = kept
 }
 
-// restoresAll demands that every version comes back as it was.
+// restoresAll demands that every version comes back as it was, and the newest as such.
 func (wr *writer) restoresAll() int {
 	wr.w.Helper()
-	for id, kept := range wr.acknowledged {
+	restores := func(id, kept string) {
+		wr.w.Helper()
 		to := filepath.Join(wr.w.dir(), "to")
 		wr.w.download(id, "--to", to)
 		wr.w.same(kept, filepath.Join(to, filepath.Base(wr.src)))
 		wr.discard(to)
 	}
+	for id, kept := range wr.acknowledged {
+		restores(id, kept)
+	}
+	restores("record", wr.newest)
 	return len(wr.acknowledged)
 }
