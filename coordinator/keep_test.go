@@ -114,7 +114,10 @@ func TestCatalogueIsLostUnderCoordinators(t *testing.T) {
 			w.keep()
 			w.keep()
 			node := w.node()
-			w.transmit(nickname, "f", "old")
+			content := []byte("old")
+			bustest.Eventually(t, "a coordinator that knows the node saves", func() bool {
+				return w.request(schemas.SubjectTransmit, &schemas.TransmitRequest{Nickname: nickname, Record: "f", Content: &content}, &schemas.TransmitReply{}) == nil
+			})
 			node.hasCopies(w, 2)
 			before := node.follows(w, 0)
 
