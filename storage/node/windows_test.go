@@ -39,7 +39,7 @@ func TestWindowsShareTheBudget(t *testing.T) {
 		{"d", 20*time.Second + sessionIdle, budget},
 		{"a", 21*time.Second + sessionIdle, message},
 	} {
-		if got := w.of(step.session, start.Add(step.at)); got != step.want {
+		if got := w.grant(step.session, start.Add(step.at)); got != step.want {
 			t.Errorf("after %v session %s has a window of %d, want %d", step.at, step.session, got, step.want)
 		}
 	}
