@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 	"storage/storagetest": {"storage", "schemas"},
 	"storage/heal":        {"schemas", "bus", "storage"},
 	"storage/node":        {"schemas", "bus", "storage", "storage/heal"},
+	"storage/nodetest":    {"schemas", "bus", "bus/bustest", "storage", "storage/node", "storage/storagetest"},
 	"coordinator":         {"schemas", "bus"},
 	"client":              {"schemas", "bus"},
 	"client/treetest":     {},

@@ -3,7 +3,6 @@ package node_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
@@ -127,23 +126,4 @@ func benchNode(b *testing.B, how string, t task) {
 		meter.Stop(t.Each, int64(t.Each*t.Size))
 	}
 	client.end(b)
-}
-
-// BenchmarkSurvey measures how long three nodes need to go through all that they hold,
-// side by side, when each of them has to ask the others.
-func BenchmarkSurvey(b *testing.B) {
-	const chunks = 100_000
-	s := newSystem(b, 3, d11, node.Options{Survey: time.Hour})
-	for range chunks / 1000 {
-		var some []schemas.Chunk
-		for range 1000 {
-			some = append(some, s.Data(100))
-		}
-		s.save(some...)
-	}
-	for b.Loop() {
-		s.policy(d11) // a new map, that says the same
-		s.surveyed()
-	}
-	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/(2*chunks), "µs/part")
 }
