@@ -75,7 +75,7 @@ func (s *System) checkParts(chunks ...schemas.Chunk) {
 				}
 				want := *c
 				if p != schemas.Whole {
-					shards, _, err := schemas.Durability{K: uint8(p.K()), M: uint8(max(p.Shard()-p.K()+1, 1))}.Split(c, nil)
+					shards, _, err := schemas.Split(schemas.Durability{K: uint8(p.K()), M: uint8(max(p.Shard()-p.K()+1, 1))}, c, nil)
 					if err != nil {
 						s.t.Fatal(err)
 					}

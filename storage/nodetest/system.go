@@ -176,7 +176,7 @@ func (s *System) Save(chunks ...schemas.Chunk) {
 	for i := range chunks {
 		c := &chunks[i]
 		if d.Splits(c.Kind, len(c.Content)) {
-			shards, _, err := d.Split(c, nil)
+			shards, _, err := schemas.Split(d, c, nil)
 			if err != nil {
 				s.t.Fatal(err)
 			}
