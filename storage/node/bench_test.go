@@ -12,12 +12,10 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// The client of these benchmarks is a process of its own, so that what is
-// measured is the server's side alone: broker, connection and node, as they
-// share a process under "backup up".
+// The client of these benchmarks is a process of its own. So they measure the server's side
+// alone: broker, connection and node, which share a process under "backup up".
 
-// shapes are messages as clients send them: of pieces of large files, and of
-// small ones.
+// shapes are messages as clients send them, with pieces of large files or with small files.
 var shapes = []struct {
 	name       string
 	each, size int // chunks of a message, bytes of a chunk
@@ -26,8 +24,7 @@ var shapes = []struct {
 	{"220x4KiB", 220, 4096},
 }
 
-// BenchmarkPut measures puts through a sender to a node, whose connection is
-// one inside the process, or a socket.
+// BenchmarkPut measures puts to a node whose connection is inside the process, or a socket.
 func BenchmarkPut(b *testing.B) {
 	for _, how := range []string{"in-process", "tcp"} {
 		for _, shape := range shapes {
@@ -38,8 +35,8 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
-// BenchmarkSessions measures puts by one session and by many, each with a
-// connection of its own, of large chunks.
+// BenchmarkSessions measures puts of large chunks by one session and by many, each with a
+// connection of its own.
 func BenchmarkSessions(b *testing.B) {
 	for _, n := range []int{1, 20} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -48,7 +45,7 @@ func BenchmarkSessions(b *testing.B) {
 	}
 }
 
-// BenchmarkGet measures requests for what fits a message, four at a time.
+// BenchmarkGet measures requests for chunks that fill a message, four at a time.
 func BenchmarkGet(b *testing.B) {
 	for _, how := range []string{"in-process", "tcp"} {
 		for _, shape := range shapes {
@@ -59,12 +56,12 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// BenchmarkHave asks for 4096 ids at a time, four at a time; half are held.
+// BenchmarkHave measures requests with 4096 ids, four at a time; half of the chunks are held.
 func BenchmarkHave(b *testing.B) {
 	benchNode(b, "in-process", task{Op: "have", Each: 220, Size: 4096, N: b.N})
 }
 
-// task is what the client does: N messages of Each chunks.
+// task tells the client what to do: N messages of Each chunks.
 type task struct {
 	URL        string
 	Node       schemas.NodeID
@@ -74,7 +71,7 @@ type task struct {
 	Sessions   int // of puts; 0 is 1
 }
 
-// stored is how many messages are in the store before gets and haves.
+// stored is the number of messages whose chunks are in the store before gets and haves.
 const stored = 128
 
 func (t *task) work(seed byte) *storagetest.Work {

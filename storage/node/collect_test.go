@@ -89,7 +89,7 @@ func TestGarbageIsSweptWhileNodesHeal(t *testing.T) {
 				return parts
 			}
 			if left() == 0 {
-				t.Fatal("the garbage is gone before it could be collected")
+				t.Fatal("there is no garbage to collect")
 			}
 			for generation := uint32(2); left() > 0; generation++ {
 				if generation > 4 {
