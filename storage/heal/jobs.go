@@ -3,6 +3,7 @@ package heal
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"servidor-backup/bus"
@@ -14,7 +15,7 @@ import (
 const fetchAtOnce = 8
 
 // doJobs does this node's jobs about the chunks of b. A failure of a node or of a part is
-// recorded in s.progress; an error is the end of ctx.
+// recorded as progress of the survey; an error is the end of ctx.
 func (s *survey) doJobs(ctx context.Context, b *batch) error {
 	out := &outbox{s: s, b: b, jobs: make([][]job, len(b.chunks)), messages: map[schemas.NodeID]*message{}}
 	var fetch []int // indexes of chunks that must be fetched from other nodes
@@ -22,7 +23,7 @@ func (s *survey) doJobs(ctx context.Context, b *batch) error {
 		c := &b.chunks[i]
 		makes := false
 		for _, j := range c.plan.jobs {
-			if j.by == c.me && s.takes(s.view.nodes, j.to) {
+			if j.by == c.me && s.takes(j.to) {
 				out.jobs[i] = append(out.jobs[i], j)
 				makes = makes || j.makes
 			}
@@ -34,26 +35,13 @@ func (s *survey) doJobs(ctx context.Context, b *batch) error {
 		}
 	}
 	holders := bus.NewHolders(s.h.nc, s.view.nodes)
-	for ; len(fetch) > 0; fetch = fetch[min(len(fetch), fetchAtOnce):] {
-		group := fetch[:min(len(fetch), fetchAtOnce)]
-		ids := make([]schemas.ChunkID, len(group))
-		for i, index := range group {
-			ids[i] = b.chunks[index].id
-		}
-		var one sync.Mutex
-		err := holders.Chunks(ctx, b.vault, ids, false, func(i int, c *schemas.Chunk) error {
-			if c.Part != schemas.Whole {
-				return schemas.Errorf(schemas.Internal, "a part of chunk %s came in place of the whole chunk", c.ID.Short())
-			}
-			one.Lock()
-			defer one.Unlock()
-			return out.addChunk(ctx, group[i], c)
-		})
+	for group := range slices.Chunk(fetch, fetchAtOnce) {
+		err := out.fetch(ctx, holders, group)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err != nil {
-			s.partFailed(s.h.opt.Log, err)
+			s.partFailed(err)
 		}
 	}
 	return out.close(ctx)
@@ -75,6 +63,24 @@ type message struct {
 	bytes int64 // of content
 }
 
+// fetch fetches whole chunks, given by their indexes, and adds the parts for all jobs about
+// them.
+func (o *outbox) fetch(ctx context.Context, holders *bus.Holders, indexes []int) error {
+	ids := make([]schemas.ChunkID, len(indexes))
+	for i, index := range indexes {
+		ids[i] = o.b.chunks[index].id
+	}
+	var one sync.Mutex
+	return holders.Chunks(ctx, o.b.vault, ids, false, func(i int, c *schemas.Chunk) error {
+		if c.Part != schemas.Whole {
+			return schemas.Errorf(schemas.Internal, "a part of chunk %s was fetched in place of the whole chunk", c.ID.Short())
+		}
+		one.Lock()
+		defer one.Unlock()
+		return o.addChunk(ctx, indexes[i], c)
+	})
+}
+
 // addChunk adds the parts for all jobs about the ith chunk. whole is the whole chunk if it
 // had to be fetched; otherwise nil, and this node holds what is needed. An error is the end
 // of ctx.
@@ -94,7 +100,7 @@ func (o *outbox) addChunk(ctx context.Context, i int, whole *schemas.Chunk) erro
 			return ctx.Err()
 		}
 		if err != nil {
-			o.s.partFailed(o.s.h.opt.Log, fmt.Errorf("%v of chunk %s: %w", j.part, o.b.chunks[i].id.Short(), err))
+			o.s.partFailed(fmt.Errorf("%v of chunk %s: %w", j.part, o.b.chunks[i].id.Short(), err))
 		}
 	}
 	return nil
@@ -147,7 +153,7 @@ func (o *outbox) add(ctx context.Context, node schemas.NodeID, c *schemas.Chunk)
 		if err == nil {
 			err = h.store.Put(ctx, o.b.vault, []schemas.Chunk{*c})
 		}
-		o.s.delivered(h, node, 1, int64(len(c.Content)), err)
+		o.s.delivered(node, 1, int64(len(c.Content)), err)
 		return nil
 	}
 	m := o.messages[node]
@@ -172,7 +178,7 @@ func (o *outbox) send(ctx context.Context, node schemas.NodeID) error {
 	delete(o.messages, node)
 	o.sending.Add(1)
 	err := h.sender.Send(ctx, []schemas.NodeID{node}, m.Put(), func(err error) {
-		o.s.delivered(h, node, int64(m.Len()), m.bytes, err)
+		o.s.delivered(node, int64(m.Len()), m.bytes, err)
 		o.sending.Done()
 	})
 	if err != nil {
@@ -180,7 +186,7 @@ func (o *outbox) send(ctx context.Context, node schemas.NodeID) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		o.s.delivered(h, node, 0, 0, err)
+		o.s.delivered(node, 0, 0, err)
 	}
 	return nil
 }

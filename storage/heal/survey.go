@@ -51,8 +51,8 @@ func (h *Healer) survey(ctx context.Context, repeated bool) (changed bool, err e
 		return false, nil
 	}
 	s := &survey{h: h, view: v, repeated: repeated,
-		levels: map[schemas.Level]int64{}, jobs: map[int]int64{}, idle: map[schemas.NodeID]bool{}}
-	s.progress.start()
+		levels: map[schemas.Level]int64{}, jobs: map[int]int64{}, idle: map[schemas.NodeID]bool{},
+		progress: progress{failed: map[schemas.NodeID]error{}}}
 	h.report(func(r *schemas.Survey) { r.Running, r.Done = true, 0 })
 	defer h.report(func(r *schemas.Survey) { r.Running = false })
 	if err := s.pass(ctx, s.count); err != nil {
@@ -98,7 +98,7 @@ func (s *survey) reportCount(r *schemas.Survey) {
 
 // reportEnd reports the end of the last pass.
 func (s *survey) reportEnd(r *schemas.Survey) {
-	r.Done, r.Left, r.Waiting = 1, 0, s.waiting(s.view.nodes)
+	r.Done, r.Left, r.Waiting = 1, 0, s.waiting()
 	if s.healed > 0 && r.ToHeal <= 0 {
 		s.h.opt.Event(schemas.EventHealed, "storage node %s has nothing more to heal", s.h.opt.Name)
 	}
