@@ -16,8 +16,8 @@ import (
 // survey pin nothing; otherwise garbage would never be old enough to be swept.) A node drops
 // a part only if all of this holds:
 //
-//  1. The chunk is complete: it is assigned to as many nodes as its durability wants, each
-//     of them has responded, and they hold different parts of it.
+//  1. The chunk is complete: it is assigned to as many nodes as its durability wants, and
+//     each of them has responded and holds a part of the wanted form, no two the same shard.
 //  2. The node is not assigned the chunk; or the part is not of the wanted form; or the node
 //     is matched with another part of the chunk, and an assigned node that ranks before it
 //     holds this one too. So whatever each node believes of the others, the first assigned

@@ -16,8 +16,8 @@
 //     together are a stripe.
 //   - The assigned nodes of a chunk are those that placement ranks first under the newest
 //     map. A node that is down stays assigned until it is gone.
-//   - A chunk is complete when all nodes that it ought to be assigned to hold different parts
-//     of it. A part that is not wanted where it is is misplaced.
+//   - A chunk is complete when it is assigned to as many nodes as its durability wants, and
+//     each of them holds its part. A part on a node that need not hold it is misplaced.
 //   - The margin of a chunk is how many more nodes can be lost before it is.
 //   - The leader of a chunk counts it, and makes the parts that no node holds.
 //   - A node pins a part when it says, for an epoch, that it holds the part.

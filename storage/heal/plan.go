@@ -47,8 +47,8 @@ func sortLocations(held []location) {
 // A plan is all that healing does about one chunk. Each node carries out its own share of
 // it: the jobs with its name, and the drops of its own parts.
 type plan struct {
-	// complete: the chunk is assigned to as many nodes as its durability wants, and they
-	// hold different parts of it.
+	// complete: the chunk is assigned to as many nodes as its durability wants, and each of
+	// them holds a part of the wanted form, no two the same shard.
 	complete bool
 	// margin is how many more nodes may be lost, whichever they are, before the chunk is.
 	// If it is negative, the parts held do not make the chunk.
