@@ -93,22 +93,23 @@ func (p *plan) jobsOf(node schemas.NodeID) (n int) {
 //
 //   - If the chunk is complete, nodes drop what they need not hold (see drop.go), and
 //     nothing else is done.
-//   - If assigned nodes that responded lack a part, it is settled which part each of them
-//     gets. One that has not responded keeps its number: it surely has a part of its own.
+//   - If assigned nodes that have responded lack a part, each of them is given one of the
+//     parts that are missing. Nodes that have not responded are given one too, but no job: it
+//     is the part that such a node presumably holds, which must not be made anew.
 //   - A part that some node holds is sent, even to a chunk that cannot be recovered now. A
 //     part that no node holds is made.
 func (o *observation) plan() plan {
 	p := plan{margin: o.margin(), leader: o.leader()}
 	o.chooseStripe()
 	matched := o.match(o.assigned)
+	lacking := false
 	vacant := make([]int, 0, len(o.assigned)) // indexes into assigned
 	for i, n := range o.assigned {
 		if matched[i] == nil {
 			vacant = append(vacant, i)
-			p.askOthers = p.askOthers || o.responded(n)
+			lacking = lacking || o.responded(n)
 		}
 	}
-	lacking := p.askOthers
 	p.askOthers = lacking || !slices.Contains(o.assigned, p.leader)
 	if p.complete = len(vacant) == 0 && len(o.assigned) >= o.wanted(); p.complete {
 		p.drops, p.misplaced = o.drops(matched)
