@@ -36,7 +36,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"golang.org/x/time/rate"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 )
@@ -69,7 +69,7 @@ type Healer struct {
 	store    *storage.Store
 	id       schemas.NodeID // of the store
 	opt      Options
-	sender   *bus.Sender
+	sender   *replica.Writer
 	limiter  *rate.Limiter
 	view     atomic.Pointer[View]
 	wake     wakeup
@@ -88,7 +88,7 @@ func New(nc *nats.Conn, store *storage.Store, opt Options) (*Healer, error) {
 		h.limiter = rate.NewLimiter(rate.Limit(opt.Rate), schemas.MaxBatch)
 	}
 	var err error
-	h.sender, err = bus.NewSender(nc, bus.SenderOptions{Pace: h.pace})
+	h.sender, err = replica.NewWriter(nc, replica.WriterOptions{Pace: h.pace})
 	return h, err
 }
 
@@ -172,7 +172,7 @@ func (h *Healer) unsettled() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := &h.status
-	return r.Strays > 0 || r.ToHeal > 0 || slices.ContainsFunc(r.Levels, func(l schemas.Level) bool {
-		return l.Spare < int(l.Durability.M)
+	return r.Misplaced > 0 || r.ToHeal > 0 || slices.ContainsFunc(r.Levels, func(l schemas.Level) bool {
+		return l.Margin < int(l.Durability.M)
 	})
 }

@@ -11,6 +11,8 @@ import (
 
 	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/erasure"
+	"servidor-backup/schemas/placement"
 	"servidor-backup/storage/node"
 	"servidor-backup/storage/nodetest"
 	"servidor-backup/storage/storagetest"
@@ -74,7 +76,7 @@ func TestNodeThatComesBackGetsWhatItMissed(t *testing.T) {
 	all := append(before, missed...)
 	s.AwaitComplete(all...)
 	s.AwaitCounts(int64(len(all)))
-	placement := schemas.NewHomes(s.NodeMap())
+	placement := placement.NewAssigned(s.NodeMap())
 	var want int64
 	for i := range missed {
 		if slices.Contains(placement.Place(nil, missed[i].ID, 2), n.ID) {
@@ -119,7 +121,7 @@ func TestUnassignedNodeSendsInPlaceOfAnIdleOne(t *testing.T) {
 			awake := s.Add()
 			s.AwaitSurveys()
 			// As a client stores a chunk while an assigned node is unresponsive.
-			placement := schemas.NewHomes(s.NodeMap())
+			placement := placement.NewAssigned(s.NodeMap())
 			var chunks []schemas.Chunk
 			for len(chunks) < 5 {
 				c := s.Data(100_000)
@@ -130,7 +132,7 @@ func TestUnassignedNodeSendsInPlaceOfAnIdleOne(t *testing.T) {
 				parts := []schemas.Chunk{c, c}
 				if d.K > 1 {
 					var err error
-					if parts, _, err = schemas.Split(d, &c, nil); err != nil {
+					if parts, _, err = erasure.Split(d, &c, nil); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -153,7 +155,7 @@ func TestDrainWithTooFewNodesDropsNothing(t *testing.T) {
 	s.SetState(s.Nodes[0], schemas.Draining)
 	s.AwaitSurveys()
 	storagetest.Holds(t, s.Nodes[0].Store, chunks...)
-	if st := s.Nodes[0].Status().Survey; st.Strays != 8 || st.Dropped != 0 {
+	if st := s.Nodes[0].Status().Survey; st.Misplaced != 8 || st.Dropped != 0 {
 		t.Errorf("the status of the node is %+v", st)
 	}
 	s.Add()

@@ -6,8 +6,9 @@ import (
 	"slices"
 	"sync"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/erasure"
 )
 
 // fetchAtOnce is how many chunks are fetched from other nodes at the same time, to make
@@ -34,9 +35,9 @@ func (s *survey) doJobs(ctx context.Context, b *batch) error {
 			return err
 		}
 	}
-	holders := bus.NewHolders(s.h.nc, s.view.nodes)
+	reader := replica.NewReader(s.h.nc, s.view.nodes)
 	for group := range slices.Chunk(fetch, fetchAtOnce) {
-		err := out.fetch(ctx, holders, group)
+		err := out.fetch(ctx, reader, group)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -65,13 +66,13 @@ type message struct {
 
 // fetch fetches whole chunks, given by their indexes, and adds the parts for all jobs about
 // them.
-func (o *outbox) fetch(ctx context.Context, holders *bus.Holders, indexes []int) error {
+func (o *outbox) fetch(ctx context.Context, reader *replica.Reader, indexes []int) error {
 	ids := make([]schemas.ChunkID, len(indexes))
 	for i, index := range indexes {
 		ids[i] = o.b.chunks[index].id
 	}
 	var one sync.Mutex
-	return holders.Chunks(ctx, o.b.vault, ids, false, func(i int, c *schemas.Chunk) error {
+	return reader.Fetch(ctx, o.b.vault, ids, false, func(i int, c *schemas.Chunk) error {
 		if c.Part != schemas.Whole {
 			return schemas.Errorf(schemas.Internal, "a part of chunk %s was fetched in place of the whole chunk", c.ID.Short())
 		}
@@ -88,7 +89,7 @@ func (o *outbox) addChunk(ctx context.Context, i int, whole *schemas.Chunk) erro
 	var shards []schemas.Chunk
 	for _, j := range o.jobs[i] {
 		c, err := o.part(i, j, &whole, &shards)
-		if err == nil && j.part.Tag() != 0 && c.Part != j.part {
+		if err == nil && j.part.SealID() != 0 && c.Part != j.part {
 			// The chunk could only be had as it was sealed another time. So all shards of
 			// that sealing replace those of the planned one.
 			return o.addAllShards(ctx, i, shards)
@@ -138,7 +139,7 @@ func (o *outbox) part(i int, j job, whole **schemas.Chunk, shards *[]schemas.Chu
 		return **whole, nil
 	}
 	if *shards == nil {
-		if *shards, o.buf, err = schemas.Split(o.b.chunks[i].durability, *whole, o.buf); err != nil {
+		if *shards, o.buf, err = erasure.Split(o.b.chunks[i].durability, *whole, o.buf); err != nil {
 			return c, err
 		}
 	}

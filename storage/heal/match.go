@@ -17,7 +17,7 @@ func (o *observation) chooseStripe() {
 	}
 	best := -1
 	for i, l := range o.held {
-		candidate := observation{split: true, stripe: l.part.Code(), held: o.held}
+		candidate := observation{split: true, stripe: l.part.Stripe(), held: o.held}
 		isSame := func(l location) bool { return candidate.isWanted(l.part) }
 		if l.part.K() != o.k() || slices.IndexFunc(o.held, isSame) != i {
 			continue // of another k, or seen before
@@ -123,9 +123,9 @@ func (o *observation) margin() int {
 	slices.Sort(shards) // which brings those of a stripe together
 	best := 0
 	for len(shards) > 0 {
-		stripe := observation{split: true, stripe: shards[0].Code(), held: o.held}
+		stripe := observation{split: true, stripe: shards[0].Stripe(), held: o.held}
 		n := 1
-		for n < len(shards) && shards[n].Code() == stripe.stripe {
+		for n < len(shards) && shards[n].Stripe() == stripe.stripe {
 			n++
 		}
 		k := shards[0].K()

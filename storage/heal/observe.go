@@ -15,7 +15,7 @@ import (
 // unresponsive.
 const askTimeout = 10 * time.Second
 
-// batch is up to [bus.MaxIDs] chunks of a vault, observed under one view. They are observed
+// batch is up to [replica.MaxIDs] chunks of a vault, observed under one view. They are observed
 // together, so that each node is asked about all of them at once. A batch is used again for
 // the next chunks.
 type batch struct {

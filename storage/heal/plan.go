@@ -164,7 +164,7 @@ func (o *observation) wanted() int {
 	if o.split {
 		return o.durability.Nodes()
 	}
-	return o.durability.Copies()
+	return o.durability.Replicas()
 }
 
 // isWanted reports whether a part has the form that the chunk is to have: a whole replica,
@@ -173,7 +173,7 @@ func (o *observation) isWanted(p schemas.Part) bool {
 	if !o.split {
 		return p == schemas.Whole
 	}
-	return o.stripe != 0 && p.Code() == o.stripe
+	return o.stripe != 0 && p.Stripe() == o.stripe
 }
 
 // heldBy returns the part of held that is about node n.
@@ -239,7 +239,7 @@ func (o *observation) missing(matched []*location, n int) []schemas.Part {
 	}
 	slices.Sort(parts)
 	parts = parts[:min(n, len(parts))]
-	stripe := cmp.Or(o.stripe, schemas.TaggedShard(o.k(), 0, 0))
+	stripe := cmp.Or(o.stripe, schemas.ShardOfSeal(o.k(), 0, 0))
 	for i := 0; len(parts) < n; i++ {
 		if part := stripe | schemas.Part(i); !isMatched(matched, part) && !slices.Contains(parts, part) {
 			parts = append(parts, part)

@@ -33,7 +33,7 @@ func observationOf(split bool, k, m uint8, assigned string, held map[string][]sc
 // shardsOf2 are shards of k=2 of one sealing.
 func shardsOf2(numbers ...int) (parts []schemas.Part) {
 	for _, i := range numbers {
-		parts = append(parts, schemas.TaggedShard(2, 1, i))
+		parts = append(parts, schemas.ShardOfSeal(2, 1, i))
 	}
 	return parts
 }
@@ -81,7 +81,7 @@ func TestPlans(t *testing.T) {
 				"b": "1 lacks shard 1 of k=2"}},
 		{"replicas are made from shards", observationOf(false, 1, 1, "ab", held{"a": sh(0), "b": sh(1), "c": sh(2)}),
 			map[string]string{"a": "counts 1 lacks whole, makes whole for a, makes whole for b", "c": "1"}},
-		{"parts of the old form are dropped when the new form is complete", observationOf(true, 2, 0, "ab", held{"a": {0, schemas.TaggedShard(2, 1, 0)}, "b": sh(1), "c": whole}),
+		{"parts of the old form are dropped when the new form is complete", observationOf(true, 2, 0, "ab", held{"a": {0, schemas.ShardOfSeal(2, 1, 0)}, "b": sh(1), "c": whole}),
 			map[string]string{"a": "counts 1 complete, drops [whole]", "b": "1 complete", "c": "1 complete, drops [whole]"}},
 		{"shards of another k are replaced", observationOf(true, 3, 0, "abc", held{"a": sh(0), "b": sh(1), "c": sh(2)}),
 			map[string]string{"a": "counts 1 lacks shard 0 of k=3, makes shard 0 of k=3 for a, makes shard 1 of k=3 for b, makes shard 2 of k=3 for c"}},
@@ -207,7 +207,7 @@ func (m *model) drawPolicy(t *rapid.T) {
 
 var anyPart = rapid.Custom(func(t *rapid.T) schemas.Part {
 	if k := rapid.IntRange(1, 4).Draw(t, "k"); k > 1 {
-		return schemas.TaggedShard(k, uint32(rapid.IntRange(1, 2).Draw(t, "seal id")), rapid.IntRange(0, 6).Draw(t, "shard"))
+		return schemas.ShardOfSeal(k, uint32(rapid.IntRange(1, 2).Draw(t, "seal id")), rapid.IntRange(0, 6).Draw(t, "shard"))
 	}
 	return schemas.Whole
 })
@@ -266,7 +266,7 @@ func sealing(held []location) uint32 {
 		if l.part == schemas.Whole {
 			return replicaSeal
 		}
-		stripe := l.part.Code()
+		stripe := l.part.Stripe()
 		if shards[stripe] == nil {
 			shards[stripe] = map[schemas.Part]bool{}
 		}
@@ -274,7 +274,7 @@ func sealing(held []location) uint32 {
 	}
 	for _, stripe := range slices.Sorted(maps.Keys(shards)) {
 		if len(shards[stripe]) >= stripe.K() {
-			return stripe.Tag()
+			return stripe.SealID()
 		}
 	}
 	return 0
@@ -284,14 +284,14 @@ func sealing(held []location) uint32 {
 func (m *model) result(j job) (all []location) {
 	id := sealing(m.held)
 	switch {
-	case !j.makes || !m.split || id == j.part.Tag():
+	case !j.makes || !m.split || id == j.part.SealID():
 		return []location{{j.to, j.part}}
-	case j.part.Tag() == 0:
-		return []location{{j.to, schemas.TaggedShard(m.k(), id, j.part.Shard())}}
+	case j.part.SealID() == 0:
+		return []location{{j.to, schemas.ShardOfSeal(m.k(), id, j.part.Shard())}}
 	}
 	for i, n := range m.assigned {
 		if m.up[n] {
-			all = append(all, location{n, schemas.TaggedShard(m.k(), id, i)})
+			all = append(all, location{n, schemas.ShardOfSeal(m.k(), id, i)})
 		}
 	}
 	return all
@@ -417,9 +417,9 @@ func TestMargin(t *testing.T) {
 				switch {
 				case rapid.Bool().Draw(t, "whole"):
 				case simple:
-					l.part = schemas.TaggedShard(2, 1, i)
+					l.part = schemas.ShardOfSeal(2, 1, i)
 				default:
-					l.part = schemas.TaggedShard(rapid.IntRange(2, 3).Draw(t, "k"), uint32(rapid.IntRange(1, 2).Draw(t, "seal id")), rapid.IntRange(0, 4).Draw(t, "shard"))
+					l.part = schemas.ShardOfSeal(rapid.IntRange(2, 3).Draw(t, "k"), uint32(rapid.IntRange(1, 2).Draw(t, "seal id")), rapid.IntRange(0, 4).Draw(t, "shard"))
 				}
 				if !slices.Contains(o.held, l) {
 					o.held = append(o.held, l)

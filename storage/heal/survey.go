@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 )
 
 // maxPending is the most chunks that wait to be observed again: some MB.
-const maxPending = 16 * bus.MaxIDs
+const maxPending = 16 * replica.MaxIDs
 
 // errMapChanged ends a survey whose map is not the newest any more.
 var errMapChanged = errors.New("the map has changed")
@@ -82,7 +83,7 @@ func (s *survey) changed() bool {
 // reportCount reports the result of the first pass.
 func (s *survey) reportCount(r *schemas.Survey) {
 	r.Epoch, r.Ended = s.view.Epoch(), time.Now().UnixNano()
-	r.Strays, r.ToHeal, r.Left = s.misplaced, 0, 0
+	r.Misplaced, r.ToHeal, r.Left = s.misplaced, 0, 0
 	for _, n := range s.jobs {
 		r.ToHeal += n
 	}
@@ -92,7 +93,7 @@ func (s *survey) reportCount(r *schemas.Survey) {
 		r.Levels = append(r.Levels, level)
 	}
 	slices.SortFunc(r.Levels, func(a, b schemas.Level) int {
-		return cmp.Or(cmp.Compare(a.Durability.K, b.Durability.K), cmp.Compare(a.Durability.M, b.Durability.M), cmp.Compare(a.Spare, b.Spare))
+		return cmp.Or(cmp.Compare(a.Durability.K, b.Durability.K), cmp.Compare(a.Durability.M, b.Durability.M), cmp.Compare(a.Margin, b.Margin))
 	})
 }
 
@@ -128,7 +129,7 @@ func (s *survey) pass(ctx context.Context, visit func(context.Context, *batch) e
 	var last *chunk
 	err := s.h.store.Each(ctx, storage.Cursor{}, func(held storage.Held) bool {
 		if last == nil || b.vault != held.Vault || last.id != held.ID {
-			if len(b.chunks) == bus.MaxIDs || last != nil && b.vault != held.Vault {
+			if len(b.chunks) == replica.MaxIDs || last != nil && b.vault != held.Vault {
 				if failed = flush(); failed != nil {
 					return false
 				}
@@ -202,7 +203,7 @@ func (s *survey) count(ctx context.Context, b *batch) error {
 	for i := range b.chunks {
 		c := &b.chunks[i]
 		if c.plan.leader == me {
-			s.levels[schemas.Level{Durability: c.durability, Spare: c.plan.margin}]++
+			s.levels[schemas.Level{Durability: c.durability, Margin: c.plan.margin}]++
 		}
 		if jobs := c.plan.jobsOf(me); jobs > 0 {
 			s.jobs[c.plan.margin] += int64(jobs)
@@ -272,7 +273,7 @@ func (s *survey) heal(ctx context.Context, margin int) error {
 // healPending observes chunks of one vault once more, and does the jobs that are left.
 func (s *survey) healPending(ctx context.Context, vault schemas.VaultID, wait []pending) error {
 	b := s.newBatch()
-	for group := range slices.Chunk(wait, bus.MaxIDs) {
+	for group := range slices.Chunk(wait, replica.MaxIDs) {
 		if s.h.View() != s.view {
 			return errMapChanged
 		}

@@ -6,6 +6,7 @@ import (
 
 	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 	"servidor-backup/storage/node"
 	"servidor-backup/storage/nodetest"
 	"servidor-backup/storage/storagetest"
@@ -19,7 +20,7 @@ func TestUnsettledChunksAreObservedAgain(t *testing.T) {
 	s := nodetest.New(t, 2, schemas.Durability{K: 1}, node.Options{Survey: time.Hour, Settle: settle})
 	here, assigned := s.Nodes[0], s.Nodes[1]
 	misplaced := s.Data(100)
-	for p := schemas.NewPlacement(s.NodeMap()); p.Place(nil, misplaced.ID, 1)[0] != assigned.ID; {
+	for p := placement.New(s.NodeMap()); p.Place(nil, misplaced.ID, 1)[0] != assigned.ID; {
 		misplaced = s.Data(100)
 	}
 	assigned.Pause() // while the map says that it is up
@@ -28,7 +29,7 @@ func TestUnsettledChunksAreObservedAgain(t *testing.T) {
 
 	var ends []int64
 	bustest.Eventually(t, "the misplaced part is observed again and again", func() bool {
-		if now := here.Status().Survey; now.Strays == 1 && (len(ends) == 0 || now.Ended != ends[len(ends)-1]) {
+		if now := here.Status().Survey; now.Misplaced == 1 && (len(ends) == 0 || now.Ended != ends[len(ends)-1]) {
 			ends = append(ends, now.Ended)
 		}
 		return len(ends) == 6

@@ -7,6 +7,7 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 // mapTimeout bounds one request for the node map.
@@ -16,7 +17,7 @@ const mapTimeout = 5 * time.Second
 // not change. Two views are the same if their pointers are.
 type View struct {
 	nodes    *schemas.NodeMap
-	assigned *schemas.Placement
+	assigned *placement.Placement
 }
 
 // Epoch is the epoch of the map; 0 if v is nil, as before the first map.
@@ -33,7 +34,7 @@ func (v *View) assignedTo(dst []schemas.NodeID, id schemas.ChunkID, d schemas.Du
 	if split {
 		return v.assigned.Place(dst, id, d.Nodes())
 	}
-	return v.assigned.Place(dst, id, d.Copies())
+	return v.assigned.Place(dst, id, d.Replicas())
 }
 
 // IsAssigned reports whether a chunk of vault is assigned to node, which holds the given
@@ -54,7 +55,7 @@ func (h *Healer) View() *View { return h.view.Load() }
 
 // SetMap makes m the healer's map and wakes the healer, if m is newer than the healer's map.
 func (h *Healer) SetMap(m *schemas.NodeMap) {
-	next := &View{nodes: m, assigned: schemas.NewHomes(m)}
+	next := &View{nodes: m, assigned: placement.NewAssigned(m)}
 	for {
 		old := h.view.Load()
 		if old != nil && m.Epoch <= old.nodes.Epoch {

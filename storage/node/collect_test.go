@@ -97,7 +97,7 @@ func TestGarbageIsSweptWhileNodesHeal(t *testing.T) {
 				}
 				s.AwaitSurveys()
 				bustest.Eventually(t, "nothing is left to heal", func() bool {
-					return s.Sum(func(s schemas.Survey) int64 { return s.ToHeal + s.Strays }) == 0
+					return s.Sum(func(s schemas.Survey) int64 { return s.ToHeal + s.Misplaced }) == 0
 				})
 				collect(t, s, generation, needed...)
 			}

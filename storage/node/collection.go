@@ -5,7 +5,7 @@ import (
 	"errors"
 	"sync"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 	"servidor-backup/storage/heal"
@@ -64,8 +64,8 @@ func bitSet(set []bool) []byte {
 // splitIDs returns the ids of a request that has them one after the other.
 func splitIDs(b []byte) ([]schemas.ChunkID, error) {
 	const size = len(schemas.ChunkID{})
-	if len(b)%size != 0 || len(b) == 0 || len(b) > bus.MaxIDs*size {
-		return nil, schemas.Errorf(schemas.BadRequest, "the request must name 1 to %d chunks by %d bytes each (id_arquivo)", bus.MaxIDs, size)
+	if len(b)%size != 0 || len(b) == 0 || len(b) > replica.MaxIDs*size {
+		return nil, schemas.Errorf(schemas.BadRequest, "the request must name 1 to %d chunks by %d bytes each (id_arquivo)", replica.MaxIDs, size)
 	}
 	ids := make([]schemas.ChunkID, len(b)/size)
 	for i := range ids {

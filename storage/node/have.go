@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 )
@@ -62,7 +62,7 @@ func (n *Node) chunks(ctx context.Context, req *schemas.ChunksRequest) (any, err
 	}
 	rep := &schemas.ChunkIDsReply{Reply: schemas.OK}
 	err := n.store.Each(ctx, after, func(h storage.Held) bool {
-		if h.Vault != req.Vault || len(rep.IDs) == bus.MaxIDs*len(h.ID) {
+		if h.Vault != req.Vault || len(rep.IDs) == replica.MaxIDs*len(h.ID) {
 			return false
 		}
 		if h.Part == schemas.Whole && !h.Corrupt {

@@ -6,6 +6,7 @@ import (
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/erasure"
 	"servidor-backup/storage/node"
 	"servidor-backup/storage/nodetest"
 	"servidor-backup/storage/storagetest"
@@ -17,7 +18,7 @@ func TestHaveParts(t *testing.T) {
 	s := nodetest.New(t, 1, schemas.Durability{K: 1}, node.Options{Survey: 1 << 40})
 	n := s.Nodes[0]
 	whole, split, missing := s.Data(100), s.Data(200), s.Data(1)
-	shards, _, err := schemas.Split(d21, &split, nil)
+	shards, _, err := erasure.Split(d21, &split, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,7 @@ func TestChunksListsWholeChunks(t *testing.T) {
 	s := nodetest.New(t, 1, schemas.Durability{K: 1}, node.Options{Survey: 1 << 40})
 	n := s.Nodes[0]
 	chunks := s.Chunks(9)
-	shards, _, err := schemas.Split(d21, &chunks[8], nil)
+	shards, _, err := erasure.Split(d21, &chunks[8], nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 	"servidor-backup/storage/node"
@@ -134,9 +135,9 @@ func (f *fixture) putRaw(b []byte) (rep schemas.PutReply) {
 	return rep
 }
 
-// holders returns a reader that asks this node alone.
-func (f *fixture) holders() *bus.Holders {
-	return bus.NewHolders(f.nc, &schemas.NodeMap{Nodes: []schemas.Node{{ID: f.id, Weight: 1, State: schemas.Up}}})
+// reader returns a reader that asks this node alone.
+func (f *fixture) reader() *replica.Reader {
+	return replica.NewReader(f.nc, &schemas.NodeMap{Nodes: []schemas.Node{{ID: f.id, Weight: 1, State: schemas.Up}}})
 }
 
 // gets fails the test unless the node returns the chunks unchanged.
@@ -147,7 +148,7 @@ func (f *fixture) gets(chunks ...schemas.Chunk) {
 		ids[i] = chunks[i].ID
 	}
 	received := 0
-	err := f.holders().Chunks(bustest.Patient(f.t), storagetest.Vault, ids, false, func(i int, c *schemas.Chunk) error {
+	err := f.reader().Fetch(bustest.Patient(f.t), storagetest.Vault, ids, false, func(i int, c *schemas.Chunk) error {
 		storagetest.Same(f.t, chunks[i], *c)
 		received++ // from one goroutine, as there is one node
 		return nil

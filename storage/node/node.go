@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 	"servidor-backup/storage/heal"
@@ -145,7 +146,7 @@ func (n *Node) serve() (err error) {
 	if err != nil {
 		return err
 	}
-	if n.unfollow, err = bus.FollowMap(n.nc, n.healer.SetMap); err != nil {
+	if n.unfollow, err = replica.WatchMap(n.nc, n.healer.SetMap); err != nil {
 		return err
 	}
 	n.service, err = bus.NewService(n.nc, bus.ServiceConfig{

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 )
@@ -107,8 +108,8 @@ func decodeIDs(b []byte) (*schemas.IDsRequest, error) {
 		return nil, err
 	case len(req.IDs) == 0:
 		return nil, schemas.Errorf(schemas.BadRequest, "the request names no chunk (id_arquivo is empty or missing)")
-	case len(req.IDs) > bus.MaxIDs:
-		return nil, schemas.Errorf(schemas.BadRequest, "the request names %d chunks, at most %d are allowed", len(req.IDs), bus.MaxIDs)
+	case len(req.IDs) > replica.MaxIDs:
+		return nil, schemas.Errorf(schemas.BadRequest, "the request names %d chunks, at most %d are allowed", len(req.IDs), replica.MaxIDs)
 	}
 	return req, nil
 }

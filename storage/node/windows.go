@@ -4,14 +4,14 @@ import (
 	"sync"
 	"time"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
 // sessionIdle is the time without a put after which a session no longer counts. A sender that
-// has paused for [bus.WindowLife], which is less, begins again with one message; so no sender
+// has paused for [replica.WindowLife], which is less, begins again with one message; so no sender
 // uses a window that other sessions have been given.
-const sessionIdle = 3 * bus.WindowLife
+const sessionIdle = 3 * replica.WindowLife
 
 // windows shares the node's budget of unacknowledged bytes among the sessions that send. It is
 // the whole of flow control: a sender sends only what its window allows.

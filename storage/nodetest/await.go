@@ -6,6 +6,8 @@ import (
 
 	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/erasure"
+	"servidor-backup/schemas/placement"
 	"servidor-backup/storage/storagetest"
 )
 
@@ -38,11 +40,11 @@ func (s *System) AwaitComplete(chunks ...schemas.Chunk) {
 // incomplete says why a chunk is not complete, or has misplaced parts; "" if neither is so.
 func (s *System) incomplete(m *schemas.NodeMap, c *schemas.Chunk) string {
 	d := m.DurabilityOf(storagetest.Vault)
-	k, want := 1, d.Copies()
+	k, want := 1, d.Replicas()
 	if d.Splits(c.Kind, len(c.Content)) {
 		k, want = int(d.K), d.Nodes()
 	}
-	assigned := schemas.NewHomes(m).Place(nil, c.ID, want)
+	assigned := placement.NewAssigned(m).Place(nil, c.ID, want)
 	seen := map[schemas.Part]bool{}
 	for _, n := range s.Nodes {
 		parts := n.Parts(c.ID)
@@ -75,7 +77,7 @@ func (s *System) checkParts(chunks ...schemas.Chunk) {
 				}
 				want := *c
 				if p != schemas.Whole {
-					shards, _, err := schemas.Split(schemas.Durability{K: uint8(p.K()), M: uint8(max(p.Shard()-p.K()+1, 1))}, c, nil)
+					shards, _, err := erasure.Split(schemas.Durability{K: uint8(p.K()), M: uint8(max(p.Shard()-p.K()+1, 1))}, c, nil)
 					if err != nil {
 						s.t.Fatal(err)
 					}
@@ -110,11 +112,11 @@ func (s *System) AwaitCounts(whole int64) {
 		var all int64
 		for _, n := range s.Nodes {
 			st := n.Status().Survey
-			if st.Epoch != m.Epoch || st.ToHeal != 0 || st.Strays != 0 {
+			if st.Epoch != m.Epoch || st.ToHeal != 0 || st.Misplaced != 0 {
 				return false
 			}
 			for _, l := range st.Levels {
-				if l.Spare < int(l.Durability.M) {
+				if l.Margin < int(l.Durability.M) {
 					return false
 				}
 				all += l.Chunks

@@ -14,7 +14,11 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/embedded"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/erasure"
+	"servidor-backup/schemas/placement"
 	"servidor-backup/storage/node"
 	"servidor-backup/storage/storagetest"
 )
@@ -28,7 +32,7 @@ type System struct {
 	Nodes []*Member // that have not been stopped
 
 	t      testing.TB
-	server *bus.Server
+	server *embedded.Server
 	mu     sync.Mutex
 	m      schemas.NodeMap
 }
@@ -112,7 +116,7 @@ func (s *System) Change(do func(m *schemas.NodeMap) bool) *schemas.NodeMap {
 	}
 	s.mu.Unlock()
 	m := s.NodeMap()
-	if err := bus.PublishMap(s.Conn, m); err != nil {
+	if err := replica.PublishMap(s.Conn, m); err != nil {
 		s.t.Error(err)
 	}
 	return m
@@ -170,13 +174,13 @@ func (s *System) remove(n *Member) {
 func (s *System) Save(chunks ...schemas.Chunk) {
 	s.t.Helper()
 	m := s.NodeMap()
-	p := schemas.NewPlacement(m)
+	p := placement.New(m)
 	d := m.DurabilityOf(storagetest.Vault)
 	parts := map[schemas.NodeID][]schemas.Chunk{}
 	for i := range chunks {
 		c := &chunks[i]
 		if d.Splits(c.Kind, len(c.Content)) {
-			shards, _, err := schemas.Split(d, c, nil)
+			shards, _, err := erasure.Split(d, c, nil)
 			if err != nil {
 				s.t.Fatal(err)
 			}
@@ -185,7 +189,7 @@ func (s *System) Save(chunks ...schemas.Chunk) {
 			}
 			continue
 		}
-		for _, id := range p.Place(nil, c.ID, d.Copies()) {
+		for _, id := range p.Place(nil, c.ID, d.Replicas()) {
 			parts[id] = append(parts[id], *c)
 		}
 	}
