@@ -69,7 +69,7 @@ type Healer struct {
 	store    *storage.Store
 	id       schemas.NodeID // of the store
 	opt      Options
-	sender   *replica.Writer
+	writer   *replica.Writer
 	limiter  *rate.Limiter
 	view     atomic.Pointer[View]
 	wake     wakeup
@@ -88,13 +88,13 @@ func New(nc *nats.Conn, store *storage.Store, opt Options) (*Healer, error) {
 		h.limiter = rate.NewLimiter(rate.Limit(opt.Rate), schemas.MaxBatch)
 	}
 	var err error
-	h.sender, err = replica.NewWriter(nc, replica.WriterOptions{Pace: h.pace})
+	h.writer, err = replica.NewWriter(nc, replica.WriterOptions{Pace: h.pace})
 	return h, err
 }
 
 // Close ends all sending to other nodes. Run may still be running, and ends when its context
 // does.
-func (h *Healer) Close() { h.sender.Close() }
+func (h *Healer) Close() { h.writer.Close() }
 
 // pace waits until the given number of bytes may be made or moved.
 func (h *Healer) pace(ctx context.Context, bytes int) error {

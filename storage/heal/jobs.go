@@ -178,7 +178,7 @@ func (o *outbox) send(ctx context.Context, node schemas.NodeID) error {
 	h, m := o.s.h, o.messages[node]
 	delete(o.messages, node)
 	o.sending.Add(1)
-	err := h.sender.Send(ctx, []schemas.NodeID{node}, m.Put(), func(err error) {
+	err := h.writer.Send(ctx, []schemas.NodeID{node}, m.Put(), func(err error) {
 		o.s.delivered(node, int64(m.Len()), m.bytes, err)
 		o.sending.Done()
 	})

@@ -62,7 +62,7 @@ func (h *Healer) SetMap(m *schemas.NodeMap) {
 			return
 		}
 		if h.view.CompareAndSwap(old, next) {
-			h.sender.SetMap(m)
+			h.writer.SetMap(m)
 			h.Wake()
 			return
 		}
