@@ -1,4 +1,4 @@
-package storage
+package segment
 
 import (
 	"bytes"
@@ -14,10 +14,10 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// docs/formats.md shows how a segment begins, in a fenced block of hex with
-// comments behind semicolons. It must be what this package writes.
+// docs/formats.md shows the beginning of a segment as a fenced block of hex with
+// comments behind semicolons. The bytes must be those that this package writes.
 func TestFormatsDocSegment(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "docs", "formats.md"))
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "formats.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,26 +38,26 @@ func TestFormatsDocSegment(t *testing.T) {
 		t.Errorf("the block is wrong (%v), it should be\n%s", err, annotated)
 	}
 	checkSums(t, segment)
-	// What is behind it in the golden segment is a record of its own.
+	// The next bytes of the golden segment must begin another record.
 	if !bytes.HasPrefix(segment[len(shown):], []byte(recordMagic)) {
 		t.Error("the block does not end where a record ends")
 	}
 }
 
-// checkSums computes the sums of the golden segment's first record by what the
-// documents say of them, from its bytes alone.
+// checkSums computes the checksums of the golden segment's first record from its
+// bytes alone, as the document describes them.
 func checkSums(t *testing.T, segment []byte) {
 	t.Helper()
-	at := func(from, to int) []byte { return segment[fileHeaderSize+from : fileHeaderSize+to] }
+	at := func(from, to int) []byte { return segment[FileHeaderSize+from : FileHeaderSize+to] }
 	edges, content := at(152, 248), at(248, 254)
 	// id, kind, numbers of trees and data, edges, content
 	sum := blake3.Sum256(slices.Concat(at(56, 88), at(4, 5), at(8, 16), edges, content))
 	if !bytes.Equal(sum[:], at(88, 120)) {
-		t.Errorf("the sum is by the document %x", sum)
+		t.Errorf("by the document the sum is %x", sum)
 	}
 	sum = blake3.Sum256(edges)
 	if !bytes.Equal(sum[:16], at(120, 136)) {
-		t.Errorf("the edgesum is by the document %x", sum[:16])
+		t.Errorf("by the document the edgesum is %x", sum[:16])
 	}
 	keyed, err := blake3.NewKeyed(segment[48:80])
 	if err != nil {
@@ -65,14 +65,14 @@ func checkSums(t *testing.T, segment []byte) {
 	}
 	keyed.Write(at(0, 136))
 	keyed.Write(segment[12:16]) // the segment's number
-	keyed.Write(binary.LittleEndian.AppendUint64(nil, fileHeaderSize))
+	keyed.Write(binary.LittleEndian.AppendUint64(nil, FileHeaderSize))
 	if head := keyed.Sum(nil)[:16]; !bytes.Equal(head, at(136, 152)) {
-		t.Errorf("the headsum is by the document %x", head)
+		t.Errorf("by the document the headsum is %x", head)
 	}
 }
 
-// annotateSegment is the file header and the first record of the golden segment,
-// as bytes and as the document shows them.
+// annotateSegment returns the file header and the first record of the golden
+// segment, as bytes and as the document shows them.
 func annotateSegment(segment []byte) (shown []byte, text string) {
 	var b strings.Builder
 	n := 0
