@@ -35,8 +35,12 @@ var allowed = map[string][]string{
 // forbidden are imports that a floor must not have although they are not ours:
 // the ground knows no NATS, the engine knows no NATS, libraries know no flags.
 var forbidden = map[string][]string{
-	"schemas":     {"github.com/nats-io/", "os", "flag", "log"},
-	"storage":     {"github.com/nats-io/", "flag", "log"},
+	"schemas": {"github.com/nats-io/", "os", "flag", "log"},
+	"storage": {"github.com/nats-io/", "github.com/cockroachdb/pebble/v2", "flag", "log", "crypto/aes"},
+
+	"storage/internal/index":   {"github.com/nats-io/", "os", "flag", "log", "crypto/aes"},
+	"storage/internal/segment": {"github.com/nats-io/", "github.com/cockroachdb/pebble/v2", "os", "flag", "log", "crypto/aes"},
+
 	"bus":         {"flag", "log"},
 	"coordinator": {"flag", "log", "crypto/aes", "github.com/klauspost/compress"},
 	"client":      {"flag", "log"},

@@ -17,13 +17,13 @@ func TestScrubPlace(t *testing.T) {
 	s := storagetest.Open(t, dir, storage.Options{FS: fs})
 	expect := func(from uint32, ended time.Time) {
 		t.Helper()
-		if f, e := s.ScrubPlace(); f != from || !e.Equal(ended) {
+		if f, e := s.ScrubPosition(); f != from || !e.Equal(ended) {
 			t.Errorf("the place is %d, %v; want %d, %v", f, e, from, ended)
 		}
 	}
 	expect(0, time.Time{})
 	for _, ended := range []time.Time{{}, time.Unix(1_700_000_000, 0)} {
-		if err := s.SetScrubPlace(7, ended); err != nil {
+		if err := s.SetScrubPosition(7, ended); err != nil {
 			t.Fatal(err)
 		}
 		storagetest.CloseClean(t, s)
