@@ -433,7 +433,7 @@ func (w *writer) measure() (err error) {
 }
 
 // mark appends a mark, which says that everything before it is synced. It runs when
-// no put waits. A mark needs no sync of its own: if it is lost, only a proof is.
+// no put waits. A mark needs no sync of its own: losing one loses a proof, not data.
 func (w *writer) mark() {
 	if w.marked || w.file == nil || w.health.failed() != nil {
 		return
@@ -441,7 +441,7 @@ func (w *writer) mark() {
 	h := segment.Header{Kind: segment.KindMark, Time: w.segments.now().Unix(), BatchStart: w.end.Offset}
 	w.buf, w.pos = w.segments.codec.AppendHeader(w.buf[:0], w.end, &h), w.end.Offset
 	if err := w.flush(); err != nil {
-		w.answer(errors.Join(err, w.measure())) // no put waits for it; Stats and the next put tell
+		w.answer(errors.Join(err, w.measure())) // for Stats and the next put; none waits now
 		return
 	}
 	w.end.Offset += segment.HeaderSize

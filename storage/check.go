@@ -19,11 +19,11 @@ type check struct {
 	until  segment.Location // the end of the store when the check began
 	report CheckReport
 
-	sound int64 // records to which entries point that know of no damage
-	live  int64 // bytes of live records
-	told  map[index.Key]bool
-	holes []hole
-	end   int64 // of the segment that is being read
+	sound   int64 // records to which entries point that know of no damage
+	live    int64 // bytes of live records
+	emitted map[index.Key]bool
+	holes   []hole
+	end     int64 // of the segment that is being read
 
 	onlyNew bool // known damage is not reported
 	// after is called after each record with the segment's end, unless it is nil.
@@ -41,7 +41,7 @@ type hole struct {
 }
 
 func newCheck(ctx context.Context, s *Store, found func(Problem)) *check {
-	return &check{s: s, ctx: ctx, found: found, until: s.index.State().Position, told: map[index.Key]bool{}}
+	return &check{s: s, ctx: ctx, found: found, until: s.index.State().Position, emitted: map[index.Key]bool{}}
 }
 
 // run checks the whole store.
@@ -69,22 +69,22 @@ func (c *check) stopped() error {
 	return c.s.gate.stopped()
 }
 
-func (c *check) tell(p Problem) {
+func (c *check) emit(p Problem) {
 	c.report.Problems++
 	c.found(p)
 }
 
-// tellPart reports a problem with a part's record, once for each part.
-func (c *check) tellPart(k index.Key, e *index.Entry, what string) {
-	if c.told[k] {
+// emitPart reports a problem with a part's record, once for each part.
+func (c *check) emitPart(k index.Key, e *index.Entry, what string) {
+	if c.emitted[k] {
 		return
 	}
-	c.told[k] = true
+	c.emitted[k] = true
 	p := Problem{Offset: e.Offset, Length: e.Size(), Vault: k.Vault(), ID: k.ID(), Part: k.Part(), What: what}
 	if e.Segment != 0 {
 		p.Segment = segmentLabel(e.Segment)
 	}
-	c.tell(p)
+	c.emit(p)
 	if h := c.holeAt(e.Location); h != nil {
 		h.known += e.Size()
 	}
@@ -106,7 +106,7 @@ func (c *check) corrupt(k index.Key, e *index.Entry, what string) error {
 	if c.onlyNew && e.Corrupt {
 		return nil
 	}
-	c.tellPart(k, e, what)
+	c.emitPart(k, e, what)
 	return c.s.index.MarkCorrupt(&k, e.Location)
 }
 
@@ -115,7 +115,7 @@ func (c *check) segment(n uint32) error {
 	c.report.Segments++
 	f, err := c.s.segments.open(n, vfs.SequentialReadsOption)
 	if err != nil {
-		c.tell(Problem{Segment: segmentLabel(n), What: err.Error()})
+		c.emit(Problem{Segment: segmentLabel(n), What: err.Error()})
 		return nil
 	}
 	err = c.bytes(f, n)
@@ -124,13 +124,13 @@ func (c *check) segment(n uint32) error {
 
 // bytes checks the bytes of the segment's file.
 func (c *check) bytes(f segment.File, n uint32) error {
-	tell := func(offset, length int64, what string) {
+	emit := func(offset, length int64, what string) {
 		if !c.s.segments.wasRemoved(n) {
-			c.tell(Problem{Segment: segmentLabel(n), Offset: offset, Length: length, What: what})
+			c.emit(Problem{Segment: segmentLabel(n), Offset: offset, Length: length, What: what})
 		}
 	}
 	if err := c.s.segments.checkHeader(f, n); err != nil {
-		tell(0, segment.FileHeaderSize, err.Error())
+		emit(0, segment.FileHeaderSize, err.Error())
 	}
 	end := int64(math.MaxInt64)
 	if n == c.until.Segment {
@@ -138,11 +138,11 @@ func (c *check) bytes(f segment.File, n uint32) error {
 	}
 	scan, err := c.s.segments.scan(f, segment.Location{Segment: n, Offset: segment.FileHeaderSize}, end)
 	if err != nil {
-		tell(0, 0, err.Error())
+		emit(0, 0, err.Error())
 		return nil
 	}
 	if n == c.until.Segment && scan.End() < end {
-		tell(scan.End(), end-scan.End(), "the end of the file is missing")
+		emit(scan.End(), end-scan.End(), "the end of the file is missing")
 	}
 	scan.SkipUnreadable, c.end = true, scan.End()
 	for {
@@ -186,7 +186,7 @@ func (c *check) record(r *segment.Record) error {
 			return err
 		}
 		e := index.RecordEntry(r)
-		c.tellPart(k, &e, "the index does not know it; make the index anew")
+		c.emitPart(k, &e, "the index does not know it; make the index anew")
 	case e.Location != r.At:
 		c.report.Dead += r.Size
 		return nil
@@ -219,7 +219,7 @@ func (c *check) entries() error {
 	var live int64
 	err := c.eachEntry(func(k index.Key, e index.Entry) error {
 		if e.Corrupt {
-			c.tellPart(k, &e, "it is known to be damaged and was not put again yet")
+			c.emitPart(k, &e, "it is known to be damaged and was not put again yet")
 		} else {
 			live++
 		}
@@ -250,7 +250,7 @@ func (c *check) follow(k index.Key, e *index.Entry) error {
 	if h := c.holeAt(e.Location); h != nil && h.inner {
 		return c.corrupt(k, e, err.Error())
 	}
-	c.tellPart(k, e, err.Error())
+	c.emitPart(k, e, err.Error())
 	return nil
 }
 
@@ -274,7 +274,7 @@ func (c *check) reportUnclaimed() {
 		if h.known >= h.size {
 			continue
 		}
-		c.tell(Problem{
+		c.emit(Problem{
 			Segment: segmentLabel(h.at.Segment), Offset: h.at.Offset, Length: h.size,
 			What: "these bytes are no record, and the index knows no chunk here",
 		})

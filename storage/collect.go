@@ -10,7 +10,7 @@ import (
 )
 
 // The coordinators know the versions and find the garbage; the store forgets it.
-// Between the two a node may report a chunk as held to a client, which then uses the
+// Meanwhile a node may report a chunk as held to a client, which then uses the
 // chunk for a version that does not exist yet. Generations protect such chunks
 // without a clock. A collection first gives every node a number that is larger than
 // all before; then every session that opens gets that number too. An entry has the
@@ -166,10 +166,10 @@ func (s *Store) Mark(ctx context.Context, generation uint32, vault schemas.Vault
 	return check()
 }
 
-// Drop forgets parts, also damaged ones, because other nodes hold them. Immediately
-// before each some thousand parts, while no part is put or pinned, it asks still
-// whether that is still so; if still returns false, the remaining parts stay. The
-// parts' generations do not matter.
+// Drop forgets parts, also damaged ones and of any generation, because other nodes
+// hold them. It drops them in batches of some thousand. Immediately before each
+// batch, while no part is put or pinned, it calls still; if that returns false, the
+// remaining parts stay.
 func (s *Store) Drop(ctx context.Context, vault schemas.VaultID, parts []PartID, still func() bool) (dropped int, err error) {
 	if err := s.gate.enter(); err != nil {
 		return 0, err

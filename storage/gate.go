@@ -74,8 +74,7 @@ type health struct {
 }
 
 // fail makes the store refuse puts from now on. The first cause stays. After a
-// failed sync it is unknown what the disk holds; only reading it at the next Open
-// tells.
+// failed sync it is unknown what the disk holds until the next Open reads it.
 func (h *health) fail(cause error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

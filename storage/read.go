@@ -50,8 +50,8 @@ func (s *Store) getPart(k index.Key, content bool) (c schemas.Chunk, err error) 
 // the other with the same i, as with chunks; it gets the error only if there is no
 // shard either.
 //
-// Short chunks that lie side by side, as chunks do that were put together, are read
-// with one read. At most one message's worth of bytes is read ahead of visit.
+// Short chunks that lie side by side, as those of one put do, are read with one
+// read. At most one message's worth of bytes is read ahead of visit.
 func (s *Store) ReadAll(vault schemas.VaultID, ids []schemas.ChunkID, edges bool, visit func(i int, c *Found, err error) bool) error {
 	if err := s.gate.enter(); err != nil {
 		return err

@@ -170,8 +170,8 @@ func (g *group) cut(ids int) {
 	g.items = g.items[:n]
 }
 
-// load reads the items, neighbours with one read. It drops errors: only reading the
-// items one by one tells which of them an error belongs to, and found does that.
+// load reads the items, neighbours with one read. It drops errors, because only reading
+// the items one by one shows which of them an error belongs to; found does that.
 func (g *group) load(s *segments) {
 	if int64(cap(g.buf)) < g.total+joinGaps {
 		g.buf = make([]byte, g.total+joinGaps)
@@ -261,7 +261,7 @@ func (f *Found) Read(dst []byte) error {
 	return f.readAgain(dst)
 }
 
-// readAgain reads the chunk by itself, which tells what is wrong with it.
+// readAgain reads the chunk by itself, which finds out what is wrong with it.
 func (f *Found) readAgain(dst []byte) error {
 	c, err := f.reader.readFound(&f.it.key, &f.it.e, true, true)
 	if err != nil {

@@ -10,15 +10,14 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// How far a scrub has come is known after a restart, and forgotten when its file is
-// damaged.
-func TestScrubPlace(t *testing.T) {
+// The position of the scrub survives a restart, and is zero when its file is damaged.
+func TestScrubPosition(t *testing.T) {
 	fs := vfs.NewMem()
 	s := storagetest.Open(t, dir, storage.Options{FS: fs})
 	expect := func(from uint32, ended time.Time) {
 		t.Helper()
 		if f, e := s.ScrubPosition(); f != from || !e.Equal(ended) {
-			t.Errorf("the place is %d, %v; want %d, %v", f, e, from, ended)
+			t.Errorf("the position is %d, %v; want %d, %v", f, e, from, ended)
 		}
 	}
 	expect(0, time.Time{})

@@ -12,16 +12,18 @@
 //
 // Numbers are little endian, except in keys:
 //
-//	'c' vault 16 | chunk id 32 | part u48be → segment u32 | offset i64 | content u32 | edges u32 | kind u8 | flags u8 | generation u32
+//	'c' vault 16 | chunk id 32 | part u48be → segment u32 | offset i64 | content u32 |
+//	                                          edges u32 | kind u8 | flags u8 | generation u32
 //	'd' segment u32be | offset u64be        → length i64
-//	'p'                                     → version u8 | segment u32 | offset i64 | chunks, bytes, corrupt, damaged i64 | generation u32
+//	'p'                                     → version u8 | segment u32 | offset i64 |
+//	                                          chunks, bytes, corrupt, damaged i64 | generation u32
 //	's' segment u32be                       → live, damaged i64
 //
 // 'c' is an entry. 'd' is a dead record: one to which no entry points, because its
 // chunk was forgotten or has a newer record. 'p' is the state: the position, the
 // counts and the generation. 's' is the usage of a segment: the bytes of its live
 // records, to which entries point, and the number of its damaged stretches that
-// name no chunk.
+// name no chunk. Flag 1 says that a record is corrupt, flag 2 that a part is marked.
 //
 // # Generations
 //
