@@ -60,22 +60,21 @@ func (x *Index) newBatchLocked() (*Batch, error) {
 // Generation returns the generation of the entries that the batch puts.
 func (b *Batch) Generation() uint32 { return b.generation }
 
-// addLive adds bytes to the live bytes of the segment.
-func (b *Batch) addLive(segment uint32, bytes int64) {
-	if segment == 0 {
+// addLive adds bytes to the live bytes of segment n.
+func (b *Batch) addLive(n uint32, bytes int64) {
+	if n == 0 {
 		return // the record's segment was removed
 	}
-	u := b.segments[segment]
+	u := b.segments[n]
 	u.Live += bytes
-	b.segments[segment] = u
+	b.segments[n] = u
 }
 
-// AddDamaged adds stretches to the damaged stretches of the segment that name no
-// chunk.
-func (b *Batch) AddDamaged(segment uint32, stretches int64) {
-	u := b.segments[segment]
+// AddDamaged adds stretches to the damaged stretches of segment n that name no chunk.
+func (b *Batch) AddDamaged(n uint32, stretches int64) {
+	u := b.segments[n]
 	u.Damaged += stretches
-	b.segments[segment] = u
+	b.segments[n] = u
 	b.delta.Damaged += stretches
 }
 

@@ -41,11 +41,11 @@ func TestValues(t *testing.T) {
 // Parts of one chunk have keys of one prefix, and a key gives back what it names.
 func TestKey(t *testing.T) {
 	vault, id := schemas.SealedVault("a"), schemas.ChunkID{1, 2}
-	whole, shard := NewKey(vault, id, schemas.Whole), NewKey(vault, id, schemas.TaggedShard(2, 7, 1))
+	whole, shard := NewKey(vault, id, schemas.Whole), NewKey(vault, id, schemas.ShardOfSeal(2, 7, 1))
 	if whole.Vault() != vault || whole.ID() != id || whole.Part() != schemas.Whole {
 		t.Errorf("the key of the whole names %v", &whole)
 	}
-	if shard.Part() != schemas.TaggedShard(2, 7, 1) || keyOrder.Split(shard[:]) != chunkPrefix ||
+	if shard.Part() != schemas.ShardOfSeal(2, 7, 1) || keyOrder.Split(shard[:]) != chunkPrefix ||
 		[chunkPrefix]byte(whole[:]) != [chunkPrefix]byte(shard[:]) {
 		t.Errorf("the key of the shard names %v", &shard)
 	}

@@ -34,11 +34,11 @@ func (x *Index) State() State {
 	return x.state
 }
 
-// Usage returns the usage of a segment.
-func (x *Index) Usage(segment uint32) Usage {
+// Usage returns the usage of segment n.
+func (x *Index) Usage(n uint32) Usage {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.segments[segment]
+	return x.segments[n]
 }
 
 // Segments returns the numbers of the segments whose usage is not zero, in no order.

@@ -64,7 +64,7 @@ func (h *Header) Part() schemas.Part {
 	if h.K < 2 {
 		return schemas.Whole
 	}
-	return schemas.TaggedShard(int(h.K), h.SealID, int(h.Shard))
+	return schemas.ShardOfSeal(int(h.K), h.SealID, int(h.Shard))
 }
 
 // edgeBytes is the length of the edges in the body.
@@ -212,7 +212,7 @@ func (c *Codec) DecodeHeader(b []byte, at Location) (h Header, err error) {
 // BatchStart and Vault; AppendFront sets the other fields from the chunk.
 func (c *Codec) AppendFront(dst []byte, at Location, h *Header, chunk *schemas.Chunk) []byte {
 	h.Kind, h.ID, h.Sum = chunk.Kind, chunk.ID, chunk.Sum
-	h.Shard, h.K, h.SealID = uint8(chunk.Part.Shard()), uint8(chunk.Part.K()), chunk.Part.Tag()
+	h.Shard, h.K, h.SealID = uint8(chunk.Part.Shard()), uint8(chunk.Part.K()), chunk.Part.SealID()
 	h.Trees, h.Data = uint32(len(chunk.Trees)), uint32(len(chunk.Data))
 	h.Content = uint32(len(chunk.Content))
 	h.EdgeSum = edgeSum(chunk.Trees, chunk.Data)
