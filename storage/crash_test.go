@@ -29,7 +29,7 @@ type crasher struct {
 
 	mu       sync.Mutex
 	rng      *rand.Rand
-	percent  int // of write operations, before which a picture is taken
+	percent  int // share of the write operations before which a picture is taken
 	acked    []schemas.Chunk
 	pictures []picture
 }
