@@ -7,7 +7,7 @@
 # make fuzz       every fuzz target for FUZZTIME (20000x)
 # make bench      this system and others, whole, on BENCH_SETS: tables and plots in BENCH_DIR
 # make scale      how this system behaves as things grow: SCALE=1 of SCALE_SCENARIOS
-# make scale-plots  how keeping on many nodes behaves: tables and plots of docs/scale.md
+# make simulate   how the system behaves on up to 10,000 nodes: tables and plots of docs/scale.md
 # make profile    CPU profiles of our client and server on PROFILE_SET
 # make bench-stages  Go benchmarks of single stages
 # make bench-index   how a store grows, as CSV; INDEX_SIZES=10000,...,10000000 (takes minutes)
@@ -35,7 +35,7 @@ SCALE_SCENARIOS ?=
 SCALE_FLAGS     ?=
 comma        := ,
 
-.PHONY: build demo test check faults fuzz bench scale scale-plots profile bench-stages bench-index bench-program clean
+.PHONY: build demo test check faults fuzz bench scale simulate profile bench-stages bench-index bench-program clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/backup
@@ -86,8 +86,8 @@ scale: bench-program
 	bin/bench report-scale $(BENCH_DIR)/scale.csv --plots $(BENCH_DIR)/plots > $(BENCH_DIR)/scale.md
 	@echo "see $(BENCH_DIR)/scale.md"
 
-scale-plots:
-	$(GO) run ./cmd/scale docs/scale.md docs/plots
+simulate:
+	$(GO) run ./cmd/simulate docs/scale.md docs/plots
 
 profile: bench-program
 	bin/bench data $(BENCH_DIR)/data $(PROFILE_SET)

@@ -27,7 +27,7 @@ var allowed = map[string][]string{
 	"client/treetest":     {},
 	"cmd/backup":          {"schemas", "bus", "storage", "storage/node", "coordinator", "client"},
 	"cmd/bench":           {},
-	"cmd/scale":           {"schemas"},
+	"cmd/simulate":        {"schemas"},
 }
 
 // forbidden are imports that a floor must not have although they are not ours:
