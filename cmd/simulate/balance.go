@@ -11,15 +11,15 @@ import (
 	"servidor-backup/schemas"
 )
 
-// A cluster is nodes that differ in nothing but what is told here.
+// A cluster describes storage nodes that differ in zone and weight only.
 type cluster struct {
 	nodes   int
-	zones   int                    // the nodes are dealt to them in turn; 0 is none named
-	weights func(i int) uint32     // nil: all equal
-	zoneOf  func(i int) (zone int) // nil: in turn
+	zones   int                    // number of zones, filled in rotation; 0 for nodes without a zone
+	weights func(i int) uint32     // weight of node i; nil for equal weights
+	zoneOf  func(i int) (zone int) // zone of node i; nil for zones in rotation
 }
 
-// nodeMap is the cluster's map.
+// nodeMap returns the node map of the cluster. All nodes are up.
 func (c cluster) nodeMap() *schemas.NodeMap {
 	m := &schemas.NodeMap{}
 	for i := range c.nodes {
@@ -38,21 +38,21 @@ func (c cluster) nodeMap() *schemas.NodeMap {
 	return m
 }
 
-// chunk is chunk i of all that are placed: its id is a random number that does not
-// change from run to run.
-func chunk(i int) (id schemas.ChunkID) {
+// chunkID returns the id of chunk i: a random number that is the same in every run.
+func chunkID(i int) (id schemas.ChunkID) {
 	r := rand.NewPCG(20, uint64(i))
 	binary.LittleEndian.PutUint64(id[:], r.Uint64())
 	return id
 }
 
-// eachSet calls do with the numbers of the nodes of the sets of so many chunks, of n
-// nodes each. Calls are made from several goroutines, with the number of each; sets
-// are good until do returns.
-func eachSet(m *schemas.NodeMap, chunks, n int, do func(worker, chunk int, set []int)) {
-	number := map[schemas.NodeID]int{}
+// forEachSet places the first chunks of chunkID on n nodes each. For each chunk it calls do
+// with the set of the chunk: the indices in m.Nodes of the nodes that the chunk is assigned
+// to. The calls come from several goroutines; worker is the index of the goroutine, below
+// the variable workers. A set is valid until do returns.
+func forEachSet(m *schemas.NodeMap, chunks, n int, do func(worker, chunk int, set []int)) {
+	index := map[schemas.NodeID]int{}
 	for i := range m.Nodes {
-		number[m.Nodes[i].ID] = i
+		index[m.Nodes[i].ID] = i
 	}
 	p := schemas.NewPlacement(m)
 	var wait sync.WaitGroup
@@ -60,9 +60,9 @@ func eachSet(m *schemas.NodeMap, chunks, n int, do func(worker, chunk int, set [
 		wait.Go(func() {
 			ids, set := make([]schemas.NodeID, 0, n), make([]int, 0, n)
 			for i := w; i < chunks; i += workers {
-				ids, set = p.Place(ids[:0], chunk(i), n), set[:0]
+				ids, set = p.Place(ids[:0], chunkID(i), n), set[:0]
 				for _, id := range ids {
-					set = append(set, number[id])
+					set = append(set, index[id])
 				}
 				do(w, i, set)
 			}
@@ -71,15 +71,17 @@ func eachSet(m *schemas.NodeMap, chunks, n int, do func(worker, chunk int, set [
 	wait.Wait()
 }
 
+// workers is the number of goroutines that place chunks.
 var workers = runtime.GOMAXPROCS(0)
 
-// fill counts the parts that each node gets.
-func fill(m *schemas.NodeMap, chunks, n int) []float64 {
+// countParts places the first chunks of chunkID on n nodes each and returns the number of
+// parts on each node, in the order of m.Nodes.
+func countParts(m *schemas.NodeMap, chunks, n int) []float64 {
 	counts := make([][]float64, workers)
 	for w := range counts {
 		counts[w] = make([]float64, len(m.Nodes))
 	}
-	eachSet(m, chunks, n, func(w, _ int, set []int) {
+	forEachSet(m, chunks, n, func(w, _ int, set []int) {
 		for _, node := range set {
 			counts[w][node]++
 		}
@@ -92,45 +94,47 @@ func fill(m *schemas.NodeMap, chunks, n int) []float64 {
 	return counts[0]
 }
 
-// deviations are how much more than its share by weight each node has: 0.05 is 5 % more.
-func deviations(m *schemas.NodeMap, fill []float64) []float64 {
+// deviations compares the number of parts on each node with the node's share by weight. It
+// returns the relative differences: 0.05 for a node that has 5 % more than its share.
+func deviations(m *schemas.NodeMap, parts []float64) []float64 {
 	var all, weight float64
-	for i := range fill {
-		all += fill[i]
+	for i := range parts {
+		all += parts[i]
 		weight += float64(m.Nodes[i].Weight)
 	}
-	d := make([]float64, len(fill))
-	for i := range fill {
-		d[i] = fill[i]/(all*float64(m.Nodes[i].Weight)/weight) - 1
+	d := make([]float64, len(parts))
+	for i := range parts {
+		d[i] = parts[i]/(all*float64(m.Nodes[i].Weight)/weight) - 1
 	}
 	return d
 }
 
-// worst is the largest deviation to either side.
-func worst(d []float64) (most float64) {
+// largestDeviation returns the largest absolute value in d.
+func largestDeviation(d []float64) (most float64) {
 	for _, v := range d {
 		most = max(most, math.Abs(v))
 	}
 	return most
 }
 
-// chanceSpread is the standard deviation of what one of so many equal nodes has, as a
-// fraction of it, when each chunk falls on n of them by chance: a binomial
-// distribution, as a node has a chunk or has it not.
-func chanceSpread(nodes, n, chunks int) float64 {
+// standardDeviation returns the standard deviation of the number of parts on a node, as a
+// fraction of its mean, when each chunk falls on n of the nodes at random. The nodes are
+// equal. The number has a binomial distribution, because a node has one part of a chunk or
+// none.
+func standardDeviation(nodes, n, chunks int) float64 {
 	p := float64(n) / float64(nodes)
 	return math.Sqrt((1 - p) / (p * float64(chunks)))
 }
 
-// quantileOfAll is how many standard deviations none of so many nodes exceeds, to
-// either side, in 99 of 100 cases.
-func quantileOfAll(nodes int) float64 {
+// randomLimit returns a deviation, in standard deviations, that no node of a cluster exceeds
+// in either direction in 99 of 100 cases.
+func randomLimit(nodes int) float64 {
 	return math.Sqrt2 * math.Erfinv(1-0.01/float64(nodes))
 }
 
-// chunksFor is from how many chunks on all nodes are within a fraction of their share, in
-// 99 of 100 cases.
-func chunksFor(within float64, nodes, n int) float64 {
+// chunksNeeded returns the number of chunks from which all nodes hold their share, give or
+// take the fraction within, in 99 of 100 cases. Each chunk has n parts.
+func chunksNeeded(within float64, nodes, n int) float64 {
 	p := float64(n) / float64(nodes)
-	return math.Ceil((1 - p) / p * math.Pow(quantileOfAll(nodes)/within, 2))
+	return math.Ceil((1 - p) / p * math.Pow(randomLimit(nodes)/within, 2))
 }

@@ -7,22 +7,25 @@ import (
 	"slices"
 )
 
-// A history plays failures of nodes, part by part. sets has a bit for each node that
-// has a part of a chunk. What is healed counts as held by whatever takes the lost node's
-// place, which is there when all of it is healed.
+// A history simulates failures of nodes, and healing part by part. At most 64 nodes are
+// possible, because node n is bit n of a set.
+//
+// The history does not choose new nodes for the parts that it heals. A lost node is instead
+// replaced by a new one with the same index as soon as all its parts are healed.
 type history struct {
 	risk
-	sets    []uint64
+	sets    []uint64 // by chunk: the nodes that the chunk is assigned to
 	random  *rand.Rand
 	now     float64
-	lacking []uint64  // by chunk: nodes whose part is missing
-	failed  []float64 // by node: when, or +Inf while it is up
+	missing []uint64  // by chunk: the nodes whose part is missing
+	failed  []float64 // by node: the time of its failure, or +Inf while it is up
 }
 
-// untilLoss is the time until one chunk has lost more parts than it may.
-func (h *history) untilLoss() float64 {
+// timeToLoss simulates from the beginning until data is lost, and returns the time at which
+// the first chunk has lost more than m parts.
+func (h *history) timeToLoss() float64 {
 	h.now = 0
-	h.lacking = make([]uint64, len(h.sets))
+	h.missing = make([]uint64, len(h.sets))
 	h.failed = slices.Repeat([]float64{math.Inf(1)}, h.nodes)
 	for {
 		up := 0
@@ -33,7 +36,9 @@ func (h *history) untilLoss() float64 {
 		}
 		next := h.now + h.random.ExpFloat64()/(float64(up)*h.rate)
 		if h.healUntil(next) {
-			continue // a node more is up: the next failure is drawn anew, as it has no memory
+			// One more node is up, so the failure rate has changed. Times between failures
+			// have no memory: drawing the next one again does not distort them.
+			continue
 		}
 		if h.fail(h.random.IntN(up)) {
 			return h.now
@@ -41,7 +46,7 @@ func (h *history) untilLoss() float64 {
 	}
 }
 
-// fail loses the i-th of the nodes that are up, and reports whether that was one too many.
+// fail makes the i-th of the nodes that are up fail. It reports whether a chunk is lost.
 func (h *history) fail(i int) bool {
 	for node, f := range h.failed {
 		if !math.IsInf(f, 1) {
@@ -54,17 +59,17 @@ func (h *history) fail(i int) bool {
 		h.failed[node] = h.now
 		lost := false
 		for c, set := range h.sets {
-			h.lacking[c] |= set & (1 << node)
-			lost = lost || bits.OnesCount64(h.lacking[c]) > h.spare
+			h.missing[c] |= set & (1 << node)
+			lost = lost || bits.OnesCount64(h.missing[c]) > h.margin
 		}
 		return lost
 	}
 	return false
 }
 
-// healUntil heals until the time that is given, or until a node has been replaced, which
-// it reports. Healing goes on part by part, at the rate at which one node's parts take
-// the time to heal.
+// healUntil heals until the time end, or until a lost node is replaced, and reports whether
+// one was. Parts are healed one at a time, at the rate at which healing all parts of one
+// node takes h.heal.
 func (h *history) healUntil(end float64) (replaced bool) {
 	perPart := h.heal / (float64(len(h.sets)*h.parts) / float64(h.nodes))
 	for {
@@ -81,7 +86,7 @@ func (h *history) healUntil(end float64) (replaced bool) {
 				wake = min(wake, f+h.grace)
 			}
 		}
-		c := h.mostEndangered(gone, lost)
+		c := h.nextToHeal(gone, lost)
 		if gone != 0 && c < 0 {
 			for node := range h.failed {
 				if gone&(1<<node) != 0 {
@@ -91,8 +96,8 @@ func (h *history) healUntil(end float64) (replaced bool) {
 			return true
 		}
 		if c < 0 || h.now+perPart > wake {
-			// A part that is under way is begun again, which makes no difference while
-			// parts are many.
+			// The next event comes before the part is healed. The part starts again
+			// afterwards, which makes no difference when there are many parts.
 			h.now = wake
 			if wake == end {
 				return false
@@ -100,21 +105,23 @@ func (h *history) healUntil(end float64) (replaced bool) {
 			continue
 		}
 		h.now += perPart
-		missing := h.lacking[c] & gone
-		h.lacking[c] &^= missing & -missing
-		if bit := missing & -missing; !h.lacks(bit) {
-			h.failed[bits.TrailingZeros64(bit)] = math.Inf(1)
+		candidates := h.missing[c] & gone
+		node := candidates & -candidates // the lowest bit
+		h.missing[c] &^= node
+		if !h.missesPartsOf(node) {
+			h.failed[bits.TrailingZeros64(node)] = math.Inf(1)
 			return true
 		}
 	}
 }
 
-// mostEndangered is the chunk that lacks most of those that lack a part of a node that is
-// gone, or -1. None lacks more than have been lost.
-func (h *history) mostEndangered(gone uint64, lost int) int {
+// nextToHeal returns the chunk that misses the most parts, among the chunks that miss a part
+// of a node in gone. It returns -1 if there is none. lost is the number of nodes that have
+// failed, and so the most parts that a chunk can miss.
+func (h *history) nextToHeal(gone uint64, lost int) int {
 	best, most := -1, 0
-	for c, l := range h.lacking {
-		if n := bits.OnesCount64(l); l&gone != 0 && n > most {
+	for c, missing := range h.missing {
+		if n := bits.OnesCount64(missing); missing&gone != 0 && n > most {
 			best, most = c, n
 		}
 		if most == lost {
@@ -124,6 +131,7 @@ func (h *history) mostEndangered(gone uint64, lost int) int {
 	return best
 }
 
-func (h *history) lacks(bit uint64) bool {
-	return slices.ContainsFunc(h.lacking, func(l uint64) bool { return l&bit != 0 })
+// missesPartsOf reports whether any chunk misses its part of a node, which is given as a bit.
+func (h *history) missesPartsOf(node uint64) bool {
+	return slices.ContainsFunc(h.missing, func(missing uint64) bool { return missing&node != 0 })
 }

@@ -8,32 +8,34 @@ import (
 
 const (
 	year  = 365.25 * 24 * 3600
-	grace = 15 * 60 // seconds until a silent node counts as gone
-	afr   = 0.04    // of all nodes, how many are lost for good in a year
+	grace = 15 * 60 // seconds for which a node is down before it counts as gone
+	afr   = 0.04    // annual failure rate: the fraction of nodes that is lost for good in a year
 )
 
-// A risk is what the chance of losing data depends on. Times are in any one unit.
+// A risk holds the parameters of the model of loss. All times are in the same unit, which
+// may be any.
 type risk struct {
 	nodes  int
 	parts  int // of a chunk: k+m
-	spare  int // m
+	margin int // parts that a chunk can lose without harm: m
 	chunks float64
-	rate   float64 // of failures, per node and time
-	grace  float64 // until healing begins
-	heal   float64 // how long it takes, for all that a node held
+	rate   float64 // failures per node and unit of time
+	grace  float64 // time from a failure until healing starts
+	heal   float64 // time to heal all parts of one node
 }
 
-// windows are the mean times for which some chunks lack 1, 2, … m parts, once they do.
+// windows returns m mean times: element j-1 is the time for which some chunks miss j parts,
+// once they do.
 //
-// The first is the grace time and all of the healing. With j nodes lost at once, only
-// the chunks that have parts on all of them lack j, and they come first, so what is to
-// be healed is less by the chance that a chunk of one node is on the others too. Nothing
-// waits for the grace time of the last node if an earlier one is gone already; and if an
-// earlier one was being healed, half of it is done, on average.
+// The first time is the grace period and the whole healing. With j nodes lost, only the
+// chunks that have parts on all j nodes miss j parts, and these chunks are healed first. So
+// the work is reduced by the chance that a chunk of one node is on the other j-1 nodes too.
+// If an earlier node is gone already, healing does not wait for the grace period of the last
+// one. If an earlier node was being healed, half of that work is done on average.
 func (r risk) windows() []float64 {
 	var all []float64
 	together, waiting, share := 1.0, 1.0, 1.0
-	for j := 1; j <= r.spare; j++ {
+	for j := 1; j <= r.margin; j++ {
 		if j > 1 {
 			share *= float64(r.parts-j+1) / float64(r.nodes-j+1)
 		}
@@ -45,13 +47,14 @@ func (r risk) windows() []float64 {
 	return all
 }
 
-// until is the mean time until data is lost: of a chain whose states are how many nodes
-// are lost and not healed. One more is lost at the rate of all that are left; one less
-// when the window is over. More than m lose data if they have a chunk in common.
-func (r risk) until() float64 {
+// timeToLoss returns the mean time until data is lost. It is the time that a Markov chain
+// takes to its last state. The states are the numbers of lost nodes that are not healed. The
+// number grows at the failure rate of all remaining nodes, and shrinks at the end of the
+// window. More than m lost nodes lose data if they have a chunk in common.
+func (r risk) timeToLoss() float64 {
 	windows := r.windows()
-	var sum, step float64 // step is the mean time from j lost nodes to j+1
-	for j := 0; j <= r.spare; j++ {
+	var sum, step float64 // step is the mean time from j to j+1 lost nodes
+	for j := 0; j <= r.margin; j++ {
 		up := float64(r.nodes-j) * r.rate
 		if j == 0 {
 			step = 1 / up
@@ -60,36 +63,37 @@ func (r risk) until() float64 {
 		}
 		sum += step
 	}
-	return sum + step*(1/r.common()-1)
+	return sum + step*(1/r.sharedChance()-1)
 }
 
-// common is the chance that m+1 nodes have a chunk in common: with many chunks, nearly
-// all combinations do.
-func (r risk) common() float64 { return -math.Expm1(-r.chunks * r.onAll()) }
+// sharedChance returns the chance that m+1 given nodes have a chunk in common. With many
+// chunks it is close to 1.
+func (r risk) sharedChance() float64 { return -math.Expm1(-r.chunks * r.chunkChance()) }
 
-// onAll is the chance that a chunk has parts on m+1 given nodes.
-func (r risk) onAll() float64 {
+// chunkChance returns the chance that a given chunk has parts on m+1 given nodes.
+func (r risk) chunkChance() float64 {
 	p := 1.0
-	for i := range r.spare + 1 {
+	for i := range r.margin + 1 {
 		p *= float64(r.parts-i) / float64(r.nodes-i)
 	}
 	return p
 }
 
-// inAYear is the chance that anything is lost within a year.
-func (s site) inAYear(d schemas.Durability) float64 {
-	heal, _ := s.healing(d)
+// lossChance returns the chance that the site loses any data within a year.
+func (s site) lossChance(d schemas.Durability) float64 {
+	heal, _ := s.healingTime(d)
 	if math.IsInf(heal, 1) {
-		// Nothing is whole again until someone brings a new node, which is then filled
-		// as fast as one node can be.
+		// No node can take the parts until somebody adds one. The new node is then filled as
+		// fast as its network and its disk allow.
 		heal = timeToReplace + s.size/min(s.network, s.disk)
 	}
 	r := risk{
-		nodes: s.nodes, parts: d.Nodes(), spare: int(d.M), chunks: s.chunks(d),
+		nodes: s.nodes, parts: d.Nodes(), margin: int(d.M), chunks: s.chunks(d),
 		rate: afr / year, grace: grace, heal: heal,
 	}
-	return -math.Expm1(-year / r.until())
+	return -math.Expm1(-year / r.timeToLoss())
 }
 
-// timeToReplace is how soon people bring a new node where no other can take over.
+// timeToReplace is the time until somebody replaces a node whose parts no other node can
+// take, in seconds.
 const timeToReplace = 3 * 24 * 3600

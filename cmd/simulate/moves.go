@@ -2,52 +2,56 @@ package main
 
 import "servidor-backup/schemas"
 
-// moved compares where chunks are before and after a change of the map. Both results
-// are fractions of all parts after it: those on a node that did not have one of the
-// chunk, and how many had to be, whatever the method, for each node to become as full
-// as it is. Nodes are the same if they have the same id.
+// moved places chunks on n nodes each, before and after a change of the node map. Both
+// results are fractions of all parts after the change:
+//
+//   - moves are the parts on a node that had no part of the same chunk before,
+//   - least are the parts that any method would have to move for the nodes to become as
+//     full as they are after the change.
+//
+// Nodes of the two maps are the same if they have the same id.
 func moved(before, after *schemas.NodeMap, chunks, n int) (moves, least float64) {
-	at := make([]map[schemas.NodeID]bool, chunks)
-	eachSet(before, chunks, n, func(_, i int, set []int) {
-		at[i] = map[schemas.NodeID]bool{}
+	assigned := make([]map[schemas.NodeID]bool, chunks)
+	forEachSet(before, chunks, n, func(_, i int, set []int) {
+		assigned[i] = map[schemas.NodeID]bool{}
 		for _, node := range set {
-			at[i][before.Nodes[node].ID] = true
+			assigned[i][before.Nodes[node].ID] = true
 		}
 	})
-	counts, parts := make([]float64, workers), make([]float64, workers)
-	eachSet(after, chunks, n, func(w, i int, set []int) {
+	movedParts, parts := make([]float64, workers), make([]float64, workers)
+	forEachSet(after, chunks, n, func(w, i int, set []int) {
 		for _, node := range set {
 			parts[w]++
-			if !at[i][after.Nodes[node].ID] {
-				counts[w]++
+			if !assigned[i][after.Nodes[node].ID] {
+				movedParts[w]++
 			}
 		}
 	})
 	had := map[schemas.NodeID]float64{}
-	for i, v := range fill(before, chunks, n) {
+	for i, v := range countParts(before, chunks, n) {
 		had[before.Nodes[i].ID] = v
 	}
-	for i, v := range fill(after, chunks, n) {
+	for i, v := range countParts(after, chunks, n) {
 		least += max(0, v-had[after.Nodes[i].ID])
 	}
 	var all float64
-	for w := range counts {
-		moves += counts[w]
+	for w := range movedParts {
+		moves += movedParts[w]
 		all += parts[w]
 	}
 	return moves / all, least / all
 }
 
-// A change of a map.
+// A change of a node map, and the durabilities for which the table shows it.
 type change struct {
 	name   string
 	before cluster
-	after  func(m *schemas.NodeMap) // changes a map of before
+	apply  func(m *schemas.NodeMap) // changes the map of the cluster before
 	sets   []schemas.Durability
 }
 
-// join lets a node come that is like the first, into a zone.
-func join(zone string) func(m *schemas.NodeMap) {
+// addNode returns a change that adds a node to the zone. The node has the weight of the first.
+func addNode(zone string) func(m *schemas.NodeMap) {
 	return func(m *schemas.NodeMap) {
 		n := m.Nodes[0]
 		n.ID, n.Zone = "new", zone
@@ -55,12 +59,12 @@ func join(zone string) func(m *schemas.NodeMap) {
 	}
 }
 
-func lose(m *schemas.NodeMap) { m.Nodes = m.Nodes[1:] }
+func removeNode(m *schemas.NodeMap) { m.Nodes = m.Nodes[1:] }
 
-func double(m *schemas.NodeMap) { m.Nodes[0].Weight *= 2 }
+func doubleWeight(m *schemas.NodeMap) { m.Nodes[0].Weight *= 2 }
 
-// joinZone lets a zone come, with as many nodes.
-func joinZone(nodes int) func(m *schemas.NodeMap) {
+// addZone returns a change that adds a zone with that number of nodes.
+func addZone(nodes int) func(m *schemas.NodeMap) {
 	return func(m *schemas.NodeMap) {
 		for i := range nodes {
 			n := m.Nodes[0]
@@ -76,12 +80,12 @@ var (
 )
 
 var changes = []change{
-	{"from 5 to 6 nodes", cluster{nodes: 5}, join(""), []schemas.Durability{d11, d12, d42}},
-	{"from 6 to 7 nodes", cluster{nodes: 6}, join(""), []schemas.Durability{d11, d12, d42}},
-	{"from 100 to 101 nodes", cluster{nodes: 100}, join(""), []schemas.Durability{d11, d12, d42}},
-	{"from 7 to 6 nodes", cluster{nodes: 7}, lose, []schemas.Durability{d11, d12, d42}},
-	{"from 100 to 99 nodes", cluster{nodes: 100}, lose, []schemas.Durability{d11, d12, d42}},
-	{"one of 10 nodes gets twice the weight", cluster{nodes: 10}, double, []schemas.Durability{d11, d12, d42}},
-	{"a node more in one of 3 zones of 4", cluster{nodes: 12, zones: 3}, join("0"), []schemas.Durability{d11, d12, d42}},
-	{"from 3 to 4 zones of 4", cluster{nodes: 12, zones: 3}, joinZone(4), []schemas.Durability{d11, d12, d42}},
+	{"from 5 to 6 nodes", cluster{nodes: 5}, addNode(""), []schemas.Durability{d11, d12, d42}},
+	{"from 6 to 7 nodes", cluster{nodes: 6}, addNode(""), []schemas.Durability{d11, d12, d42}},
+	{"from 100 to 101 nodes", cluster{nodes: 100}, addNode(""), []schemas.Durability{d11, d12, d42}},
+	{"from 7 to 6 nodes", cluster{nodes: 7}, removeNode, []schemas.Durability{d11, d12, d42}},
+	{"from 100 to 99 nodes", cluster{nodes: 100}, removeNode, []schemas.Durability{d11, d12, d42}},
+	{"twice the weight for one of 10 nodes", cluster{nodes: 10}, doubleWeight, []schemas.Durability{d11, d12, d42}},
+	{"one more node in one of 3 zones of 4", cluster{nodes: 12, zones: 3}, addNode("0"), []schemas.Durability{d11, d12, d42}},
+	{"from 3 to 4 zones of 4", cluster{nodes: 12, zones: 3}, addZone(4), []schemas.Durability{d11, d12, d42}},
 }
