@@ -79,7 +79,7 @@ func changeSome(dir string, files, version int) (string, error) {
 	name := ""
 	for _, i := range m.Perm(files)[:max(1, files/100)] {
 		name = fmt.Sprintf("f%05d.bin", i)
-		if err := m.touch(filepath.Join(dir, name), 0); err != nil {
+		if err := m.changeFile(filepath.Join(dir, name), 0); err != nil {
 			return "", err
 		}
 	}

@@ -188,7 +188,7 @@ func (s *site) stop() error {
 	var all error
 	for i := len(s.servers) - 1; i >= 0; i-- {
 		v := s.servers[i]
-		_ = askToEnd(v.cmd.Process) // it may have ended by itself
+		_ = terminate(v.cmd.Process) // it may have ended by itself
 		select {
 		case <-v.done:
 		case <-time.After(stopLimit):
