@@ -34,9 +34,9 @@ var goals = []goal{
 func syncedOf(r row) float64 { return r.wall + r.syncing }
 
 // against returns the ratio of our median to the median of one peer.
-func against(peer, phase string, of measure) func(*summary, string) float64 {
+func against(peer, phase string, value measure) func(*summary, string) float64 {
 	return func(s *summary, set string) float64 {
-		return ratio(s.median(set, oursName, phase, of), s.median(set, peer, phase, of))
+		return ratio(s.median(set, oursName, phase, value), s.median(set, peer, phase, value))
 	}
 }
 
@@ -52,7 +52,7 @@ func againstStored(s *summary, set string) float64 {
 
 // againstBest returns the ratio of our median to the best median of the other backup
 // programs. Our own peers and those that only copy do not count.
-func againstBest(phase string, of measure) func(*summary, string) float64 {
+func againstBest(phase string, value measure) func(*summary, string) float64 {
 	return func(s *summary, set string) float64 {
 		best := -1.0
 		for _, name := range s.peers {
@@ -60,11 +60,11 @@ func againstBest(phase string, of measure) func(*summary, string) float64 {
 			if i < 0 || peers[i].copies || slices.Contains(peers[i].needs, oursName) {
 				continue
 			}
-			if v := s.median(set, name, phase, of); v >= 0 && (best < 0 || v < best) {
+			if v := s.median(set, name, phase, value); v >= 0 && (best < 0 || v < best) {
 				best = v
 			}
 		}
-		return ratio(s.median(set, oursName, phase, of), best)
+		return ratio(s.median(set, oursName, phase, value), best)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 type job struct {
 	argv []string
 	dir  string                    // its working directory
-	sent func(stdout []byte) int64 // returns the bytes sent, from the output; -1 or nil func if unknown
+	sent func(stdout []byte) int64 // bytes sent according to the output, or -1; may be nil
 	tree string                    // of a restore: the root of the restored tree
 }
 
@@ -97,7 +97,7 @@ func (c conditions) prepare(ctx context.Context, reads string) error {
 	if reads == "" {
 		return nil
 	}
-	return warm(reads)
+	return fillCache(reads)
 }
 
 // client runs the job and measures its process. It sets the client's fields of m.

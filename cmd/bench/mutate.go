@@ -163,7 +163,7 @@ func writeAt(path string, offset int64, content []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	defer closing(f, &err)
+	defer closeFile(f, &err)
 	_, err = f.WriteAt(content, offset)
 	return err
 }
@@ -192,7 +192,7 @@ func insert(path string, offset int64, content []byte) error {
 	if err == nil {
 		_, err = io.Copy(to, from)
 	}
-	closing(to, &err)
+	closeFile(to, &err)
 	if err != nil {
 		return err
 	}

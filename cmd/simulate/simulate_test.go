@@ -146,7 +146,8 @@ func TestTimeToLossAgreesWithHistories(t *testing.T) {
 
 // With few chunks, most combinations of nodes have no chunk in common.
 func TestFewChunksAreRarelyOnTheSameNodes(t *testing.T) {
-	r := risk{nodes: 100, parts: 3, margin: 2, chunks: 1617} // 1 % of the combinations of 3 nodes out of 100
+	// There are 100 times as many combinations of 3 nodes out of 100.
+	r := risk{nodes: 100, parts: 3, margin: 2, chunks: 1617}
 	near(t, "the chance that 3 of 100 nodes have a chunk in common", r.sharedChance(), 1-math.Exp(-0.01), 1e-9)
 	r.rate, r.grace, r.heal = 1e-6, 1, 1
 	few := r.timeToLoss()
