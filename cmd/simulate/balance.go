@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 // A cluster describes storage nodes that differ in zone and weight only.
@@ -54,7 +55,7 @@ func forEachSet(m *schemas.NodeMap, chunks, n int, do func(worker, chunk int, se
 	for i := range m.Nodes {
 		index[m.Nodes[i].ID] = i
 	}
-	p := schemas.NewPlacement(m)
+	p := placement.New(m)
 	var wait sync.WaitGroup
 	for w := range workers {
 		wait.Go(func() {

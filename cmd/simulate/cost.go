@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 // A cost is the time that it takes to place one chunk on n of the nodes.
@@ -22,7 +23,7 @@ var costSizes = struct{ nodes, sets []int }{
 // shortest time of 15 rounds, because other work on the machine can only add time.
 func measureCosts() (all []cost) {
 	for _, nodes := range costSizes.nodes {
-		p := schemas.NewPlacement(cluster{nodes: nodes, weights: mixedWeights}.nodeMap())
+		p := placement.New(cluster{nodes: nodes, weights: mixedWeights}.nodeMap())
 		for _, n := range costSizes.sets {
 			if n > nodes {
 				continue
