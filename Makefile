@@ -54,6 +54,8 @@ check:
 	$(GO) tool staticcheck ./...
 	for os in linux darwin windows; do echo "build for $$os"; CGO_ENABLED=0 GOOS=$$os $(GO) build -o /dev/null ./... || exit 1; done
 	for os in darwin windows; do echo "vet for $$os"; GOOS=$$os $(GO) vet ./... || exit 1; done
+	# A page in a browser can use these packages: none of them may import a server.
+	GOOS=js GOARCH=wasm $(GO) build ./client ./bus ./schemas/...
 
 # Each command takes at most 20 minutes. TestFaults starts a history only if time is left.
 faults:
