@@ -35,7 +35,7 @@ var allowed = map[string][]string{
 	"client/treetest":          {},
 	"cmd/backup":               {"schemas", "schemas/placement", "bus", "bus/embedded", "bus/replica", "storage", "storage/node", "coordinator", "client"},
 	"cmd/bench":                {},
-	"cmd/scale":                {"schemas", "schemas/placement"},
+	"cmd/simulate":             {"schemas", "schemas/placement"},
 }
 
 // forbidden are imports that a floor must not have although they are not ours:

@@ -1,27 +1,19 @@
-// Command scale works out how keeping data on many nodes behaves as the nodes become
-// more, from 10 to 10,000: with the placement that the system itself uses, and with
-// models where years would have to pass.
+// Command simulate works out how the system behaves as the number of nodes grows, up to
+// 10,000: how evenly the nodes fill, how much data moves when the node map changes, how
+// long healing takes, and how likely a loss of data is. Balance and moves come from the
+// placement that the system itself uses. Healing and loss come from models, because a
+// measurement would take years.
 //
-//	scale DOCUMENT PLOTS
+//	simulate DOCUMENT PLOTS
 //
-// It writes its plots into the folder PLOTS, and into DOCUMENT its tables, each
-// between the two lines
+// Simulate writes its plots into the folder PLOTS. It writes its tables into DOCUMENT,
+// each between the two lines
 //
 //	<!-- table NAME -->
 //	<!-- end -->
 //
-// and leaves the rest of the document alone. All but the measured nanoseconds is the
-// same in every run.
-//
-// # Where to read
-//
-//	balance.go   how evenly chunks are spread, and how evenly chance allows
-//	moves.go     what moves when nodes come and go
-//	cost.go      what placing a chunk costs
-//	heal.go      the model of healing
-//	loss.go      the chance of losing data, as a formula
-//	history.go   the same by playing failures, to test the formula
-//	report.go    tables; plots.go plots
+// and leaves the rest of the document as it is. Every run gives the same results, except
+// for the times that it measures: the table "cost" and its plot.
 package main
 
 import (
@@ -32,11 +24,11 @@ import (
 
 func main() {
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: scale DOCUMENT PLOTS")
+		fmt.Fprintln(os.Stderr, "usage: simulate DOCUMENT PLOTS")
 		os.Exit(2)
 	}
 	if err := run(os.Args[1], os.Args[2]); err != nil {
-		fmt.Fprintln(os.Stderr, "scale:", err)
+		fmt.Fprintln(os.Stderr, "simulate:", err)
 		os.Exit(1)
 	}
 }

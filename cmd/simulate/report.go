@@ -8,19 +8,19 @@ import (
 	"servidor-backup/schemas"
 )
 
-// replaceTable puts content between the two lines that mark the table of that name.
+// replaceTable returns text with content between the two lines that mark the table name.
 func replaceTable(text, name, content string) (string, error) {
 	const end = "<!-- end -->\n"
 	begin := "<!-- table " + name + " -->\n"
 	before, rest, ok := strings.Cut(text, begin)
 	_, after, ended := strings.Cut(rest, end)
 	if !ok || !ended {
-		return "", fmt.Errorf("there is no place for the table %s", name)
+		return "", fmt.Errorf("the lines %q and %q are missing", strings.TrimSpace(begin), strings.TrimSpace(end))
 	}
 	return before + begin + "\n" + content + "\n" + end + after, nil
 }
 
-// A table is written as Markdown. All but the first of its columns are to the right.
+// A table is a table in Markdown. All columns but the first are aligned to the right.
 type table struct{ b strings.Builder }
 
 func newTable(columns ...string) *table {
@@ -34,6 +34,7 @@ func (t *table) row(cells ...string) { t.b.WriteString("| " + strings.Join(cells
 
 func (t *table) String() string { return t.b.String() }
 
+// percent formats a fraction in percent, with two decimals if it is small.
 func percent(v float64) string {
 	if v != 0 && math.Abs(v) < 0.001 {
 		return fmt.Sprintf("%.2f %%", 100*v)
@@ -41,22 +42,22 @@ func percent(v float64) string {
 	return fmt.Sprintf("%.1f %%", 100*v)
 }
 
-// count is a whole number with commas.
+// count formats a number without decimals, with commas between thousands.
 func count(v float64) string {
 	s := fmt.Sprintf("%.0f", v)
-	for at := len(s) - 3; at > 0; at -= 3 {
-		s = s[:at] + "," + s[at:]
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
 	}
 	return s
 }
 
-// rough is a number of two digits that count.
+// rough formats a number rounded to two significant digits.
 func rough(v float64) string {
 	step := math.Pow(10, math.Floor(math.Log10(v))-1)
 	return count(math.Round(v/step) * step)
 }
 
-// duration is a time of two digits or so, in the unit that people would use.
+// duration formats a time with two or three digits, in a suitable unit.
 func duration(seconds float64) string {
 	switch {
 	case math.IsInf(seconds, 1):
@@ -71,7 +72,7 @@ func duration(seconds float64) string {
 	return fmt.Sprintf("%.0f days", seconds/86400)
 }
 
-// chance is a probability: in percent, or as one in a power of ten.
+// chance formats a probability: in percent, or as a power of ten if it is small.
 func chance(p float64) string {
 	switch {
 	case p >= 0.9995:
@@ -85,33 +86,35 @@ func chance(p float64) string {
 	return digits + "·10^-" + strings.TrimLeft(exponent, "0")
 }
 
+// manyChunks is the number of chunks of the tables of balance.
 const manyChunks = 100_000
 
 func balanceTable() string {
-	t := newTable("nodes", "durability", "standard deviation", "worst node, by chance at most", "worst node, found", "chunks for 5 %")
+	t := newTable("nodes", "durability", "standard deviation", "largest deviation, limit", "largest deviation, found", "chunks for 5 %")
 	for _, nodes := range []int{5, 6, 10, 100, 1000, 10_000} {
 		for _, d := range []schemas.Durability{d10, d12, d42} {
 			if d.Nodes() >= nodes {
 				continue
 			}
 			m := cluster{nodes: nodes}.nodeMap()
-			spread := chanceSpread(nodes, d.Nodes(), manyChunks)
-			t.row(count(float64(nodes)), d.String(), percent(spread), percent(spread*quantileOfAll(nodes)),
-				percent(worst(deviations(m, fill(m, manyChunks, d.Nodes())))), rough(chunksFor(0.05, nodes, d.Nodes())))
+			deviation := standardDeviation(nodes, d.Nodes(), manyChunks)
+			t.row(count(float64(nodes)), d.String(), percent(deviation), percent(deviation*randomLimit(nodes)),
+				percent(largestDeviation(deviations(m, countParts(m, manyChunks, d.Nodes())))),
+				rough(chunksNeeded(0.05, nodes, d.Nodes())))
 		}
 	}
 	return t.String()
 }
 
-// A bias is a cluster whose shares cannot all be those of the weights.
+// A bias is a cluster in which placement cannot give every node its share by weight.
 type bias struct {
 	name string
 	cluster
 	sets []schemas.Durability
 }
 
-// dealt puts nodes into zones of those sizes.
-func dealt(sizes ...int) func(i int) int {
+// zonesOf returns the zone of each node in a cluster with zones of these sizes.
+func zonesOf(sizes ...int) func(i int) int {
 	return func(i int) int {
 		for z, n := range sizes {
 			if i -= n; i < 0 {
@@ -122,7 +125,8 @@ func dealt(sizes ...int) func(i int) int {
 	}
 }
 
-func firstIsTwice(i int) uint32 {
+// firstDouble gives the first node twice the weight of the others.
+func firstDouble(i int) uint32 {
 	if i == 0 {
 		return 2000
 	}
@@ -133,15 +137,15 @@ var biases = []bias{
 	{"12 nodes of 4, 8, 12 and 20 TB", cluster{nodes: 12, weights: mixedWeights}, []schemas.Durability{d10, d11, d12, d42}},
 	{"100 nodes of 4, 8, 12 and 20 TB", cluster{nodes: 100, weights: mixedWeights}, []schemas.Durability{d10, d12, d42}},
 	{"1,000 nodes of 4, 8, 12 and 20 TB", cluster{nodes: 1000, weights: mixedWeights}, []schemas.Durability{d10, d12, d42}},
-	{"6 nodes, one of twice the size", cluster{nodes: 6, weights: firstIsTwice}, []schemas.Durability{d10, d11, d12}},
+	{"6 nodes, one twice as large", cluster{nodes: 6, weights: firstDouble}, []schemas.Durability{d10, d11, d12}},
 	{"3 zones of 4 nodes", cluster{nodes: 12, zones: 3}, []schemas.Durability{d11, d12, d42}},
-	{"zones of 3, 4 and 5 nodes", cluster{nodes: 12, zoneOf: dealt(3, 4, 5)}, []schemas.Durability{d10, d11, d12, d42}},
-	{"zones of 2, 2, 4 and 8 nodes", cluster{nodes: 16, zoneOf: dealt(2, 2, 4, 8)}, []schemas.Durability{d10, d11, d12, d42}},
+	{"zones of 3, 4 and 5 nodes", cluster{nodes: 12, zoneOf: zonesOf(3, 4, 5)}, []schemas.Durability{d10, d11, d12, d42}},
+	{"zones of 2, 2, 4 and 8 nodes", cluster{nodes: 16, zoneOf: zonesOf(2, 2, 4, 8)}, []schemas.Durability{d10, d11, d12, d42}},
 }
 
-// kindsOf are the mean deviations of nodes that have weight and zone in common, least
-// and largest: chance is averaged out.
-func kindsOf(m *schemas.NodeMap, d []float64) (least, largest float64) {
+// meanDeviations averages the deviations d of the nodes with the same weight and zone. It
+// returns the smallest and the largest of these means. Averaging reduces random deviations.
+func meanDeviations(m *schemas.NodeMap, d []float64) (least, largest float64) {
 	sums, n := map[string]float64{}, map[string]float64{}
 	for i, v := range d {
 		kind := fmt.Sprint(m.Nodes[i].Weight, m.Nodes[i].Zone)
@@ -156,11 +160,11 @@ func kindsOf(m *schemas.NodeMap, d []float64) (least, largest float64) {
 }
 
 func biasTable() string {
-	t := newTable("nodes", "durability", "the kind of node that has least", "that has most")
+	t := newTable("nodes", "durability", "emptiest kind of node", "fullest kind of node")
 	for _, b := range biases {
 		m := b.nodeMap()
 		for _, d := range b.sets {
-			least, most := kindsOf(m, deviations(m, fill(m, manyChunks, d.Nodes())))
+			least, most := meanDeviations(m, deviations(m, countParts(m, manyChunks, d.Nodes())))
 			t.row(b.name, d.String(), fmt.Sprintf("%+.1f %%", 100*least), fmt.Sprintf("%+.1f %%", 100*most))
 		}
 	}
@@ -169,11 +173,11 @@ func biasTable() string {
 
 func movesTable() string {
 	const chunks = 50_000
-	t := newTable("change", "durability", "moved", "least possible", "times")
+	t := newTable("change", "durability", "moved", "least possible", "ratio")
 	for _, c := range changes {
 		for _, d := range c.sets {
 			after := c.before.nodeMap()
-			c.after(after)
+			c.apply(after)
 			moves, least := moved(c.before.nodeMap(), after, chunks, d.Nodes())
 			t.row(c.name, d.String(), percent(moves), percent(least), fmt.Sprintf("%.2f", moves/least))
 		}
@@ -205,7 +209,7 @@ func costTable(costs []cost) string {
 
 func healTable() string {
 	t := newTable("nodes", "durability", "1 TB", "4 TB", "20 TB", "100 TB",
-		"4 TB of flash", "4 TB of flash, 10 Gbit/s", "4 TB, 20 MB/s at most")
+		"4 TB of flash", "4 TB of flash, 10 Gbit/s", "4 TB, heal rate 20 MB/s")
 	for _, nodes := range []int{6, 12, 100, 1000} {
 		for _, d := range []schemas.Durability{d11, d42, d83} {
 			if nodes <= d.Nodes() {
@@ -213,13 +217,13 @@ func healTable() string {
 			}
 			row := []string{count(float64(nodes)), d.String()}
 			for _, size := range []float64{1, 4, 20, 100} {
-				s := usual()
+				s := defaultSite()
 				s.nodes, s.size = nodes, size*tB
 				row = append(row, healCell(s, d))
 			}
-			s := usual()
+			s := defaultSite()
 			s.nodes = nodes
-			flash, fast, slow := s.onFlash(), s.onFlash(), s
+			flash, fast, slow := s.withFlash(), s.withFlash(), s
 			fast.network, slow.healRate = 10*gbit, 20*mB
 			t.row(append(row, healCell(flash, d), healCell(fast, d), healCell(slow, d))...)
 		}
@@ -228,24 +232,24 @@ func healTable() string {
 }
 
 func healCell(s site, d schemas.Durability) string {
-	seconds, _ := s.healing(d)
+	seconds, _ := s.healingTime(d)
 	return duration(seconds)
 }
 
 func healLimitsTable() string {
-	t := newTable("nodes", "durability", "hard disks, 1 Gbit/s", "flash, 1 Gbit/s", "flash, 10 Gbit/s", "the same, 30 NATS servers")
+	t := newTable("nodes", "durability", "hard disks, 1 Gbit/s", "flash, 1 Gbit/s", "flash, 10 Gbit/s", "flash, 10 Gbit/s, 30 NATS servers")
 	for _, nodes := range []int{12, 100, 1000} {
 		for _, d := range []schemas.Durability{d11, d42} {
-			hard := usual()
+			hard := defaultSite()
 			hard.nodes = nodes
-			flash := hard.onFlash()
+			flash := hard.withFlash()
 			fast := flash
 			fast.network = 10 * gbit
 			many := fast
-			many.brokers = 30
+			many.servers = 30
 			row := []string{count(float64(nodes)), d.String()}
 			for _, s := range []site{hard, flash, fast, many} {
-				_, limit := s.healing(d)
+				_, limit := s.healingTime(d)
 				row = append(row, limit)
 			}
 			t.row(row...)
@@ -254,7 +258,7 @@ func healLimitsTable() string {
 	return t.String()
 }
 
-// compared are the durabilities whose chances are shown.
+// compared are the durabilities in the tables and the plot of losses.
 var compared = []schemas.Durability{d10, d11, d12, d21, d42, d83}
 
 func lossTable() string {
@@ -266,11 +270,11 @@ func lossTable() string {
 	for _, nodes := range []int{2, 3, 4, 6, 7, 12, 30, 100, 1000, 10_000} {
 		row := []string{count(float64(nodes))}
 		for _, d := range compared {
-			s := usual()
+			s := defaultSite()
 			s.nodes = nodes
 			cell := "–"
 			if nodes >= d.Nodes() {
-				cell = chance(s.inAYear(d))
+				cell = chance(s.lossChance(d))
 			}
 			row = append(row, cell)
 		}
@@ -280,15 +284,15 @@ func lossTable() string {
 }
 
 func combinationsTable() string {
-	t := newTable("nodes", "durability", "chunks, if full", "chunks on the same m+1 nodes, on average")
+	t := newTable("nodes", "durability", "chunks, if full", "mean chunks on the same m+1 nodes")
 	for _, nodes := range []int{12, 100, 1000} {
 		for _, d := range []schemas.Durability{d11, d12, d42, d83} {
-			s := usual()
+			s := defaultSite()
 			s.nodes = nodes
-			r := risk{nodes: nodes, parts: d.Nodes(), spare: int(d.M), chunks: s.chunks(d)}
-			same := fmt.Sprintf("%.2g", r.chunks*r.onAll())
-			if r.chunks*r.onAll() >= 1 {
-				same = rough(r.chunks * r.onAll())
+			r := risk{nodes: nodes, parts: d.Nodes(), margin: int(d.M), chunks: s.chunks(d)}
+			same := fmt.Sprintf("%.2g", r.chunks*r.chunkChance())
+			if r.chunks*r.chunkChance() >= 1 {
+				same = rough(r.chunks * r.chunkChance())
 			}
 			t.row(count(float64(nodes)), d.String(), rough(r.chunks), same)
 		}
@@ -296,11 +300,12 @@ func combinationsTable() string {
 	return t.String()
 }
 
-// inOneZone is how many parts of a chunk are in one zone at most, over many chunks.
-func inOneZone(c cluster, n int) int {
+// mostPerZone returns the most parts of one chunk that are in the same zone, over 2,000
+// chunks of n parts.
+func mostPerZone(c cluster, n int) int {
 	m := c.nodeMap()
 	most := make([]int, workers)
-	eachSet(m, 2000, n, func(w, _ int, set []int) {
+	forEachSet(m, 2000, n, func(w, _ int, set []int) {
 		per := map[string]int{}
 		for _, node := range set {
 			per[m.Nodes[node].Zone]++
@@ -323,12 +328,12 @@ func zonesTable() string {
 	for _, zones := range []int{2, 3, 4, 6, 12} {
 		row := []string{fmt.Sprint(zones)}
 		for _, d := range compared[1:] {
-			spare := int(d.M) - inOneZone(cluster{nodes: 24, zones: zones}, d.Nodes())
+			margin := int(d.M) - mostPerZone(cluster{nodes: 24, zones: zones}, d.Nodes())
 			cell := "loses data"
-			if spare == 0 {
+			if margin == 0 {
 				cell = "survives"
-			} else if spare > 0 {
-				cell = fmt.Sprintf("survives, and %d more", spare)
+			} else if margin > 0 {
+				cell = fmt.Sprintf("survives, and %d more", margin)
 			}
 			row = append(row, cell)
 		}

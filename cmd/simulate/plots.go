@@ -19,16 +19,16 @@ import (
 type series struct {
 	label  string
 	points plotter.XYs
-	dashed bool // and of the colour of the line before it
+	dashed bool // a dashed line has the colour of the line before it
 }
 
-// Colours that eyes of all kinds can tell apart.
+// colors are the colours of lines. People with colour blindness can tell them apart.
 var colors = []color.RGBA{
 	{0x00, 0x44, 0x88, 0xff}, {0xd5, 0x5e, 0x00, 0xff}, {0x00, 0x9e, 0x73, 0xff},
 	{0xcc, 0x79, 0xa7, 0xff}, {0xe6, 0x9f, 0x00, 0xff}, {0x55, 0x55, 0x55, 0xff},
 }
 
-// drawLines writes a plot whose axes are both logarithmic.
+// drawLines writes the plot dir/name.svg. Both of its axes are logarithmic.
 func drawLines(dir, name, title, x, y string, lines []series) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -64,25 +64,25 @@ func drawLines(dir, name, title, x, y string, lines []series) error {
 	return p.Save(6.5*vg.Inch, 4*vg.Inch, filepath.Join(dir, name+".svg"))
 }
 
-// decades marks the powers of ten, on a long axis not all of them with numbers.
+// decades marks the powers of ten on an axis. On a long axis only some have a label.
 type decades struct{}
 
-// Ticks is for [plot.Ticker].
+// Ticks implements [plot.Ticker].
 func (decades) Ticks(low, high float64) (ticks []plot.Tick) {
 	first, last := int(math.Round(math.Log10(low))), int(math.Floor(math.Log10(high)+1e-9))
 	step := 1 + (last-first)/8
 	for e := first; e <= last; e++ {
 		tick := plot.Tick{Value: math.Pow(10, float64(e))}
 		if (last-e)%step == 0 {
-			tick.Label = power(e)
+			tick.Label = powerOfTen(e)
 		}
 		ticks = append(ticks, tick)
 	}
 	return ticks
 }
 
-// power is ten to the e: in full as long as that can be read.
-func power(e int) string {
+// powerOfTen formats ten to the power of e: in full if the number is short.
+func powerOfTen(e int) string {
 	if e < -4 || e > 6 {
 		return "1e" + strconv.Itoa(e)
 	}
@@ -100,14 +100,14 @@ func drawBalance(dir string) error {
 		limit := series{dashed: true}
 		for _, chunks := range []int{1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000} {
 			x, n := float64(chunks), d12.Nodes()
-			found.points = append(found.points, plotter.XY{X: x, Y: 100 * worst(deviations(m, fill(m, chunks, n)))})
-			limit.points = append(limit.points, plotter.XY{X: x, Y: 100 * quantileOfAll(nodes) * chanceSpread(nodes, n, chunks)})
+			found.points = append(found.points, plotter.XY{X: x, Y: 100 * largestDeviation(deviations(m, countParts(m, chunks, n)))})
+			limit.points = append(limit.points, plotter.XY{X: x, Y: 100 * randomLimit(nodes) * standardDeviation(nodes, n, chunks)})
 		}
 		lines = append(lines, found, limit)
 	}
 	goal := series{label: "goal: 5 %", points: plotter.XYs{{X: 1000, Y: 5}, {X: 1_000_000, Y: 5}}}
-	return drawLines(dir, "keeping-balance", "The node that is furthest from its share, 1+2 (dashed: by chance at most)",
-		"chunks", "% of its share", append(lines, goal))
+	return drawLines(dir, "simulate-balance", "Largest deviation of a node from its share, 1+2 (dashed: limit)",
+		"chunks", "% of the share", append(lines, goal))
 }
 
 func drawCosts(dir string, costs []cost) error {
@@ -121,10 +121,11 @@ func drawCosts(dir string, costs []cost) error {
 		}
 		lines = append(lines, s)
 	}
-	return drawLines(dir, "keeping-cost", "Where does a chunk belong?", "nodes", "µs for each chunk", lines)
+	return drawLines(dir, "simulate-cost", "Time to place a chunk", "nodes", "µs per chunk", lines)
 }
 
-// nodeCounts are the nodes of a curve, from as many as a set needs and one more.
+// nodeCounts returns the numbers of nodes of a curve, up to 10,000. The first is one more
+// than a chunk has parts.
 func nodeCounts(d schemas.Durability) (all []int) {
 	for e := 0.3; e < 4.01; e += 0.05 {
 		n := int(math.Round(math.Pow(10, e)))
@@ -144,15 +145,15 @@ func drawHealing(dir string) error {
 				line.label = fmt.Sprintf("%.0f TB", size)
 			}
 			for _, n := range nodeCounts(d) {
-				s := usual()
+				s := defaultSite()
 				s.nodes, s.size = n, size*tB
-				seconds, _ := s.healing(d)
+				seconds, _ := s.healingTime(d)
 				line.points = append(line.points, plotter.XY{X: float64(n), Y: seconds / 3600})
 			}
 			lines = append(lines, line)
 		}
 	}
-	return drawLines(dir, "keeping-heal", "Until a lost node is healed, 4+2 (dashed: 1+1), hard disks, 1 Gbit/s",
+	return drawLines(dir, "simulate-heal", "Time to heal a lost node, 4+2 (dashed: 1+1), hard disks, 1 Gbit/s",
 		"nodes", "hours", lines)
 }
 
@@ -161,12 +162,12 @@ func drawLoss(dir string) error {
 	for _, d := range compared {
 		line := series{label: d.String()}
 		for _, n := range nodeCounts(d) {
-			s := usual()
+			s := defaultSite()
 			s.nodes = n
-			line.points = append(line.points, plotter.XY{X: float64(n), Y: s.inAYear(d)})
+			line.points = append(line.points, plotter.XY{X: float64(n), Y: s.lossChance(d)})
 		}
 		lines = append(lines, line)
 	}
-	return drawLines(dir, "keeping-loss", "Chance that any chunk is lost within a year, nodes of 4 TB",
+	return drawLines(dir, "simulate-loss", "Chance of losing any chunk within a year, nodes of 4 TB",
 		"nodes", "chance", lines)
 }

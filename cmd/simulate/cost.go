@@ -7,19 +7,20 @@ import (
 	"servidor-backup/schemas/placement"
 )
 
-// A cost is what placing one chunk takes.
+// A cost is the time that it takes to place one chunk on n of the nodes.
 type cost struct {
 	nodes, n int
 	took     time.Duration
 }
 
+// costSizes lists the clusters and the set sizes to measure.
 var costSizes = struct{ nodes, sets []int }{
 	[]int{3, 10, 30, 100, 300, 1000, 3000, 10_000},
 	[]int{1, 2, 3, 6, 11},
 }
 
-// measureCosts takes the best of several runs each, as everything that disturbs makes
-// it longer.
+// measureCosts measures the time to place one chunk, for all costSizes. Each result is the
+// shortest time of 15 rounds, because other work on the machine can only add time.
 func measureCosts() (all []cost) {
 	for _, nodes := range costSizes.nodes {
 		p := placement.New(cluster{nodes: nodes, weights: mixedWeights}.nodeMap())
@@ -29,15 +30,15 @@ func measureCosts() (all []cost) {
 			}
 			set, ids := make([]schemas.NodeID, 0, n), make([]schemas.ChunkID, max(50, 200_000/(nodes+100)))
 			for i := range ids {
-				ids[i] = chunk(i)
+				ids[i] = chunkID(i)
 			}
 			best := time.Hour
 			for range 15 {
-				began := time.Now()
+				start := time.Now()
 				for i := range ids {
 					set = p.Place(set[:0], ids[i], n)
 				}
-				best = min(best, time.Since(began)/time.Duration(len(ids)))
+				best = min(best, time.Since(start)/time.Duration(len(ids)))
 			}
 			all = append(all, cost{nodes, n, best})
 		}
@@ -45,5 +46,5 @@ func measureCosts() (all []cost) {
 	return all
 }
 
-// mixedWeights are those of disks of four sizes.
+// mixedWeights returns the weight of node i in a cluster with disks of four sizes.
 func mixedWeights(i int) uint32 { return []uint32{4000, 8000, 12_000, 20_000}[i%4] }
