@@ -35,7 +35,7 @@ type scrubber struct {
 
 func newScrubber(n *Node) *scrubber {
 	s := &scrubber{n: n, now: newWakeup()}
-	if _, ended := n.store.ScrubPlace(); !ended.IsZero() {
+	if _, ended := n.store.ScrubPosition(); !ended.IsZero() {
 		s.state.Ended = ended.UnixNano()
 	}
 	return s
@@ -62,7 +62,7 @@ func (n *Node) scrub(context.Context, *schemas.ScrubRequest) (any, error) {
 
 // loop does one round after the other until ctx ends.
 func (s *scrubber) loop(ctx context.Context) {
-	from, ended := s.n.store.ScrubPlace()
+	from, ended := s.n.store.ScrubPosition()
 	hurry := false
 	for ctx.Err() == nil {
 		var err error
@@ -119,7 +119,7 @@ func (s *scrubber) wait(ctx context.Context, wait time.Duration) error {
 // pause.
 func (s *scrubber) round(ctx context.Context, from uint32, hurry bool) error {
 	perSecond := max(minScrubRate, float64(s.n.store.Stats().Bytes)/(s.n.opt.ScrubPeriod/2).Seconds())
-	_, ended := s.n.store.ScrubPlace()
+	_, ended := s.n.store.ScrubPosition()
 	s.report(func(state *schemas.ScrubStatus) { state.Running, state.Done = true, 0 })
 	defer s.report(func(state *schemas.ScrubStatus) { state.Running = false })
 	lead := time.Duration(0)
@@ -151,7 +151,7 @@ func (s *scrubber) round(ctx context.Context, from uint32, hurry bool) error {
 
 // save saves how far the scrub has come, for after a restart.
 func (s *scrubber) save(from uint32, ended time.Time) {
-	if err := s.n.store.SetScrubPlace(from, ended); err != nil {
+	if err := s.n.store.SetScrubPosition(from, ended); err != nil {
 		s.n.opt.Log.Warn("the progress of the scrub could not be saved", "error", err)
 	}
 }
