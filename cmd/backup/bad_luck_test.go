@@ -288,7 +288,7 @@ func TestDiskOfNodeIsFull(t *testing.T) {
 	w.write(filepath.Join(more, "does not"), random(31, 60*mib))
 	w.transmit("--name", "fits", src)
 
-	w.expect(exitFailed, []string{"full", "make room on the node"}, "transmit", "--name", "more", more)
+	w.expect(exitFailed, []string{"full", "free space on the node"}, "transmit", "--name", "more", more)
 	// Less than a chunk may have fitted still, and a small file in it; somebody
 	// else takes that, and some of what the node keeps free for its index.
 	w.write(filepath.Join(disk, "somebody else's"), random(33, 24*mib))

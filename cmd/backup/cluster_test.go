@@ -232,15 +232,15 @@ func (c *cluster) mend() {
 
 // clusterStatus is what "status --json" says.
 type clusterStatus struct {
-	Whole, Surveyed bool
-	Strays          int64
-	ToHeal          int64 `json:"to_heal"`
-	Healed          int64
-	HealedBytes     int64 `json:"healed_bytes"`
-	Waiting         []string
-	Levels          []struct {
+	Intact, Surveyed bool
+	Misplaced        int64
+	ToHeal           int64 `json:"to_heal"`
+	Healed           int64
+	HealedBytes      int64 `json:"healed_bytes"`
+	Waiting          []string
+	Levels           []struct {
 		Durability, State string
-		Spare             int
+		Margin            int
 		Chunks            int64
 	}
 	Nodes []nodeLine
@@ -278,21 +278,21 @@ func (c *cluster) status(w *world) (s clusterStatus) {
 	return s
 }
 
-// healed waits until all nodes are there and all is whole.
+// healed waits until all nodes are there and everything is intact.
 func (c *cluster) healed(w *world, within time.Duration) {
 	w.Helper()
 	deadline := time.Now().Add(within)
 	for {
 		s := c.status(w)
-		if s.Whole && !slices.ContainsFunc(c.nodes, func(m *member) bool { return !s.has(m.name) }) {
+		if s.Intact && !slices.ContainsFunc(c.nodes, func(m *member) bool { return !s.has(m.name) }) {
 			return
 		}
 		if time.Now().After(deadline) {
-			w.Fatalf("not whole after %v: %+v", within, s)
+			w.Fatalf("not intact after %v: %+v", within, s)
 		}
 		select {
 		case <-w.ctx.Done():
-			w.Fatalf("not whole: %+v", s)
+			w.Fatalf("not intact: %+v", s)
 		case <-time.After(500 * time.Millisecond):
 		}
 	}

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
 
+	"servidor-backup/bus"
 	"servidor-backup/client"
 	"servidor-backup/schemas"
 )
@@ -36,17 +39,17 @@ func TestUsageMistakes(t *testing.T) {
 		says string
 		args []string
 	}{
-		{`no command "lisst"; did you mean "list"`, []string{"lisst"}},
-		{`no command "zzz"`, []string{"zzz"}},
-		{`no flag --bogus`, []string{"list", "--bogus"}},
-		{`no flag -x`, []string{"list", "-x"}},
+		{`unknown command "lisst"; did you mean "list"`, []string{"lisst"}},
+		{`unknown command "zzz"`, []string{"zzz"}},
+		{`unknown flag --bogus`, []string{"list", "--bogus"}},
+		{`unknown flag -x`, []string{"list", "-x"}},
 		{`--name needs a value`, []string{"transmit", "a", "--name"}},
 		{"--heal-rate", []string{"storage", "--data", "x", "--heal-rate", "fast"}},
 		{"-1h0m0s is not a time", []string{"storage", "--data", "x", "--scrub-period", "-1h"}},
-		{`"x" is not a value for --weight`, []string{"storage", "--weight", "x"}},
+		{`"x" is not a valid value for --weight`, []string{"storage", "--weight", "x"}},
 		{`argument is missing: backup transmit PATH… [FLAGS]`, []string{"transmit"}},
-		{`"b" is one too many`, []string{"nodes", "b"}},
-		{`language "xx"`, []string{"list", "--lang", "xx"}},
+		{`one argument too many, "b"`, []string{"nodes", "b"}},
+		{`unknown language "xx"`, []string{"list", "--lang", "xx"}},
 		{`needs a name`, []string{"transmit", "-"}},
 		{`several paths need a name`, []string{"transmit", "a", "b"}},
 		{`together`, []string{"transmit", "-", "b", "--name", "n"}},
@@ -62,7 +65,7 @@ func TestUsageMistakes(t *testing.T) {
 		{`say what to set`, []string{"config"}},
 		{`--nickname: `, []string{"config", "--nickname", "a/b"}},
 		{`no command was given`, nil},
-		{`no command "zzz"`, []string{"help", "zzz"}},
+		{`unknown command "zzz"`, []string{"help", "zzz"}},
 	} {
 		c := newCLI(t)
 		c.expect(t, exitUsage, test.args...)
@@ -142,7 +145,7 @@ func TestNoServer(t *testing.T) {
 func TestBadNickname(t *testing.T) {
 	c := newCLI(t)
 	c.expect(t, exitFailed, "list", "--nickname", "a/b", "--lang", "pt")
-	contains(t, c.err.String(), "backup: nome não permitido (")
+	contains(t, c.err.String(), "backup: nome inválido (")
 }
 
 type brokenPipe struct{}
@@ -158,7 +161,7 @@ func TestStdoutThatFails(t *testing.T) {
 	if code != exitFailed {
 		t.Errorf("exit code %d", code)
 	}
-	contains(t, c.err.String(), "writing to stdout: broken pipe")
+	contains(t, c.err.String(), "writing to stdout failed: broken pipe")
 }
 
 func TestInterrupted(t *testing.T) {
@@ -170,4 +173,29 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	contains(t, c.err.String(), "backup: interrupted")
+}
+
+// A library's error says what happened; the command adds what to type, in the user's language.
+func TestHintsForErrorsOfLibraries(t *testing.T) {
+	exists := fmt.Errorf("/tmp/photos exists already: %w", fs.ErrExist)
+	for _, test := range []struct {
+		err  error
+		hint string
+		args []string
+	}{
+		{client.ErrNoCoordinator, `start one with "backup coordinator --server nats://127.0.0.1:4222"`, []string{"list"}},
+		{client.ErrNoCoordinator, `inicie um com "backup coordinator --server nats://127.0.0.1:4222"`, []string{"listar", "--lang", "pt"}},
+		{exists, "choose another folder with --to", []string{"download", "photos"}},
+		{exists, "escolha outra pasta com --to", []string{"baixar", "photos", "--lang", "pt"}},
+		{schemas.Errorf(schemas.BadName, "bad"), "with --name", []string{"transmit", "a:b"}},
+		{schemas.Errorf(schemas.UnknownRecord, "forgotten"), `"backup lembrar"`, []string{"baixar", "photos", "--lang", "pt"}},
+	} {
+		c := filled(t)
+		c.backend.fails = test.err
+		c.expect(t, exitFailed, test.args...)
+		contains(t, c.err.String(), test.hint)
+	}
+	if f := newTexts("en").explain(fmt.Errorf("d: %w", bus.ErrClustered)); !strings.Contains(f.hint, "--routes") {
+		t.Errorf("a server's folder that was part of a cluster: %+v", f)
+	}
 }

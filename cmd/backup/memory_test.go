@@ -63,7 +63,7 @@ func TestMaxMemory(t *testing.T) {
 	for _, test := range []struct {
 		args    []string
 		limited int64
-		room    float64
+		share   float64
 	}{
 		{[]string{"list"}, 0, 1},
 		{[]string{"list", "--max-memory", "66M"}, 66 << 20, 0.5},
@@ -72,16 +72,16 @@ func TestMaxMemory(t *testing.T) {
 	} {
 		c.limited = 0
 		c.expect(t, exitDone, test.args...)
-		if c.limited != test.limited || c.backend.options.Room != test.room {
-			t.Errorf("%q: %d bytes, a room of %v", test.args, c.limited, c.backend.options.Room)
+		if c.limited != test.limited || c.backend.options.Room != test.share {
+			t.Errorf("%q: %d bytes, a share of %v", test.args, c.limited, c.backend.options.Room)
 		}
 	}
 	for _, bad := range []string{"much", "47M", "0", "-1", "112"} {
 		c.expect(t, exitUsage, "list", "--max-memory="+bad)
 		contains(t, c.err.String(), "--max-memory", bad)
 	}
-	if room := roomWithin(1 << 20); room != leastRoom { // GOMEMLIMIT can be anything
-		t.Errorf("with next to nothing: %v", room)
+	if share := memoryShare(1 << 20); share != leastShare { // GOMEMLIMIT may be set to anything
+		t.Errorf("with 1 MiB the share is %v", share)
 	}
 }
 
@@ -97,5 +97,5 @@ func TestNiceIsAskedFor(t *testing.T) {
 	}
 	c.niceFails = errNoHome
 	c.expect(t, exitDone, "list", "--nice")
-	contains(t, c.err.String(), "the priority could not be lowered, the command goes on: "+errNoHome.Error())
+	contains(t, c.err.String(), "the priority could not be lowered; the command goes on: "+errNoHome.Error())
 }

@@ -51,7 +51,7 @@ func TestMenuBeginsWithTheSettings(t *testing.T) {
 	delete(c.vars, "BACKUP_SERVER")
 	c.expect(t, exitDone)
 	out := c.out.String()
-	contains(t, out, "First of all, the settings", "Server [nats://127.0.0.1:4222]:", "Nickname [ana]:",
+	contains(t, out, "First the settings", "Server [nats://127.0.0.1:4222]:", "Nickname [ana]:",
 		"Language (en, pt) [en]:", "1. Transmitir")
 	contains(t, c.err.String(), "is not the address", "not allowed", `language "xx"`)
 	if s := c.shown(t); s.Server.Value != "nats://box:1" || s.Lang.Value != "pt" {
@@ -92,5 +92,5 @@ func TestConfigWithoutAnswers(t *testing.T) {
 	c := typed(t)
 	c.in = ""
 	c.expect(t, exitFailed, "config")
-	contains(t, c.err.String(), "left as they were")
+	contains(t, c.err.String(), "settings were not changed")
 }

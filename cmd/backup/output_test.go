@@ -149,7 +149,7 @@ func TestTransmitTellsOfKeyAndOfWhatItCouldNotSave(t *testing.T) {
 		t.Errorf("stdout with --quiet: %s", c.out.String())
 	}
 	contains(t, c.err.String(), "only key", c.backend.options.KeyFile,
-		"warning: photos/secret: permission denied\n", "backup: 1 path could not be saved whole")
+		"warning: photos/secret: permission denied\n", "backup: 1 path could not be saved completely")
 	opt := c.backend.backups[0]
 	if !opt.Moved || strings.Join(opt.Exclude, "|") != "*.tmp|a,b" {
 		t.Errorf("options %+v", opt)
@@ -205,7 +205,7 @@ func TestDownloadOptions(t *testing.T) {
 	if opt.ID != "photos" || strings.Join(opt.Inside, "|") != "a|b" || opt.To != "." || !opt.Force {
 		t.Errorf("options %+v", opt)
 	}
-	contains(t, c.err.String(), "2 paths could not be brought back")
+	contains(t, c.err.String(), "2 paths could not be restored")
 }
 
 func TestTreeIsRawWhenPiped(t *testing.T) {
@@ -235,9 +235,9 @@ func TestNothingYet(t *testing.T) {
 	contains(t, c.err.String(), "Nenhum nó")
 }
 
-// What the nodes say is whole only when all that can be reached have looked at
-// everything under this very map.
-func TestWhole(t *testing.T) {
+// The system is intact only if every reachable node has surveyed everything under the
+// current map.
+func TestIntact(t *testing.T) {
 	state := func() *schemas.StatusReply {
 		two := schemas.Durability{K: 1, M: 1}
 		node := func(id string) schemas.NodeStatus {
@@ -251,7 +251,7 @@ func TestWhole(t *testing.T) {
 	}
 	s := state()
 	c := conditionOf(s)
-	if !c.whole() || len(c.levels) != 1 || c.levels[0].Chunks != 14 {
+	if !c.intact() || len(c.levels) != 1 || c.levels[0].Chunks != 14 {
 		t.Errorf("%+v", c)
 	}
 	for name, spoil := range map[string]func(s *schemas.StatusReply){
@@ -266,8 +266,8 @@ func TestWhole(t *testing.T) {
 	} {
 		s := state()
 		spoil(s)
-		if c := conditionOf(s); c.whole() {
-			t.Errorf("%s, and all is said to be whole", name)
+		if c := conditionOf(s); c.intact() {
+			t.Errorf("%s, and everything counts as intact", name)
 		}
 	}
 }
@@ -295,7 +295,7 @@ func TestCheckThatFindsSomething(t *testing.T) {
 	c := filled(t)
 	c.backend.warns = map[string]error{"a/b": errors.New("gone")}
 	c.expect(t, exitFailed, "check", "--read-data")
-	contains(t, c.err.String(), "photos@3/a/b: gone", "1 path cannot be brought back", "back them up again")
+	contains(t, c.err.String(), "photos@3/a/b: gone", "1 path cannot be restored", "back them up again")
 	for _, bad := range []string{"5", "-1%", "101%", "x%"} {
 		c.expect(t, exitUsage, "verificar", "photos@3", "--read-data="+bad)
 	}

@@ -393,7 +393,7 @@ func (w *world) upRaw(data string, more ...string) (p *process, url string) {
 // sound demands that a check of the whole store finds nothing.
 func (w *world) sound(data string) {
 	w.Helper()
-	w.expect(exitDone, []string{"is sound"}, "storage", "--data", data, "--check")
+	w.expect(exitDone, []string{"is intact"}, "storage", "--data", data, "--check")
 }
 
 // transcript collects what a process says; it may be read meanwhile.

@@ -47,8 +47,8 @@ func TestClientsAndRolesWriteProfiles(t *testing.T) {
 func TestProfilesFail(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	nowhere := filepath.Join(w.dir(), "missing", "file")
-	w.expect(exitFailed, []string{"profiling the CPU"}, "version", "--cpuprofile", nowhere)
-	w.expect(exitFailed, []string{"writing a profile"}, "version", "--memprofile", nowhere)
+	w.expect(exitFailed, []string{"profile the CPU"}, "version", "--cpuprofile", nowhere)
+	w.expect(exitFailed, []string{"write a profile"}, "version", "--memprofile", nowhere)
 }
 
 func TestProfileFlagsAreHidden(t *testing.T) {

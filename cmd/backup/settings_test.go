@@ -62,10 +62,10 @@ func TestPrecedence(t *testing.T) {
 
 func TestMistakesInTheFile(t *testing.T) {
 	for text, says := range map[string]string{
-		"nickname = 'a'\nserver_url = 'x'\n": `line 2: there is no setting "server_url"`,
+		"nickname = 'a'\nserver_url = 'x'\n": `line 2: unknown setting "server_url"`,
 		"nickname = 7\n":                     `line 1: `,
 		"\n\nnickname = 'a\n":                `line 3: `,
-		"[extra]\nx = 1\n":                   `line 1: there is no setting "extra"`,
+		"[extra]\nx = 1\n":                   `line 1: unknown setting "extra"`,
 	} {
 		c := newCLI(t)
 		path := c.writeConfig(t, text)
@@ -102,7 +102,7 @@ func TestDiscovery(t *testing.T) {
 	c := newCLI(t)
 	delete(c.vars, "BACKUP_SERVER")
 	a := newApp(nil, streams{nil, &c.out, &c.err}, c.environment())
-	withdraw, err := a.announce(discovery{URL: "nats://127.0.0.1:7", PID: os.Getpid(), Data: "/d"})
+	withdraw, err := a.config.announce(discovery{URL: "nats://127.0.0.1:7", PID: os.Getpid(), Data: "/d"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,18 +111,18 @@ func TestDiscovery(t *testing.T) {
 	}
 	// What this machine serves is also left out when it is one address of several.
 	for servers, own := range map[string]int{"nats://127.0.0.1:7": 1, "nats://127.0.0.1:6, nats://127.0.0.1:7": 1, "nats://127.0.0.1:77": 0} {
-		if got := a.ownFolders(&settings{Server: setting{Value: servers}}); len(got) != own {
+		if got := backupFolders(a.config, &settings{Server: setting{Value: servers}}); len(got) != own {
 			t.Errorf("with %s, %q are left out", servers, got)
 		}
 	}
-	withdrawDead, err := a.announce(discovery{URL: "nats://127.0.0.1:8", PID: os.Getpid() + 1})
+	withdrawDead, err := a.config.announce(discovery{URL: "nats://127.0.0.1:8", PID: os.Getpid() + 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s := c.shown(t); s.Server.Value != "" {
 		t.Errorf("a dead process was discovered: %+v", s)
 	}
-	path, _ := a.discoveryPath()
+	path, _ := a.config.discoveryPath()
 	if err := withdraw(); err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestXDG(t *testing.T) {
 		env := c.environment()
 		env.goos = test.goos
 		a := newApp(nil, streams{nil, &c.out, &c.err}, env)
-		if got, err := a.configDir(); got != test.want || err != nil {
+		if got, err := a.config.dir(); got != test.want || err != nil {
 			t.Errorf("%+v: %s, %v", test, got, err)
 		}
 	}
@@ -181,7 +181,7 @@ func TestXDG(t *testing.T) {
 	env := c.environment()
 	env.home = func() (string, error) { return "", fmt.Errorf("no HOME") }
 	a := newApp(nil, streams{nil, &c.out, &c.err}, env)
-	if _, err := a.settings(); err == nil || !strings.Contains(err.Error(), "XDG_CONFIG_HOME") {
+	if _, err := a.config.settings(); err == nil || !strings.Contains(err.Error(), "XDG_CONFIG_HOME") {
 		t.Errorf("without a home: %v", err)
 	}
 }

@@ -51,11 +51,11 @@ func TestTransferSettings(t *testing.T) {
 	c.vars["BACKUP_LIMIT_UPLOAD"] = ""
 	c.writeConfig(t, "limit_download = '100'\ncompression = 'zip'\n")
 	c.expect(t, exitFailed, "list")
-	contains(t, c.err.String(), path+", limit_download: 100 bytes a second are less than 1K")
+	contains(t, c.err.String(), path+", limit_download: 100 bytes per second are less than 1K")
 	c.writeConfig(t, "compression = 'zip'\n")
 	c.expect(t, exitDone, "list") // it does not matter
 	c.expect(t, exitFailed, "transmit", "photos", "--json")
-	contains(t, c.err.String(), `"code":"settings"`, `compression \"zip\" is not known`)
+	contains(t, c.err.String(), `"code":"settings"`, `unknown compression \"zip\"`)
 }
 
 func TestTransferMistakes(t *testing.T) {
