@@ -34,7 +34,7 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-func TestUsageMistakes(t *testing.T) {
+func TestUsageErrors(t *testing.T) {
 	for _, test := range []struct {
 		says string
 		args []string
@@ -76,7 +76,7 @@ func TestUsageMistakes(t *testing.T) {
 	}
 }
 
-// What belongs together and is not given together, and what cannot be.
+// Flags that need each other, and invalid values.
 func TestClusterFlags(t *testing.T) {
 	for _, args := range [][]string{
 		{"up", "--data", "d", "--cluster-listen", "127.0.0.1:6222"},
@@ -93,7 +93,7 @@ func TestClusterFlags(t *testing.T) {
 	}
 }
 
-func TestBeyondLoopbackIsRefused(t *testing.T) {
+func TestOtherHostsNeedInsecure(t *testing.T) {
 	for _, args := range [][]string{
 		{"up", "--data", "d", "--listen", "0.0.0.0:4222"},
 		{"up", "--data", "d", "--listen", ":4222"},
@@ -114,8 +114,8 @@ func TestBeyondLoopbackIsRefused(t *testing.T) {
 	}
 }
 
-// Errors of server and client come in the person's language, with their own
-// sentence as detail and with advice.
+// Errors of server and client are translated, with their own sentence as the detail and with a
+// hint.
 func TestExplain(t *testing.T) {
 	pt := newTexts("pt")
 	f := pt.explain(fmt.Errorf("saving: %w", schemas.Errorf(schemas.DiskFull, "node a1 is full")))
@@ -154,7 +154,7 @@ var errBroken = errors.New("broken pipe")
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, errBroken }
 
-func TestStdoutThatFails(t *testing.T) {
+func TestFailingStdout(t *testing.T) {
 	c := newCLI(t)
 	c.backend.records = []schemas.Record{{Name: "a"}}
 	code := run(t.Context(), []string{"list"}, streams{nil, brokenPipe{}, &c.err}, c.environment())

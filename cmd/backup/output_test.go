@@ -21,7 +21,7 @@ func testVersion(number uint64) schemas.Version {
 	}
 }
 
-// filled has something to say to every command.
+// filled has an answer to every command.
 func filled(t *testing.T) *cli {
 	c := newCLI(t)
 	c.backend.records = []schemas.Record{
@@ -80,7 +80,7 @@ func filled(t *testing.T) *cli {
 	return c
 }
 
-// TestOutput pins what people and programs see, in both languages and as JSON.
+// TestOutput compares the output of commands in both languages and as JSON with golden files.
 func TestOutput(t *testing.T) {
 	for name, args := range map[string][]string{
 		"records":    {"list"},
@@ -139,7 +139,7 @@ func TestJSONIsOneObjectPerLine(t *testing.T) {
 	contains(t, c.err.String(), `"warning"`, `"path_bytes":"eP8="`, `"notice"`, `"code":"partial"`)
 }
 
-func TestTransmitTellsOfKeyAndOfWhatItCouldNotSave(t *testing.T) {
+func TestTransmitReportsKeyAndUnsavedPaths(t *testing.T) {
 	c := filled(t)
 	c.backend.keyCreated = true
 	c.backend.warns = map[string]error{"photos/secret": errors.New("permission denied")}
@@ -156,7 +156,7 @@ func TestTransmitTellsOfKeyAndOfWhatItCouldNotSave(t *testing.T) {
 	}
 }
 
-func TestKeyIsToldOfWhenTheBackupFails(t *testing.T) {
+func TestKeyIsReportedIfTheBackupFails(t *testing.T) {
 	c := filled(t)
 	c.backend.keyCreated = true
 	c.backend.fails = schemas.Errorf(schemas.NoNode, "no storage node is up")
@@ -173,7 +173,7 @@ func TestTransmitStdin(t *testing.T) {
 	}
 }
 
-func TestDurabilityInWords(t *testing.T) {
+func TestDurabilityText(t *testing.T) {
 	x := newTexts("en")
 	for d, want := range map[schemas.Durability]string{
 		{K: 1}:       "one copy",
@@ -223,7 +223,7 @@ func TestListUnknownVersion(t *testing.T) {
 	contains(t, c.err.String(), `"code":"unknown-version"`, `no version 9`)
 }
 
-func TestNothingYet(t *testing.T) {
+func TestEmptySystem(t *testing.T) {
 	c := newCLI(t)
 	c.expect(t, exitDone, "list")
 	contains(t, c.err.String(), "Nothing is saved under the nickname ana yet.")
@@ -255,14 +255,14 @@ func TestIntact(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	for name, spoil := range map[string]func(s *schemas.StatusReply){
-		"a node has not answered":    func(s *schemas.StatusReply) { s.Nodes = s.Nodes[:1] },
-		"another map":                func(s *schemas.StatusReply) { s.Nodes[1].Survey.Epoch = 4 },
-		"a survey runs":              func(s *schemas.StatusReply) { s.Nodes[0].Survey.Running = true },
-		"no survey yet":              func(s *schemas.StatusReply) { s.Nodes[0].Survey.Ended = 0 },
-		"something is to be healed":  func(s *schemas.StatusReply) { s.Nodes[0].Survey.ToHeal = 1 },
-		"something is not at home":   func(s *schemas.StatusReply) { s.Nodes[1].Survey.Strays = 1 },
-		"something is endangered":    func(s *schemas.StatusReply) { s.Nodes[1].Survey.Levels[0].Spare = 0 },
-		"something is lost for good": func(s *schemas.StatusReply) { s.Nodes[1].Survey.Levels[0].Spare = -1 },
+		"a node has not answered": func(s *schemas.StatusReply) { s.Nodes = s.Nodes[:1] },
+		"another map":             func(s *schemas.StatusReply) { s.Nodes[1].Survey.Epoch = 4 },
+		"a survey runs":           func(s *schemas.StatusReply) { s.Nodes[0].Survey.Running = true },
+		"no survey yet":           func(s *schemas.StatusReply) { s.Nodes[0].Survey.Ended = 0 },
+		"a part is to be healed":  func(s *schemas.StatusReply) { s.Nodes[0].Survey.ToHeal = 1 },
+		"a part is misplaced":     func(s *schemas.StatusReply) { s.Nodes[1].Survey.Strays = 1 },
+		"a chunk is endangered":   func(s *schemas.StatusReply) { s.Nodes[1].Survey.Levels[0].Spare = 0 },
+		"a chunk is lost":         func(s *schemas.StatusReply) { s.Nodes[1].Survey.Levels[0].Spare = -1 },
 	} {
 		s := state()
 		spoil(s)
@@ -272,7 +272,7 @@ func TestIntact(t *testing.T) {
 	}
 }
 
-func TestPolicyIsSetForWhomItIsSaid(t *testing.T) {
+func TestPolicyOfOneNicknameAndOfAll(t *testing.T) {
 	c := filled(t)
 	c.expect(t, exitDone, "policy", "durability", "4+2")
 	c.expect(t, exitDone, "politica", "durability", "auto", "--nickname", "rui")
@@ -284,18 +284,18 @@ func TestPolicyIsSetForWhomItIsSaid(t *testing.T) {
 	}
 }
 
-func TestCollectionThatFails(t *testing.T) {
+func TestFailedCollection(t *testing.T) {
 	c := filled(t)
 	c.backend.collection = []schemas.Collection{{Ended: 1, Error: "the map has changed"}}
 	c.expect(t, exitFailed, "gc")
 	contains(t, c.err.String(), "nothing was collected: the map has changed")
 }
 
-func TestCheckThatFindsSomething(t *testing.T) {
+func TestCheckReportsDamage(t *testing.T) {
 	c := filled(t)
-	c.backend.warns = map[string]error{"a/b": errors.New("gone")}
+	c.backend.warns = map[string]error{"a/b": errors.New("lost")}
 	c.expect(t, exitFailed, "check", "--read-data")
-	contains(t, c.err.String(), "photos@3/a/b: gone", "1 path cannot be restored", "back them up again")
+	contains(t, c.err.String(), "photos@3/a/b: lost", "1 path cannot be restored", "back them up again")
 	for _, bad := range []string{"5", "-1%", "101%", "x%"} {
 		c.expect(t, exitUsage, "verificar", "photos@3", "--read-data="+bad)
 	}
