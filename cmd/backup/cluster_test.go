@@ -45,7 +45,7 @@ type member struct {
 }
 
 // newCluster starts the given numbers of programs. Each server holds the catalogue.
-func (w *world) newCluster(servers, coordinators, nodes int) *cluster {
+func newCluster(w *world, servers, coordinators, nodes int) *cluster {
 	w.Helper()
 	c := &cluster{w: w}
 	c.begin(servers, coordinators, nodes)

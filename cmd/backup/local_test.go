@@ -3,7 +3,6 @@
 package main
 
 import (
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,9 +13,6 @@ import (
 
 	"servidor-backup/client/treetest"
 )
-
-// local returns w with commands that use data without a server.
-func (w *world) local(data string) *world { return w.with("BACKUP_DATA=" + data) }
 
 // The backups in a folder can be made and read with and without a server in turns.
 func TestWithAndWithoutAServer(t *testing.T) {
@@ -83,21 +79,6 @@ func TestUpTakesDataAnywhere(t *testing.T) {
 			t.Error(err)
 		}
 	}
-}
-
-// busy starts a transmit that uses the data folder until its stdin ends.
-func (w *world) busy(more ...string) (p *process, in io.WriteCloser) {
-	w.Helper()
-	cmd := w.command(append([]string{"transmit", "-", "--name", "stream"}, more...)...)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		w.Fatal(err)
-	}
-	p = w.launch(cmd)
-	if _, err := in.Write(random(1, 4*mib)); err != nil { // more than a pipe holds, so the transmit reads it
-		w.Fatal(err)
-	}
-	return p, in
 }
 
 // Two commands cannot use one folder at once: the second waits a moment and then names the

@@ -16,7 +16,7 @@ import (
 // restore. Both finish, and after two new nodes start, the system heals by itself.
 func TestTwoOfSixNodesAreLost(t *testing.T) {
 	w := newNATSWorld(t, 4*time.Minute)
-	c := w.newCluster(3, 2, 6)
+	c := newCluster(w, 3, 2, 6)
 	m, _ := c.client("ana")
 	m.ok("policy", "durability", "4+2", "--degraded") // four nodes are enough meanwhile
 	size := pick(t, 48*mib, 2<<30)

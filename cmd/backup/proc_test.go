@@ -112,6 +112,9 @@ func (w *world) with(env ...string) *world {
 	return &other
 }
 
+// local returns w with commands that use data without a server.
+func (w *world) local(data string) *world { return w.with("BACKUP_DATA=" + data) }
+
 // dir makes a folder that is removed after the test.
 func (w *world) dir() string {
 	w.Helper()
@@ -314,6 +317,21 @@ func (w *world) launch(cmd *exec.Cmd) *process {
 		}
 	})
 	return p
+}
+
+// busy starts a transmit that uses the data folder until its stdin ends.
+func (w *world) busy(more ...string) (p *process, in io.WriteCloser) {
+	w.Helper()
+	cmd := w.command(append([]string{"transmit", "-", "--name", "stream"}, more...)...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		w.Fatal(err)
+	}
+	p = w.launch(cmd)
+	if _, err := in.Write(random(1, 4*mib)); err != nil { // more than a pipe holds, so the transmit reads it
+		w.Fatal(err)
+	}
+	return p, in
 }
 
 // serves waits for the ready line and returns the text after "ready".

@@ -14,7 +14,7 @@ import (
 // cuts a connection for being slow, and the memory of every process stays bounded.
 func TestCrowdAndASlowDisk(t *testing.T) {
 	w := newNATSWorld(t, 3*time.Minute)
-	c := w.newCluster(3, 1, 3)
+	c := newCluster(w, 3, 1, 3)
 	const speed = 5_000_000
 	c.nodes[1].setSpeed(t, speed)
 	clients := make([]*world, pick(t, 10, 50))
