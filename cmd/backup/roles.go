@@ -78,13 +78,11 @@ func (r *roles) startServer(ctx context.Context, dir string, opt upOptions) erro
 
 // connect connects to the server; it waits until the server answers or ctx ends.
 func (r *roles) connect(ctx context.Context, name string) (*nats.Conn, error) {
-	nc, err := bus.Connect(ctx, bus.ConnOptions{
-		URL:    r.url,
-		Server: r.server,
-		Name:   name,
-		Wait:   true,
-		Status: r.console.status,
-	})
+	opt := bus.ConnOptions{URL: r.url, Name: name, Wait: true, Status: r.console.status}
+	if r.server != nil { // a nil *bus.Server in the interface would not be nil
+		opt.InProcess = r.server
+	}
+	nc, err := bus.Connect(ctx, opt)
 	if err != nil {
 		return nil, err
 	}
