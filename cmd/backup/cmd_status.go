@@ -66,7 +66,7 @@ func levelText(x *texts, l schemas.Level) string {
 	case levelLost:
 		return x.t("status.lost")
 	case levelEndangered:
-		return x.n("status.endangered", int64(l.Spare))
+		return x.n("status.endangered", int64(l.Margin))
 	}
 	return x.t("status.intact")
 }
@@ -166,7 +166,7 @@ func statusJSON(s *schemas.StatusReply, c *condition) *jsonStatus {
 		out.Nodes = append(out.Nodes, nodeJSON(&s.Map.Nodes[i]))
 	}
 	for _, l := range c.levels {
-		out.Levels = append(out.Levels, jsonLevel{l.Durability.String(), levelState(l), l.Spare, l.Chunks})
+		out.Levels = append(out.Levels, jsonLevel{l.Durability.String(), levelState(l), l.Margin, l.Chunks})
 	}
 	for _, l := range s.Lost {
 		out.Lost = append(out.Lost, jsonLost(l))

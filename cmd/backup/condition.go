@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 // condition is the sum of what all nodes report.
@@ -27,7 +28,7 @@ type condition struct {
 }
 
 func conditionOf(s *schemas.StatusReply) condition {
-	c := condition{surveyed: true, assignable: schemas.NewHomes(s.Map).Len()}
+	c := condition{surveyed: true, assignable: placement.NewAssigned(s.Map).Len()}
 	sums := map[schemas.Level]int64{}
 	surveyed := map[schemas.NodeID]bool{}
 	for i := range s.Nodes {
@@ -38,7 +39,7 @@ func conditionOf(s *schemas.StatusReply) condition {
 			l.Chunks = 0
 			sums[l] += chunks
 		}
-		c.misplaced += v.Strays
+		c.misplaced += v.Misplaced
 		c.toHeal += v.ToHeal
 		c.healed += v.Healed
 		c.bytes += v.Bytes
@@ -60,7 +61,7 @@ func conditionOf(s *schemas.StatusReply) condition {
 	}
 	slices.SortFunc(c.needsNodes, func(x, y schemas.Durability) int { return cmp.Compare(x.Nodes(), y.Nodes()) })
 	slices.SortFunc(c.levels, func(x, y schemas.Level) int {
-		return cmp.Or(cmp.Compare(x.Spare, y.Spare), cmp.Compare(x.Durability.K, y.Durability.K), cmp.Compare(x.Durability.M, y.Durability.M))
+		return cmp.Or(cmp.Compare(x.Margin, y.Margin), cmp.Compare(x.Durability.K, y.Durability.K), cmp.Compare(x.Durability.M, y.Durability.M))
 	})
 	return c
 }
@@ -80,9 +81,9 @@ const (
 
 func levelState(l schemas.Level) string {
 	switch {
-	case l.Spare < 0:
+	case l.Margin < 0:
 		return levelLost
-	case l.Spare < int(l.Durability.M):
+	case l.Margin < int(l.Durability.M):
 		return levelEndangered
 	}
 	return levelIntact

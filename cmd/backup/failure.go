@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/embedded"
 	"servidor-backup/client"
 	"servidor-backup/schemas"
 )
@@ -108,7 +109,7 @@ func (x *texts) explain(err error) *failure {
 	case errors.Is(err, client.ErrNoCoordinator):
 		f.code, f.text = "no-coordinator", x.t("error.no-coordinator", "Detail", err.Error())
 		f.hint = x.t("hint.no-coordinator", "Server", "URL")
-	case errors.Is(err, bus.ErrClustered):
+	case errors.Is(err, embedded.ErrClustered):
 		f.hint = x.t("hint.clustered")
 	case unreachable(err):
 		f.code = "unreachable"

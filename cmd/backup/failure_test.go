@@ -10,7 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/embedded"
 	"servidor-backup/client"
 	"servidor-backup/schemas"
 )
@@ -195,7 +195,7 @@ func TestHintsForErrorsOfLibraries(t *testing.T) {
 		c.expect(t, exitFailed, test.args...)
 		contains(t, c.err.String(), test.hint)
 	}
-	if f := newTexts("en").explain(fmt.Errorf("d: %w", bus.ErrClustered)); !strings.Contains(f.hint, "--routes") {
+	if f := newTexts("en").explain(fmt.Errorf("d: %w", embedded.ErrClustered)); !strings.Contains(f.hint, "--routes") {
 		t.Errorf("a server's folder that was part of a cluster: %+v", f)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/embedded"
 	"servidor-backup/coordinator"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
@@ -25,7 +26,7 @@ type roles struct {
 	console *console
 	log     *slog.Logger
 	url     string      // of the NATS server
-	server  *bus.Server // the server itself, if it runs in this process
+	server  *embedded.Server // the server itself, if it runs in this process
 	memory  float64     // share of the usual memory bounds
 	stops   []func() error
 }
@@ -62,12 +63,12 @@ func (r *roles) stop() error {
 // startServer starts a NATS server with its data in dir and waits for the other servers of
 // its cluster. The parts that start afterwards connect to it without a socket.
 func (r *roles) startServer(ctx context.Context, dir string, opt upOptions) error {
-	so := bus.ServerOptions{Dir: dir, Listen: opt.listen, Log: r.log}
+	so := embedded.Options{Dir: dir, Listen: opt.listen, Log: r.log}
 	if opt.cluster.Listen != "" {
 		so.Cluster = &opt.cluster
 		so.Cluster.Name = cmp.Or(so.Cluster.Name, defaultCluster)
 	}
-	server, err := bus.StartServer(so)
+	server, err := embedded.Start(so)
 	if err != nil {
 		return err
 	}
@@ -79,7 +80,7 @@ func (r *roles) startServer(ctx context.Context, dir string, opt upOptions) erro
 // connect connects to the server; it waits until the server answers or ctx ends.
 func (r *roles) connect(ctx context.Context, name string) (*nats.Conn, error) {
 	opt := bus.ConnOptions{URL: r.url, Name: name, Wait: true, Status: r.console.status}
-	if r.server != nil { // a nil *bus.Server in the interface would not be nil
+	if r.server != nil { // a nil *embedded.Server in the interface would not be nil
 		opt.InProcess = r.server
 	}
 	nc, err := bus.Connect(ctx, opt)
