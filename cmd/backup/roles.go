@@ -25,9 +25,9 @@ import (
 type roles struct {
 	console *console
 	log     *slog.Logger
-	url     string      // of the NATS server
+	url     string           // of the NATS server
 	server  *embedded.Server // the server itself, if it runs in this process
-	memory  float64     // share of the usual memory bounds
+	memory  float64          // share of the usual memory bounds
 	stops   []func() error
 }
 
