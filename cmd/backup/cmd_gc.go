@@ -99,7 +99,7 @@ func collectionJSON(c *schemas.Collection) *jsonCollection {
 
 func printCollection(c *console, result *schemas.Collection) error {
 	if result.Error != "" {
-		return c.fail("gc-failed", nil, "gc.failed", "Text", result.Error)
+		return c.failHint("gc-failed", nil, c.t("gc.failed-hint"), "gc.failed", "Text", result.Error)
 	}
 	if c.json {
 		return c.printJSON(collectionJSON(result))

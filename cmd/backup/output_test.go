@@ -288,7 +288,7 @@ func TestFailedCollection(t *testing.T) {
 	c := filled(t)
 	c.backend.collection = []schemas.Collection{{Ended: 1, Error: "the map has changed"}}
 	c.expect(t, exitFailed, "gc")
-	contains(t, c.err.String(), "nothing was collected: the map has changed")
+	contains(t, c.err.String(), "nothing was collected: the map has changed", "backup rebuild-catalogue")
 }
 
 func TestCheckReportsDamage(t *testing.T) {
