@@ -7,8 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-
-	"servidor-backup/schemas"
 )
 
 // storageOptions are the flags of "storage".
@@ -79,9 +77,6 @@ func runStorage(ctx context.Context, a *app, server string, opt nodeOptions) err
 	}
 	if err == nil {
 		err = ready(ctx, a.console, "storage "+server)
-	}
-	if schemas.CodeOf(err) == schemas.NotNow {
-		err = a.withHint(err, a.t("storage.removed-hint")) // the node was removed from the map
 	}
 	return errors.Join(interruptIsSuccess(ctx, err), r.stop())
 }
