@@ -35,7 +35,7 @@ var allowed = map[string][]string{
 	"coordinator":              {"schemas", "schemas/placement", "bus", "bus/kv", "bus/replica"},
 	"client":                   {"schemas", "schemas/placement", "schemas/erasure", "bus", "bus/replica"},
 	"client/treetest":          {},
-	"cmd/backup":               {"schemas", "schemas/placement", "bus", "bus/embedded", "bus/replica", "storage", "storage/node", "coordinator", "client"},
+	"cmd/backup":               {"schemas", "schemas/placement", "bus", "bus/embedded", "storage", "storage/node", "coordinator", "client"},
 	"cmd/bench":                {},
 	"cmd/simulate":             {"schemas", "schemas/placement"},
 }

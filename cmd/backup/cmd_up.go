@@ -16,60 +16,62 @@ import (
 	"servidor-backup/coordinator"
 )
 
-// Where "up" listens unless told otherwise: the port that NATS has, on loopback.
+// The default address of "up": the usual port of NATS, on loopback.
 const (
 	defaultListen = "127.0.0.1:4222"
 	defaultServer = "nats://" + defaultListen
 )
 
-// defaultCluster is the name of a cluster unless told otherwise.
+// defaultCluster is the default name of a cluster.
 const defaultCluster = "backup"
 
 // upOptions are the flags of "up".
 type upOptions struct {
-	nodeOptions        // of the one node; data is the folder with everything
-	listen      string // "": only this process reaches the system
+	nodeOptions        // of the one node; data is the folder of the whole system
+	listen      string // "": only this process can connect
 	cluster     embedded.Cluster
 	replicas    int
 	insecure    bool
-	grace       time.Duration // for nodes that are down; 0: the usual
+	grace       time.Duration // for nodes that are down; 0: the default
 }
 
 func newUp(a *app) *cobra.Command {
 	var opt upOptions
+	var healRate string
 	cmd := &cobra.Command{
 		Use:   "up --data " + a.t("up.args"),
 		Short: a.t("up.short"),
 		Long:  a.t("up.long"),
 		Args:  a.takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			opt.data = a.dataSetting(opt.data).Value
-			if err := a.checkUp(opt); err != nil {
+			opt.data = a.config.data(opt.data).Value
+			if err := checkUp(a, &opt, healRate); err != nil {
 				return err
 			}
-			return a.up(cmd.Context(), opt)
+			return runUp(cmd.Context(), a, opt)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&opt.data, "data", "", a.t("up.flag-data"))
 	f.StringVar(&opt.listen, "listen", defaultListen, a.t("up.flag-listen"))
-	f.Lookup("listen").DefValue = "" // the text says it, in the person's language
+	f.Lookup("listen").DefValue = "" // the flag's text names the default, in the user's language
 	f.StringVar(&opt.cluster.Listen, "cluster-listen", "", a.t("up.flag-cluster-listen"))
 	f.StringSliceVar(&opt.cluster.Routes, "routes", nil, a.t("up.flag-routes"))
 	f.StringVar(&opt.cluster.Name, "cluster-name", "", a.t("up.flag-cluster-name"))
-	a.addReplicasFlag(f, &opt.replicas)
+	addReplicasFlag(a, f, &opt.replicas)
 	f.StringVar(&opt.name, "name", "", a.t("flag.node-name"))
 	f.BoolVar(&opt.insecure, "insecure", false, a.t("flag.insecure"))
-	a.addKeepingFlags(f, &opt.nodeOptions)
+	addMaintenanceFlags(a, f, &opt.nodeOptions, &healRate)
 	f.DurationVar(&opt.grace, "grace", 0, a.t("flag.grace"))
 	return cmd
 }
 
-func (a *app) checkUp(opt upOptions) error {
+// checkUp checks the flags of "up" and sets the heal rate of opt.
+func checkUp(a *app, opt *upOptions, healRate string) error {
 	if opt.data == "" {
 		return a.usage("error.no-data")
 	}
-	if err := a.checkKeepingFlags(&opt.nodeOptions); err != nil {
+	if err := parseMaintenanceFlags(a, &opt.nodeOptions, healRate); err != nil {
 		return err
 	}
 	c := &opt.cluster
@@ -77,7 +79,7 @@ func (a *app) checkUp(opt upOptions) error {
 	case clustered != (len(c.Routes) > 0), !clustered && (c.Name != "" || opt.replicas > 0):
 		return a.usage("up.half-cluster")
 	case clustered:
-		if err := a.checkListen("--cluster-listen", c.Listen, opt.insecure); err != nil {
+		if err := checkListen(a, "--cluster-listen", c.Listen, opt.insecure); err != nil {
 			return err
 		}
 	}
@@ -86,15 +88,15 @@ func (a *app) checkUp(opt upOptions) error {
 			return a.usage("up.bad-route", "Route", route)
 		}
 	}
-	if err := a.checkReplicas(opt.replicas); err != nil {
+	if err := checkReplicas(a, opt.replicas); err != nil {
 		return err
 	}
-	return a.checkListen("--listen", opt.listen, opt.insecure)
+	return checkListen(a, "--listen", opt.listen, opt.insecure)
 }
 
-// checkListen checks an address to listen on. One that others reach is refused
-// unless the person insists.
-func (a *app) checkListen(flag, listen string, insecure bool) error {
+// checkListen checks an address to listen on. An address that other hosts can reach needs
+// --insecure.
+func checkListen(a *app, flag, listen string, insecure bool) error {
 	host, _, err := net.SplitHostPort(listen)
 	if err != nil {
 		return a.usage("up.bad-listen", "Flag", flag, "Listen", listen)
@@ -105,33 +107,32 @@ func (a *app) checkListen(flag, listen string, insecure bool) error {
 	return nil
 }
 
-// loopback reports whether only this host reaches host. An empty host stands
-// for all addresses.
+// loopback reports whether only this host can reach host. An empty host means all addresses.
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// up runs a whole system until the context ends.
-func (a *app) up(ctx context.Context, opt upOptions) error {
+// runUp runs a whole system until the context ends.
+func runUp(ctx context.Context, a *app, opt upOptions) error {
 	data, err := filepath.Abs(opt.data)
 	if err != nil {
 		return err
 	}
-	r := newRoles(a, "", slog.LevelInfo)
+	r := newRoles(a.console, "", a.memory, slog.LevelInfo)
 	err = startAll(ctx, r, data, opt)
 	if err == nil {
-		err = a.serve(ctx, r, discovery{URL: r.url, PID: os.Getpid(), Data: data})
+		err = serveUp(ctx, a, discovery{URL: r.url, PID: os.Getpid(), Data: data})
 	}
-	return errors.Join(ended(ctx, err), r.stop())
+	return errors.Join(interruptIsSuccess(ctx, err), r.stop())
 }
 
-// natsDir and nodeDir are where "up" keeps the parts of its data.
+// natsDir and nodeDir are the folders of the server and the node in the data folder of "up".
 func natsDir(data string) string { return filepath.Join(data, "nats") }
 func nodeDir(data string) string { return filepath.Join(data, "node") }
 
-// startAll starts server, coordinator and node. The connections come before
-// both, so that they end after both.
+// startAll starts server, coordinator and node. It makes both connections before it starts
+// coordinator and node, so that both connections end after coordinator and node.
 func startAll(ctx context.Context, r *roles, data string, opt upOptions) error {
 	store := r.openStore(nodeDir(data))
 	if err := r.startServer(ctx, natsDir(data), opt); err != nil {
@@ -151,35 +152,35 @@ func startAll(ctx context.Context, r *roles, data string, opt upOptions) error {
 	return r.startNode(ctx, forNode, store, opt.nodeOptions)
 }
 
-// serve tells clients of this host the address while the system runs.
-func (a *app) serve(ctx context.Context, r *roles, d discovery) (err error) {
-	withdraw, err := a.announce(d)
+// serveUp publishes the system's address for clients of this host until the context ends.
+func serveUp(ctx context.Context, a *app, d discovery) (err error) {
+	withdraw, err := a.config.announce(d)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, withdraw()) }()
-	return a.ready(ctx, r.url)
+	return ready(ctx, a.console, d.URL)
 }
 
-// ready prints the line by which programs see that a role serves, and waits
-// until it is to end. The line is the same in every language.
-func (a *app) ready(ctx context.Context, what string) error {
-	if a.flags.json {
-		if err := a.printJSON(map[string]string{"ready": what}); err != nil {
+// ready prints the line by which programs see that a role serves, and waits until the
+// context ends. The line is the same in every language.
+func ready(ctx context.Context, c *console, what string) error {
+	if c.json {
+		if err := c.printJSON(map[string]string{"ready": what}); err != nil {
 			return err
 		}
 	} else {
-		a.println("ready " + what)
+		c.println("ready " + what)
 	}
-	if err := a.out.Flush(); err != nil {
+	if err := c.out.Flush(); err != nil {
 		return err
 	}
 	<-ctx.Done()
 	return nil
 }
 
-// ended turns the end that a signal asked for into success.
-func ended(ctx context.Context, err error) error {
+// interruptIsSuccess turns the error of a start that a signal interrupted into success.
+func interruptIsSuccess(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}

@@ -27,13 +27,13 @@ func newList(a *app) *cobra.Command {
 			case tree && opt.Forgotten:
 				return a.usage("list.forgotten-or-tree")
 			case tree:
-				return a.listTree(ctx, args[0], argument(args, 1))
+				return listTree(ctx, a, args[0], argument(args, 1))
 			case len(args) == 2:
 				return a.usage("list.path-needs-tree")
 			case len(args) == 1:
-				return a.listVersions(ctx, args[0], opt)
+				return listVersions(ctx, a, args[0], opt)
 			}
-			return a.listRecords(ctx, opt)
+			return listRecords(ctx, a, opt)
 		},
 	}
 	cmd.Flags().BoolVar(&tree, "tree", false, a.t("list.flag-tree"))
@@ -41,7 +41,7 @@ func newList(a *app) *cobra.Command {
 	return cmd
 }
 
-// jsonRecord is what --json prints of a record.
+// jsonRecord is the JSON of a record.
 type jsonRecord struct {
 	Name     string `json:"name"`
 	Versions uint64 `json:"versions"`
@@ -52,18 +52,18 @@ type jsonRecord struct {
 	Sealed   bool   `json:"sealed"`
 }
 
-// listRecords prints the nickname's records.
-func (a *app) listRecords(ctx context.Context, opt client.ListOptions) error {
-	b, s, err := a.dial(ctx, false)
+// listRecords prints the records of the nickname.
+func listRecords(ctx context.Context, a *app, opt client.ListOptions) error {
+	s, err := a.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer b.Close()
-	records, err := b.Records(ctx, opt)
+	defer s.Close()
+	records, err := s.Records(ctx, opt)
 	if err != nil {
 		return err
 	}
-	if a.flags.json {
+	if a.json {
 		for _, r := range records {
 			err := a.printJSON(jsonRecord{r.Name, r.Versions, r.Latest, stamp(r.Created), r.Files, r.Bytes, r.Sealed})
 			if err != nil {
@@ -73,7 +73,7 @@ func (a *app) listRecords(ctx context.Context, opt client.ListOptions) error {
 		return nil
 	}
 	if len(records) == 0 {
-		a.console.info(a.t("list.nothing", "Nickname", s.Nickname.Value))
+		a.info(a.t("list.nothing", "Nickname", s.settings.Nickname.Value))
 		return nil
 	}
 	t := newTable(a.t("list.name"), ">"+a.t("list.versions"), a.t("list.latest"), ">"+a.t("list.files"), ">"+a.t("list.size"))
@@ -84,7 +84,7 @@ func (a *app) listRecords(ctx context.Context, opt client.ListOptions) error {
 	return nil
 }
 
-// jsonVersion is what --json prints of a version.
+// jsonVersion is the JSON of a version.
 type jsonVersion struct {
 	ID         string   `json:"id"`
 	Name       string   `json:"name"`
@@ -95,23 +95,23 @@ type jsonVersion struct {
 	Stored     int64    `json:"stored"`
 	Durability string   `json:"durability"`
 	Partial    bool     `json:"partial"`
-	Forgotten  string   `json:"forgotten,omitempty"` // when
+	Forgotten  string   `json:"forgotten,omitempty"` // time at which it was forgotten
 	Host       string   `json:"host,omitempty"`
 	Paths      []string `json:"paths,omitempty"`
 }
 
-// listVersions prints a record's versions, or the one that id names.
-func (a *app) listVersions(ctx context.Context, id string, opt client.ListOptions) error {
+// listVersions prints the versions of a record, or only the version that id names.
+func listVersions(ctx context.Context, a *app, id string, opt client.ListOptions) error {
 	name, number, err := schemas.ParseVersionID(id)
 	if err != nil {
 		return a.usage("error.bad-id", "Detail", err.Error())
 	}
-	b, _, err := a.dial(ctx, false)
+	s, err := a.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer b.Close()
-	versions, err := b.Versions(ctx, name, opt)
+	defer s.Close()
+	versions, err := s.Versions(ctx, name, opt)
 	if err != nil {
 		return err
 	}
@@ -121,13 +121,13 @@ func (a *app) listVersions(ctx context.Context, id string, opt client.ListOption
 			return schemas.Errorf(schemas.UnknownVersion, "%q has no version %d", name, number)
 		}
 	}
-	if a.flags.json {
-		return a.printVersionsJSON(versions)
+	if a.json {
+		return printVersionsJSON(a.console, versions)
 	}
 	t := newTable(a.t("list.version"), a.t("list.when"), ">"+a.t("list.files"), ">"+a.t("list.size"), ">"+a.t("list.new"), a.t("list.from"))
 	for i := range versions {
 		v := &versions[i]
-		t.add(a.show(v.ID), a.when(v.Created), a.number(v.Files), a.size(v.Bytes), a.size(v.Stored), a.origin(v))
+		t.add(a.show(v.ID), a.when(v.Created), a.number(v.Files), a.size(v.Bytes), a.size(v.Stored), origin(a.console, v))
 	}
 	t.print(a.println)
 	return nil
@@ -142,26 +142,27 @@ func onlyVersion(versions []client.VersionInfo, number uint64) []client.VersionI
 	return nil
 }
 
-// origin is where a version came from, and whether something is missing in it.
-func (a *app) origin(v *client.VersionInfo) string {
+// origin is the host and the paths that a version was made from, and whether the version is
+// incomplete or forgotten.
+func origin(c *console, v *client.VersionInfo) string {
 	var parts []string
 	for _, p := range v.Paths {
-		parts = append(parts, a.show(p))
+		parts = append(parts, c.show(p))
 	}
 	from := strings.Join(parts, " ")
 	if v.Host != "" {
-		from = a.show(v.Host) + ":" + from
+		from = c.show(v.Host) + ":" + from
 	}
 	if v.Partial {
-		from = strings.TrimSpace(from + " " + a.t("list.partial"))
+		from = strings.TrimSpace(from + " " + c.t("list.partial"))
 	}
 	if v.Forgotten > 0 {
-		from = strings.TrimSpace(from + " " + a.t("list.forgotten", "When", a.when(v.Forgotten)))
+		from = strings.TrimSpace(from + " " + c.t("list.forgotten", "When", c.when(v.Forgotten)))
 	}
 	return from
 }
 
-func (a *app) printVersionsJSON(versions []client.VersionInfo) error {
+func printVersionsJSON(c *console, versions []client.VersionInfo) error {
 	for i := range versions {
 		v := &versions[i]
 		out := jsonVersion{
@@ -172,7 +173,7 @@ func (a *app) printVersionsJSON(versions []client.VersionInfo) error {
 		if v.Forgotten > 0 {
 			out.Forgotten = stamp(v.Forgotten)
 		}
-		if err := a.printJSON(out); err != nil {
+		if err := c.printJSON(out); err != nil {
 			return err
 		}
 	}

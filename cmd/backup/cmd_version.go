@@ -9,12 +9,11 @@ import (
 	"servidor-backup/schemas"
 )
 
-// version is set when a release is linked:
-// -ldflags "-X main.version=v1.2.3".
+// version is set when a release is linked: -ldflags "-X main.version=v1.2.3".
 var version string
 
-// programVersion is the release, or what the Go toolchain knows of the build:
-// the module's version, else the commit.
+// programVersion is the release; else what the Go toolchain recorded of the build: the
+// module's version, else the commit.
 func programVersion() string {
 	if version != "" {
 		return version
@@ -51,7 +50,7 @@ func newVersion(a *app) *cobra.Command {
 		Short: a.t("version.short"),
 		Args:  a.takes(0, 0),
 		RunE: func(*cobra.Command, []string) error {
-			if a.flags.json {
+			if a.json {
 				return a.printJSON(map[string]any{
 					"version": programVersion(), "go": runtime.Version(), "protocol": schemas.ProtocolVersion,
 					"os": runtime.GOOS, "arch": runtime.GOARCH,

@@ -6,34 +6,34 @@ import (
 	"strconv"
 
 	"servidor-backup/client"
-	"servidor-backup/schemas"
 )
 
-// listTree prints what is inside a version, from a path inside it on. It prints
-// as the entries arrive, so a version of any size needs little memory.
-func (a *app) listTree(ctx context.Context, id, inside string) error {
-	if _, _, err := schemas.ParseVersionID(id); err != nil {
-		return a.usage("error.bad-id", "Detail", err.Error())
+// listTree prints the content of a version from the path inside on. It prints entries as they
+// arrive, so a version of any size needs little memory.
+func listTree(ctx context.Context, a *app, id, inside string) error {
+	if err := checkID(a.console, id); err != nil {
+		return err
 	}
-	b, _, err := a.dial(ctx, false)
+	s, err := a.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer b.Close()
-	return b.Tree(ctx, id, inside, func(e *client.Entry) error {
-		if a.flags.json {
+	defer s.Close()
+	return s.Tree(ctx, id, inside, func(e *client.Entry) error {
+		if a.json {
 			return a.printJSON(entryJSON(e))
 		}
 		_, err := fmt.Fprintf(a.out, "%s %-8s %-8s %12d %s %s\n", modeString(e),
-			a.owner(e.User, e.UID), a.owner(e.Group, e.GID), e.Size, a.when(e.Mtime), a.pathString(e))
+			ownerString(a.console, e.User, e.UID), ownerString(a.console, e.Group, e.GID), e.Size, a.when(e.Mtime),
+			pathString(a.console, e))
 		return err
 	})
 }
 
-// jsonEntry is what --json prints of a file, folder or link.
+// jsonEntry is the JSON of a file, folder, link or other entry.
 type jsonEntry struct {
 	Path     string `json:"path"`
-	Exact    []byte `json:"path_bytes,omitempty"` // when the path is not UTF-8
+	Exact    []byte `json:"path_bytes,omitempty"` // if the path is not UTF-8
 	Type     string `json:"type"`
 	Mode     string `json:"mode"` // octal
 	UID      uint32 `json:"uid"`
@@ -54,23 +54,23 @@ func entryJSON(e *client.Entry) jsonEntry {
 	}
 }
 
-// owner is a user's or group's name, or its number where it has none.
-func (a *app) owner(name string, id uint32) string {
+// ownerString is the name of a user or group, or the number if there is no name.
+func ownerString(c *console, name string, id uint32) string {
 	if name == "" {
 		return strconv.FormatUint(uint64(id), 10)
 	}
-	return a.show(name)
+	return c.show(name)
 }
 
-// pathString is a path, and where a link leads.
-func (a *app) pathString(e *client.Entry) string {
+// pathString is a path; of a link, also its target.
+func pathString(c *console, e *client.Entry) string {
 	switch {
 	case e.Type == client.TypeSymlink:
-		return a.show(e.Path) + " -> " + a.show(e.Target)
+		return c.show(e.Path) + " -> " + c.show(e.Target)
 	case e.HardLink != "":
-		return a.show(e.Path) + " = " + a.show(e.HardLink)
+		return c.show(e.Path) + " = " + c.show(e.HardLink)
 	}
-	return a.show(e.Path)
+	return c.show(e.Path)
 }
 
 // typeLetters are those of ls -l.

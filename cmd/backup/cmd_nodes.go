@@ -11,78 +11,78 @@ import (
 func newNodes(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "nodes",
-		Aliases: []string{"nos", "nós"},
+		Aliases: []string{"nós", "nos"},
 		Short:   a.t("nodes.short"),
 		Long:    a.t("nodes.long"),
 		Args:    a.takes(0, 0),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.nodes(cmd.Context()) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runNodes(cmd.Context(), a) },
 	}
 }
 
-// nodes prints the node map.
-func (a *app) nodes(ctx context.Context) error {
-	b, _, err := a.dial(ctx, false)
+// runNodes prints the node map.
+func runNodes(ctx context.Context, a *app) error {
+	s, err := a.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer b.Close()
-	m, err := b.Nodes(ctx)
+	defer s.Close()
+	m, err := s.Nodes(ctx)
 	if err != nil {
 		return err
 	}
-	return a.printNodes(m.Nodes)
+	return printNodes(a.console, m.Nodes)
 }
 
-func (a *app) printNodes(nodes []schemas.Node) error {
-	if a.flags.json {
+func printNodes(c *console, nodes []schemas.Node) error {
+	if c.json {
 		for i := range nodes {
-			if err := a.printJSON(nodeJSON(&nodes[i])); err != nil {
+			if err := c.printJSON(nodeJSON(&nodes[i])); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 	if len(nodes) == 0 {
-		a.console.info(a.t("nodes.nothing"))
+		c.info(c.t("nodes.nothing"))
 		return nil
 	}
-	a.nodeTable(nodes).print(a.println)
+	nodeTable(c, nodes).print(c.println)
 	return nil
 }
 
-func (a *app) nodeTable(nodes []schemas.Node) *table {
-	t := newTable(a.t("nodes.name"), a.t("nodes.node-id"), a.t("nodes.state"), a.t("nodes.zone"), ">"+a.t("nodes.weight"),
-		">"+a.t("nodes.chunks"), ">"+a.t("nodes.bytes"), ">"+a.t("nodes.free"), "")
+func nodeTable(c *console, nodes []schemas.Node) *table {
+	t := newTable(c.t("nodes.name"), c.t("nodes.node-id"), c.t("nodes.state"), c.t("nodes.zone"), ">"+c.t("nodes.weight"),
+		">"+c.t("nodes.chunks"), ">"+c.t("nodes.bytes"), ">"+c.t("nodes.free"), "")
 	for i := range nodes {
 		n := &nodes[i]
-		t.add(a.show(n.Name), string(n.ID), a.state(n.State), dash(n.Zone), a.number(int64(n.Weight)),
-			a.number(n.Chunks), a.size(n.Bytes), a.size(n.Free), a.trouble(n.Trouble))
+		t.add(c.show(n.Name), string(n.ID), nodeState(c.texts, n.State), dash(n.Zone), c.number(int64(n.Weight)),
+			c.number(n.Chunks), c.size(n.Bytes), c.size(n.Free), nodeTrouble(c.texts, n.Trouble))
 	}
 	return t
 }
 
-// state is a node's state in the person's language; one that this program does
-// not know stays as it is.
-func (a *app) state(s schemas.State) string {
+// nodeState is a node's state in the user's language. A state that this program does not
+// know stays as it is.
+func nodeState(x *texts, s schemas.State) string {
 	switch s {
 	case schemas.Up:
-		return a.t("nodes.state-up")
+		return x.t("nodes.state-up")
 	case schemas.Draining:
-		return a.t("nodes.state-draining")
+		return x.t("nodes.state-draining")
 	case schemas.Down:
-		return a.t("nodes.state-down")
+		return x.t("nodes.state-down")
 	case schemas.Gone:
-		return a.t("nodes.state-gone")
+		return x.t("nodes.state-gone")
 	}
 	return quotePath(string(s))
 }
 
-// trouble is why a node refuses puts, "" when it does not.
-func (a *app) trouble(code string) string {
+// nodeTrouble says why a node refuses new data; "" if it does not.
+func nodeTrouble(x *texts, code string) string {
 	if code == "" {
 		return ""
 	}
-	return a.t("nodes.trouble", "Code", quotePath(code))
+	return x.t("nodes.trouble", "Code", quotePath(code))
 }
 
 // dash stands for an empty cell.
@@ -93,7 +93,7 @@ func dash(s string) string {
 	return quotePath(s)
 }
 
-// jsonNode is what --json prints of a node.
+// jsonNode is the JSON of a node.
 type jsonNode struct {
 	ID         string `json:"id"`
 	Name       string `json:"name"`

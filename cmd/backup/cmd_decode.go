@@ -20,12 +20,12 @@ import (
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
-// Limits of what decode reads: a message of the bus is smaller by far.
+// Limits of the input of decode; messages of the bus are far smaller.
 const (
 	maxDecodeDepth = 64
 	maxDecodeBlob  = 64 << 20 // one str, bin or ext, in bytes
-	maxDecodeText  = 16 << 20 // text instead of msgpack, in bytes
-	maxDecodeHex   = 64       // bytes of a bin that are shown
+	maxDecodeText  = 16 << 20 // plain text, in bytes
+	maxDecodeHex   = 64       // bytes of a bin that are printed
 )
 
 func newDecode(a *app) *cobra.Command {
@@ -43,16 +43,15 @@ func newDecode(a *app) *cobra.Command {
 	}
 }
 
-// decodeStream writes each msgpack value of r as a line of JSON to w, as it
-// arrives; line breaks behind a map are passed over. Input that is printable text is not taken for the small numbers that
-// its bytes are in msgpack: it becomes one JSON string.
+// decodeStream writes each msgpack value of r as a line of JSON to w, as it arrives. It skips
+// line breaks after a map. Input that is printable text becomes one JSON string, although its
+// bytes are small numbers in msgpack.
 func decodeStream(w *bufio.Writer, r io.Reader) error {
 	in := bufio.NewReader(r)
 	if _, err := in.Peek(1); err != nil {
 		return ignoreEOF(err)
 	}
-	// What came in the first read decides whether it may be text; a rune at
-	// its end may be cut.
+	// The first read decides whether the input may be text; its last rune may be cut.
 	head, _ := in.Peek(in.Buffered())
 	if isText(head, true) {
 		all, err := io.ReadAll(io.LimitReader(in, maxDecodeText))
@@ -69,16 +68,15 @@ func decodeStream(w *bufio.Writer, r io.Reader) error {
 
 func decodeValues(w *bufio.Writer, in *bufio.Reader) error {
 	d := jsonDecoder{msgpack.NewDecoder(in)}
-	message := false // the value before was a map: a whole message
+	message := false // the previous value was a map: a complete message
 	for n := 1; ; n++ {
 		next, err := in.Peek(1)
 		if err != nil {
 			return ignoreEOF(err)
 		}
 		if message && next[0] == '\n' {
-			// "nats req --raw" ends a message with a line break, which is
-			// msgpack for 10.
-			_, _ = in.Discard(1) // it was just looked at
+			// "nats req --raw" ends a message with a line break, which is msgpack for 10.
+			_, _ = in.Discard(1) // the byte is buffered
 			continue
 		}
 		line, err := d.value(nil, maxDecodeDepth)
@@ -89,7 +87,7 @@ func decodeValues(w *bufio.Writer, in *bufio.Reader) error {
 			return err
 		}
 		message = line[0] == '{'
-		// Whoever watches a live stream sees each value at once.
+		// A live stream shows each value at once.
 		if in.Buffered() == 0 {
 			if err := w.Flush(); err != nil {
 				return err
@@ -110,7 +108,7 @@ func ignoreEOF(err error) error {
 	return err
 }
 
-// unexpectedEOF: an end in the middle of a value is not the end of the input.
+// unexpectedEOF turns an end inside a value into an error.
 func unexpectedEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -118,7 +116,7 @@ func unexpectedEOF(err error) error {
 	return err
 }
 
-// isText reports whether b is printable UTF-8; cut allows its last rune to be
+// isText reports whether b is printable UTF-8. If cut is set, the last rune may be
 // incomplete.
 func isText(b []byte, cut bool) bool {
 	for len(b) > 0 {
@@ -134,15 +132,15 @@ func isText(b []byte, cut bool) bool {
 	return true
 }
 
-// jsonDecoder turns msgpack into JSON. Maps keep their order.
+// jsonDecoder turns msgpack into JSON and keeps the order of maps.
 type jsonDecoder struct{ *msgpack.Decoder }
 
 var (
-	errDecodeDepth = errors.New("nested too deep")
+	errDecodeDepth = errors.New("nested too deeply")
 	errDecodeSize  = errors.New("a length beyond the limit")
 )
 
-// value appends the next value as JSON to dst; at most depth levels deep.
+// value appends the next value, at most depth levels deep, as JSON to dst.
 func (d jsonDecoder) value(dst []byte, depth int) ([]byte, error) {
 	if depth == 0 {
 		return nil, errDecodeDepth
@@ -214,7 +212,7 @@ func (d jsonDecoder) object(dst []byte, depth int) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if key[0] != '"' { // JSON has only strings as keys
+		if key[0] != '"' { // JSON allows only strings as keys
 			key = appendJSONString(nil, string(key))
 		}
 		dst = append(append(dst, key...), ':')
@@ -241,25 +239,23 @@ func (d jsonDecoder) blob(dst []byte, bin bool) ([]byte, error) {
 	return appendJSONString(dst, string(b)), nil
 }
 
-// read reads n bytes. What a length claims is not believed: memory grows with
-// what arrives.
+// read reads n bytes. It does not trust n: it allocates memory only as bytes arrive.
 func (d jsonDecoder) read(n int) ([]byte, error) {
 	if n < 0 || n > maxDecodeBlob {
 		return nil, errDecodeSize
 	}
 	var b []byte
 	for len(b) < n {
-		at := len(b)
-		b = append(b, make([]byte, min(n-at, 1<<20))...)
-		if err := d.ReadFull(b[at:]); err != nil {
+		done := len(b)
+		b = append(b, make([]byte, min(n-done, 1<<20))...)
+		if err := d.ReadFull(b[done:]); err != nil {
 			return nil, err
 		}
 	}
 	return b, nil
 }
 
-// ext appends a timestamp as such, and any other extension as its type and
-// bytes.
+// ext appends a timestamp as RFC 3339, and any other extension as its type and bytes.
 func (d jsonDecoder) ext(dst []byte) ([]byte, error) {
 	kind, n, err := d.DecodeExtHeader()
 	if err != nil {
@@ -275,7 +271,7 @@ func (d jsonDecoder) ext(dst []byte) ([]byte, error) {
 	return appendJSONString(dst, fmt.Sprintf("ext %d: %s", kind, hexString(b))), nil
 }
 
-// timestamp reads the three layouts of msgpack's timestamp extension.
+// timestamp parses the three layouts of msgpack's timestamp extension, type -1.
 func timestamp(kind int8, b []byte) (time.Time, bool) {
 	if kind != -1 {
 		return time.Time{}, false
@@ -299,7 +295,7 @@ func timestamp(kind int8, b []byte) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// hexString writes bytes in hex; of many, the first and how many there are.
+// hexString formats bytes in hex; long data as the first bytes and the length.
 func hexString(b []byte) string {
 	if len(b) <= maxDecodeHex {
 		return hex.EncodeToString(b)
@@ -307,7 +303,7 @@ func hexString(b []byte) string {
 	return fmt.Sprintf("%s… (%d bytes)", hex.EncodeToString(b[:maxDecodeHex]), len(b))
 }
 
-// appendFloat appends a number, or a string for what JSON has no number for.
+// appendFloat appends a number, or a string for NaN and infinity, which JSON does not have.
 func appendFloat(dst []byte, v float64, single bool) []byte {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return strconv.AppendQuote(dst, strconv.FormatFloat(v, 'g', -1, 64))
@@ -319,8 +315,7 @@ func appendFloat(dst []byte, v float64, single bool) []byte {
 	return strconv.AppendFloat(dst, v, 'g', -1, bits)
 }
 
-// appendJSONString appends s as a JSON string; bytes that are not UTF-8 are
-// written as \xNN in its text.
+// appendJSONString appends s as a JSON string. Bytes that are not UTF-8 become \xNN in it.
 func appendJSONString(dst []byte, s string) []byte {
 	if !utf8.ValidString(s) {
 		s = escapeInvalid(s)

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"servidor-backup/client"
-	"servidor-backup/schemas"
 )
 
 func newCheck(a *app) *cobra.Command {
@@ -25,13 +24,13 @@ func newCheck(a *app) *cobra.Command {
 			if !ok {
 				return a.usage("check.bad-part", "Value", part)
 			}
-			return a.check(cmd.Context(), client.CheckOptions{ID: argument(args, 0), Read: read})
+			return runCheck(cmd.Context(), a, client.CheckOptions{ID: argument(args, 0), Read: read})
 		},
 	}
 	cmd.Flags().StringVar(&part, "read-data", "0%", a.t("check.flag-read-data"))
 	flag := cmd.Flags().Lookup("read-data")
 	flag.NoOptDefVal, flag.DefValue = "100%", ""
-	a.addDownloadFlags(cmd.Flags())
+	addDownloadFlags(a, cmd.Flags())
 	return cmd
 }
 
@@ -42,7 +41,7 @@ func parsePercent(s string) (part float64, ok bool) {
 	return percent / 100, ok && err == nil && percent >= 0 && percent <= 100
 }
 
-// jsonChecked is what --json prints of a check.
+// jsonChecked is the JSON of a check.
 type jsonChecked struct {
 	Versions int64   `json:"versions"`
 	Trees    int64   `json:"trees"`
@@ -53,36 +52,36 @@ type jsonChecked struct {
 	Seconds  float64 `json:"seconds"`
 }
 
-// check proves that what is saved can be brought back.
-func (a *app) check(ctx context.Context, opt client.CheckOptions) error {
+// runCheck checks that versions can be restored.
+func runCheck(ctx context.Context, a *app, opt client.CheckOptions) error {
 	if opt.ID != "" {
-		if _, _, err := schemas.ParseVersionID(opt.ID); err != nil {
-			return a.usage("error.bad-id", "Detail", err.Error())
+		if err := checkID(a.console, opt.ID); err != nil {
+			return err
 		}
 	}
-	b, _, err := a.dial(ctx, false)
+	s, err := a.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer b.Close()
+	defer s.Close()
 	opt.Progress = new(client.Progress)
 	opt.Found = func(version, path string, err error) {
 		if path != "" {
 			version += "/" + path
 		}
-		a.console.warn(version, err)
+		a.warn(version, err)
 	}
 	start := time.Now()
 	stop := a.showProgress(opt.Progress)
-	res, err := b.Check(ctx, opt)
+	res, err := s.Check(ctx, opt)
 	stop()
 	if err != nil {
 		return err
 	}
 	took := time.Since(start)
-	if a.flags.json {
+	if a.json {
 		err = a.printJSON(jsonChecked{res.Versions, res.Trees, res.Chunks, res.Read, res.Bytes, res.Damaged, took.Seconds()})
-	} else if !a.flags.quiet {
+	} else if !a.quiet {
 		a.println(a.n("check.done", res.Versions, "Chunks", a.number(res.Chunks), "Read", a.number(res.Trees+res.Read),
 			"Bytes", a.size(res.Bytes), "Time", a.took(took)))
 	}

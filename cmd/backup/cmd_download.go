@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"servidor-backup/client"
-	"servidor-backup/schemas"
 )
 
 func newDownload(a *app) *cobra.Command {
@@ -21,56 +22,59 @@ func newDownload(a *app) *cobra.Command {
 		Args:    a.takes(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.ID, opt.Inside = args[0], args[1:]
-			return a.download(cmd.Context(), opt)
+			return runDownload(cmd.Context(), a, opt)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&opt.To, "to", ".", a.t("download.flag-to"))
-	f.Lookup("to").DefValue = "" // the text says it, in the person's language
+	f.Lookup("to").DefValue = "" // the flag's text names the default, in the user's language
 	f.BoolVar(&opt.Force, "force", false, a.t("download.flag-force"))
-	a.addDownloadFlags(f)
+	addDownloadFlags(a, f)
 	return cmd
 }
 
-// download brings a version, or parts of it, back.
-func (a *app) download(ctx context.Context, opt client.RestoreOptions) error {
-	if _, _, err := schemas.ParseVersionID(opt.ID); err != nil {
-		return a.usage("error.bad-id", "Detail", err.Error())
+// runDownload restores a version or parts of it.
+func runDownload(ctx context.Context, a *app, opt client.RestoreOptions) error {
+	if err := checkID(a.console, opt.ID); err != nil {
+		return err
 	}
 	if opt.To == "-" && len(opt.Inside) > 1 {
 		return a.usage("download.one-to-stdout")
 	}
-	b, _, err := a.dial(ctx, false)
+	s, err := a.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer b.Close()
+	defer s.Close()
 	if opt.To == "-" {
-		return b.Cat(ctx, opt.ID, argument(opt.Inside, 0), a.out)
+		return s.Cat(ctx, opt.ID, argument(opt.Inside, 0), a.out)
 	}
-	return a.restore(ctx, b, opt)
+	return restore(ctx, a.console, s, opt)
 }
 
-// restore brings files back into a folder and says what that came to.
-func (a *app) restore(ctx context.Context, b backend, opt client.RestoreOptions) error {
-	opt.Progress, opt.Warn = new(client.Progress), a.console.warn
+// restore restores files into a folder and prints the result.
+func restore(ctx context.Context, c *console, b backend, opt client.RestoreOptions) error {
+	opt.Progress, opt.Warn = new(client.Progress), c.warn
 	start := time.Now()
-	stop := a.showProgress(opt.Progress)
+	stop := c.showProgress(opt.Progress)
 	res, err := b.Restore(ctx, opt)
 	stop()
+	if errors.Is(err, fs.ErrExist) {
+		return c.withHint(err, c.t("download.exists-hint"))
+	}
 	if err != nil {
 		return err
 	}
-	if err := a.printRestored(res, opt.To, time.Since(start)); err != nil {
+	if err := printRestored(c, res, opt.To, time.Since(start)); err != nil {
 		return err
 	}
 	if res.Failed > 0 {
-		return a.partial("download.partial", res.Failed)
+		return c.partial("download.partial", res.Failed)
 	}
 	return nil
 }
 
-// jsonRestored is what --json prints of a restore.
+// jsonRestored is the JSON of a restore.
 type jsonRestored struct {
 	ID       string   `json:"id"`
 	Name     string   `json:"name"`
@@ -84,20 +88,20 @@ type jsonRestored struct {
 	Top      []string `json:"top"`
 }
 
-func (a *app) printRestored(r *client.RestoreResult, to string, d time.Duration) error {
-	if a.flags.json {
-		return a.printJSON(jsonRestored{
+func printRestored(c *console, r *client.RestoreResult, to string, d time.Duration) error {
+	if c.json {
+		return c.printJSON(jsonRestored{
 			ID: r.Version.ID, Name: r.Version.Record, Version: r.Version.Number, Files: r.Files, Bytes: r.Bytes,
 			Received: r.Received, Failed: r.Failed, Seconds: d.Seconds(), To: to, Top: r.Top,
 		})
 	}
-	if a.flags.quiet {
+	if c.quiet {
 		return nil
 	}
-	a.println(a.n("download.restored", r.Files, "ID", a.show(r.Version.ID), "Size", a.size(r.Bytes),
-		"Received", a.size(r.Received), "Time", a.took(d), "Rate", a.rate(r.Bytes, d)))
+	c.println(c.n("download.restored", r.Files, "ID", c.show(r.Version.ID), "Size", c.size(r.Bytes),
+		"Received", c.size(r.Received), "Time", c.took(d), "Rate", c.rate(r.Bytes, d)))
 	for _, path := range r.Top {
-		a.println("  " + a.show(filepath.Join(to, path)))
+		c.println("  " + c.show(filepath.Join(to, path)))
 	}
 	return nil
 }

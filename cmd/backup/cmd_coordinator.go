@@ -23,47 +23,46 @@ func newCoordinator(a *app) *cobra.Command {
 			if a.flags.data != "" {
 				return a.usage("coordinator.no-data")
 			}
-			server, err := a.roleServer(insecure)
+			server, err := roleServer(a, insecure)
 			if err != nil {
 				return err
 			}
-			if err := a.checkReplicas(opt.Replicas); err != nil {
+			if err := checkReplicas(a, opt.Replicas); err != nil {
 				return err
 			}
-			return a.coordinator(cmd.Context(), server, opt)
+			return runCoordinator(cmd.Context(), a, server, opt)
 		},
 	}
-	a.addReplicasFlag(cmd.Flags(), &opt.Replicas)
+	addReplicasFlag(a, cmd.Flags(), &opt.Replicas)
 	cmd.Flags().BoolVar(&insecure, "insecure", false, a.t("flag.insecure"))
 	cmd.Flags().DurationVar(&opt.Grace, "grace", 0, a.t("flag.grace"))
 	return cmd
 }
 
-func (a *app) addReplicasFlag(f *pflag.FlagSet, replicas *int) {
+func addReplicasFlag(a *app, f *pflag.FlagSet, replicas *int) {
 	f.IntVar(replicas, "replicas", 0, a.t("flag.replicas"))
 }
 
-// mostReplicas is what NATS takes.
+// mostReplicas is the limit of JetStream.
 const mostReplicas = 5
 
-func (a *app) checkReplicas(n int) error {
+func checkReplicas(a *app, n int) error {
 	if n < 0 || n > mostReplicas {
 		return a.usage("coordinator.bad-replicas", "Value", n, "Most", mostReplicas)
 	}
 	return nil
 }
 
-// roleServer is the NATS server for a role. One beyond this host is refused
-// unless the person insists.
-func (a *app) roleServer(insecure bool) (string, error) {
-	if a.fileErr != nil {
-		return "", a.fileErr
+// roleServer is the NATS server of a role. A server on another host needs --insecure.
+func roleServer(a *app, insecure bool) (string, error) {
+	if a.config.fileErr != nil {
+		return "", a.config.fileErr
 	}
-	server := a.serverSetting().Value
+	server := a.config.server().Value
 	if server == "" {
 		return "", a.usage("error.role-server")
 	}
-	hosts, err := a.serverHosts(server)
+	hosts, err := serverHosts(a.texts, server)
 	if err != nil {
 		return "", err
 	}
@@ -75,15 +74,15 @@ func (a *app) roleServer(insecure bool) (string, error) {
 	return server, nil
 }
 
-// coordinator runs one coordinator until the context ends.
-func (a *app) coordinator(ctx context.Context, server string, opt coordinator.Options) error {
-	r := newRoles(a, server, slog.LevelInfo)
+// runCoordinator runs one coordinator until the context ends.
+func runCoordinator(ctx context.Context, a *app, server string, opt coordinator.Options) error {
+	r := newRoles(a.console, server, a.memory, slog.LevelInfo)
 	nc, err := r.connect(ctx, "coordinator")
 	if err == nil {
 		err = r.startCoordinator(ctx, nc, opt)
 	}
 	if err == nil {
-		err = a.ready(ctx, "coordinator "+server)
+		err = ready(ctx, a.console, "coordinator "+server)
 	}
-	return errors.Join(ended(ctx, err), r.stop())
+	return errors.Join(interruptIsSuccess(ctx, err), r.stop())
 }

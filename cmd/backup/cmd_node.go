@@ -11,18 +11,18 @@ import (
 func newNode(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "node",
-		Aliases: []string{"no", "nó"},
+		Aliases: []string{"nó", "no"},
 		Short:   a.t("node.short"),
 		Long:    a.t("node.long"),
 		Args:    a.takes(0, 0),
 		RunE:    func(*cobra.Command, []string) error { return a.usage("node.which") },
 	}
 	var force bool
-	change := func(use, short, said string, state schemas.State) *cobra.Command {
+	change := func(use, short, done string, state schemas.State) *cobra.Command {
 		return &cobra.Command{
 			Use: use + " " + a.t("node.args"), Short: short, Args: a.takes(1, 1),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				return a.setNodeState(cmd.Context(), args[0], state, force, said)
+				return runNodeChange(cmd.Context(), a, args[0], state, force, done)
 			},
 		}
 	}
@@ -36,17 +36,17 @@ func newNode(a *app) *cobra.Command {
 	return cmd
 }
 
-// setNodeState changes a node's state, says so, and shows the nodes as they are then.
-func (a *app) setNodeState(ctx context.Context, node string, state schemas.State, force bool, said string) error {
-	b, _, err := a.dial(ctx, false)
+// runNodeChange changes a node's state, prints done, and shows the nodes as they are then.
+func runNodeChange(ctx context.Context, a *app, node string, state schemas.State, force bool, done string) error {
+	s, err := a.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer b.Close()
-	m, err := b.SetNodeState(ctx, node, state, force)
+	defer s.Close()
+	m, err := s.SetNodeState(ctx, node, state, force)
 	if err != nil {
 		return err
 	}
-	a.console.info(said)
-	return a.printNodes(m.Nodes)
+	a.info(done)
+	return printNodes(a.console, m.Nodes)
 }

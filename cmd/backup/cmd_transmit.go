@@ -21,46 +21,50 @@ func newTransmit(a *app) *cobra.Command {
 		Args:    a.takes(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.Paths = args
-			return a.transmit(cmd.Context(), opt)
+			return runTransmit(cmd.Context(), a, opt)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&opt.Name, "name", "", a.t("transmit.flag-name"))
 	f.StringArrayVar(&opt.Exclude, "exclude", nil, a.t("transmit.flag-exclude"))
 	f.BoolVar(&opt.Moved, "moved", false, a.t("transmit.flag-moved"))
-	a.addUploadFlags(f)
+	addUploadFlags(a, f)
 	return cmd
 }
 
-// transmit saves paths and says what that came to.
-func (a *app) transmit(ctx context.Context, opt client.BackupOptions) error {
-	if err := a.checkTransmit(opt); err != nil {
+// runTransmit saves paths and prints the result.
+func runTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
+	if err := checkTransmit(a.console, opt); err != nil {
 		return err
 	}
-	b, s, err := a.dial(ctx, true)
+	s, err := a.openToSave(ctx)
 	if err != nil {
 		return err
 	}
-	defer b.Close()
-	if opt.Compression, err = a.compression(s.Compression); err != nil {
+	defer s.Close()
+	if opt.Compression, err = a.config.compression(s.settings.Compression); err != nil {
 		return err
 	}
-	opt.Without = a.ownFolders(&s)
-	opt.Stdin, opt.Progress, opt.Warn = a.in, new(client.Progress), a.console.warn
+	opt.Without = backupFolders(a.config, &s.settings)
+	opt.Stdin, opt.Progress, opt.Warn = a.in, new(client.Progress), a.warn
 
 	start := time.Now()
 	stop := a.showProgress(opt.Progress)
-	res, err := b.Backup(ctx, opt)
+	res, err := s.Backup(ctx, opt)
 	stop()
-	if b.KeyCreated() {
-		// Also when the backup failed: the key is there, and the next
-		// attempt would not mention it.
-		a.console.notice(a.t("transmit.key", "File", s.KeyFile.Value))
+	keyFile := s.settings.KeyFile.Value
+	if s.KeyCreated() {
+		// Even if the backup failed: the key exists, and the next backup will not
+		// mention it.
+		a.notice(a.t("transmit.key", "File", keyFile))
+	}
+	if schemas.CodeOf(err) == schemas.BadName {
+		return a.withHint(err, a.t("transmit.name-hint"))
 	}
 	if err != nil {
 		return err
 	}
-	if err := a.printTransmitted(res, time.Since(start), b.KeyCreated(), s.KeyFile.Value); err != nil {
+	if err := printTransmitted(a.console, res, time.Since(start), s.KeyCreated(), keyFile); err != nil {
 		return err
 	}
 	if res.Unreadable > 0 {
@@ -69,38 +73,38 @@ func (a *app) transmit(ctx context.Context, opt client.BackupOptions) error {
 	return nil
 }
 
-// ownFolders are where the backups themselves are, when that is on this machine.
-// They would grow while they are saved, and double with every backup.
-func (a *app) ownFolders(s *settings) []string {
+// backupFolders are the folders of this machine that hold the backups themselves. Saving
+// them would make them grow while they are read, and double with every backup.
+func backupFolders(c *config, s *settings) []string {
 	if s.Data.Value != "" {
 		return []string{s.Data.Value}
 	}
-	if d, ok := a.discover(); ok && slices.Contains(serverList(s.Server.Value), d.URL) {
+	if d, ok := c.discover(); ok && slices.Contains(serverList(s.Server.Value), d.URL) {
 		return []string{d.Data}
 	}
 	return nil
 }
 
-func (a *app) checkTransmit(opt client.BackupOptions) error {
+func checkTransmit(c *console, opt client.BackupOptions) error {
 	stdin := slices.Contains(opt.Paths, "-")
 	switch {
 	case stdin && len(opt.Paths) > 1:
-		return a.usage("transmit.stdin-alone")
+		return c.usage("transmit.stdin-alone")
 	case stdin && opt.Name == "":
-		return a.usage("transmit.stdin-name")
+		return c.usage("transmit.stdin-name")
 	case len(opt.Paths) > 1 && opt.Name == "":
-		return a.usage("transmit.many-name")
+		return c.usage("transmit.many-name")
 	}
 	if opt.Name == "" {
 		return nil
 	}
 	if err := schemas.CheckRecord(opt.Name); err != nil {
-		return a.usage("transmit.bad-name", "Detail", err.Error())
+		return c.usage("transmit.bad-name", "Detail", err.Error())
 	}
 	return nil
 }
 
-// jsonTransmitted is what --json prints of a backup.
+// jsonTransmitted is the JSON of a backup.
 type jsonTransmitted struct {
 	ID         string  `json:"id"`
 	Name       string  `json:"name"`
@@ -119,37 +123,26 @@ type jsonTransmitted struct {
 	KeyFile    string  `json:"key_file"`
 }
 
-func (a *app) printTransmitted(r *client.BackupResult, d time.Duration, keyCreated bool, keyFile string) error {
+func printTransmitted(c *console, r *client.BackupResult, d time.Duration, keyCreated bool, keyFile string) error {
 	v := &r.Version
-	if a.flags.json {
-		return a.printJSON(jsonTransmitted{
+	if c.json {
+		return c.printJSON(jsonTransmitted{
 			ID: v.ID, Name: v.Record, Version: v.Number, Created: stamp(v.Created),
 			Files: r.Files, Bytes: r.Bytes, Unchanged: r.Unchanged, Read: r.Read, Sent: r.Sent,
 			Chunks: r.Chunks, Unreadable: r.Unreadable, Durability: v.Durability.String(),
 			Seconds: d.Seconds(), KeyCreated: keyCreated, KeyFile: keyFile,
 		})
 	}
-	if a.flags.quiet {
+	if c.quiet {
 		return nil
 	}
-	a.println(a.n("transmit.saved", r.Files, "ID", a.show(v.ID), "Size", a.size(r.Bytes)))
+	c.println(c.n("transmit.saved", r.Files, "ID", c.show(v.ID), "Size", c.size(r.Bytes)))
 	if r.Read == 0 && r.Chunks == 0 {
-		a.println(a.t("transmit.nothing-new", "Time", a.took(d)))
+		c.println(c.t("transmit.nothing-new", "Time", c.took(d)))
 	} else {
-		a.println(a.n("transmit.sent", r.Chunks, "Sent", a.size(r.Sent), "Read", a.size(r.Read),
-			"Time", a.took(d), "Rate", a.rate(r.Read, d)))
+		c.println(c.n("transmit.sent", r.Chunks, "Sent", c.size(r.Sent), "Read", c.size(r.Read),
+			"Time", c.took(d), "Rate", c.rate(r.Read, d)))
 	}
-	a.println(a.durability(v.Durability))
+	c.println(c.durability(v.Durability))
 	return nil
-}
-
-// durability says in words what a k+m means.
-func (x *texts) durability(d schemas.Durability) string {
-	switch {
-	case d.M > 0:
-		return x.n("durability.safe", int64(d.M), "Durability", d.String())
-	case d.K <= 1:
-		return x.t("durability.one-copy", "Durability", d.String())
-	}
-	return x.t("durability.none", "Durability", d.String())
 }
