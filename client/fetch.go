@@ -15,7 +15,7 @@ import (
 type opened struct {
 	schemas.Version
 	k      *keys
-	room   room
+	room   budget
 	source *source
 	get    treeGet
 	tree   *treeReader
@@ -32,7 +32,7 @@ func (c *Client) open(ctx context.Context, id string) (*opened, error) {
 	if err := answers(&rep, id); err != nil {
 		return nil, fmt.Errorf("the coordinator's answer about %s: %w", id, err)
 	}
-	v := &opened{Version: *rep.Version, plain: rep.Content, room: room(c.opt.Room)}
+	v := &opened{Version: *rep.Version, plain: rep.Content, room: budget(c.opt.Room)}
 	if v.RootKind == schemas.Plain {
 		return v, nil
 	}

@@ -101,8 +101,7 @@ func (p *placer) safeMode(t placed, e *Entry) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	var is Entry
-	is.setStat(info)
+	is := metaOf(info)
 	uid, gid := p.owner(e)
 	if is.UID != uint32(uid) {
 		mode &^= 0o4000
@@ -126,11 +125,8 @@ func (p *placer) setXattrs(t placed, e *Entry) {
 		return
 	}
 	// Where there are no attributes to be read, setting one tells why.
-	has, _ := readXattrs(t.dir.path(t.name))
-	old := make(map[string]string, len(has))
-	for _, x := range has {
-		old[x.Name] = string(x.Value)
-	}
+	old := map[string]string{}
+	readXattrs(t.dir.path(t.name), func(name string, value []byte) { old[name] = string(value) })
 	for _, x := range e.Xattrs {
 		value, ok := old[x.Name]
 		delete(old, x.Name)
