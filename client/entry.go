@@ -105,6 +105,14 @@ type Piece struct {
 	Skip int64
 }
 
+// cut is the part of an opened chunk that is the piece.
+func (p Piece) cut(plain []byte) ([]byte, error) {
+	if int64(len(plain))-p.Skip < p.Len {
+		return nil, fmt.Errorf("chunk %s has %d bytes, its file says %d from %d on: %w", p.ID.Short(), len(plain), p.Len, p.Skip, ErrDamaged)
+	}
+	return plain[p.Skip:][:p.Len], nil
+}
+
 // takeOver sets, from the entry that a file which has not changed had before,
 // what looking at the file did not tell, except for its content. It reports
 // false, and sets nothing, if some of that is in chunks that may be lost.
@@ -175,6 +183,14 @@ func boolInt(b bool) int {
 		return 1
 	}
 	return 0
+}
+
+// splitPath is the folder and the name of an entry's path.
+func splitPath(path string) (dir, name string) {
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		return path[:i], path[i+1:]
+	}
+	return ".", path
 }
 
 // inSubtree reports whether path is top or lies below it.

@@ -39,7 +39,7 @@ type uploader struct {
 	out     *bus.Sender
 	seal    sealOptions
 	economy economy
-	nodes   patience
+	nodes   retryPolicy
 	targets *targets
 
 	blocks        blocks // for whoever reads what is to be sent
@@ -74,7 +74,7 @@ type outgoing struct {
 func newUploader(ctx context.Context, k *keys, vault schemas.VaultID, session string, holders *bus.Holders, out *bus.Sender, seal sealOptions, room room, status func(string)) *uploader {
 	u := &uploader{
 		k: k, vault: vault, session: session, holders: holders, out: out, seal: seal,
-		nodes: patience{holders: holders, limit: shortTime, status: status}, targets: newTargets(holders, vault, status),
+		nodes: retryPolicy{holders: holders, limit: shortTime, status: status}, targets: newTargets(holders, vault, status),
 		blocks: newBlocks(max(room.slots(readers()+spareBlocks), readers()+1)),
 		loose:  semaphore.NewWeighted(room.bytes(looseBudget)), flight: semaphore.NewWeighted(room.bytes(flightBudget)),
 		asked: make(chan *outgoing, haveBatch), wanted: make(chan *outgoing), broken: make(chan struct{}, 1),
@@ -231,7 +231,7 @@ func (u *uploader) question(ctx context.Context, some []*outgoing) error {
 	}
 	var d schemas.Durability
 	var held []bus.Holding
-	err := u.nodes.ask(ctx, func() (err error) {
+	err := u.nodes.do(ctx, func() (err error) {
 		d = u.holders.Durability(u.vault)
 		held, err = u.holders.Holdings(ctx, u.vault, ids)
 		return err
@@ -258,7 +258,7 @@ func (u *uploader) question(ctx context.Context, some []*outgoing) error {
 // holds reports whether all of an entry's content can be had from nodes. Small files that
 // stand side by side share chunks, so the last answers are kept.
 func (u *uploader) holds(ctx context.Context, e *Entry) (bool, error) {
-	get := treeGetter(u.k, newSource(u.vault, u.holders, u.nodes.status))
+	get := newChunkReader(u.k, u.vault, u.holders, u.nodes.status).treeNodes
 	pieces := newPieceIter(ctx, get, e.Content, e.Size)
 	for more := true; more; {
 		var ids []schemas.ChunkID
@@ -285,7 +285,7 @@ func (u *uploader) holds(ctx context.Context, e *Entry) (bool, error) {
 			continue
 		}
 		var held []bool
-		err := u.nodes.ask(ctx, func() (err error) {
+		err := u.nodes.do(ctx, func() (err error) {
 			held, err = u.holders.Recoverable(ctx, u.vault, ids)
 			return err
 		})
