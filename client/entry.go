@@ -36,6 +36,14 @@ func (t EntryType) String() string {
 	return fmt.Sprintf("entry type %d", uint8(t))
 }
 
+// unixType is the type as Unix has it in st_mode.
+func (t EntryType) unixType() uint32 {
+	return map[EntryType]uint32{
+		TypeFile: 0o100000, TypeDir: 0o040000, TypeSymlink: 0o120000, TypeFifo: 0o010000,
+		TypeChar: 0o020000, TypeBlock: 0o060000, TypeSocket: 0o140000,
+	}[t]
+}
+
 // Entry is one file, folder or link of a version, with all that a restore
 // needs to make it anew and all that a backup needs to see that it has not
 // changed. Fields that do not apply to the type are zero.

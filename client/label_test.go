@@ -30,7 +30,7 @@ func TestLabelsBelongToTheirVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := k.dataID(plain)
-	chunk, err := k.sealData(id[:], id, plain, sealOptions{})
+	frame, err := k.sealData(id[:], id, plain, sealOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestLabelsBelongToTheirVersion(t *testing.T) {
 		"another record":            func(v *schemas.Version) { v.Record = "letters" },
 		"a flipped bit":             func(v *schemas.Version) { v.Sealed = flipped },
 		"nothing":                   func(v *schemas.Version) { v.Sealed = nil },
-		"a data chunk as the label": func(v *schemas.Version) { v.Sealed = chunk },
+		"a data chunk as the label": func(v *schemas.Version) { v.Sealed = frame },
 	} {
 		v := v
 		change(&v)

@@ -7,20 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// makeNode makes a fifo or a device. dir must be acquired.
-func makeNode(dir *folder, name string, e *Entry) error {
-	var kind uint32
-	switch e.Type {
-	case TypeFifo:
-		kind = unix.S_IFIFO
-	case TypeChar:
-		kind = unix.S_IFCHR
-	case TypeBlock:
-		kind = unix.S_IFBLK
-	default:
-		return errors.ErrUnsupported
+// makeNode makes a fifo or a device: mode has the type, as Unix has it in st_mode, and
+// rdev is the number of a device. dir must be acquired.
+func makeNode(dir *folder, name string, mode uint32, rdev uint64) error {
+	switch kind := mode & unix.S_IFMT; kind {
+	case unix.S_IFIFO, unix.S_IFCHR, unix.S_IFBLK:
+		return unix.Mknodat(int(dir.self.Fd()), name, kind|0o600, int(rdev))
 	}
-	return unix.Mknodat(int(dir.self.Fd()), name, kind|0o600, int(e.Rdev))
+	return errors.ErrUnsupported
 }
 
 // syncFolder puts the whole file system of an open folder on stable storage.

@@ -14,6 +14,7 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/client/treetest"
 	"servidor-backup/schemas"
 )
 
@@ -86,7 +87,7 @@ func TestDamageCostsOnlyItsFiles(t *testing.T) {
 	}))
 	wantContent(t, filepath.Join(to, "a"), good[:4000])
 	wantContent(t, filepath.Join(to, "d"), good[4000:])
-	wantNames(t, to, "a", "d")
+	treetest.WantNames(t, to, "a", "d")
 	if len(warnings) != 4 || done.failed != 4 {
 		t.Errorf("%d failed, want 4: %q", done.failed, warnings)
 	}
@@ -155,6 +156,22 @@ func TestWhatWasWrittenMayHaveChanged(t *testing.T) {
 	}
 }
 
+// entriesBelow are the entries in the tree at a node of a version.
+func entriesBelow(t *testing.T, v *restoreSource, node schemas.ChunkID) (all []*Entry) {
+	t.Helper()
+	entries := newTreeReader(v.chunks.treeNodes, node).iterate(t.Context(), ".")
+	for {
+		e, more, err := entries.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !more {
+			return all
+		}
+		all = append(all, e)
+	}
+}
+
 // A leaf of the path tree that is lost costs what is in it, and nothing else.
 func TestALostLeafCostsItsPaths(t *testing.T) {
 	s := newShelf(t)
@@ -178,14 +195,7 @@ func TestALostLeafCostsItsPaths(t *testing.T) {
 	if len(leaves) < 5 {
 		t.Fatalf("the tree has %d leaves, too few for this test", len(leaves))
 	}
-	node, err := v.chunks.treeNodes(t.Context(), leaves[2:3])
-	if err != nil {
-		t.Fatal(err)
-	}
-	lost, err := decodeLeaf(node[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	lost := entriesBelow(t, v, leaves[2])
 	s.chunks[leaves[2]].Content[50] ^= 1
 
 	to, done, warnings := s.restore(v)

@@ -146,7 +146,7 @@ func (t *target) sync() error {
 
 // putSpecial makes a fifo or a device.
 func (t *target) putSpecial(e *Entry) error {
-	err := t.putNode(e, func(d *folder, name string) error { return makeNode(d, name, e) })
+	err := t.putNode(e, func(d *folder, name string) error { return makeNode(d, name, e.Type.unixType(), e.Rdev) })
 	noRight := e.Type != TypeFifo && errors.Is(err, fs.ErrPermission)
 	if noRight || errors.Is(err, errors.ErrUnsupported) {
 		t.opt.Warn(e.Path, fmt.Errorf("the %v was left out: %w", e.Type, err))

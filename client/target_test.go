@@ -227,7 +227,7 @@ func TestFolderIsNeverReplaced(t *testing.T) {
 	if err := placeEntry(p, &Entry{Path: "x", Type: TypeSymlink, Target: "y"}); err == nil {
 		t.Error("a link took the place of a folder")
 	}
-	wantNames(t, to, "x")
+	treetest.WantNames(t, to, "x")
 }
 
 func newTestTarget(t *testing.T, dir string, opt targetOptions) *target {
@@ -241,22 +241,6 @@ func newTestTarget(t *testing.T, dir string, opt targetOptions) *target {
 	}
 	t.Cleanup(p.close)
 	return p
-}
-
-// wantNames checks what is in a folder: nothing temporary may be left.
-func wantNames(t *testing.T, dir string, want ...string) {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, e := range entries {
-		got = append(got, e.Name())
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("in the folder are %q, want %q", got, want)
-	}
 }
 
 // placeEntry restores what is no regular file.
@@ -306,7 +290,7 @@ func TestHostilePathsAreRefused(t *testing.T) {
 			t.Errorf("the link %.40q was placed", path)
 		}
 	}
-	wantNames(t, outer, "target")
+	treetest.WantNames(t, outer, "target")
 }
 
 // The attack on every unpacker: a link first, then something below it.
@@ -315,13 +299,13 @@ func TestNothingIsPlacedThroughALink(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(outside, "passwd"), []byte("root"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, target := range map[string]string{"absolute": outside, "up": "../outside", "inside": "real", "dangling": "nowhere"} {
+	for name, linkTarget := range map[string]string{"absolute": outside, "up": "../outside", "inside": "real", "dangling": "nowhere"} {
 		t.Run(name, func(t *testing.T) {
 			to := t.TempDir()
 			p := newTestTarget(t, to, targetOptions{Overwrite: true})
 			ok := []error{
 				placeEntry(p, &Entry{Path: "real", Type: TypeDir, Mode: 0o755}),
-				placeEntry(p, &Entry{Path: "a", Type: TypeSymlink, Target: target}),
+				placeEntry(p, &Entry{Path: "a", Type: TypeSymlink, Target: linkTarget}),
 			}
 			if err := errors.Join(ok...); err != nil {
 				t.Fatal(err)
@@ -338,9 +322,9 @@ func TestNothingIsPlacedThroughALink(t *testing.T) {
 					t.Errorf("a %s through the link: got %v, want a refusal that names the link", what, err)
 				}
 			}
-			wantNames(t, outside, "passwd")
-			wantNames(t, to, "a", "real")
-			wantNames(t, filepath.Join(to, "real"))
+			treetest.WantNames(t, outside, "passwd")
+			treetest.WantNames(t, to, "a", "real")
+			treetest.WantNames(t, filepath.Join(to, "real"))
 		})
 	}
 }
@@ -367,8 +351,8 @@ func TestSwappedFolderIsNoticed(t *testing.T) {
 	if err := placeFile(p, "d/x", "x"); !errors.Is(err, errReplaced) {
 		t.Errorf("got %v, want errReplaced", err)
 	}
-	wantNames(t, outside)
-	wantNames(t, d)
+	treetest.WantNames(t, outside)
+	treetest.WantNames(t, d)
 }
 
 func TestWritesStayWithinTheSize(t *testing.T) {
@@ -400,7 +384,7 @@ func TestHardLinkWaitsForItsFile(t *testing.T) {
 	if err := placeEntry(p, &Entry{Path: "b", Type: TypeFile, HardLink: "a", Size: 1}); err != nil {
 		t.Fatal(err)
 	}
-	wantNames(t, to, "a")
+	treetest.WantNames(t, to, "a")
 	if err := f.finish(); err != nil {
 		t.Fatal(err)
 	}
@@ -433,7 +417,7 @@ func TestHardLinkWithoutItsFile(t *testing.T) {
 	if err := f.abort(); err == nil || !strings.Contains(err.Error(), `"b"`) {
 		t.Errorf("got %v, want an error that names the lost link", err)
 	}
-	wantNames(t, to, "other")
+	treetest.WantNames(t, to, "other")
 }
 
 func TestAbortKeepsWhatWasThere(t *testing.T) {
@@ -455,7 +439,7 @@ func TestAbortKeepsWhatWasThere(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(to, "f")); string(got) != "old" {
 		t.Errorf("the file holds %q (%v), want what it held", got, err)
 	}
-	wantNames(t, to, "f")
+	treetest.WantNames(t, to, "f")
 }
 
 // A part of a version comes without the folders above it.
@@ -468,7 +452,7 @@ func TestMissingFoldersAreMade(t *testing.T) {
 	if err := placeFile(p, "a/b/d", "x"); err != nil {
 		t.Fatal(err)
 	}
-	wantNames(t, filepath.Join(to, "a", "b"), "c", "d")
+	treetest.WantNames(t, filepath.Join(to, "a", "b"), "c", "d")
 }
 
 func TestFolderInUseKeepsItsMetadata(t *testing.T) {

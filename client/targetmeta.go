@@ -7,8 +7,6 @@ import (
 	"os"
 	"runtime"
 	"strings"
-
-	"github.com/pkg/xattr"
 )
 
 // metaOptions are how metadata is given to files.
@@ -34,13 +32,6 @@ type metaWriter struct {
 
 func newMetaWriter(opt metaOptions) *metaWriter {
 	return &metaWriter{opt: opt, ids: newOwnerIDs()}
-}
-
-// located is something in a folder that is to get its metadata.
-type located struct {
-	dir  *folder  // acquired
-	name string   // in dir; "." for dir itself
-	file *os.File // the open file or folder; nil for links, fifos and devices
 }
 
 // set gives something in dir, which is acquired, the metadata of e. name is what it is
@@ -83,22 +74,10 @@ func (w *metaWriter) owner(e *Entry) (uid, gid int) {
 
 func (w *metaWriter) setOwner(at located, e *Entry) error {
 	uid, gid := w.owner(e)
-	switch {
-	case at.file == nil:
-		return ownerError(at.dir.root.Lchown(at.name, uid, gid))
-	case isOwned(at.file, uid, gid):
+	if at.file != nil && isOwned(at.file, uid, gid) {
 		return nil
 	}
-	return ownerError(at.file.Chown(uid, gid))
-}
-
-// ownerError is silent about a refusal by the kernel where a refusal is the
-// rule: only root may give files away.
-func ownerError(err error) error {
-	if os.Geteuid() != 0 && errors.Is(err, fs.ErrPermission) {
-		return nil
-	}
-	return err
+	return ownerError(at.chown(uid, gid))
 }
 
 func (w *metaWriter) setMode(at located, e *Entry) error {
@@ -109,10 +88,7 @@ func (w *metaWriter) setMode(at located, e *Entry) error {
 	if err != nil {
 		return err
 	}
-	if at.file != nil {
-		return at.file.Chmod(goMode(mode))
-	}
-	return at.dir.root.Chmod(at.name, goMode(mode))
+	return at.chmod(mode)
 }
 
 // safeMode is the entry's mode without the setuid or setgid bit if the file
@@ -142,7 +118,7 @@ func (w *metaWriter) safeMode(at located, e *Entry) (uint32, error) {
 // setXattrs makes the attributes those of e. Attributes that it has already are
 // not touched, since setting some takes rights even where it changes nothing.
 func (w *metaWriter) setXattrs(at located, e *Entry) {
-	if at.file == nil && fdPath(at.dir.self) == "" {
+	if !at.canHaveXattrs() {
 		if len(e.Xattrs) > 0 {
 			w.opt.Warn(e.Path, fmt.Errorf("extended attributes of a %v cannot be set on this system", e.Type))
 		}
@@ -163,8 +139,8 @@ func (w *metaWriter) setXattrs(at located, e *Entry) {
 		if ok && value == string(x.Value) {
 			continue
 		}
-		if err := at.setXattr(x); err != nil {
-			w.opt.Warn(e.Path, fmt.Errorf("set extended attribute %q: %w", x.Name, xattrCause(err)))
+		if err := at.setXattr(x.Name, x.Value); err != nil {
+			w.opt.Warn(e.Path, fmt.Errorf("set extended attribute %q: %w", x.Name, err))
 		}
 	}
 	for name := range old {
@@ -179,20 +155,68 @@ func (w *metaWriter) dropXattr(at located, e *Entry, name string) {
 	if !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "system.posix_acl_") {
 		return
 	}
-	var err error
-	if at.file != nil {
-		err = xattr.FRemove(at.file, name)
-	} else {
-		err = xattr.LRemove(at.dir.path(at.name), name)
-	}
-	if err != nil {
-		w.opt.Warn(e.Path, fmt.Errorf("remove extended attribute %q: %w", name, xattrCause(err)))
+	if err := at.removeXattr(name); err != nil {
+		w.opt.Warn(e.Path, fmt.Errorf("remove extended attribute %q: %w", name, err))
 	}
 }
 
-func (at located) setXattr(x Xattr) error {
-	if at.file != nil {
-		return xattr.FSet(at.file, x.Name, x.Value)
+// writeNew makes a regular file with this content and the metadata of e. For the many
+// small files of a usual tree it takes fewer calls of the system than making a file,
+// writing to it, and [metaWriter.set]. made is false, and nothing was done, if something
+// has its name, or if e has special permissions or attributes. dir must be acquired.
+func (w *metaWriter) writeNew(dir *folder, name string, e *Entry, content []byte) (made bool, err error) {
+	if e.Mode&^0o777 != 0 || len(e.Xattrs) > 0 {
+		return false, nil
 	}
-	return xattr.LSet(at.dir.path(at.name), x.Name, x.Value)
+	// It has its mode from the start, unless it is still to be given away.
+	mode := e.Mode
+	if uid, gid := w.newOwner(e); uid != os.Geteuid() || gid != os.Getegid() {
+		mode = 0o600
+	}
+	f, err := createNew(dir, name, mode)
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, errors.ErrUnsupported) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if err = f.write(content); err == nil {
+		w.setNew(dir, name, f, e)
+	}
+	// Some file systems tell only now that the disk is full.
+	if closed := f.close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return true, errors.Join(err, bare(dir.root.Remove(name)))
+	}
+	return true, nil
+}
+
+// newOwner is who a file of e is to belong to when it is made: who makes it,
+// unless owners are restored.
+func (w *metaWriter) newOwner(e *Entry) (uid, gid int) {
+	if !w.opt.Owner {
+		return os.Geteuid(), os.Getegid()
+	}
+	return w.owner(e)
+}
+
+// setNew is set for what writeNew has made: it changes only what is not
+// right from the start.
+func (w *metaWriter) setNew(dir *folder, name string, f newFile, e *Entry) {
+	is, err := f.stat()
+	w.warn(e, "look at what was made", err)
+	uid, gid := w.newOwner(e)
+	if w.opt.Owner && (is.uid != uid || is.gid != gid) {
+		w.warn(e, "set the owner", ownerError(f.chown(uid, gid)))
+	}
+	inherited := f.mayHaveXattrs()
+	if inherited {
+		w.setXattrs(located{dir: dir, name: name}, e)
+	}
+	w.warn(e, "set the time", setTimes(dir, name, e.Mtime))
+	if inherited || is.mode != e.Mode {
+		w.warn(e, "set the mode", f.chmod(e.Mode))
+	}
 }
