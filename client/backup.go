@@ -8,26 +8,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"servidor-backup/bus"
 	"servidor-backup/schemas"
 )
-
-// Progress counts what a running backup or restore has done. Its fields may be
-// read at any time.
-type Progress struct {
-	Files      atomic.Int64 // entries that are not folders, done
-	Bytes      atomic.Int64 // content done, also what was not read because unchanged
-	Sent       atomic.Int64 // bytes that went to, or came from, nodes
-	TotalFiles atomic.Int64 // what there is to do, as far as it is known by now
-	TotalBytes atomic.Int64
-	Counted    atomic.Bool // the totals are final
-	// Count makes a backup count what there is to do in a walk of its own. Set
-	// it before the start, when someone is watching.
-	Count bool
-}
 
 // BackupOptions says what to save.
 type BackupOptions struct {
@@ -282,7 +267,7 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 		Budget: memory, Progress: p.Progress, Warn: p.Warn,
 	}
 	if s.parent != nil && s.parent.RootKind == schemas.Tree {
-		opt.Get = treeGetter(s.k, newSource(s.vault, s.holders, s.c.opt.Status))
+		opt.Get = newChunkReader(s.k, s.vault, s.holders, s.c.opt.Status).treeNodes
 		opt.Parent, opt.ParentRoot, opt.Recheck = s.parent.ID, s.parent.Root, s.recheck
 	}
 	done, err := save(up, opt)
@@ -302,7 +287,7 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 // commit asks for the version. Everything below it has been acknowledged.
 func (s *session) commit(ctx context.Context, p *plan, done *saved) (*BackupResult, error) {
 	p.label.Root, p.label.Record = done.Root, p.Name
-	sealed, err := s.k.sealLabel(&p.label)
+	sealed, err := sealLabel(s.k, &p.label)
 	if err != nil {
 		return nil, err
 	}

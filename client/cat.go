@@ -30,7 +30,7 @@ func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) error 
 	if err != nil {
 		return err
 	}
-	err = v.copyTo(ctx, e, w)
+	err = v.copyTo(ctx, e, w, budget(c.opt.Room).slots(catAhead))
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
@@ -38,17 +38,17 @@ func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) error 
 }
 
 // file finds the one regular file that is meant.
-func (v *opened) file(ctx context.Context, inside string) (e *Entry, err error) {
+func (v *version) file(ctx context.Context, inside string) (e *Entry, err error) {
 	if inside == "" {
 		var ok bool
-		if e, ok, err = v.tree.iterate(ctx, ".").Next(); err == nil && !ok {
+		if e, ok, err = v.entries.iterate(ctx, ".").Next(); err == nil && !ok {
 			err = fmt.Errorf("%s is empty", v.ID)
 		}
 	} else {
 		e, err = v.inside(ctx, inside)
 	}
 	if err == nil && e.HardLink != "" {
-		e, err = v.tree.lookup(ctx, e.HardLink)
+		e, err = v.entries.lookup(ctx, e.HardLink)
 	}
 	if err == nil && e.Type != TypeFile {
 		err = fmt.Errorf("%s: %q is a %v: name one file inside", v.ID, e.Path, e.Type)
@@ -56,11 +56,12 @@ func (v *opened) file(ctx context.Context, inside string) (e *Entry, err error) 
 	return e, err
 }
 
-// copyTo writes a file's bytes in order, holes as zeros.
-func (v *opened) copyTo(ctx context.Context, e *Entry, w io.Writer) error {
+// copyTo writes a file's bytes in order, holes as zeros; so many pieces are fetched
+// before they are written.
+func (v *version) copyTo(ctx context.Context, e *Entry, w io.Writer, pieces int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	queue := make(chan chan fetched, v.room.slots(catAhead))
+	queue := make(chan chan fetched, pieces)
 	go v.fetchAhead(ctx, e, queue)
 	var at int64
 	for next := range queue {
@@ -90,31 +91,30 @@ type fetched struct {
 	err   error
 }
 
-// fetchAhead puts a place for each piece into the queue, in order, and fetches
+// fetchAhead puts a channel for each piece into the queue, in order, and fetches
 // the pieces side by side.
-func (v *opened) fetchAhead(ctx context.Context, e *Entry, queue chan<- chan fetched) {
+func (v *version) fetchAhead(ctx context.Context, e *Entry, queue chan<- chan fetched) {
 	defer close(queue)
-	pieces := newPieceIter(ctx, v.get, e.Content, e.Size)
+	pieces := v.entries.pieces(ctx, e.Content, e.Size)
 	for {
 		p, ok, err := pieces.Next()
 		if err == nil && !ok {
 			return
 		}
-		place := make(chan fetched, 1)
-		if !push(ctx, queue, place) {
+		slot := make(chan fetched, 1)
+		select {
+		case queue <- slot:
+		case <-ctx.Done():
 			return
 		}
 		if err != nil {
-			place <- fetched{err: err}
+			slot <- fetched{err: err}
 			return
 		}
 		go func() {
-			f := fetched{off: p.Off, plain: newPlain(int(p.Len))}
-			f.err = v.fetchOne(ctx, p, func(plain []byte) error {
-				copy(f.plain, plain)
-				return nil
-			})
-			place <- f
+			f := fetched{off: p.Off}
+			f.plain, f.err = v.chunks.appendPiece(ctx, newPlain(int(p.Len))[:0], p)
+			slot <- f
 		}()
 	}
 }

@@ -73,9 +73,6 @@ const (
 	// roleTime is for how long a coordinator that has answered before may be
 	// away, restarting.
 	roleTime = 20 * time.Second
-	// absentTime is the same for a node that has not answered yet, although the
-	// map says that it is up.
-	absentTime = 4 * time.Second
 	// insistTime is how long the first try of a request that may be sent twice
 	// waits for its answer.
 	insistTime = 30 * time.Second

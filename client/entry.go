@@ -43,6 +43,14 @@ var typesByMode = [16]EntryType{
 	0o10: TypeFile, 0o04: TypeDir, 0o12: TypeSymlink, 0o01: TypeFifo, 0o02: TypeChar, 0o06: TypeBlock, 0o14: TypeSocket,
 }
 
+// unixType is the type as Unix has it in st_mode.
+func (t EntryType) unixType() uint32 {
+	return map[EntryType]uint32{
+		TypeFile: 0o100000, TypeDir: 0o040000, TypeSymlink: 0o120000, TypeFifo: 0o010000,
+		TypeChar: 0o020000, TypeBlock: 0o060000, TypeSocket: 0o140000,
+	}[t]
+}
+
 // Entry is one file, folder or link of a version, with all that a restore
 // needs to make it anew and all that a backup needs to see that it has not
 // changed. Fields that do not apply to the type are zero.
@@ -125,6 +133,14 @@ type Piece struct {
 	Skip int64
 }
 
+// cut is the part of an opened chunk that is the piece.
+func (p Piece) cut(plain []byte) ([]byte, error) {
+	if int64(len(plain))-p.Skip < p.Len {
+		return nil, fmt.Errorf("chunk %s has %d bytes, its file says %d from %d on: %w", p.ID.Short(), len(plain), p.Len, p.Skip, ErrDamaged)
+	}
+	return plain[p.Skip:][:p.Len], nil
+}
+
 // reuse sets, from the entry that a file which has not changed had before,
 // what looking at the file did not tell, except for its content. It reports
 // false, and sets nothing, if some of that is in chunks that may be lost.
@@ -195,6 +211,14 @@ func boolInt(b bool) int {
 		return 1
 	}
 	return 0
+}
+
+// splitPath is the folder and the name of an entry's path.
+func splitPath(path string) (dir, name string) {
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		return path[:i], path[i+1:]
+	}
+	return ".", path
 }
 
 // inSubtree reports whether path is top or lies below it.

@@ -229,6 +229,56 @@ func (f *folder) lstat(name string) (os.FileInfo, error) {
 	return info, bare(err)
 }
 
+// step is the folder name in f. What is no folder, a symbolic link above all,
+// is refused; path is for the message.
+func (f *folder) step(name, path string) (*folder, error) {
+	info, err := f.lstat(name)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("open the folder %q: %w", path, err)
+	case info.Mode()&os.ModeSymlink != 0:
+		return nil, fmt.Errorf("%q is a symbolic link, and nothing is restored through one", path)
+	case !info.IsDir():
+		return nil, fmt.Errorf("%q is not a folder", path)
+	}
+	return f.child(name, info), nil
+}
+
+// rename gives what was made under the name used the name name, which may be the same.
+func (f *folder) rename(used, name string) error {
+	if used == name {
+		return nil
+	}
+	err := f.root.Rename(used, name)
+	// Renaming one name of a file to another of the same file does nothing.
+	if rmErr := f.root.Remove(used); err == nil && rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
+		err = rmErr
+	}
+	return bare(err)
+}
+
+// readAt reads from a regular file in the folder, all of b.
+func (f *folder) readAt(name string, b []byte, off int64) error {
+	if err := f.acquire(); err != nil {
+		return err
+	}
+	defer f.release()
+	file, err := f.root.OpenFile(name, openFlags|noAtime, 0)
+	if err != nil {
+		return bare(err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return bare(err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%q %w", name, errReplaced)
+	}
+	_, err = file.ReadAt(b, off)
+	return bare(err)
+}
+
 // path names an entry of the folder for calls that take paths only. The folder
 // must be acquired, and the call must not follow a symbolic link at the end.
 func (f *folder) path(name string) string {

@@ -345,11 +345,11 @@ func labelVectors(t *testing.T, k *keys, root schemas.ChunkID) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	read, err := k.openLabel(&schemas.Version{Record: l.Record, Root: l.Root, Sealed: append(id[:], frame...)})
+	read, err := openLabel(k, &schemas.Version{Record: l.Record, Root: l.Root, Sealed: append(id[:], frame...)})
 	if err != nil || !cmp.Equal(l, read) {
 		t.Errorf("the label reads as %+v, %v", read, err)
 	}
-	sealed, err := k.sealLabel(l)
+	sealed, err := sealLabel(k, l)
 	if err != nil || !bytes.HasPrefix(sealed, id[:]) {
 		t.Errorf("the label is sealed as %x, %v", sealed, err)
 	}

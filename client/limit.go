@@ -22,6 +22,9 @@ type throttle struct {
 // of a second; nothing else ever exceeds the rate.
 const savedUp = 20
 
+// maxTurns is how many answers are asked for at a time at most, whatever the rate.
+const maxTurns = 12
+
 // newThrottle allows so many bytes a second; 0 is no limit.
 func newThrottle(perSecond int64) *throttle {
 	if perSecond <= 0 {
@@ -30,7 +33,7 @@ func newThrottle(perSecond int64) *throttle {
 	burst := int(min(max(perSecond/savedUp, 1), 1<<30))
 	t := &throttle{tokens: rate.NewLimiter(rate.Limit(perSecond), burst)}
 	t.tokens.AllowN(time.Now(), burst) // nothing is saved up at the start
-	t.turns = make(chan struct{}, min(max(perSecond/4/schemas.MaxBatch, 1), fetchSlots))
+	t.turns = make(chan struct{}, min(max(perSecond/4/schemas.MaxBatch, 1), maxTurns))
 	return t
 }
 
@@ -46,20 +49,23 @@ func (t *throttle) wait(ctx context.Context, n int) error {
 	return nil
 }
 
-// ask calls request, which returns how many bytes came, when it is its turn, and
-// returns when as many may come again.
-func (t *throttle) ask(ctx context.Context, request func() (bytes int, err error)) error {
+// enter waits for the turn to ask for an answer, which must be ended with leave.
+// What came is paid for in between, with wait.
+func (t *throttle) enter(ctx context.Context) error {
 	if t == nil {
-		_, err := request()
-		return err
+		return nil
 	}
-	if !push(ctx, t.turns, struct{}{}) {
+	select {
+	case t.turns <- struct{}{}:
+		return nil
+	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { <-t.turns }()
-	n, err := request()
-	if err != nil {
-		return err
+}
+
+// leave ends what enter began.
+func (t *throttle) leave() {
+	if t != nil {
+		<-t.turns
 	}
-	return t.wait(ctx, n)
 }

@@ -14,6 +14,7 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/client/treetest"
 	"servidor-backup/schemas"
 )
 
@@ -57,12 +58,12 @@ func TestSharedChunksAreFetchedOnce(t *testing.T) {
 			want[name] = shared[c][skip:][:n]
 		}
 	}
-	to, r, warnings := s.restore(s.version(entries))
+	to, done, warnings := s.restore(s.version(entries))
 	for name, content := range want {
 		wantContent(t, filepath.Join(to, name), content)
 	}
-	if len(warnings) > 0 || r.files.Load() != int64(len(want)) {
-		t.Errorf("%d files came back, want %d; warnings: %q", r.files.Load(), len(want), warnings)
+	if len(warnings) > 0 || done.files != int64(len(want)) {
+		t.Errorf("%d files came back, want %d; warnings: %q", done.files, len(want), warnings)
 	}
 	for id, n := range s.dataGets() {
 		if n != 1 {
@@ -80,20 +81,20 @@ func TestDamageCostsOnlyItsFiles(t *testing.T) {
 	c.Content[100] ^= 1
 	delete(s.chunks, gone)
 	id := s.data(good)
-	to, r, warnings := s.restore(s.version([]*Entry{
+	to, done, warnings := s.restore(s.version([]*Entry{
 		dirEntry("."), partOf("a", id, 0, 4000), partOf("b", bad, 0, 4000), partOf("c", gone, 0, 4000),
 		partOf("d", id, 4000, 5000), partOf("e", id, 4001, 5000), partOf("f", bad, 4000, 1),
 	}))
 	wantContent(t, filepath.Join(to, "a"), good[:4000])
 	wantContent(t, filepath.Join(to, "d"), good[4000:])
-	wantNames(t, to, "a", "d")
-	if len(warnings) != 4 || r.failed.Load() != 4 {
-		t.Errorf("%d failed, want 4: %q", r.failed.Load(), warnings)
+	treetest.WantNames(t, to, "a", "d")
+	if len(warnings) != 4 || done.failed != 4 {
+		t.Errorf("%d failed, want 4: %q", done.failed, warnings)
 	}
 }
 
 // far is a version in which the file "z" is equal to "a", far behind it.
-func (s *shelf) far() (v *opened, content []byte, id, middle schemas.ChunkID) {
+func (s *shelf) far() (v *restoreSource, content []byte, id, middle schemas.ChunkID) {
 	content = noise(200, 300_000)
 	id = s.data(content)
 	entries := []*Entry{dirEntry("."), partOf("a", id, 0, int64(len(content))), partOf("z", id, 0, int64(len(content)))}
@@ -155,6 +156,22 @@ func TestWhatWasWrittenMayHaveChanged(t *testing.T) {
 	}
 }
 
+// entriesBelow are the entries in the tree at a node of a version.
+func entriesBelow(t *testing.T, v *restoreSource, node schemas.ChunkID) (all []*Entry) {
+	t.Helper()
+	entries := newTreeReader(v.chunks.treeNodes, node).iterate(t.Context(), ".")
+	for {
+		e, more, err := entries.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !more {
+			return all
+		}
+		all = append(all, e)
+	}
+}
+
 // A leaf of the path tree that is lost costs what is in it, and nothing else.
 func TestALostLeafCostsItsPaths(t *testing.T) {
 	s := newShelf(t)
@@ -170,7 +187,7 @@ func TestALostLeafCostsItsPaths(t *testing.T) {
 		}
 	}
 	v := s.version(entries)
-	root, err := v.get(t.Context(), []schemas.ChunkID{v.Root})
+	root, err := v.chunks.treeNodes(t.Context(), []schemas.ChunkID{v.entries.root})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,22 +195,15 @@ func TestALostLeafCostsItsPaths(t *testing.T) {
 	if len(leaves) < 5 {
 		t.Fatalf("the tree has %d leaves, too few for this test", len(leaves))
 	}
-	node, err := v.get(t.Context(), leaves[2:3])
-	if err != nil {
-		t.Fatal(err)
-	}
-	lost, err := decodeLeaf(node[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	lost := entriesBelow(t, v, leaves[2])
 	s.chunks[leaves[2]].Content[50] ^= 1
 
-	to, r, warnings := s.restore(v)
+	to, done, warnings := s.restore(v)
 	if want := fmt.Sprintf("r/%s: lost", lost[0].Path); len(warnings) != 1 || !strings.HasPrefix(warnings[0], want) {
 		t.Errorf("warnings are %q, want one that begins with %q", warnings, want)
 	}
-	if r.failed.Load() != 1 {
-		t.Errorf("%d failures, want 1", r.failed.Load())
+	if done.failed != 1 {
+		t.Errorf("%d failures, want 1", done.failed)
 	}
 	gone := map[string]bool{}
 	for _, e := range lost {
@@ -221,10 +231,10 @@ func TestTheNodeMapIsRenewed(t *testing.T) {
 	s := newShelf(t)
 	content := noise(1, 5000)
 	v := s.version([]*Entry{dirEntry("."), partOf("f", s.data(content), 0, 5000)})
-	now := v.source.holders.Map()
+	now := v.chunks.retry.holders.Map()
 	asked := 0
-	v.source.holders = bus.NewHolders(s.nc, &schemas.NodeMap{Epoch: 0})
-	v.source.nodes = func(context.Context) (*schemas.NodeMap, error) {
+	v.chunks.retry.holders = bus.NewHolders(s.nc, &schemas.NodeMap{Epoch: 0})
+	v.chunks.newestMap = func(context.Context) (*schemas.NodeMap, error) {
 		asked++
 		return now, nil
 	}
@@ -245,11 +255,11 @@ func TestANodeThatIsDownIsNotForgotten(t *testing.T) {
 	other.State = schemas.Down
 	now := &schemas.NodeMap{Epoch: 2, Nodes: []schemas.Node{shelf, other}}
 	for _, m := range []*schemas.NodeMap{before, now} {
-		from := newSource(schemas.VaultID{}, bus.NewHolders(s.nc, m), func(string) {})
-		from.limit = 0
-		from.nodes = func(context.Context) (*schemas.NodeMap, error) { return now, nil }
+		from := newChunkReader(s.k, schemas.VaultID{}, bus.NewHolders(s.nc, m), func(string) {})
+		from.retry.limit = 0
+		from.newestMap = func(context.Context) (*schemas.NodeMap, error) { return now, nil }
 		err := from.chunks(bustest.Patient(t), []schemas.ChunkID{{1}}, nil)
-		if lost := m == now; err == nil || isDamage(err) != lost || isSilence(err) == lost {
+		if lost := m == now; err == nil || isDamage(err) != lost || isUnresponsive(err) == lost {
 			t.Errorf("with the map %d a chunk that nobody has: %v", m.Epoch, err)
 		}
 	}
@@ -260,13 +270,13 @@ func TestANodeThatIsDownIsNotForgotten(t *testing.T) {
 func TestAnInterruptedFileDoesNotGetItsName(t *testing.T) {
 	s := newShelf(t)
 	e := partOf("f", s.data(text(2000)), 0, 1500)
-	tree := schemas.ChunkID{9}
-	e.Size, e.Content = 70_000_000, Content{Tree: tree, Bytes: 70_000_000}
+	root := schemas.ChunkID{9}
+	e.Size, e.Content = 70_000_000, Content{Tree: root, Bytes: 70_000_000}
 	v := s.version([]*Entry{dirEntry("."), e})
 	gone := errors.New("the connection is gone")
-	get := v.get
-	v.get = func(ctx context.Context, ids []schemas.ChunkID) ([]treeNode, error) {
-		if slices.Contains(ids, tree) {
+	get := v.entries.get
+	v.entries.get = func(ctx context.Context, ids []schemas.ChunkID) ([]treeNode, error) {
+		if slices.Contains(ids, root) {
 			return nil, gone
 		}
 		return get(ctx, ids)
@@ -282,8 +292,7 @@ func TestAnInterruptedFileDoesNotGetItsName(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		r := &restorer{v: v, opt: RestoreOptions{To: to, Force: there, Progress: &Progress{}, Warn: func(string, error) {}}}
-		if err := r.run(bustest.Patient(t)); !errors.Is(err, gone) {
+		if _, err := s.run(to, v, targetOptions{Overwrite: there}, func(string, error) {}); !errors.Is(err, gone) {
 			t.Errorf("the restore ended with %v", err)
 		}
 		b, err := os.ReadFile(name)

@@ -2,35 +2,35 @@ package client
 
 import (
 	"bytes"
-	"errors"
 	"sync"
 	"sync/atomic"
 )
 
-// fileJob is a file, or another entry of a folder, on its way back.
+// fileJob is a file, or a further name of one, on its way back. Its folder waits
+// for it.
 type fileJob struct {
 	entry *Entry
-	dir   *openDir // nil at the top
+	dir   *targetDir // nil at the top
 	left  atomic.Int64
 
 	whole bool // it was placed at once, with all its content
 
 	mu     sync.Mutex
-	file   *placedFile // made when the first piece has come
+	file   *targetFile // made when the first piece has come
 	failed bool
 }
 
-func (j *fileJob) open() {
+func newFileJob(e *Entry, dir *targetDir) *fileJob {
+	j := &fileJob{entry: e, dir: dir}
 	j.left.Store(1)
-	if j.dir != nil {
-		j.dir.open.Add(1)
-	}
+	dir.hold()
+	return j
 }
 
 // pieces asks for a file's content. A failure that ends the restore leaves the
 // file unfinished: it must not get its name with bytes missing.
 func (r *restorer) pieces(job *fileJob) error {
-	it := newPieceIter(r.ctx, r.v.get, job.entry.Content, job.entry.Size)
+	it := r.src.entries.pieces(r.ctx, job.entry.Content, job.entry.Size)
 	for {
 		p, ok, err := it.Next()
 		if err != nil && !isDamage(err) {
@@ -44,23 +44,23 @@ func (r *restorer) pieces(job *fileJob) error {
 			return nil
 		}
 		job.left.Add(1)
-		r.window.add(want{job, p})
+		r.window.add(pieceRequest{job, p})
 		if err := r.dispatch(false); err != nil {
 			return err
 		}
 	}
 }
 
-// target is the file to write to, made when it is first asked for; nil if the
+// open is the file to write to, made when it is first asked for; nil if the
 // file was given up.
-func (j *fileJob) target(r *restorer) (*placedFile, error) {
+func (j *fileJob) open(r *restorer) (*targetFile, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.failed || j.file != nil {
 		return j.file, nil
 	}
 	var err error
-	j.file, err = r.placer.create(j.entry)
+	j.file, err = r.to.create(j.entry)
 	return j.file, err
 }
 
@@ -68,9 +68,9 @@ func (j *fileJob) target(r *restorer) (*placedFile, error) {
 func (j *fileJob) put(r *restorer, plain []byte, off int64) error {
 	if j.entry.Size == int64(len(plain)) { // there are no others
 		j.whole = true
-		return r.placer.whole(j.entry, plain)
+		return r.to.putFile(j.entry, plain)
 	}
-	f, err := j.target(r)
+	f, err := j.open(r)
 	if err != nil || f == nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (j *fileJob) put(r *restorer, plain []byte, off int64) error {
 
 // write writes a piece. In a file with holes, zeros are left out: small holes
 // were saved as such.
-func (j *fileJob) write(f *placedFile, plain []byte, off int64) error {
+func (j *fileJob) write(f *targetFile, plain []byte, off int64) error {
 	if j.entry.Content.Bytes == j.entry.Size {
 		_, err := f.WriteAt(plain, off)
 		return err
@@ -127,7 +127,7 @@ func (r *restorer) release(j *fileJob) {
 	if j.left.Add(-1) > 0 {
 		return
 	}
-	defer r.close(j.dir)
+	defer j.dir.unhold()
 	if !j.failed {
 		if err := j.finish(r); err != nil {
 			j.fail(r, err)
@@ -147,9 +147,9 @@ func (j *fileJob) finish(r *restorer) error {
 	case j.whole:
 		return nil
 	case j.entry.Size == 0:
-		return r.placer.whole(j.entry, nil)
+		return r.to.putFile(j.entry, nil)
 	}
-	f, err := j.target(r)
+	f, err := j.open(r)
 	if err != nil {
 		return err
 	}
@@ -159,26 +159,11 @@ func (j *fileJob) finish(r *restorer) error {
 // placeLinks makes the further names of files.
 func (r *restorer) placeLinks() {
 	for _, job := range r.links {
-		if err := r.placer.place(job.entry); err != nil {
+		if err := r.to.link(job.entry); err != nil {
 			r.fail(job.entry.Path, err)
 		} else {
 			r.count(0)
 		}
-		r.close(job.dir)
+		job.dir.unhold()
 	}
-}
-
-// placePlain writes the one file of a version that came unsealed.
-func (r *restorer) placePlain() error {
-	e := r.v.plainEntry()
-	f, err := r.placer.create(e)
-	if err != nil {
-		return err
-	}
-	if _, err := f.WriteAt(*r.v.plain, 0); err != nil {
-		return errors.Join(err, f.abort())
-	}
-	r.count(e.Size)
-	r.opt.Progress.Bytes.Add(e.Size)
-	return f.finish()
 }

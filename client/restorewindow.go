@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	// windowBytes and windowWants bound what waits to be asked for. A chunk that
+	// windowBytes and windowPieces bound what waits to be asked for. A chunk that
 	// comes up again meanwhile, because small files share it or content
 	// repeats, is fetched and opened once for all.
-	windowBytes = 8 << 20
-	windowWants = 4096
+	windowBytes  = 8 << 20
+	windowPieces = 4096
 	// fetchBatch is how many bytes of plaintext one request to the nodes is
 	// about: sealed, they still fit one message.
 	fetchBatch = 900_000
@@ -19,59 +19,60 @@ const (
 	fetchPieces = 1024
 )
 
-// want is a piece that is needed for a file.
-type want struct {
+// pieceRequest is a piece that is needed for a file.
+type pieceRequest struct {
 	job   *fileJob
 	piece Piece
 }
 
-// order is a chunk that is asked for, with all the places where parts of it are wanted.
-type order struct {
-	id    schemas.ChunkID
-	size  int64 // how long the chunk is at least
-	wants []want
+// chunkRequest is a chunk that is asked for, with all its pieces that are needed.
+type chunkRequest struct {
+	id     schemas.ChunkID
+	size   int64 // how long the chunk is at least
+	pieces []pieceRequest
 }
 
-// window gathers orders, oldest first.
+// window gathers the requests, oldest first.
 type window struct {
-	queue []*order
-	byID  map[schemas.ChunkID]*order
-	bytes int64 // of all chunks
-	wants int
+	queue  []*chunkRequest
+	byID   map[schemas.ChunkID]*chunkRequest
+	bytes  int64 // of all chunks
+	pieces int
 }
 
-func (w *window) add(x want) {
-	p := w.byID[x.piece.ID]
-	if p == nil {
+func (w *window) add(p pieceRequest) {
+	c := w.byID[p.piece.ID]
+	if c == nil {
 		if w.byID == nil {
-			w.byID = map[schemas.ChunkID]*order{}
+			w.byID = map[schemas.ChunkID]*chunkRequest{}
 		}
-		p = &order{id: x.piece.ID}
-		w.byID[p.id] = p
-		w.queue = append(w.queue, p)
+		c = &chunkRequest{id: p.piece.ID}
+		w.byID[c.id] = c
+		w.queue = append(w.queue, c)
 	}
-	p.wants = append(p.wants, x)
-	w.wants++
-	if size := x.piece.Skip + x.piece.Len; size > p.size {
-		w.bytes += size - p.size
-		p.size = size
+	c.pieces = append(c.pieces, p)
+	w.pieces++
+	if size := p.piece.Skip + p.piece.Len; size > c.size {
+		w.bytes += size - c.size
+		c.size = size
 	}
 }
 
-func (w *window) full() bool { return w.bytes > windowBytes || w.wants > windowWants }
+func (w *window) full() bool { return w.bytes > windowBytes || w.pieces > windowPieces }
 
-// take removes the oldest parcels, as many as one request is about.
-func (w *window) take() []*order {
+// nextBatch removes the oldest requests, as many as one request to the nodes is
+// about.
+func (w *window) nextBatch() []*chunkRequest {
 	n := 0
 	for size := int64(0); n < min(len(w.queue), fetchPieces); n++ {
-		p := w.queue[n]
+		c := w.queue[n]
 		// A little more than the seal, for the message around it.
-		if size += p.size + sealOverhead + 200; n > 0 && size > fetchBatch {
+		if size += c.size + sealOverhead + 200; n > 0 && size > fetchBatch {
 			break
 		}
-		delete(w.byID, p.id)
-		w.bytes -= p.size
-		w.wants -= len(p.wants)
+		delete(w.byID, c.id)
+		w.bytes -= c.size
+		w.pieces -= len(c.pieces)
 	}
 	batch := w.queue[:n:n]
 	w.queue = w.queue[n:]
@@ -79,10 +80,10 @@ func (w *window) take() []*order {
 }
 
 // dispatch sends requests for the oldest of what is wanted on their way until
-// the window has room, or with all, until it is empty.
+// the window is not full, or with all, until it is empty.
 func (r *restorer) dispatch(all bool) error {
 	for r.window.full() || all && len(r.window.queue) > 0 {
-		batch := r.window.take()
+		batch := r.window.nextBatch()
 		r.work.Go(func() error { return r.fetch(batch) })
 		if err := r.ctx.Err(); err != nil {
 			return err
@@ -93,44 +94,43 @@ func (r *restorer) dispatch(all bool) error {
 
 // fetch gets a batch of chunks, from what was written already or from nodes, and
 // writes what is wanted of them.
-func (r *restorer) fetch(batch []*order) error {
-	batch = slices.DeleteFunc(batch, func(o *order) bool {
-		from, known := r.copies.find(o.id)
-		return known && r.copied(o, from)
+func (r *restorer) fetch(batch []*chunkRequest) error {
+	batch = slices.DeleteFunc(batch, func(c *chunkRequest) bool {
+		from, known := r.written.find(c.id)
+		return known && r.copyWritten(c, from)
 	})
 	if len(batch) == 0 {
 		return nil
 	}
 	ids := make([]schemas.ChunkID, len(batch))
-	for i, o := range batch {
-		ids[i] = o.id
+	for i, c := range batch {
+		ids[i] = c.id
 	}
-	// Each place is written by the goroutine that brings its chunk, before
-	// chunks returns.
+	// Each is set by the goroutine that brings the chunk, before chunks returns.
 	came := make([]bool, len(batch))
-	err := r.v.source.chunks(r.ctx, ids, func(place int, c *schemas.Chunk) error {
-		err := r.arrived(batch[place], c)
-		came[place] = err == nil
+	err := r.src.chunks.chunks(r.ctx, ids, func(i int, sealed *schemas.Chunk) error {
+		err := r.arrived(batch[i], sealed)
+		came[i] = err == nil
 		return err
 	})
-	r.opt.Progress.Sent.Store(r.v.source.holders.Received())
+	r.opt.Progress.Sent.Store(r.src.chunks.received())
 	if err == nil || !isDamage(err) {
 		return err
 	}
 	// At least one chunk is damaged; each that has not come is asked for by
 	// itself, so that every file learns its own fate.
-	for i, o := range batch {
+	for i, c := range batch {
 		if came[i] {
 			continue
 		}
-		err := r.v.source.chunks(r.ctx, ids[i:i+1], func(_ int, c *schemas.Chunk) error {
-			return r.arrived(o, c)
+		err := r.src.chunks.chunks(r.ctx, ids[i:i+1], func(_ int, sealed *schemas.Chunk) error {
+			return r.arrived(c, sealed)
 		})
 		if err != nil && !isDamage(err) {
 			return err
 		}
 		if err != nil {
-			r.lost(o, err)
+			r.lost(c, err)
 		}
 	}
 	return nil
@@ -138,40 +138,42 @@ func (r *restorer) fetch(batch []*order) error {
 
 // arrived opens a chunk and writes it wherever it is wanted. What is wrong with a
 // file is its own failure, and not of the restore; of a chunk that is damaged
-// another copy may be whole, which is what the error asks for.
-func (r *restorer) arrived(o *order, c *schemas.Chunk) error {
-	err := r.v.openChunk(c, func(plain []byte) error {
-		for _, w := range o.wants {
-			r.deliver(w, plain)
-		}
-		return nil
-	})
-	if err != nil && !isDamage(err) {
-		r.lost(o, err)
+// another replica may be whole, which is what the error asks for.
+func (r *restorer) arrived(c *chunkRequest, sealed *schemas.Chunk) error {
+	plain, err := r.src.chunks.open(sealed)
+	if isDamage(err) {
+		return err
+	}
+	if err != nil {
+		r.lost(c, err)
 		return nil
 	}
-	return err
+	defer plain.release()
+	for _, p := range c.pieces {
+		r.deliver(p, plain.bytes)
+	}
+	return nil
 }
 
 // deliver writes one piece of an opened chunk into its file.
-func (r *restorer) deliver(w want, plain []byte) {
-	defer r.release(w.job)
-	part, err := w.piece.of(plain)
+func (r *restorer) deliver(p pieceRequest, plain []byte) {
+	defer r.release(p.job)
+	part, err := p.piece.cut(plain)
 	if err == nil {
-		err = w.job.put(r, part, w.piece.Off)
+		err = p.job.put(r, part, p.piece.Off)
 		r.opt.Progress.Bytes.Add(int64(len(part)))
 	}
 	if err != nil {
-		w.job.fail(r, err)
+		p.job.fail(r, err)
 		return
 	}
-	r.remember(w, plain)
+	r.remember(p, plain)
 }
 
 // lost gives up the files that a chunk was wanted for.
-func (r *restorer) lost(o *order, err error) {
-	for _, w := range o.wants {
-		w.job.fail(r, err)
-		r.release(w.job)
+func (r *restorer) lost(c *chunkRequest, err error) {
+	for _, p := range c.pieces {
+		p.job.fail(r, err)
+		r.release(p.job)
 	}
 }

@@ -3,6 +3,7 @@ package client
 import (
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -123,7 +124,7 @@ func (s *shelf) keep(c schemas.Chunk, err error) {
 }
 
 // version makes a tree of entries, which it puts in order, and opens it.
-func (s *shelf) version(entries []*Entry) *opened {
+func (s *shelf) version(entries []*Entry) *restoreSource {
 	s.t.Helper()
 	slices.SortFunc(entries, func(a, b *Entry) int { return comparePath(a.Path, b.Path) })
 	w := newTreeWriter(s.k, s.tree)
@@ -136,35 +137,48 @@ func (s *shelf) version(entries []*Entry) *opened {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	holders := bus.NewHolders(s.nc, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "shelf", Name: "shelf", State: schemas.Up, Weight: 1}}})
-	v := &opened{Version: schemas.Version{ID: "r@1", Record: "r", Root: root}, k: s.k, label: &label{Top: "r"},
-		source: newSource(schemas.VaultID{}, holders, func(string) {})}
-	v.get = treeGetter(s.k, v.source)
-	v.tree = newTreeReader(v.get, root)
-	return v
+	chunks := newChunkReader(s.k, schemas.VaultID{}, bus.NewHolders(s.nc, shelfMap()), func(string) {})
+	return &restoreSource{chunks: chunks, entries: newTreeReader(chunks.treeNodes, root)}
 }
 
-// restore brings v back into a new folder, which it returns, and says what was
+// shelfMap is a node map with the shelf alone.
+func shelfMap() *schemas.NodeMap {
+	return &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "shelf", Name: "shelf", State: schemas.Up, Weight: 1}}}
+}
+
+// restore brings src back into a new folder, as "r", which it returns, and says what was
 // warned of.
-func (s *shelf) restore(v *opened) (to string, r *restorer, warnings []string) {
+func (s *shelf) restore(src *restoreSource) (to string, done restored, warnings []string) {
 	s.t.Helper()
 	to = s.t.TempDir()
-	r, warnings = s.restoreTo(to, v)
-	return filepath.Join(to, "r"), r, warnings
+	done, warnings = s.restoreTo(to, src)
+	return filepath.Join(to, "r"), done, warnings
 }
 
-func (s *shelf) restoreTo(to string, v *opened) (r *restorer, warnings []string) {
+func (s *shelf) restoreTo(to string, src *restoreSource) (done restored, warnings []string) {
 	s.t.Helper()
 	var mu sync.Mutex
-	r = &restorer{v: v, opt: RestoreOptions{To: to, Progress: &Progress{}, Warn: func(path string, err error) {
+	done, err := s.run(to, src, targetOptions{}, func(path string, err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		warnings = append(warnings, fmt.Sprintf("%s: %v", path, err))
-	}}}
-	if err := r.run(bustest.Patient(s.t)); err != nil {
+	})
+	if err != nil {
 		s.t.Fatal(err)
 	}
-	return r, warnings
+	return done, warnings
+}
+
+// run restores src, with the settings that a client has.
+func (s *shelf) run(to string, src *restoreSource, opt targetOptions, warn func(string, error)) (restored, error) {
+	s.t.Helper()
+	opt.Owner, opt.Warn = os.Geteuid() == 0, warn
+	into, err := openTarget(to, opt)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return runRestore(bustest.Patient(s.t), *src, into, []restorePart{{From: ".", To: "r"}},
+		restoreSettings{Slots: fetchSlots, Progress: &Progress{}, Warn: warn})
 }
 
 // dataGets is how often each data chunk was fetched.

@@ -49,8 +49,8 @@ func (f *forest) put(id schemas.ChunkID, trees, data []schemas.ChunkID, payload 
 			f.t.Errorf("node %s is put before its child %s", id.Short(), child.Short())
 		}
 	}
-	chunk := schemas.Chunk{ID: id, Kind: schemas.Tree, Trees: trees, Data: data, Content: make([]byte, len(payload)+sealOverhead)}
-	if err := chunk.Validate(); err != nil || len(payload) > maxChunk {
+	c := schemas.Chunk{ID: id, Kind: schemas.Tree, Trees: trees, Data: data, Content: make([]byte, len(payload)+sealOverhead)}
+	if err := c.Validate(); err != nil || len(payload) > maxChunk {
 		f.t.Errorf("node of %d bytes: %v", len(payload), err)
 	}
 	f.nodes[id] = treeNode{slices.Clone(payload), slices.Clone(trees), slices.Clone(data)}

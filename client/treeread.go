@@ -56,6 +56,12 @@ func (r *treeReader) lookup(ctx context.Context, path string) (*Entry, error) {
 	return e, nil
 }
 
+// pieces walks the content of a file of this size. (For an entry: e.Content and
+// e.Size; for its attributes: e.XattrContent and maxXattrs.)
+func (r *treeReader) pieces(ctx context.Context, content Content, size int64) *pieceIter {
+	return newPieceIter(ctx, r.get, content, size)
+}
+
 func (r *treeReader) cursor(ctx context.Context, from string, ahead int) *entryIter {
 	return &entryIter{ctx: ctx, get: r.get, kind: pathTree, decode: decodeEntry, from: from, ahead: ahead,
 		stack: []*frame{{level: maxDepth, children: []child{{id: r.root}}}}}
@@ -70,8 +76,7 @@ type pieceIter struct {
 	bytes   int64 // yielded so far
 }
 
-// newPieceIter walks the content of a file of this size. (For an entry:
-// e.Content and e.Size; for its attributes: e.XattrContent and maxXattrs.)
+// newPieceIter is [treeReader.pieces] for who has no tree of paths.
 func newPieceIter(ctx context.Context, get treeGet, content Content, size int64) *pieceIter {
 	it := &pieceIter{content: content, size: size}
 	if !content.Tree.IsZero() {
@@ -146,6 +151,36 @@ type treeCursor[T any] struct {
 	last  string          // key of the last item
 	done  bool
 	err   error
+	// failed: err is one of get.
+	failed bool
+}
+
+// keyRange are the keys from one on and before the other; "" is the end.
+type keyRange struct{ from, to string }
+
+// resume lets the cursor go on after get has failed. At first it asks for one node
+// at a time, and lost is nil. If that is what it did, it passes over the node that
+// get failed with, and lost is what was below that. It reports false, and changes
+// nothing, if the error is not one of get, or if the node is the root.
+func (c *treeCursor[T]) resume() (lost *keyRange, ok bool) {
+	if !c.failed || len(c.stack) == 1 {
+		return nil, false
+	}
+	c.err, c.failed = nil, false
+	if c.ahead > 1 {
+		c.ahead = 1
+		return nil, true
+	}
+	c.ahead = readAhead
+	top := c.stack[len(c.stack)-1]
+	lost = &keyRange{from: top.children[0].key}
+	top.children = top.children[1:]
+	for _, f := range c.stack { // from the root down: the lowest one that has more is the next
+		if len(f.children) > 0 {
+			lost.to = f.children[0].key
+		}
+	}
+	return lost, true
 }
 
 // frame is an inner node on the way down, with its children from the next one
@@ -253,6 +288,7 @@ func (c *treeCursor[T]) fetch(f *frame) error {
 	}
 	nodes, err := c.get(c.ctx, ids)
 	if err != nil {
+		c.failed = true
 		return err
 	}
 	if len(nodes) != len(ids) {

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"testing"
 )
 
@@ -84,4 +85,20 @@ func unlockChild(root *os.Root, name string) error {
 	}
 	defer child.Close()
 	return unlockBelow(child)
+}
+
+// WantNames checks what is in a folder, sorted: nothing temporary may be left.
+func WantNames(t testing.TB, dir string, want ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("in the folder are %q, want %q", got, want)
+	}
 }

@@ -18,7 +18,7 @@ import (
 
 // copyTree walks from and places everything below to, files on several
 // goroutines that finish in any order. It returns the warnings.
-func copyTree(t *testing.T, from, to string, opt placeOptions) []string {
+func copyTree(t *testing.T, from, to string, opt targetOptions) []string {
 	t.Helper()
 	var mu sync.Mutex
 	var warnings []string
@@ -27,7 +27,7 @@ func copyTree(t *testing.T, from, to string, opt placeOptions) []string {
 		defer mu.Unlock()
 		warnings = append(warnings, fmt.Sprintf("%q: %v", path, err))
 	}
-	p, err := newPlacer(to, opt)
+	p, err := openTarget(to, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func copyTree(t *testing.T, from, to string, opt placeOptions) []string {
 }
 
 // copyInto places everything below the folder from.
-func copyInto(p *placer, from string) error {
+func copyInto(p *target, from string) error {
 	roots, err := newRoots([]string{from})
 	if err != nil {
 		return err
@@ -48,15 +48,15 @@ func copyInto(p *placer, from string) error {
 	_, err = walk(context.Background(), roots, nil, c.visit)
 	c.wait.Wait()
 	for _, d := range slices.Backward(c.dirs) {
-		p.leaveDir(d)
+		p.leave(d)
 	}
 	return errors.Join(err, c.failed)
 }
 
 type copier struct {
-	p     *placer
+	p     *target
 	first map[[2]uint64]string // file → path of its first name
-	dirs  []*Entry             // the folders the walk is in
+	dirs  []*targetDir         // the folders the walk is in
 
 	slots  chan struct{}
 	wait   sync.WaitGroup
@@ -72,13 +72,16 @@ func (c *copier) visit(it walkItem) error {
 		return fmt.Errorf("%q: %w", it.Path, err)
 	}
 	e := it.Entry
-	for len(c.dirs) > 0 && !inSubtree(e.Path, c.dirs[len(c.dirs)-1].Path) {
-		c.p.leaveDir(c.dirs[len(c.dirs)-1])
+	for len(c.dirs) > 0 && !inSubtree(e.Path, c.dirs[len(c.dirs)-1].path) {
+		c.p.leave(c.dirs[len(c.dirs)-1])
 		c.dirs = c.dirs[:len(c.dirs)-1]
 	}
 	if e.Type == TypeDir {
-		c.dirs = append(c.dirs, e)
-		return c.p.place(e)
+		d, err := c.p.mkdir(e)
+		if err == nil {
+			c.dirs = append(c.dirs, d)
+		}
+		return err
 	}
 	if id := [2]uint64{e.Dev, e.Ino}; it.Nlink > 1 {
 		if e.HardLink = c.first[id]; e.HardLink == "" {
@@ -86,7 +89,7 @@ func (c *copier) visit(it walkItem) error {
 		}
 	}
 	if e.Type != TypeFile || e.HardLink != "" {
-		return c.p.place(e)
+		return placeEntry(c.p, e)
 	}
 	f, err := c.p.create(e)
 	if err != nil {
@@ -104,7 +107,7 @@ func (c *copier) visit(it walkItem) error {
 }
 
 // copyContent copies what is no hole.
-func copyContent(to *placedFile, it walkItem) error {
+func copyContent(to *targetFile, it walkItem) error {
 	f, before, err := it.open()
 	if err != nil {
 		return err
@@ -125,7 +128,7 @@ func copyContent(to *placedFile, it walkItem) error {
 }
 
 // restoreOptions are what a restore takes for granted.
-func restoreOptions() placeOptions { return placeOptions{Owner: os.Geteuid() == 0} }
+func restoreOptions() targetOptions { return targetOptions{Owner: os.Geteuid() == 0} }
 
 func wantSame(t *testing.T, from, to string) {
 	t.Helper()
@@ -148,12 +151,13 @@ func TestWalkAndPlaceKeepATree(t *testing.T) {
 }
 
 func TestSync(t *testing.T) {
-	p := openPlacer(t, t.TempDir(), placeOptions{})
+	p := newTestTarget(t, t.TempDir(), targetOptions{})
 	top := &Entry{Path: ".", Type: TypeDir, Mode: 0o755}
-	if err := p.place(top); err != nil {
-		t.Error(err)
+	d, err := p.mkdir(top)
+	if err != nil {
+		t.Fatal(err)
 	}
-	p.leaveDir(top)
+	p.leave(d)
 	if err := p.sync(); err != nil {
 		t.Error(err)
 	}
@@ -165,7 +169,7 @@ func TestRestoringAgain(t *testing.T) {
 	copyTree(t, from, to, restoreOptions())
 
 	t.Run("is refused without leave to overwrite", func(t *testing.T) {
-		p, err := newPlacer(to, restoreOptions())
+		p, err := openTarget(to, restoreOptions())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -216,22 +220,22 @@ func TestFolderIsNeverReplaced(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(to, "x"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	p := openPlacer(t, to, placeOptions{Overwrite: true})
+	p := newTestTarget(t, to, targetOptions{Overwrite: true})
 	if _, err := p.create(&Entry{Path: "x", Type: TypeFile}); err == nil {
 		t.Error("a file took the place of a folder")
 	}
-	if err := p.place(&Entry{Path: "x", Type: TypeSymlink, Target: "y"}); err == nil {
+	if err := placeEntry(p, &Entry{Path: "x", Type: TypeSymlink, Target: "y"}); err == nil {
 		t.Error("a link took the place of a folder")
 	}
-	wantNames(t, to, "x")
+	treetest.WantNames(t, to, "x")
 }
 
-func openPlacer(t *testing.T, dir string, opt placeOptions) *placer {
+func newTestTarget(t *testing.T, dir string, opt targetOptions) *target {
 	t.Helper()
 	if opt.Warn == nil {
 		opt.Warn = func(path string, err error) { t.Errorf("warning %q: %v", path, err) }
 	}
-	p, err := newPlacer(dir, opt)
+	p, err := openTarget(dir, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,24 +243,20 @@ func openPlacer(t *testing.T, dir string, opt placeOptions) *placer {
 	return p
 }
 
-// wantNames checks what is in a folder: nothing temporary may be left.
-func wantNames(t *testing.T, dir string, want ...string) {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
+// placeEntry restores what is no regular file.
+func placeEntry(p *target, e *Entry) error {
+	switch {
+	case e.HardLink != "":
+		return p.link(e)
+	case e.Type == TypeDir:
+		_, err := p.mkdir(e)
+		return err
 	}
-	var got []string
-	for _, e := range entries {
-		got = append(got, e.Name())
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("in the folder are %q, want %q", got, want)
-	}
+	return p.put(e)
 }
 
 // placeFile restores a file with that content.
-func placeFile(p *placer, path, content string) error {
+func placeFile(p *target, path, content string) error {
 	f, err := p.create(&Entry{Path: path, Type: TypeFile, Mode: 0o644, Size: int64(len(content))})
 	if err != nil {
 		return err
@@ -270,7 +270,7 @@ func placeFile(p *placer, path, content string) error {
 func TestHostilePathsAreRefused(t *testing.T) {
 	outer := t.TempDir()
 	to := filepath.Join(outer, "target")
-	p := openPlacer(t, to, placeOptions{Overwrite: true})
+	p := newTestTarget(t, to, targetOptions{Overwrite: true})
 	for _, path := range []string{
 		"", ".", "..", "/", "/x", "../x", "a/../../x", "a/..", "a//b", "a/", "./a", "a/./b", "a\x00b", outer + "/x",
 		strings.Repeat("a/", maxPath) + "a",
@@ -279,18 +279,18 @@ func TestHostilePathsAreRefused(t *testing.T) {
 			t.Errorf("the file %.40q was placed", path)
 		}
 		if path != "." {
-			if err := p.place(&Entry{Path: path, Type: TypeDir}); err == nil {
+			if err := placeEntry(p, &Entry{Path: path, Type: TypeDir}); err == nil {
 				t.Errorf("the folder %.40q was placed", path)
 			}
-			if err := p.place(&Entry{Path: "y", Type: TypeFile, HardLink: path}); err == nil {
+			if err := placeEntry(p, &Entry{Path: "y", Type: TypeFile, HardLink: path}); err == nil {
 				t.Errorf("a link to %.40q was placed", path)
 			}
 		}
-		if err := p.place(&Entry{Path: path, Type: TypeSymlink, Target: "x"}); err == nil {
+		if err := placeEntry(p, &Entry{Path: path, Type: TypeSymlink, Target: "x"}); err == nil {
 			t.Errorf("the link %.40q was placed", path)
 		}
 	}
-	wantNames(t, outer, "target")
+	treetest.WantNames(t, outer, "target")
 }
 
 // The attack on every unpacker: a link first, then something below it.
@@ -299,32 +299,32 @@ func TestNothingIsPlacedThroughALink(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(outside, "passwd"), []byte("root"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, target := range map[string]string{"absolute": outside, "up": "../outside", "inside": "real", "dangling": "nowhere"} {
+	for name, linkTarget := range map[string]string{"absolute": outside, "up": "../outside", "inside": "real", "dangling": "nowhere"} {
 		t.Run(name, func(t *testing.T) {
 			to := t.TempDir()
-			p := openPlacer(t, to, placeOptions{Overwrite: true})
+			p := newTestTarget(t, to, targetOptions{Overwrite: true})
 			ok := []error{
-				p.place(&Entry{Path: "real", Type: TypeDir, Mode: 0o755}),
-				p.place(&Entry{Path: "a", Type: TypeSymlink, Target: target}),
+				placeEntry(p, &Entry{Path: "real", Type: TypeDir, Mode: 0o755}),
+				placeEntry(p, &Entry{Path: "a", Type: TypeSymlink, Target: linkTarget}),
 			}
 			if err := errors.Join(ok...); err != nil {
 				t.Fatal(err)
 			}
 			for what, err := range map[string]error{
 				"file":        placeFile(p, "a/passwd", "x"),
-				"folder":      p.place(&Entry{Path: "a/b", Type: TypeDir}),
-				"deep folder": p.place(&Entry{Path: "a/b/c", Type: TypeDir}),
-				"link":        p.place(&Entry{Path: "a/b", Type: TypeSymlink, Target: "x"}),
-				"fifo":        p.place(&Entry{Path: "a/b", Type: TypeFifo}),
-				"hard link":   p.place(&Entry{Path: "h", Type: TypeFile, HardLink: "a/passwd", Size: 4}),
+				"folder":      placeEntry(p, &Entry{Path: "a/b", Type: TypeDir}),
+				"deep folder": placeEntry(p, &Entry{Path: "a/b/c", Type: TypeDir}),
+				"link":        placeEntry(p, &Entry{Path: "a/b", Type: TypeSymlink, Target: "x"}),
+				"fifo":        placeEntry(p, &Entry{Path: "a/b", Type: TypeFifo}),
+				"hard link":   placeEntry(p, &Entry{Path: "h", Type: TypeFile, HardLink: "a/passwd", Size: 4}),
 			} {
 				if err == nil || !strings.Contains(err.Error(), "symbolic link") {
 					t.Errorf("a %s through the link: got %v, want a refusal that names the link", what, err)
 				}
 			}
-			wantNames(t, outside, "passwd")
-			wantNames(t, to, "a", "real")
-			wantNames(t, filepath.Join(to, "real"))
+			treetest.WantNames(t, outside, "passwd")
+			treetest.WantNames(t, to, "a", "real")
+			treetest.WantNames(t, filepath.Join(to, "real"))
 		})
 	}
 }
@@ -333,8 +333,8 @@ func TestNothingIsPlacedThroughALink(t *testing.T) {
 // to be opened again.
 func TestSwappedFolderIsNoticed(t *testing.T) {
 	outside, to := t.TempDir(), t.TempDir()
-	p := openPlacer(t, to, placeOptions{Warn: func(string, error) {}})
-	if err := p.place(&Entry{Path: "d", Type: TypeDir}); err != nil {
+	p := newTestTarget(t, to, targetOptions{Warn: func(string, error) {}})
+	if err := placeEntry(p, &Entry{Path: "d", Type: TypeDir}); err != nil {
 		t.Fatal(err)
 	}
 	p.set.close() // so that every use opens anew
@@ -351,12 +351,12 @@ func TestSwappedFolderIsNoticed(t *testing.T) {
 	if err := placeFile(p, "d/x", "x"); !errors.Is(err, errReplaced) {
 		t.Errorf("got %v, want errReplaced", err)
 	}
-	wantNames(t, outside)
-	wantNames(t, d)
+	treetest.WantNames(t, outside)
+	treetest.WantNames(t, d)
 }
 
 func TestWritesStayWithinTheSize(t *testing.T) {
-	p := openPlacer(t, t.TempDir(), placeOptions{})
+	p := newTestTarget(t, t.TempDir(), targetOptions{})
 	f, err := p.create(&Entry{Path: "f", Type: TypeFile, Size: 10})
 	if err != nil {
 		t.Fatal(err)
@@ -376,15 +376,15 @@ func TestWritesStayWithinTheSize(t *testing.T) {
 
 func TestHardLinkWaitsForItsFile(t *testing.T) {
 	to := t.TempDir()
-	p := openPlacer(t, to, placeOptions{})
+	p := newTestTarget(t, to, targetOptions{})
 	f, err := p.create(&Entry{Path: "a", Type: TypeFile, Mode: 0o600, Size: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.place(&Entry{Path: "b", Type: TypeFile, HardLink: "a", Size: 1}); err != nil {
+	if err := placeEntry(p, &Entry{Path: "b", Type: TypeFile, HardLink: "a", Size: 1}); err != nil {
 		t.Fatal(err)
 	}
-	wantNames(t, to, "a")
+	treetest.WantNames(t, to, "a")
 	if err := f.finish(); err != nil {
 		t.Fatal(err)
 	}
@@ -400,9 +400,9 @@ func TestHardLinkWithoutItsFile(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(to, "other"), []byte("not the size"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := openPlacer(t, to, placeOptions{})
+	p := newTestTarget(t, to, targetOptions{})
 	for _, first := range []string{"missing", "no/folder", "other"} {
-		err := p.place(&Entry{Path: "b", Type: TypeFile, HardLink: first, Size: 1})
+		err := placeEntry(p, &Entry{Path: "b", Type: TypeFile, HardLink: first, Size: 1})
 		if !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("another name of %q: got %v, want an error that is fs.ErrNotExist", first, err)
 		}
@@ -411,13 +411,13 @@ func TestHardLinkWithoutItsFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.place(&Entry{Path: "b", Type: TypeFile, HardLink: "a", Size: 1}); err != nil {
+	if err := placeEntry(p, &Entry{Path: "b", Type: TypeFile, HardLink: "a", Size: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.abort(); err == nil || !strings.Contains(err.Error(), `"b"`) {
 		t.Errorf("got %v, want an error that names the lost link", err)
 	}
-	wantNames(t, to, "other")
+	treetest.WantNames(t, to, "other")
 }
 
 func TestAbortKeepsWhatWasThere(t *testing.T) {
@@ -425,7 +425,7 @@ func TestAbortKeepsWhatWasThere(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(to, "f"), []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := openPlacer(t, to, placeOptions{Overwrite: true})
+	p := newTestTarget(t, to, targetOptions{Overwrite: true})
 	f, err := p.create(&Entry{Path: "f", Type: TypeFile, Size: 3})
 	if err != nil {
 		t.Fatal(err)
@@ -439,20 +439,20 @@ func TestAbortKeepsWhatWasThere(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(to, "f")); string(got) != "old" {
 		t.Errorf("the file holds %q (%v), want what it held", got, err)
 	}
-	wantNames(t, to, "f")
+	treetest.WantNames(t, to, "f")
 }
 
 // A part of a version comes without the folders above it.
 func TestMissingFoldersAreMade(t *testing.T) {
 	to := t.TempDir()
-	p := openPlacer(t, to, placeOptions{})
+	p := newTestTarget(t, to, targetOptions{})
 	if err := placeFile(p, "a/b/c", "x"); err != nil {
 		t.Fatal(err)
 	}
 	if err := placeFile(p, "a/b/d", "x"); err != nil {
 		t.Fatal(err)
 	}
-	wantNames(t, filepath.Join(to, "a", "b"), "c", "d")
+	treetest.WantNames(t, filepath.Join(to, "a", "b"), "c", "d")
 }
 
 func TestFolderInUseKeepsItsMetadata(t *testing.T) {
@@ -460,14 +460,15 @@ func TestFolderInUseKeepsItsMetadata(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Join(to, "sub"), 0o711), os.Chmod(to, 0o711)); err != nil {
 		t.Fatal(err)
 	}
-	p := openPlacer(t, to, placeOptions{})
+	p := newTestTarget(t, to, targetOptions{})
 	for _, path := range []string{".", "sub"} {
 		e := &Entry{Path: path, Type: TypeDir, Mode: 0o755}
-		if err := p.place(e); err != nil {
-			t.Error(err)
+		d, err := p.mkdir(e)
+		if err != nil {
+			t.Fatal(err)
 		}
 		defer func() {
-			p.leaveDir(e)
+			p.leave(d)
 			if info, err := os.Stat(filepath.Join(to, path)); err != nil || info.Mode().Perm() != 0o711 {
 				t.Errorf("%q: %v (%v), want its own mode 0711", path, info.Mode(), err)
 			}
@@ -479,7 +480,7 @@ func TestFolderInUseKeepsItsMetadata(t *testing.T) {
 // than it did.
 func TestSetuidGoesWithItsOwner(t *testing.T) {
 	to := t.TempDir()
-	p := openPlacer(t, to, placeOptions{NumericOwner: true})
+	p := newTestTarget(t, to, targetOptions{NumericOwner: true})
 	stranger := uint32(os.Getuid()) + 4321
 	for name, e := range map[string]*Entry{
 		"mine":  {UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Mode: 0o6755},

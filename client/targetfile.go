@@ -9,60 +9,97 @@ import (
 	"sync/atomic"
 )
 
-// placedFile is a regular file that is being restored. What is never written
+// targetFile is a regular file that is being restored. What is never written
 // stays a hole. Writes may be concurrent; finish or abort ends it.
-type placedFile struct {
-	p     *placer
+type targetFile struct {
+	t     *target
 	entry *Entry
-	dir   *placeDir
+	dir   *targetDir
 	name  string // that it is to have
 	used  string // that it has until it is finished
 	f     *os.File
 
-	turn    sync.Mutex   // of who writes: the kernel would have the others spin
+	turn    sync.Mutex   // of writers: the kernel would have the others spin
 	waiting int64        // bytes written since the disk was told to begin; under turn
 	last    atomic.Int64 // where what was written ends
 
-	links []pendingLink // under placer.mu
+	links []pendingLink // under target.mu
 }
 
 // create makes an empty file for e. A file that it is to replace stays until
 // finish.
-func (p *placer) create(e *Entry) (*placedFile, error) {
-	pf, err := p.createFile(e)
-	if err != nil {
-		return nil, fmt.Errorf("restore %q: %w", e.Path, err)
+func (t *target) create(e *Entry) (*targetFile, error) {
+	pf, err := t.createFile(e)
+	return pf, restoreError(e, err)
+}
+
+func (t *target) createFile(e *Entry) (*targetFile, error) {
+	if err := checkTarget(e.Path); err != nil {
+		return nil, err
 	}
+	d, name, err := t.enter(e.Path)
+	if err != nil {
+		return nil, err
+	}
+	pf := &targetFile{t: t, entry: e, dir: d, name: name}
+	if err := pf.make(); err != nil {
+		d.unhold()
+		return nil, err
+	}
+	t.mu.Lock()
+	t.writing[e.Path] = pf
+	t.mu.Unlock()
 	return pf, nil
 }
 
-func (p *placer) createFile(e *Entry) (*placedFile, error) {
-	if err := checkPlace(e.Path); err != nil {
-		return nil, err
+// putFile places a regular file whose content is at hand. For the many small files
+// of a usual tree it takes fewer calls of the system than [target.create], and
+// no memory of what is being written.
+func (t *target) putFile(e *Entry, content []byte) error {
+	if made, err := t.putNewFile(e, content); made || err != nil {
+		return restoreError(e, err)
 	}
-	d, name, err := p.enter(e.Path)
+	f, err := t.create(e)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	pf := &placedFile{p: p, entry: e, dir: d, name: name}
-	if err := pf.make(); err != nil {
-		p.leave(d)
-		return nil, err
+	if len(content) > 0 {
+		if _, err := f.WriteAt(content, 0); err != nil {
+			return errors.Join(err, f.abort())
+		}
 	}
-	p.mu.Lock()
-	p.writing[e.Path] = pf
-	p.mu.Unlock()
-	return pf, nil
+	return f.finish()
+}
+
+// putNewFile is putFile for a file that is not there yet and has nothing special;
+// for others made is false.
+func (t *target) putNewFile(e *Entry, content []byte) (made bool, err error) {
+	if int64(len(content)) != e.Size {
+		return false, nil
+	}
+	if err := checkTarget(e.Path); err != nil {
+		return false, err
+	}
+	d, name, err := t.enter(e.Path)
+	if err != nil {
+		return false, err
+	}
+	defer d.unhold()
+	if err := d.acquire(); err != nil {
+		return false, err
+	}
+	defer d.release()
+	return t.meta.writeNew(d.folder, name, e, content)
 }
 
 // make opens the file under its name or a temporary one.
-func (pf *placedFile) make() error {
+func (pf *targetFile) make() error {
 	if err := pf.dir.acquire(); err != nil {
 		return err
 	}
 	defer pf.dir.release()
 	var err error
-	pf.used, err = pf.p.put(pf.dir.folder, pf.name, func(d *folder, name string) (err error) {
+	pf.used, err = pf.t.makeName(pf.dir, pf.name, func(d *folder, name string) (err error) {
 		pf.f, err = d.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		return bare(err)
 	})
@@ -71,7 +108,7 @@ func (pf *placedFile) make() error {
 
 // WriteAt writes b at off, in bytes from the file's start. Bytes beyond the
 // entry's size are refused.
-func (pf *placedFile) WriteAt(b []byte, off int64) (int, error) {
+func (pf *targetFile) WriteAt(b []byte, off int64) (int, error) {
 	if off < 0 || int64(len(b)) > pf.entry.Size-off {
 		return 0, fmt.Errorf("restore %q: %d bytes at %d do not fit its size of %d", pf.entry.Path, len(b), off, pf.entry.Size)
 	}
@@ -89,7 +126,7 @@ func (pf *placedFile) WriteAt(b []byte, off int64) (int, error) {
 // it is never idle, many enough for it to write in long runs.
 const writebackBytes = 8 << 20
 
-func (pf *placedFile) write(b []byte, off int64) (int, error) {
+func (pf *targetFile) write(b []byte, off int64) (int, error) {
 	pf.turn.Lock()
 	n, err := pf.f.WriteAt(b, off)
 	pf.waiting += int64(n)
@@ -106,14 +143,14 @@ func (pf *placedFile) write(b []byte, off int64) (int, error) {
 
 // finish gives the file its size, metadata and name, then makes its further
 // names. If it fails for the file itself, the file is removed.
-func (pf *placedFile) finish() error {
+func (pf *targetFile) finish() error {
 	if err := pf.complete(); err != nil {
 		return errors.Join(fmt.Errorf("restore %q: %w", pf.entry.Path, err), pf.abort())
 	}
 	return pf.end()
 }
 
-func (pf *placedFile) complete() error {
+func (pf *targetFile) complete() error {
 	if err := pf.dir.acquire(); err != nil {
 		return err
 	}
@@ -123,7 +160,7 @@ func (pf *placedFile) complete() error {
 			return bare(err)
 		}
 	}
-	pf.p.setMeta(placed{dir: pf.dir.folder, name: pf.used, file: pf.f}, pf.entry)
+	pf.t.meta.set(pf.dir.folder, pf.used, pf.f, pf.entry)
 	// Some file systems tell only now that the disk is full.
 	if err := pf.f.Close(); err != nil {
 		return bare(err)
@@ -134,17 +171,17 @@ func (pf *placedFile) complete() error {
 // abort removes the file; one that it was to replace stays. The error is about
 // what could not be cleaned up, and about further names of the file, which are
 // lost with it.
-func (pf *placedFile) abort() error {
+func (pf *targetFile) abort() error {
 	pf.f.Close() // what it says does not matter any more
 	err := pf.remove()
 	for _, l := range pf.unlist() {
-		pf.p.leave(l.dir)
+		l.dir.unhold()
 		err = errors.Join(err, fmt.Errorf("restore %q: it is another name of %q, which was not restored", l.entry.Path, pf.entry.Path))
 	}
 	return err
 }
 
-func (pf *placedFile) remove() error {
+func (pf *targetFile) remove() error {
 	if err := pf.dir.acquire(); err != nil {
 		return fmt.Errorf("remove the unfinished %q: %w", pf.entry.Path, err)
 	}
@@ -156,10 +193,10 @@ func (pf *placedFile) remove() error {
 }
 
 // end makes the names that waited for the file.
-func (pf *placedFile) end() error {
+func (pf *targetFile) end() error {
 	var failed error
 	for _, l := range pf.unlist() {
-		if err := pf.p.makeLink(l); err != nil {
+		if err := pf.t.makeLink(l); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("restore %q: %w", l.entry.Path, err))
 		}
 	}
@@ -168,47 +205,53 @@ func (pf *placedFile) end() error {
 
 // unlist makes the file count as finished in its folder and returns what waited
 // for it.
-func (pf *placedFile) unlist() []pendingLink {
-	pf.p.mu.Lock()
-	delete(pf.p.writing, pf.entry.Path)
+func (pf *targetFile) unlist() []pendingLink {
+	pf.t.mu.Lock()
+	delete(pf.t.writing, pf.entry.Path)
 	links := pf.links
-	pf.p.mu.Unlock()
-	pf.p.leave(pf.dir)
+	pf.t.mu.Unlock()
+	pf.dir.unhold()
 	return links
 }
 
 // pendingLink is a further name of a file that is still being written.
 type pendingLink struct {
 	entry *Entry
-	dir   *placeDir
+	dir   *targetDir
 	name  string
 }
 
-func (p *placer) link(e *Entry) error {
-	if err := checkPlace(e.HardLink); err != nil {
+// link makes a further name of a file. If the file is still being written, that is done
+// when it is finished. An error that is fs.ErrNotExist means that the first name is not
+// there, as when only a part of a version is restored: the file can be placed with its
+// content instead.
+func (t *target) link(e *Entry) error { return restoreError(e, t.linkOrWait(e)) }
+
+func (t *target) linkOrWait(e *Entry) error {
+	if err := errors.Join(checkTarget(e.Path), checkTarget(e.HardLink)); err != nil {
 		return err
 	}
-	d, name, err := p.enter(e.Path)
+	d, name, err := t.enter(e.Path)
 	if err != nil {
 		return err
 	}
 	l := pendingLink{entry: e, dir: d, name: name}
-	p.mu.Lock()
-	first := p.writing[e.HardLink]
+	t.mu.Lock()
+	first := t.writing[e.HardLink]
 	if first != nil {
 		first.links = append(first.links, l)
 	}
-	p.mu.Unlock()
+	t.mu.Unlock()
 	if first != nil {
 		return nil
 	}
-	return p.makeLink(l)
+	return t.makeLink(l)
 }
 
 // makeLink makes the link and finishes it in its folder.
-func (p *placer) makeLink(l pendingLink) error {
-	defer p.leave(l.dir)
-	from, fromName, err := p.first(l.entry)
+func (t *target) makeLink(l pendingLink) error {
+	defer l.dir.unhold()
+	from, fromName, err := t.first(l.entry)
 	if err != nil {
 		return err
 	}
@@ -220,7 +263,7 @@ func (p *placer) makeLink(l pendingLink) error {
 		return err
 	}
 	defer l.dir.release()
-	used, err := p.put(l.dir.folder, l.name, func(d *folder, name string) error {
+	used, err := t.makeName(l.dir, l.name, func(d *folder, name string) error {
 		return linkBetween(from, fromName, d, name)
 	})
 	if err != nil {
@@ -231,9 +274,9 @@ func (p *placer) makeLink(l pendingLink) error {
 
 // first finds the first name of a file with several. What has that name must be
 // what the version says: in a target that was not empty it may be anything.
-func (p *placer) first(e *Entry) (*folder, string, error) {
-	above, name := splitPath(e.HardLink)
-	dir, err := p.find(above)
+func (t *target) first(e *Entry) (*folder, string, error) {
+	parents, name := splitPath(e.HardLink)
+	dir, err := t.find(parents)
 	if err != nil {
 		return nil, "", err
 	}

@@ -1,0 +1,99 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// restoreSource is the version that is restored.
+type restoreSource struct {
+	entries *treeReader
+	chunks  *chunkReader
+}
+
+// restorePart is a part of the version that is asked for: the entries at From and
+// below, which appear as To. If From is "." and To is "", what is in the version's
+// top appears under its own names.
+type restorePart struct{ From, To string }
+
+// restoreSettings is how a restore works.
+type restoreSettings struct {
+	// Slots is how many requests are under way at a time.
+	Slots    int
+	Progress *Progress
+	// Warn is told of every path that is not brought back whole, from several
+	// goroutines.
+	Warn func(path string, err error)
+}
+
+// restored is what a restore did.
+type restored struct {
+	files, bytes int64    // entries that are not folders, and their content
+	failed       int64    // paths that could not be brought back whole
+	first        error    // why the first of them could not
+	tops         []string // the names that were made in the target
+}
+
+// restorer is one restore. One goroutine descends the tree and gathers pieces
+// into requests; several fetch, open and write.
+type restorer struct {
+	src restoreSource
+	to  *target
+	opt restoreSettings
+
+	work    *errgroup.Group
+	ctx     context.Context
+	window  window
+	written writtenChunks
+	stack   []*targetDir      // the folders that the descent is in
+	links   []*fileJob        // further names of files, made when all files are there
+	heads   map[string]string // first names that are not asked for → what stands for them
+	tops    []string
+
+	files, bytes, failed atomic.Int64
+	mu                   sync.Mutex
+	first                error // the first failure of a path
+}
+
+// runRestore writes parts of a version to a target, which it closes.
+func runRestore(ctx context.Context, src restoreSource, to *target, parts []restorePart, opt restoreSettings) (restored, error) {
+	r := &restorer{src: src, to: to, opt: opt, heads: map[string]string{}}
+	r.work, r.ctx = errgroup.WithContext(ctx)
+	r.work.SetLimit(opt.Slots)
+	err := r.descendAll(parts)
+	if failed := r.work.Wait(); failed != nil {
+		err = failed // the descent only noticed that it was over
+	}
+	if err != nil {
+		return restored{}, errors.Join(err, to.abandon())
+	}
+	r.placeLinks()
+	r.climb("")
+	to.close()
+	done := restored{files: r.files.Load(), bytes: r.bytes.Load(), failed: r.failed.Load(), first: r.first, tops: r.tops}
+	return done, to.sync()
+}
+
+func (r *restorer) count(size int64) {
+	r.files.Add(1)
+	r.bytes.Add(size)
+	r.opt.Progress.Files.Add(1)
+}
+
+// fail notes a path that is not brought back.
+func (r *restorer) fail(path string, err error) {
+	r.failed.Add(1)
+	r.mu.Lock()
+	if r.first == nil {
+		r.first = err
+	}
+	r.mu.Unlock()
+	r.opt.Warn(path, err)
+}
+
+// warn tells what of a path could not be set.
+func (r *restorer) warn(path string, err error) { r.opt.Warn(path, err) }
