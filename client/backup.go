@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -250,24 +249,28 @@ func (s *session) close() {
 	s.out.Close()
 }
 
-// saved is what the tree of a new version contains.
+// saved is what was sent for a new version.
 type saved struct {
-	root                                      schemas.ChunkID
-	files, bytes, unchanged, read, unreadable int64
-	stored, sent, chunks                      int64
+	saveResult
+	uploadStats
 }
 
 // save sends everything and returns when all of it is acknowledged.
 func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
-	seal := sealOptions{Compression: p.Compression, Unchecked: s.c.opt.SkipSelfCheck}.adaptive(runtime.GOMAXPROCS(0))
-	up := newUploader(ctx, s.k, s.vault, s.id, s.holders, s.out, seal, room(s.c.opt.Room), s.c.opt.Status)
-	sv := newSaver(up, p)
-	if s.parent != nil && s.parent.RootKind == schemas.Tree {
-		get := newChunkReader(s.k, s.vault, s.holders, s.c.opt.Status).treeNodes
-		sv.recheck = s.recheck
-		sv.parent = newParentTree(up.ctx, newTreeReader(get, s.parent.Root), s.parent.ID)
+	memory := budget(s.c.opt.Room)
+	up := newUploader(ctx, uploadOptions{
+		Keys: s.k, Vault: s.vault, Session: s.id, Holders: s.holders, Sender: s.out,
+		Compression: p.Compression, Unchecked: s.c.opt.SkipSelfCheck, Budget: memory, Status: s.c.opt.Status,
+	})
+	opt := saveOptions{
+		Keys: s.k, Roots: p.roots, Exclude: p.exclude, Stdin: p.Stdin, Name: p.Name,
+		Budget: memory, Progress: p.Progress, Warn: p.Warn,
 	}
-	done, err := sv.run(up.ctx)
+	if s.parent != nil && s.parent.RootKind == schemas.Tree {
+		opt.Get = newChunkReader(s.k, s.vault, s.holders, s.c.opt.Status).treeNodes
+		opt.Parent, opt.ParentRoot, opt.Recheck = s.parent.ID, s.parent.Root, s.recheck
+	}
+	done, err := save(up, opt)
 	if err != nil {
 		up.abandon(err)
 		if cause := context.Cause(up.ctx); cause != nil {
@@ -278,13 +281,12 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 	if err := up.finish(); err != nil {
 		return nil, err
 	}
-	done.stored, done.sent, done.chunks = up.stored.Load(), up.sent.Load(), up.chunks.Load()
-	return done, nil
+	return &saved{saveResult: *done, uploadStats: up.stats()}, nil
 }
 
 // commit asks for the version. Everything below it has been acknowledged.
 func (s *session) commit(ctx context.Context, p *plan, done *saved) (*BackupResult, error) {
-	p.label.Root, p.label.Record = done.root, p.Name
+	p.label.Root, p.label.Record = done.Root, p.Name
 	sealed, err := sealLabel(s.k, &p.label)
 	if err != nil {
 		return nil, err
@@ -293,15 +295,15 @@ func (s *session) commit(ctx context.Context, p *plan, done *saved) (*BackupResu
 	defer cancel()
 	var rep schemas.CommitReply
 	err = s.c.insist(ctx, schemas.SubjectSessionCommit, &schemas.CommitRequest{
-		Session: s.id, Root: done.root, Files: done.files, Bytes: done.bytes, Stored: done.stored,
-		Sealed: sealed, Partial: done.unreadable > 0,
+		Session: s.id, Root: done.Root, Files: done.Files, Bytes: done.Bytes, Stored: done.Stored,
+		Sealed: sealed, Partial: done.Unreadable > 0,
 	}, &rep)
 	if err != nil {
 		return nil, fmt.Errorf("commit the version: %w", err)
 	}
 	return &BackupResult{
-		Version: *rep.Version, Files: done.files, Bytes: done.bytes, Unchanged: done.unchanged,
-		Read: done.read, Sent: done.sent, Chunks: done.chunks, Unreadable: done.unreadable,
+		Version: *rep.Version, Files: done.Files, Bytes: done.Bytes, Unchanged: done.Unchanged,
+		Read: done.Read, Sent: done.Sent, Chunks: done.Chunks, Unreadable: done.Unreadable,
 	}, nil
 }
 

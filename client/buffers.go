@@ -6,9 +6,6 @@ import (
 	"servidor-backup/schemas"
 )
 
-// messages are buffers for whole bulk messages.
-var messages = bufferPool{size: schemas.MaxBatch}
-
 // plains are buffers for one chunk, in the clear or sealed.
 var plains = bufferPool{size: schemas.MaxContent}
 

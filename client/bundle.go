@@ -1,9 +1,6 @@
 package client
 
-import (
-	"encoding/binary"
-	"path"
-)
+import "path"
 
 // Small files that stand side by side in the walk share a chunk: it compresses
 // better than each of them, and costs the nodes and the way to them a fraction.
@@ -28,7 +25,8 @@ const (
 	maxBundleGap  = 64
 	maxBundleSpan = ahead / 2
 
-	// bundleBorder is what [keys.isBorder] has as a tree's kind.
+	// bundleBorder keeps the draws of bundles apart from those of trees, where a kind of
+	// tree stands in this place.
 	bundleBorder = 3
 )
 
@@ -47,7 +45,7 @@ type bundler struct {
 // takes reports whether a file may share a chunk.
 func (b *bundler) takes(sv *saving) bool {
 	e := sv.Entry
-	return e.Type == TypeFile && e.Size < smallFile && sv.same == nil && xattrSize(e.Xattrs) <= maxInlineXattrs
+	return e.Type == TypeFile && e.Size < smallFile && sv.before == nil && xattrSize(e.Xattrs) <= maxInlineXattrs
 }
 
 // endsBefore reports whether the bundle must end before a file of that size, or before
@@ -69,7 +67,7 @@ func (b *bundler) add(k *keys, sv *saving) (ends bool) {
 	b.files = append(b.files, sv)
 	b.bytes += sv.Entry.Size
 	b.gap = 0
-	return b.bytes >= minBundle && k.endsBundle(sv.Entry)
+	return b.bytes >= minBundle && endsBundle(k, sv.Entry)
 }
 
 // cut gives out the bundle and begins the next.
@@ -79,13 +77,7 @@ func (b *bundler) cut() bundle {
 	return files
 }
 
-func (k *keys) endsBundle(e *Entry) bool {
-	h := k.borders.get()
-	defer k.borders.put(h)
-	h.Write([]byte{bundleBorder, 0})
-	h.WriteString(path.Base(e.Path))
-	var sum [32]byte
-	h.Sum(sum[:0])
-	draw := uint64(binary.LittleEndian.Uint32(sum[:]))
+func endsBundle(k *keys, e *Entry) bool {
+	draw := uint64(k.draw(bundleBorder, 0, path.Base(e.Path)))
 	return draw*(avgBundle-minBundle) < uint64(e.Size)<<32
 }

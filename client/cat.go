@@ -30,7 +30,7 @@ func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) error 
 	if err != nil {
 		return err
 	}
-	err = v.copyTo(ctx, e, w, room(c.opt.Room).slots(catAhead))
+	err = v.copyTo(ctx, e, w, budget(c.opt.Room).slots(catAhead))
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}

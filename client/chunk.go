@@ -20,8 +20,7 @@ const (
 	// normChunk is where cuts become easy. It lies below the average, which
 	// comes out at 512 KiB.
 	normChunk = 424 << 10
-	// maxChunk is the longest chunk: with sealOverhead it fits
-	// schemas.MaxContent even if it cannot be compressed.
+	// maxChunk is the longest chunk: as long as what can be sealed.
 	maxChunk = 999_800
 
 	hardBits = 19 + 2 // 19 is log2 of the average
@@ -39,13 +38,11 @@ const (
 // It is only read once it is made.
 type gearTable [256]uint64
 
-// newGear makes the table of a vault's key.
-func newGear(key VaultKey) *gearTable {
-	var raw [256 * 8]byte
-	key.derive("gear", raw[:])
+// newGear makes the table from random bytes that the vault's key decides.
+func newGear(seed *[256 * 8]byte) *gearTable {
 	g := new(gearTable)
 	for i := range g {
-		g[i] = binary.LittleEndian.Uint64(raw[8*i:])
+		g[i] = binary.LittleEndian.Uint64(seed[8*i:])
 	}
 	return g
 }

@@ -17,12 +17,15 @@ func noise(seed byte, n int) []byte {
 	return b
 }
 
+// testGear is the gear table of a key.
+func testGear(key VaultKey) *gearTable { return newGear(newKeys(key).cutSeed()) }
+
 // cutAll is where the chunker ends its chunks. It fails the test if the chunks
 // do not join to want.
 func cutAll(t *testing.T, r io.Reader, want []byte) (ends []int) {
 	t.Helper()
 	in := newIntake(t.Context(), newBlocks(2))
-	c := newChunker(r, newGear(testKey()), in)
+	c := newChunker(r, testGear(testKey()), in)
 	for end := 0; ; {
 		plain, zeros, err := c.next()
 		chunk := plain.bytes
@@ -115,7 +118,7 @@ func TestCutsDependOnTheKey(t *testing.T) {
 	data := noise(5, maxChunk)
 	other := testKey()
 	other[0]++
-	if newGear(testKey()).cut(data) == newGear(other).cut(data) {
+	if testGear(testKey()).cut(data) == testGear(other).cut(data) {
 		t.Error("two keys cut alike")
 	}
 }
@@ -136,7 +139,7 @@ func TestCutsDoNotDependOnReads(t *testing.T) {
 
 func TestChunkerErrorsStay(t *testing.T) {
 	broken := errors.New("broken disk")
-	c := newChunker(io.MultiReader(bytes.NewReader(noise(7, 10)), iotest.ErrReader(broken)), newGear(testKey()), newIntake(t.Context(), newBlocks(2)))
+	c := newChunker(io.MultiReader(bytes.NewReader(noise(7, 10)), iotest.ErrReader(broken)), testGear(testKey()), newIntake(t.Context(), newBlocks(2)))
 	for range 2 {
 		if chunk, _, err := c.next(); err != broken || chunk.bytes != nil {
 			t.Errorf("got %d bytes and %v", len(chunk.bytes), err)
@@ -197,7 +200,7 @@ func (r *slowReader) Read(p []byte) (int, error) {
 }
 
 func BenchmarkCut(b *testing.B) {
-	gear, data := newGear(testKey()), noise(1, 64<<20)
+	gear, data := testGear(testKey()), noise(1, 64<<20)
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
 		for rest := data; len(rest) > 0; {

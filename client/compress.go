@@ -28,6 +28,9 @@ const (
 	CompressFast
 	// CompressBest is for slow networks; it is some ten times slower.
 	CompressBest
+	// CompressAuto finds out while a backup runs how much time there is for making
+	// chunks smaller. It is for [BackupOptions]; no chunk is sealed as such.
+	CompressAuto
 )
 
 var compressionNames = []string{"default", "off", "fast", "best", "auto"}
@@ -66,8 +69,21 @@ const (
 	slowerPays = 40
 )
 
-// pack is [pack] with a level of the economy's choice for CompressDefault.
-func (e *economy) pack(scratch *[]byte, id schemas.ChunkID, plain []byte, level Compression) (packed, error) {
+// pack makes plain smaller where that pays, with a level of the economy's choice for
+// CompressDefault. The result is good for as long as plain is, until its release.
+func (e *economy) pack(id schemas.ChunkID, plain []byte, level Compression) (*packed, error) {
+	space := workspaces.Get().(*workspace)
+	p, err := e.choose(&space.packed, id, plain, level)
+	if err != nil {
+		workspaces.Put(space)
+		return nil, err
+	}
+	space.result = p
+	space.result.space = space
+	return &space.result, nil
+}
+
+func (e *economy) choose(scratch *[]byte, id schemas.ChunkID, plain []byte, level Compression) (packed, error) {
 	// The fastest level needs room to find anything.
 	if level != CompressDefault || len(plain) < probeFrom {
 		return pack(scratch, id, plain, level)
@@ -104,13 +120,21 @@ type packed struct {
 	head     [1 + 2*3]byte
 	headSize int
 	body     []byte // the plaintext, or a zstd frame in the scratch it was packed in
+	space    *workspace
+}
+
+// release ends the use of what [economy.pack] returned.
+func (p *packed) release() {
+	space := p.space
+	*p = packed{}
+	workspaces.Put(space)
 }
 
 // pack makes plain smaller where that pays. The result is good for as long as
 // plain and scratch are.
 func pack(scratch *[]byte, id schemas.ChunkID, plain []byte, level Compression) (p packed, err error) {
-	if len(plain) > maxChunk {
-		return p, fmt.Errorf("chunk %s has %d bytes, at most %d can be sealed", id.Short(), len(plain), maxChunk)
+	if len(plain) > maxPlain {
+		return p, fmt.Errorf("chunk %s has %d bytes, at most %d can be sealed", id.Short(), len(plain), maxPlain)
 	}
 	if int(level) >= len(encoders) {
 		return p, fmt.Errorf("unknown %v", level)
@@ -142,7 +166,7 @@ func parseInner(inner []byte) (u unpacking, err error) {
 	}
 	rest := inner[1:]
 	length, n := binary.Uvarint(rest)
-	if n <= 0 || length > maxChunk {
+	if n <= 0 || length > maxPlain {
 		return u, errors.New("bad length")
 	}
 	rest = rest[n:]
@@ -273,10 +297,15 @@ var decoder = sync.OnceValue(func() *zstd.Decoder {
 
 // workspace is what sealing a chunk needs: each buffer has one use, so that only
 // those that are used take memory and lie in the processor's cache.
-type workspace struct{ packed, opened, unpacked []byte }
+type workspace struct {
+	packed, opened, unpacked []byte
+	result                   packed
+}
 
 var workspaces = sync.Pool{New: func() any {
-	return &workspace{make([]byte, 0, schemas.MaxContent), make([]byte, 0, schemas.MaxContent), make([]byte, 0, schemas.MaxContent)}
+	return &workspace{
+		packed: make([]byte, 0, schemas.MaxContent), opened: make([]byte, 0, schemas.MaxContent), unpacked: make([]byte, 0, schemas.MaxContent),
+	}
 }}
 
 // scratches lends buffers of about a chunk's size.

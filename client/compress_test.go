@@ -52,7 +52,7 @@ func TestEconomyFollowsTheData(t *testing.T) {
 	for name, plain := range map[string][]byte{"prose": prose(256 << 10), "logs": logLines(256 << 10), "noise": noise(1, 256<<10), "both": append(prose(300<<10), noise(1, 100<<10)...)} {
 		before := e.slower.Load()
 		e.chunks.Store(0)
-		p, err := e.pack(new([]byte), schemas.ChunkID{1}, plain, CompressDefault)
+		p, err := e.pack(schemas.ChunkID{1}, plain, CompressDefault)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -44,6 +44,13 @@ func (t EntryType) unixType() uint32 {
 	}[t]
 }
 
+// typeOfMode is the type of a file of that Unix mode, or 0 if there is none.
+func typeOfMode(mode uint32) EntryType { return typesByMode[mode>>12&0o17] }
+
+var typesByMode = [16]EntryType{
+	0o10: TypeFile, 0o04: TypeDir, 0o12: TypeSymlink, 0o01: TypeFifo, 0o02: TypeChar, 0o06: TypeBlock, 0o14: TypeSocket,
+}
+
 // Entry is one file, folder or link of a version, with all that a restore
 // needs to make it anew and all that a backup needs to see that it has not
 // changed. Fields that do not apply to the type are zero.
@@ -90,6 +97,19 @@ type Xattr struct {
 	Value []byte
 }
 
+// addXattr adds an attribute, whose name comes after those of the others.
+func (e *Entry) addXattr(name string, value []byte) {
+	e.Xattrs = append(e.Xattrs, Xattr{Name: name, Value: value})
+}
+
+// joinPath is the path of a name in the folder at path.
+func joinPath(path, name string) string {
+	if path == "." || path == "" {
+		return name
+	}
+	return path + "/" + name
+}
+
 // Content says which chunks hold a file's bytes. Few are listed in the entry
 // itself, many in a file tree of their own; a [fileWriter] decides. A gap
 // between two pieces, or after the last one, is a hole: it reads as zeros and
@@ -121,10 +141,10 @@ func (p Piece) cut(plain []byte) ([]byte, error) {
 	return plain[p.Skip:][:p.Len], nil
 }
 
-// takeOver sets, from the entry that a file which has not changed had before,
+// reuse sets, from the entry that a file which has not changed had before,
 // what looking at the file did not tell, except for its content. It reports
 // false, and sets nothing, if some of that is in chunks that may be lost.
-func (e *Entry) takeOver(before *Entry, mayBeLost bool) bool {
+func (e *Entry) reuse(before *Entry, mayBeLost bool) bool {
 	if mayBeLost && before.XattrContent.Bytes > 0 {
 		return false
 	}
@@ -294,11 +314,11 @@ func (c *Content) check(size int64) error {
 
 // check says what is wrong with a piece that has to lie within [from, to).
 func (p *Piece) check(from, to int64) error {
-	if p.Len <= 0 || p.Len > maxChunk || p.Off < from || p.Off > to-p.Len {
+	if p.Len <= 0 || p.Len > maxPlain || p.Off < from || p.Off > to-p.Len {
 		return fmt.Errorf("a chunk for the bytes [%d, %d+%d) where only [%d, %d) are left", p.Off, p.Off, p.Len, from, to)
 	}
-	if p.Skip < 0 || p.Skip > maxChunk-p.Len {
-		return fmt.Errorf("%d bytes from %d on in a chunk, which has %d at most", p.Len, p.Skip, maxChunk)
+	if p.Skip < 0 || p.Skip > maxPlain-p.Len {
+		return fmt.Errorf("%d bytes from %d on in a chunk, which has %d at most", p.Len, p.Skip, maxPlain)
 	}
 	return nil
 }

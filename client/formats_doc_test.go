@@ -115,7 +115,7 @@ func keyVectors(k *keys) string {
 		fmt.Fprintf(&b, "%-18s %x\n", sub.purpose, sub.key)
 	}
 	for _, word := range []int{0, 1, 255} {
-		fmt.Fprintf(&b, "%-18s %016x\n", fmt.Sprint("gear word ", word), k.gear[word])
+		fmt.Fprintf(&b, "%-18s %016x\n", fmt.Sprint("gear word ", word), testGear(testKey())[word])
 	}
 	return b.String()
 }
@@ -144,7 +144,7 @@ func cutVectors(t *testing.T, parts ...[]byte) string {
 	for i, part := range parts {
 		cuts := []int{len(part)}
 		if i != 1 {
-			cuts = cutByHand(newGear(testKey()), part)
+			cuts = cutByHand(testGear(testKey()), part)
 		}
 		for _, end := range cuts {
 			byHand = append(byHand, start+end)
@@ -255,7 +255,7 @@ func borderVectors(t *testing.T, k *keys) string {
 	} {
 		sum := k.borders.sum(append([]byte{byte(item.kind), byte(item.level)}, item.key...))
 		draw := binary.LittleEndian.Uint32(sum[:])
-		least := sort.Search(1<<20, func(weight int) bool { return k.isBorder(item.kind, item.level, item.key, weight) })
+		least := sort.Search(1<<20, func(weight int) bool { return isBorder(k, item.kind, item.level, item.key, weight) })
 		if byHand := int(uint64(draw)*49152>>32) + 1; least != byHand {
 			t.Errorf("%s is a border from the weight %d on, by its draw from %d on", item.what, least, byHand)
 		}

@@ -132,6 +132,15 @@ type plaintext struct {
 	sum uint32
 }
 
+// newPlaintext is for bytes that are not in a block.
+func newPlaintext(b []byte, sum uint32) plaintext { return plaintext{bytes: b, sum: sum} }
+
+// inBlock reports whether the bytes are part of a block.
+func (p plaintext) inBlock() bool { return p.block != nil }
+
+// equal reports whether b has the checksum that was taken of the plaintext.
+func (p plaintext) equal(b []byte) bool { return checksum(b) == p.sum }
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }

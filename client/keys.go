@@ -76,16 +76,16 @@ func SourceID(key VaultKey, host, path string) (id schemas.SourceID) {
 // keys is all that is derived from a vault key and needed per chunk. It is
 // made once per session and is safe for concurrent use.
 type keys struct {
-	dataIDs, treeIDs hashPool // ids of data and of tree chunks
-	labelIDs         hashPool // ids of version labels
-	sealing          hashPool // id → the key that seals what it names
-	borders          hashPool // where a tree is cut
-	gear             *gearTable
-	nonces           io.Reader // from outside so that tests decide the bytes
+	dataIDs, treeIDs hashPool       // ids of data and of tree chunks
+	labelIDs         hashPool       // ids of version labels
+	sealing          hashPool       // id → the key that seals what it names
+	borders          hashPool       // where a tree is cut
+	seed             *[256 * 8]byte // where files are cut
+	nonces           io.Reader      // from outside so that tests decide the bytes
 }
 
 func newKeys(key VaultKey) *keys {
-	k := &keys{gear: newGear(key), nonces: rand.Reader}
+	k := &keys{seed: new([256 * 8]byte), nonces: rand.Reader}
 	for purpose, pool := range map[string]*hashPool{
 		"data chunk id": &k.dataIDs,
 		"tree chunk id": &k.treeIDs,
@@ -95,7 +95,23 @@ func newKeys(key VaultKey) *keys {
 	} {
 		key.derive(purpose, pool.key[:])
 	}
+	key.derive("gear", k.seed[:])
 	return k
+}
+
+// cutSeed is what decides where files are cut. It is only to be read.
+func (k *keys) cutSeed() *[256 * 8]byte { return k.seed }
+
+// draw is a random number that the key and the arguments decide: for borders that nobody
+// without the key can foresee.
+func (k *keys) draw(kind, level byte, name string) uint32 {
+	h := k.borders.get()
+	defer k.borders.put(h)
+	h.Write([]byte{kind, level})
+	h.WriteString(name)
+	var sum [32]byte
+	h.Sum(sum[:0])
+	return binary.LittleEndian.Uint32(sum[:])
 }
 
 // dataID is the id of a data chunk of this content.

@@ -1,60 +1,64 @@
 package client
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
 	"math"
 	"os"
-	"os/user"
-	"slices"
-	"strconv"
-	"sync"
 	"time"
-
-	"github.com/pkg/xattr"
 )
 
-// setStat sets what info tells of a file whose type is known: mode, owner,
-// times, size, identity. It returns how many names the file has.
-func (e *Entry) setStat(info os.FileInfo) uint64 {
-	e.Mode = unixMode(info.Mode())
-	e.Mtime = nanoseconds(info.ModTime())
-	e.Size = 0
-	if e.Type == TypeFile {
-		e.Size = info.Size()
-	}
-	return e.setSys(info)
+// fileMeta is what looking at a file tells. Fields that do not apply to the file's type or
+// to the system are zero.
+type fileMeta struct {
+	Mode         uint32 // type and permissions, as Unix has them in st_mode
+	UID, GID     uint32
+	Mtime, Ctime int64 // nanoseconds since 1970
+	Size         int64 // of a regular file, in bytes
+	Dev, Ino     uint64
+	Rdev         uint64 // the number of a device
+	Nlink        uint64 // how many names the file has
 }
 
-// entryType is the type of a file of that mode, or 0 if there is none.
-func entryType(m os.FileMode) EntryType {
+// inode identifies a file as long as it exists.
+type inode struct{ dev, ino uint64 }
+
+// metaOf is what info tells.
+func metaOf(info os.FileInfo) fileMeta {
+	m := fileMeta{Mode: unixType(info.Mode()) | unixMode(info.Mode()), Mtime: nanoseconds(info.ModTime()), Nlink: 1}
+	if info.Mode().IsRegular() {
+		m.Size = info.Size()
+	}
+	m.setSys(info)
+	return m
+}
+
+// unixType is the type of a file of that mode as Unix has it, or 0 if Unix has none.
+func unixType(m os.FileMode) uint32 {
 	switch m.Type() {
 	case 0:
-		return TypeFile
+		return 0o100000
 	case os.ModeDir:
-		return TypeDir
+		return 0o040000
 	case os.ModeSymlink:
-		return TypeSymlink
+		return 0o120000
 	case os.ModeNamedPipe:
-		return TypeFifo
+		return 0o010000
 	case os.ModeDevice | os.ModeCharDevice:
-		return TypeChar
+		return 0o020000
 	case os.ModeDevice:
-		return TypeBlock
+		return 0o060000
 	case os.ModeSocket:
-		return TypeSocket
+		return 0o140000
 	}
 	return 0
 }
 
-// modeBits are the bits of [Entry.Mode] beyond permissions, and Go's for them.
+// modeBits are the bits of a mode beyond permissions, and Go's for them.
 var modeBits = [...]struct {
 	unix uint32
 	mode os.FileMode
 }{{0o4000, os.ModeSetuid}, {0o2000, os.ModeSetgid}, {0o1000, os.ModeSticky}}
 
-// unixMode is the layout of [Entry.Mode]; [goMode] is the way back.
+// unixMode is the Unix layout of the twelve bits of chmod; [goMode] is the way back.
 func unixMode(m os.FileMode) uint32 {
 	u := uint32(m.Perm())
 	for _, b := range modeBits {
@@ -88,179 +92,19 @@ func nanoseconds(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-// readXattrs reads the extended attributes of the file at path, which is not
-// followed if it is a symbolic link: ascending by name, all that this process
-// may read. A file system without them has none. With an error come those that
-// could be read.
-func readXattrs(path string) ([]Xattr, error) {
-	names, err := xattr.LList(path)
-	return xattrValues(names, err, func(name string) ([]byte, error) { return xattr.LGet(path, name) })
-}
+// freshTime is how old a change must be, when a file is opened, for its times
+// to show any later change: clocks of file systems tick some milliseconds
+// apart.
+const freshTime = 20 * time.Millisecond
 
-// fileXattrs is readXattrs of an open file.
-func fileXattrs(f *os.File) ([]Xattr, error) {
-	if hasNoXattrs(f) {
-		return nil, nil
-	}
-	names, err := xattr.FList(f)
-	return xattrValues(names, err, func(name string) ([]byte, error) { return xattr.FGet(f, name) })
-}
-
-// xattrValues adds to the names that a file's attributes have, or to why they
-// could not be listed, their values.
-func xattrValues(names []string, err error, get func(name string) ([]byte, error)) ([]Xattr, error) {
-	if err != nil {
-		return nil, xattrError("list extended attributes", err)
-	}
-	slices.Sort(names)
-	var attrs []Xattr
-	var failed error
-	for _, name := range names {
-		value, err := get(name)
-		if errors.Is(err, xattr.ENOATTR) {
-			continue // removed since it was listed
-		}
-		if err != nil {
-			failed = errors.Join(failed, xattrError("read extended attribute "+strconv.Quote(name), err))
-			continue
-		}
-		// The value came in a buffer that may be many times its size.
-		attrs = append(attrs, Xattr{Name: name, Value: bytes.Clone(value)})
-	}
-	return attrs, failed
-}
-
-// xattrError says what failed; nil where the file system just has no such
-// attributes.
-func xattrError(what string, err error) error {
-	if errors.Is(err, errors.ErrUnsupported) {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", what, xattrCause(err))
-}
-
-// xattrCause takes the path and the call off an error of package xattr, as
-// [bare] does for those of package os.
-func xattrCause(err error) error {
-	if e, ok := err.(*xattr.Error); ok {
-		return e.Err
-	}
-	return err
-}
+// isFresh reports whether a file was changed so recently that a later change may leave
+// its times as they are.
+func isFresh(ctime int64) bool { return time.Since(time.Unix(0, ctime)) < freshTime }
 
 // changed reports whether a file was written to, replaced or given other
 // metadata between two looks at it.
 func changed(before, after os.FileInfo) bool {
-	var b, a Entry
-	b.Type, a.Type = entryType(before.Mode()), entryType(after.Mode())
-	b.setStat(before)
-	a.setStat(after)
+	b, a := metaOf(before), metaOf(after)
 	return !os.SameFile(before, after) ||
-		b.Type != a.Type || b.Size != a.Size || b.Mtime != a.Mtime || b.Ctime != a.Ctime
-}
-
-// extent is a run of a file's bytes.
-type extent struct{ Off, Len int64 }
-
-// extents finds the parts of a file that hold data, in order; what is between
-// them, and after the last one, is holes.
-type extents struct {
-	f         *os.File
-	off, size int64
-}
-
-// dataExtents is for the first size bytes of f. It moves f's position: read
-// with ReadAt, or seek to each extent.
-func dataExtents(f *os.File, size int64) *extents {
-	return &extents{f: f, size: size}
-}
-
-// next is the next extent, false if there is none. A file system that knows no
-// holes has one extent.
-func (x *extents) next() (extent, bool, error) {
-	if x.off >= x.size {
-		return extent{}, false, nil
-	}
-	from, to, err := nextData(x.f, x.off, x.size)
-	if err != nil {
-		return extent{}, false, fmt.Errorf("look for holes: %w", bare(err))
-	}
-	// The file may have grown or shrunk since its size was taken.
-	from, to = min(from, x.size), min(to, x.size)
-	x.off = max(to, x.off)
-	return extent{Off: from, Len: to - from}, from < to, nil
-}
-
-// ownerNames knows the names of numeric owners, "" where there is none;
-// [ownerIDs] is the way back. Every owner is looked up once.
-type ownerNames struct {
-	user, group cache[uint32, string]
-}
-
-func newOwnerNames() *ownerNames {
-	return &ownerNames{
-		user: cache[uint32, string]{find: func(id uint32) string {
-			if u, err := user.LookupId(strconv.FormatUint(uint64(id), 10)); err == nil {
-				return u.Username
-			}
-			return ""
-		}},
-		group: cache[uint32, string]{find: func(id uint32) string {
-			if g, err := user.LookupGroupId(strconv.FormatUint(uint64(id), 10)); err == nil {
-				return g.Name
-			}
-			return ""
-		}},
-	}
-}
-
-// ownerIDs knows the numbers of owners by name; -1 where there is none.
-type ownerIDs struct {
-	user, group cache[string, int]
-}
-
-func newOwnerIDs() *ownerIDs {
-	return &ownerIDs{
-		user: cache[string, int]{find: func(name string) int {
-			if u, err := user.Lookup(name); err == nil {
-				return parseID(u.Uid)
-			}
-			return -1
-		}},
-		group: cache[string, int]{find: func(name string) int {
-			if g, err := user.LookupGroup(name); err == nil {
-				return parseID(g.Gid)
-			}
-			return -1
-		}},
-	}
-}
-
-// parseID reads a numeric owner; Windows has others, which are none here.
-func parseID(s string) int {
-	if id, err := strconv.ParseUint(s, 10, 32); err == nil {
-		return int(id)
-	}
-	return -1
-}
-
-// cache remembers what find found. It may be used concurrently.
-type cache[K comparable, V any] struct {
-	find func(K) V
-	mu   sync.Mutex
-	m    map[K]V
-}
-
-func (c *cache[K, V]) get(k K) V {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	v, ok := c.m[k]
-	if !ok {
-		if c.m == nil {
-			c.m = make(map[K]V)
-		}
-		v = c.find(k)
-		c.m[k] = v
-	}
-	return v
+		unixType(before.Mode()) != unixType(after.Mode()) || b.Size != a.Size || b.Mtime != a.Mtime || b.Ctime != a.Ctime
 }

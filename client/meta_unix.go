@@ -12,16 +12,16 @@ import (
 const openFlags = os.O_RDONLY | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
 // setSys sets what only Unix knows of a file.
-func (e *Entry) setSys(info os.FileInfo) (nlink uint64) {
+func (m *fileMeta) setSys(info os.FileInfo) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return 1
+		return
 	}
-	e.UID, e.GID = st.Uid, st.Gid
-	e.Dev, e.Ino = uint64(st.Dev), st.Ino
-	e.Ctime = nanoseconds(changeTime(st))
-	if e.Type == TypeChar || e.Type == TypeBlock {
-		e.Rdev = uint64(st.Rdev)
+	m.UID, m.GID = st.Uid, st.Gid
+	m.Dev, m.Ino = uint64(st.Dev), st.Ino
+	m.Ctime = nanoseconds(changeTime(st))
+	if info.Mode()&os.ModeDevice != 0 {
+		m.Rdev = uint64(st.Rdev)
 	}
-	return uint64(st.Nlink)
+	m.Nlink = uint64(st.Nlink)
 }

@@ -97,7 +97,7 @@ func (c *Client) restore(ctx context.Context, v *version, opt RestoreOptions) (r
 		return v.restorePlain(to, opt.Progress)
 	}
 	return runRestore(ctx, restoreSource{entries: v.entries, chunks: v.chunks}, to, parts, restoreSettings{
-		Slots: room(c.opt.Room).slots(fetchSlots), Progress: opt.Progress, Warn: opt.Warn,
+		Slots: budget(c.opt.Room).slots(fetchSlots), Progress: opt.Progress, Warn: opt.Warn,
 	})
 }
 

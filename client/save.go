@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,21 +19,49 @@ const (
 	ahead = 2048
 	// attempts is how often a file that changes while it is read is begun again.
 	attempts = 2
-	// trust is how old a change must be, when a file is opened, for its times
-	// to show any later change: clocks of file systems tick some milliseconds
-	// apart.
-	trust = 20 * time.Millisecond
+	// spareBlocks is how many blocks there are besides those that readers hold: what
+	// waits to be sealed.
+	spareBlocks = 3
 )
+
+// saveOptions say what is saved.
+type saveOptions struct {
+	Keys    *keys
+	Roots   []root   // none: Stdin is saved as a file of that Name
+	Exclude *matcher // what the walk leaves out
+	Stdin   io.Reader
+	Name    string
+	// Parent is the id of the version before this one, and ParentRoot the root of its
+	// tree, whose chunks Get gets; "" for a first version. Recheck says that chunks of it
+	// may be lost: the nodes are asked before an unchanged file's are used again.
+	Parent     string
+	ParentRoot schemas.ChunkID
+	Get        treeGet
+	Recheck    bool
+	// Budget scales the memory for what is read.
+	Budget   budget
+	Progress *Progress
+	Warn     func(path string, err error)
+}
+
+// saveResult is what the tree of a new version contains.
+type saveResult struct {
+	Root       schemas.ChunkID
+	Files      int64 // entries that are not folders
+	Bytes      int64 // their content
+	Unchanged  int64 // files that were not read again
+	Read       int64 // bytes that were read from files
+	Unreadable int64 // paths that are not saved, or not saved whole
+}
 
 // saver makes a version's tree: it merges the walk with the parent's tree, has
 // files read by a few readers, and adds entries to the tree in order.
 type saver struct {
+	saveOptions
 	up     *uploader
-	p      *plan
-	parent *parentTree // nil for a first version
-	// recheck says that the parent's chunks may be lost: the nodes are asked
-	// before an unchanged file's are used again.
-	recheck bool
+	parent *parentTree // nil for a first version, and when it cannot be read
+	blocks blocks
+	gear   *gearTable
 
 	queue  chan *saving // in the tree's order
 	toRead chan bundle
@@ -46,27 +76,38 @@ type saver struct {
 // saving is an entry on its way into the tree.
 type saving struct {
 	walkItem
-	kept  leafPlace     // where the parent has the very same entry, if it has
-	same  *Entry        // the parent's entry, when the file has not changed but its chunks are in doubt
-	ready chan struct{} // closed when the entry is whole, or was given up; nil if it was from the start
-	drop  bool          // it was given up
+	kept   leafPosition  // where the parent has the very same entry, if it has
+	before *Entry        // the parent's entry, when the file has not changed but its chunks are in doubt
+	ready  chan struct{} // closed when the entry is whole, or was given up; nil if it was from the start
+	drop   bool          // it was given up
 }
 
-type inode struct{ dev, ino uint64 }
+// save saves everything, and returns when all of it was put to the uploader.
+func save(up *uploader, opt saveOptions) (*saveResult, error) {
+	return newSaver(up, opt).run(up.ctx)
+}
 
-func newSaver(up *uploader, p *plan) *saver {
+func newSaver(up *uploader, opt saveOptions) *saver {
 	s := &saver{
-		up: up, p: p,
-		queue: make(chan *saving, ahead), toRead: make(chan bundle, ahead),
+		saveOptions: opt, up: up,
+		blocks: newBlocks(max(opt.Budget.slots(readers()+spareBlocks), readers()+1)),
+		gear:   newGear(opt.Keys.cutSeed()),
+		queue:  make(chan *saving, ahead), toRead: make(chan bundle, ahead),
 		links: map[inode]string{}, lost: map[string]struct{}{},
 	}
 	s.zeros = sync.OnceValues(s.sendZeros)
+	if opt.Parent != "" {
+		s.parent = newParentTree(up.ctx, newTreeReader(opt.Get, opt.ParentRoot))
+	}
 	return s
 }
 
+// readers is how many goroutines read files side by side.
+func readers() int { return max(2, min(runtime.GOMAXPROCS(0), 8)) }
+
 // run saves everything. The walk, the readers and the making of the tree go on
 // side by side; the first failure ends them all.
-func (s *saver) run(ctx context.Context) (*saved, error) {
+func (s *saver) run(ctx context.Context) (*saveResult, error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer s.parent.close()
 	defer fail(nil)
@@ -78,7 +119,7 @@ func (s *saver) run(ctx context.Context) (*saved, error) {
 			}
 		})
 	}
-	if s.p.Progress.Count {
+	if s.Progress.Count {
 		work.Go(func() { s.count(ctx) })
 	}
 	side(s.walk)
@@ -93,9 +134,9 @@ func (s *saver) run(ctx context.Context) (*saved, error) {
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, cause
 	}
-	return &saved{
-		root: root, files: s.files.Load(), bytes: s.bytes.Load(), unchanged: s.unchanged.Load(),
-		read: s.read.Load(), unreadable: s.unreadable.Load(),
+	return &saveResult{
+		Root: root, Files: s.files.Load(), Bytes: s.bytes.Load(), Unchanged: s.unchanged.Load(),
+		Read: s.read.Load(), Unreadable: s.unreadable.Load(),
 	}, nil
 }
 
@@ -103,13 +144,13 @@ func (s *saver) run(ctx context.Context) (*saved, error) {
 func (s *saver) walk(ctx context.Context) error {
 	defer close(s.toRead)
 	defer close(s.queue)
-	if s.p.roots == nil {
-		err := s.meet(ctx, walkItem{Path: s.p.Name, Nlink: 1, Entry: &Entry{
-			Path: s.p.Name, Type: TypeFile, Mode: 0o600, Mtime: time.Now().UnixNano(),
+	if s.Roots == nil {
+		err := s.meet(ctx, walkItem{Path: s.Name, Nlink: 1, Entry: &Entry{
+			Path: s.Name, Type: TypeFile, Mode: 0o600, Mtime: time.Now().UnixNano(),
 		}})
 		return errors.Join(err, s.readNext(ctx))
 	}
-	_, err := walk(ctx, s.p.roots, s.p.exclude, func(it walkItem) error { return s.meet(ctx, it) })
+	_, err := walk(ctx, s.Roots, s.Exclude, func(it walkItem) error { return s.meet(ctx, it) })
 	return errors.Join(err, s.readNext(ctx))
 }
 
@@ -135,7 +176,7 @@ func (s *saver) readLater(ctx context.Context, sv *saving) error {
 			return err
 		}
 	}
-	if s.next.add(s.up.k, sv) {
+	if s.next.add(s.Keys, sv) {
 		return s.readNext(ctx)
 	}
 	return nil
@@ -152,14 +193,14 @@ func (s *saver) meet(ctx context.Context, it walkItem) error {
 	e := it.Entry
 	before, at, err := s.parent.find(ctx, e.Path)
 	if err != nil {
-		s.p.Warn(e.Path, fmt.Errorf("the previous version %s cannot be read, files are read again: %w", s.parent.id, err))
+		s.Warn(e.Path, fmt.Errorf("the previous version %s cannot be read, files are read again: %w", s.Parent, err))
 		s.parent = nil
 	}
-	unchanged := e.unchangedSince(before)
+	unchanged := isUnchanged(e, before)
 	if unchanged {
-		unchanged = e.takeOver(before, s.recheck)
+		unchanged = e.reuse(before, s.Recheck)
 	}
-	if !unchanged && e.Type != TypeFile && s.p.roots != nil {
+	if !unchanged && e.Type != TypeFile && s.Roots != nil {
 		if err := it.complete(); err != nil {
 			s.giveUp(it.Path, err)
 		}
@@ -170,17 +211,17 @@ func (s *saver) meet(ctx context.Context, it walkItem) error {
 	sv := &saving{walkItem: it}
 	switch {
 	case s.isLink(it):
-	case e.Type == TypeFile && unchanged && !s.recheck:
-		s.reuse(e, before)
+	case e.Type == TypeFile && unchanged && !s.Recheck:
+		s.reuseContent(e, before)
 	case e.Type == TypeFile || xattrSize(e.Xattrs) > maxInlineXattrs:
 		if unchanged {
-			sv.same = before
+			sv.before = before
 		}
 		if err := s.readLater(ctx, sv); err != nil {
 			return err
 		}
 	}
-	if !s.recheck && sv.ready == nil && e.equal(before) {
+	if !s.Recheck && sv.ready == nil && e.equal(before) {
 		sv.kept = at
 	}
 	s.next.pass()
@@ -195,6 +236,7 @@ func (s *saver) meet(ctx context.Context, it walkItem) error {
 	return nil
 }
 
+// push sends v, or reports false when ctx ends before that.
 func push[T any](ctx context.Context, c chan<- T, v T) bool {
 	select {
 	case c <- v:
@@ -221,30 +263,30 @@ func (s *saver) isLink(it walkItem) bool {
 	return true
 }
 
-// unchangedSince reports whether before is the same file in the parent version,
+// isUnchanged reports whether before is the same file in the parent version,
 // and nothing of it was changed since: whatever changes sets the change time.
-func (e *Entry) unchangedSince(before *Entry) bool {
+func isUnchanged(e, before *Entry) bool {
 	return before != nil && before.Type == e.Type && before.HardLink == "" &&
 		before.Size == e.Size && before.Mtime == e.Mtime && before.Ino == e.Ino &&
 		before.Ctime == e.Ctime && e.Ctime != 0
 }
 
-// reuse takes the content of an unchanged file from the parent's entry.
-func (s *saver) reuse(e, before *Entry) {
+// reuseContent takes the content of an unchanged file from the parent's entry.
+func (s *saver) reuseContent(e, before *Entry) {
 	e.Content = before.Content
 	s.unchanged.Add(1)
-	s.p.Progress.Bytes.Add(e.Size)
+	s.Progress.Bytes.Add(e.Size)
 }
 
 // giveUp notes a path that is not saved, or not saved whole.
 func (s *saver) giveUp(path string, err error) {
 	s.unreadable.Add(1)
-	s.p.Warn(path, err)
+	s.Warn(path, err)
 }
 
 // makeTree adds the entries in order and returns the root.
 func (s *saver) makeTree(ctx context.Context) (root schemas.ChunkID, err error) {
-	w := newTreeWriter(s.up.k, s.up.tree)
+	w := newTreeWriter(s.Keys, s.up.putTree)
 	for sv := range s.queue {
 		if sv.ready != nil {
 			select {
@@ -266,7 +308,7 @@ func (s *saver) makeTree(ctx context.Context) (root schemas.ChunkID, err error) 
 // enter adds one entry, unless it was given up.
 func (s *saver) enter(w *treeWriter, sv *saving) error {
 	e := sv.Entry
-	if _, gone := s.lost[e.HardLink]; gone && e.HardLink != "" {
+	if _, lost := s.lost[e.HardLink]; lost && e.HardLink != "" {
 		s.giveUp(e.Path, fmt.Errorf("it is another name of %q, which could not be read", e.HardLink))
 		return nil
 	}
@@ -274,7 +316,7 @@ func (s *saver) enter(w *treeWriter, sv *saving) error {
 		s.lose(sv)
 		return nil
 	}
-	err := w.keep(e, sv.kept)
+	err := w.reuse(e, sv.kept)
 	if errors.Is(err, errBadEntry) {
 		s.giveUp(e.Path, err)
 		s.lose(sv)
@@ -285,7 +327,7 @@ func (s *saver) enter(w *treeWriter, sv *saving) error {
 	}
 	if e.Type != TypeDir {
 		s.files.Add(1)
-		s.p.Progress.Files.Add(1)
+		s.Progress.Files.Add(1)
 	}
 	if e.HardLink == "" {
 		s.bytes.Add(e.Size)
@@ -302,13 +344,13 @@ func (s *saver) lose(sv *saving) {
 
 // count walks everything once more, only to know how much there is.
 func (s *saver) count(ctx context.Context) {
-	pr := s.p.Progress
-	_, err := walk(ctx, s.p.roots, s.p.exclude, func(it walkItem) error {
+	pr := s.Progress
+	_, err := walk(ctx, s.Roots, s.Exclude, func(it walkItem) error {
 		if it.Entry != nil && it.Entry.Type != TypeDir {
 			pr.TotalFiles.Add(1)
 			pr.TotalBytes.Add(it.Entry.Size)
 		}
 		return nil
 	})
-	pr.Counted.Store(err == nil && s.p.roots != nil)
+	pr.Counted.Store(err == nil && s.Roots != nil)
 }

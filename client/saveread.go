@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"servidor-backup/schemas"
 )
 
+// Every chunk can be sealed. (The constant is negative, and this does not compile, if not.)
+const _ = uint(maxPlain - maxChunk)
+
 // reader reads files, one bundle after the other.
 type reader struct {
 	s      *saver
+	ctx    context.Context
 	in     *intake
 	cutter *chunker
 	// shared are the small files whose contents are gathered for one chunk.
@@ -22,9 +25,9 @@ type reader struct {
 
 // readAll is one reader.
 func (s *saver) readAll(ctx context.Context) error {
-	in := newIntake(s.up.ctx, s.up.blocks)
+	in := newIntake(ctx, s.blocks)
 	defer in.close()
-	r := &reader{s: s, in: in, cutter: newChunker(nil, s.up.k.gear, in)}
+	r := &reader{s: s, ctx: ctx, in: in, cutter: newChunker(nil, s.gear, in)}
 	for b := range s.toRead {
 		if ctx.Err() != nil {
 			return nil // whoever ended it says why
@@ -57,16 +60,16 @@ func (r *reader) one(ctx context.Context, sv *saving) error {
 	if e.Type != TypeFile {
 		return s.moveXattrs(e)
 	}
-	if s.p.roots == nil {
+	if s.Roots == nil {
 		return r.stdin(ctx, e)
 	}
-	if sv.same != nil {
-		held, err := s.up.holds(ctx, sv.same)
+	if sv.before != nil {
+		held, err := s.canBeHad(ctx, sv.before)
 		if err != nil {
 			return err
 		}
 		if held {
-			s.reuse(e, sv.same)
+			s.reuseContent(e, sv.before)
 			return nil
 		}
 	}
@@ -91,6 +94,30 @@ func (r *reader) one(ctx context.Context, sv *saving) error {
 	}
 }
 
+// canBeHad reports whether the nodes have all of an entry's content.
+func (s *saver) canBeHad(ctx context.Context, e *Entry) (bool, error) {
+	pieces := newPieceIter(ctx, s.Get, e.Content, e.Size)
+	for more := true; more; {
+		var ids []schemas.ChunkID
+		for more && len(ids) < maxQuestion {
+			p, ok, err := pieces.Next()
+			if isDamage(err) {
+				return false, nil
+			}
+			if err != nil {
+				return false, err
+			}
+			if more = ok; ok {
+				ids = append(ids, p.ID)
+			}
+		}
+		if all, err := s.up.recoverable(ctx, ids); err != nil || !all {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
 // readError is a failure to read a file that is being saved; the backup goes on
 // without the file.
 type readError struct{ err error }
@@ -106,7 +133,7 @@ func (r *reader) file(sv *saving, last bool) (again bool, err error) {
 		return false, &readError{err}
 	}
 	defer f.Close()
-	fresh := time.Since(time.Unix(0, e.Ctime)) < trust
+	fresh := isFresh(e.Ctime)
 	small := e.Size <= minChunk
 	if small && len(r.in.gathered())+int(e.Size) > maxChunk { // it has grown since it was bundled
 		if err := r.flush(); err != nil {
@@ -183,14 +210,14 @@ func (r *reader) flush() error {
 		return nil
 	}
 	plain := r.in.take(n)
-	id := r.s.up.k.dataID(plain.bytes)
+	id := r.s.Keys.dataID(plain.bytes)
 	for _, e := range r.shared {
 		e.Content.Pieces[0].ID = id
 	}
 	clear(r.shared)
 	r.shared = r.shared[:0]
 	r.s.wasRead(int64(n))
-	return r.s.up.data(id, plain)
+	return r.s.up.putData(id, plain)
 }
 
 // large sends the first e.Size bytes of f, but for holes and zeros. A failure of f
@@ -199,8 +226,8 @@ func (r *reader) large(e *Entry, f *os.File) (end int64, err error) {
 	if err := r.flush(); err != nil {
 		return 0, err
 	}
-	w := newFileWriter(r.s.up.k, r.s.up.tree)
-	for region, err := range regions(f, e.Size) {
+	w := newFileWriter(r.s.Keys, r.s.up.putTree)
+	for region, err := range regions(f, e.Size, minZeros) {
 		if err != nil {
 			return 0, &readError{err}
 		}
@@ -226,8 +253,8 @@ func (r *reader) pieces(w *fileWriter, off int64, sparse bool) (int64, error) {
 		if err == io.EOF {
 			return off, nil
 		}
-		if r.in.ctx.Err() != nil {
-			return off, context.Cause(r.in.ctx) // no fault of the file
+		if r.ctx.Err() != nil {
+			return off, context.Cause(r.ctx) // no fault of the file
 		}
 		if err != nil {
 			return off, &readError{err}
@@ -238,8 +265,8 @@ func (r *reader) pieces(w *fileWriter, off int64, sparse bool) (int64, error) {
 		if zeros > 0 && !sparse {
 			id, err = r.s.zeros()
 		} else if zeros == 0 {
-			id = r.s.up.k.dataID(plain.bytes)
-			err = r.s.up.data(id, plain)
+			id = r.s.Keys.dataID(plain.bytes)
+			err = r.s.up.putData(id, plain)
 		}
 		if err == nil && !id.IsZero() {
 			err = w.add(off, n, id)
@@ -254,25 +281,25 @@ func (r *reader) pieces(w *fileWriter, off int64, sparse bool) (int64, error) {
 // wasRead counts bytes that were read.
 func (s *saver) wasRead(n int64) {
 	s.read.Add(n)
-	s.p.Progress.Bytes.Add(n)
-	s.p.Progress.Sent.Store(s.up.sent.Load())
+	s.Progress.Bytes.Add(n)
+	s.Progress.Sent.Store(s.up.stats().Sent)
 }
 
 // sendZeros sends the chunk that all long runs of zeros are made of.
 func (s *saver) sendZeros() (schemas.ChunkID, error) {
-	plain, err := s.up.copyOf(make([]byte, maxChunk))
+	plain, err := s.up.copyPlain(make([]byte, maxChunk))
 	if err != nil {
 		return schemas.ChunkID{}, err
 	}
-	id := s.up.k.dataID(plain.bytes)
-	return id, s.up.data(id, plain)
+	id := s.Keys.dataID(plain.bytes)
+	return id, s.up.putData(id, plain)
 }
 
 // stdin reads to the end of standard input, or until ctx ends.
 func (r *reader) stdin(ctx context.Context, e *Entry) error {
-	in := abandonable(ctx, r.s.p.Stdin)
+	in := abandonable(ctx, r.s.Stdin)
 	defer in.Close()
-	w := newFileWriter(r.s.up.k, r.s.up.tree)
+	w := newFileWriter(r.s.Keys, r.s.up.putTree)
 	r.cutter.reset(in, false, false)
 	size, err := r.pieces(w, 0, false)
 	var failed *readError
@@ -311,15 +338,15 @@ func (s *saver) moveXattrs(e *Entry) error {
 		e.Xattrs, e.Ctime = nil, 0
 		return nil
 	}
-	w := newFileWriter(s.up.k, s.up.tree)
+	w := newFileWriter(s.Keys, s.up.putTree)
 	for off := 0; off < len(b); off += maxChunk {
 		part := b[off:min(off+maxChunk, len(b))]
-		plain, err := s.up.copyOf(part)
+		plain, err := s.up.copyPlain(part)
 		if err != nil {
 			return err
 		}
-		id := s.up.k.dataID(part)
-		if err := s.up.data(id, plain); err != nil {
+		id := s.Keys.dataID(part)
+		if err := s.up.putData(id, plain); err != nil {
 			return err
 		}
 		if err := w.add(int64(off), int64(len(part)), id); err != nil {

@@ -39,24 +39,24 @@ const (
 	sealOverhead = 1 + nonceSize + tagSize + 1 + 2*3
 )
 
-// The largest chunk fits a put, sealed as it is. (The constant is negative,
-// and this does not compile, if it does not.)
-const _ = uint(schemas.MaxContent - maxChunk - sealOverhead)
+// maxPlain is the longest plaintext that can be sealed, in bytes: its frame fits
+// schemas.MaxContent even if it cannot be compressed. The length of chunks follows from
+// it, see [maxChunk].
+const maxPlain = 999_800
+
+// The largest frame fits a put. (The constant is negative, and this does not compile, if
+// it does not.)
+const _ = uint(schemas.MaxContent - maxPlain - sealOverhead)
 
 // ErrDamaged says that a chunk's bytes are not what was sealed under its id
 // with this vault's key: they were changed, or the key is another one. Another
 // copy of the chunk may be whole.
 var ErrDamaged = errors.New("damaged, or sealed with another key")
 
-// sealOptions say how chunks are sealed.
+// sealOptions say how a chunk is sealed.
 type sealOptions struct {
 	Compression Compression
-	pace        *pace // says which instead, for each chunk; nil: it stays
-	// Unchecked leaves out opening every frame again. The check takes from a
-	// fifth of sealing's time (text) to two thirds (random bytes) and is what
-	// finds bad memory at backup and not at restore, so it is on unless told
-	// otherwise.
-	Unchecked bool
+	Unchecked   bool // leaves out opening the frame again
 }
 
 // sealData appends to dst the frame of the data chunk id. It is safe for
@@ -73,11 +73,12 @@ func (k *keys) sealTo(dst []byte, c *schemas.Chunk, plain []byte, opt sealOption
 	if err != nil {
 		return dst, err
 	}
+	p.space = space
 	start := len(dst)
 	out := slices.Grow(dst, p.frameSize())[:start+p.frameSize()]
 	c.Content = out[start:]
 	named := func(plain []byte) bool { return k.id(c, plain) == c.ID }
-	if err := k.sealPacked(space, c, &p, named, opt); err != nil {
+	if err := k.sealPacked(c, &p, named, opt.Unchecked); err != nil {
 		return dst, err
 	}
 	return out, nil
@@ -86,11 +87,11 @@ func (k *keys) sealTo(dst []byte, c *schemas.Chunk, plain []byte, opt sealOption
 // sealPacked writes the frame of what was packed to c.Content, which has the
 // frame's size. Unless told not to, it opens the frame again and asks right
 // whether what comes out is what was to be sealed.
-func (k *keys) sealPacked(space *workspace, c *schemas.Chunk, p *packed, right func(plain []byte) bool, opt sealOptions) error {
-	if err := k.encrypt(c.Content, c.ID, p); err != nil || opt.Unchecked {
+func (k *keys) sealPacked(c *schemas.Chunk, p *packed, right func(plain []byte) bool, unchecked bool) error {
+	if err := k.encrypt(c.Content, c.ID, p); err != nil || unchecked {
 		return err
 	}
-	plain, err := k.openIn(space.opened[:0], space.unpacked[:0], c.ID, c.Content)
+	plain, err := k.openIn(p.space.opened[:0], p.space.unpacked[:0], c.ID, c.Content)
 	if err == nil && !right(plain) {
 		err = wrongID(c.ID)
 	}

@@ -284,7 +284,7 @@ func (t *target) first(e *Entry) (*folder, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("look at %q, of which it is another name: %w", e.HardLink, err)
 	}
-	if entryType(info.Mode()) != e.Type || e.Type == TypeFile && info.Size() != e.Size {
+	if typeOfMode(unixType(info.Mode())) != e.Type || e.Type == TypeFile && info.Size() != e.Size {
 		return nil, "", fmt.Errorf("%q, of which it is another name, was not restored: %w", e.HardLink, fs.ErrNotExist)
 	}
 	return dir, name, nil

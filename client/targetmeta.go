@@ -103,8 +103,7 @@ func (w *metaWriter) safeMode(at located, e *Entry) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	var is Entry
-	is.setStat(info)
+	is := metaOf(info)
 	uid, gid := w.owner(e)
 	if is.UID != uint32(uid) {
 		mode &^= 0o4000
@@ -128,11 +127,8 @@ func (w *metaWriter) setXattrs(at located, e *Entry) {
 		return
 	}
 	// Where there are no attributes to be read, setting one tells why.
-	has, _ := readXattrs(at.dir.path(at.name))
-	old := make(map[string]string, len(has))
-	for _, x := range has {
-		old[x.Name] = string(x.Value)
-	}
+	old := map[string]string{}
+	readXattrs(at.dir.path(at.name), func(name string, value []byte) { old[name] = string(value) })
 	for _, x := range e.Xattrs {
 		value, ok := old[x.Name]
 		delete(old, x.Name)

@@ -84,7 +84,7 @@ const (
 // A node with its last item fits a chunk. (If not, these constants are negative
 // and do not compile.)
 const (
-	_ = uint(maxChunk - maxNode - maxEntry)
+	_ = uint(maxPlain - maxNode - maxEntry)
 	_ = uint(maxNode - (minFanout-1)*(maxPath+edgeSize+16))
 	_ = uint(schemas.MaxEdges - maxNodeEdges - 2*maxInlinePieces)
 )
@@ -95,14 +95,8 @@ const (
 // the borders where they are. The chance is in proportion to the weight, which
 // makes nodes of about avgNode of small and of large items alike. The level is
 // in the hash because a key is first in a node of every level above, too.
-func (k *keys) isBorder(kind treeKind, level int, key string, weight int) bool {
-	h := k.borders.get()
-	defer k.borders.put(h)
-	h.Write([]byte{byte(kind), byte(level)})
-	h.WriteString(key)
-	var sum [32]byte
-	h.Sum(sum[:0])
-	draw := uint64(binary.LittleEndian.Uint32(sum[:]))
+func isBorder(k *keys, kind treeKind, level int, key string, weight int) bool {
+	draw := uint64(k.draw(byte(kind), byte(level), key))
 	return draw*(avgNode-minNode) < uint64(weight)<<32
 }
 

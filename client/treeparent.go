@@ -17,8 +17,8 @@ type treeLeaf struct {
 	last    bool // of the tree: where it ends is no border
 }
 
-// leafPlace is where an entry stands in a tree: nowhere, if there is no leaf.
-type leafPlace struct {
+// leafPosition is the position of an entry in a tree; it has none if there is no leaf.
+type leafPosition struct {
 	leaf  *treeLeaf
 	index int
 }
@@ -51,7 +51,6 @@ func (c *treeCursor[T]) nextWhole() (id schemas.ChunkID, items []T, last bool, e
 // parentTree reads the parent version side by side with the walk. Both are in
 // the same order, so each is passed over once. A nil one is empty.
 type parentTree struct {
-	id     string
 	leaves chan *treeLeaf // closed at the end of the tree, or of what can be read
 	err    error          // why no more can be read; set before leaves is closed
 	stop   context.CancelFunc
@@ -61,9 +60,9 @@ type parentTree struct {
 }
 
 // newParentTree begins to read. It ends with the tree, with ctx, or with close.
-func newParentTree(ctx context.Context, r *treeReader, id string) *parentTree {
+func newParentTree(ctx context.Context, r *treeReader) *parentTree {
 	ctx, stop := context.WithCancel(ctx)
-	t := &parentTree{id: id, leaves: make(chan *treeLeaf, leavesAhead), stop: stop}
+	t := &parentTree{leaves: make(chan *treeLeaf, leavesAhead), stop: stop}
 	go func() {
 		defer close(t.leaves)
 		for entries := r.iterate(ctx, ""); ; {
@@ -93,9 +92,9 @@ func (t *parentTree) close() {
 
 // find is the parent's entry at path and where it stands, or nil. Paths must be
 // asked for in order. An error is about the tree, and not about ctx.
-func (t *parentTree) find(ctx context.Context, path string) (*Entry, leafPlace, error) {
+func (t *parentTree) find(ctx context.Context, path string) (*Entry, leafPosition, error) {
 	if t == nil {
-		return nil, leafPlace{}, nil
+		return nil, leafPosition{}, nil
 	}
 	for {
 		if t.leaf != nil {
@@ -103,18 +102,18 @@ func (t *parentTree) find(ctx context.Context, path string) (*Entry, leafPlace, 
 				e := t.leaf.entries[t.index]
 				switch order := comparePath(e.Path, path); {
 				case order == 0:
-					return e, leafPlace{t.leaf, t.index}, nil
+					return e, leafPosition{t.leaf, t.index}, nil
 				case order > 0:
-					return nil, leafPlace{}, nil
+					return nil, leafPosition{}, nil
 				}
 			}
 		}
 		leaf, ok := <-t.leaves
 		if !ok {
 			if ctx.Err() != nil {
-				return nil, leafPlace{}, nil
+				return nil, leafPosition{}, nil
 			}
-			return nil, leafPlace{}, t.err
+			return nil, leafPosition{}, t.err
 		}
 		t.leaf, t.index = leaf, 0
 	}

@@ -19,7 +19,7 @@ import (
 func (f *forest) rebuild(ctx context.Context, parent schemas.ChunkID, entries []*Entry) (root schemas.ChunkID, puts int) {
 	f.t.Helper()
 	before := &forest{nodes: maps.Clone(f.nodes)} // which is read meanwhile
-	t := newParentTree(ctx, newTreeReader(before.get, parent), "parent")
+	t := newParentTree(ctx, newTreeReader(before.get, parent))
 	defer t.close()
 	w := newTreeWriter(f.k, func(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
 		puts++
@@ -28,9 +28,9 @@ func (f *forest) rebuild(ctx context.Context, parent schemas.ChunkID, entries []
 	for _, e := range entries {
 		same, at, err := t.find(ctx, e.Path)
 		if err == nil && !e.equal(same) {
-			at = leafPlace{}
+			at = leafPosition{}
 		}
-		if err := errors.Join(err, w.keep(e, at)); err != nil {
+		if err := errors.Join(err, w.reuse(e, at)); err != nil {
 			f.t.Fatal(err)
 		}
 	}
@@ -121,14 +121,14 @@ func TestEqualEntries(t *testing.T) {
 func TestParentTreeEnds(t *testing.T) {
 	f, entries := newForest(t), manyEntries(20_000)
 	root := f.build(entries)
-	stopped := newParentTree(t.Context(), newTreeReader(f.get, root), "stopped")
+	stopped := newParentTree(t.Context(), newTreeReader(f.get, root))
 	if e, at, err := stopped.find(t.Context(), entries[3].Path); err != nil || !e.equal(entries[3]) || at.leaf.entries[at.index] != e {
 		t.Errorf("found %+v at %+v, %v", e, at, err)
 	}
 	stopped.close()
 	(*parentTree)(nil).close()
 
-	lost := newParentTree(t.Context(), newTreeReader(f.get, schemas.ChunkID{1}), "lost")
+	lost := newParentTree(t.Context(), newTreeReader(f.get, schemas.ChunkID{1}))
 	defer lost.close()
 	for range 2 {
 		if _, _, err := lost.find(t.Context(), "x"); err == nil {

@@ -42,12 +42,10 @@ func (w *treeWriter) add(e *Entry) error {
 	return w.b.add(0, e.Path, e.encode)
 }
 
-// keep is add for an entry that another tree has in the same form at that place,
-// or at none. Where all entries of a leaf come one after the other, and a leaf
+// reuse adds an entry that the parent tree holds unchanged at that position, if any. Where all entries of a leaf come one after the other, and a leaf
 // begins here as well, the leaf itself becomes part of this tree: it is what
-// adding its entries would make again. It is not put, so whoever keeps it now
-// must go on to keep it.
-func (w *treeWriter) keep(e *Entry, at leafPlace) error {
+// adding its entries would make again. It is not put: the nodes hold it already.
+func (w *treeWriter) reuse(e *Entry, at leafPosition) error {
 	switch {
 	case at.leaf != nil && at.leaf == w.run && at.index == w.held:
 		w.held++
@@ -291,7 +289,7 @@ func (b *treeBuilder) isFull(level int, n *openNode, key string, weight int) boo
 	}
 	return n.weight >= maxNode ||
 		len(n.trees.ids)+len(n.data.ids) >= maxNodeEdges ||
-		n.weight >= minNode && b.k.isBorder(b.kind, level, key, weight)
+		n.weight >= minNode && isBorder(b.k, b.kind, level, key, weight)
 }
 
 // close puts the open node of a level and names it in the level above.

@@ -82,7 +82,7 @@ type walkItem struct {
 
 	dir  *folder // holds name; nil if there is nothing to open
 	name string
-	identity
+	is   identity
 }
 
 // walkCount is what a walk left out.

@@ -50,9 +50,9 @@ func (m *matcher) without(paths []string) {
 	}
 }
 
-// is reports whether it is one of the folders that are left out.
-func (m *matcher) is(it *walkItem) bool {
-	return m != nil && it.Entry.Type == TypeDir && slices.ContainsFunc(m.folders, it.isStill)
+// isLeftOut reports whether the item is one of the folders that are left out.
+func (m *matcher) isLeftOut(it *walkItem) bool {
+	return m != nil && it.Entry.Type == TypeDir && slices.ContainsFunc(m.folders, it.is.matches)
 }
 
 // match reports whether the path, relative to the root, is left out.

@@ -1,11 +1,8 @@
 package client
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"time"
 )
 
 // complete reads what looking at the file did not tell: a link's target and
@@ -15,7 +12,7 @@ import (
 // not call it.
 func (it *walkItem) complete() error {
 	e := it.Entry
-	if time.Since(time.Unix(0, e.Ctime)) < trust {
+	if isFresh(e.Ctime) {
 		e.Ctime = 0 // a change after this call could have the same time
 	}
 	err := it.dir.acquire()
@@ -28,7 +25,8 @@ func (it *walkItem) complete() error {
 		}
 	}
 	if err == nil {
-		e.Xattrs, err = readXattrs(it.dir.path(it.name))
+		e.Xattrs = nil
+		err = readXattrs(it.dir.path(it.name), e.addXattr)
 	}
 	if err != nil {
 		e.Ctime = 0 // so that the next backup looks again
@@ -48,34 +46,29 @@ func (it *walkItem) open() (*os.File, os.FileInfo, error) {
 	if it.Entry == nil || it.Entry.Type != TypeFile {
 		return nil, nil, fmt.Errorf("open %q: not a regular file", it.Path)
 	}
-	f, err := it.openQuietly()
+	f, err := it.dir.openQuietly(it.name)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open %q: %w", it.Path, err)
 	}
 	info, err := f.Stat()
-	if err == nil && !it.isStill(info) {
+	if err == nil && !it.is.matches(info) {
 		err = fmt.Errorf("the file %w", errReplaced)
 	}
 	if err != nil {
 		f.Close()
 		return nil, nil, fmt.Errorf("open %q: %w", it.Path, bare(err))
 	}
-	it.Entry.setStat(info)
+	m := metaOf(info)
+	setMeta(it.Entry, &m)
 	// Attributes that change from here on change the times that were just read.
-	it.Entry.Xattrs, it.Err = fileXattrs(f)
+	it.Entry.Xattrs = nil
+	it.Err = fileXattrs(f, it.Entry.addXattr)
 	return f, info, nil
 }
 
-// openQuietly opens the file without touching its access time, where that is
-// allowed.
-func (it *walkItem) openQuietly() (*os.File, error) {
-	if err := it.dir.acquire(); err != nil {
-		return nil, err
-	}
-	defer it.dir.release()
-	f, err := it.dir.openFile(it.name, openFlags|noAtime)
-	if noAtime != 0 && errors.Is(err, fs.ErrPermission) {
-		f, err = it.dir.openFile(it.name, openFlags)
-	}
-	return f, err
+// setMeta sets what looking at a file of the entry's type has told.
+func setMeta(e *Entry, m *fileMeta) {
+	e.Mode, e.UID, e.GID = m.Mode&0o7777, m.UID, m.GID
+	e.Mtime, e.Ctime, e.Size = m.Mtime, m.Ctime, m.Size
+	e.Dev, e.Ino, e.Rdev = m.Dev, m.Ino, m.Rdev
 }

@@ -192,14 +192,17 @@ func (q *scans) look(s *scan) {
 func (q *scans) lookAt(s *scan, it walkItem) {
 	e := it.Entry
 	if it.Err == nil {
-		it.Err = it.look()
+		var m fileMeta
+		m, it.is, it.Err = s.dir.look(it.name)
+		e.Type, it.Nlink = typeOfMode(m.Mode), m.Nlink
+		setMeta(e, &m)
 	}
 	if it.Err != nil {
 		s.items = append(s.items, walkItem{Path: it.Path, Err: it.Err})
 		return
 	}
 	switch {
-	case s.only == "" && (q.exclude.match(it.Path[s.begin:], e.Type == TypeDir) || q.exclude.is(&it)):
+	case s.only == "" && (q.exclude.match(it.Path[s.begin:], e.Type == TypeDir) || q.exclude.isLeftOut(&it)):
 		s.count.Excluded++
 		return
 	case e.Type == 0 || e.Type == TypeSocket:
@@ -212,16 +215,8 @@ func (q *scans) lookAt(s *scan, it walkItem) {
 	if e.Type == TypeDir {
 		below := &scan{dir: s.dir, path: it.Path, begin: s.begin}
 		if it.name != "." {
-			below.dir = it.folder()
+			below.dir = s.dir.subfolder(it.name, it.is)
 		}
 		s.below = append(s.below, below)
 	}
-}
-
-// joinPath is the path of a name in the folder at path.
-func joinPath(path, name string) string {
-	if path == "." || path == "" {
-		return name
-	}
-	return path + "/" + name
 }

@@ -3,8 +3,6 @@ package client
 import (
 	"bytes"
 	"encoding/binary"
-	"iter"
-	"os"
 )
 
 // Long runs of zeros are no content: a chunk ends where one begins, and the next
@@ -69,35 +67,4 @@ func zerosBehind(b []byte) int {
 		n--
 	}
 	return len(b) - n
-}
-
-// regions are the parts of a file of that size that are to be read, in order: what
-// is between them, or before and after them, is holes of minZeros bytes and more.
-func regions(f *os.File, size int64) iter.Seq2[extent, error] {
-	return func(yield func(extent, error) bool) {
-		extents := dataExtents(f, size)
-		var region extent
-		for more := true; more; {
-			var next extent
-			var err error
-			if next, more, err = extents.next(); err != nil {
-				yield(extent{}, err)
-				return
-			}
-			if !more {
-				next = extent{Off: size}
-			}
-			if next.Off-(region.Off+region.Len) < minZeros {
-				region.Len = next.Off + next.Len - region.Off
-				continue
-			}
-			if region.Len > 0 && !yield(region, nil) {
-				return
-			}
-			region = next
-		}
-		if region.Len > 0 {
-			yield(region, nil)
-		}
-	}
 }

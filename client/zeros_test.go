@@ -6,14 +6,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"testing"
 
-	"golang.org/x/sync/semaphore"
 	"pgregory.net/rapid"
-
-	"servidor-backup/schemas"
 )
 
 // yielded is what a chunker yields: a chunk, or zeros.
@@ -104,7 +100,7 @@ func contentOf(all []stretch) []byte {
 }
 
 func TestCutsAroundZeros(t *testing.T) {
-	gear := newGear(testKey())
+	gear := testGear(testKey())
 	rapid.Check(t, func(rt *rapid.T) {
 		content := contentOf(stretches.Draw(rt, "content"))
 		want := partsOf(gear, content)
@@ -133,9 +129,27 @@ func (r *unevenReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+func TestCutsMoveWithTheContent(t *testing.T) {
+	gear := testGear(testKey())
+	content := slices.Concat(make([]byte, minZeros), noise(1, 2<<20), make([]byte, 3<<20+5), noise(2, 1<<20), make([]byte, 200_000))
+	want := partsOf(gear, content)
+	for _, by := range []int{1, 7, 4096, 70_000} {
+		in := newIntake(t.Context(), newBlocks(2))
+		c := newChunker(io.MultiReader(bytes.NewReader(noise(3, by)), bytes.NewReader(content)), gear, in)
+		got := c.parts(t, 0, nil)
+		in.close()
+		for i := range got {
+			got[i].off -= by
+		}
+		if len(got) == 0 || !slices.Equal(got[1:], want) {
+			t.Errorf("%d bytes later it is cut into %v, want %v", by, got, want)
+		}
+	}
+}
+
 // A file is cut into the same chunks wherever it has holes in place of zeros.
 func TestHolesCutLikeZeros(t *testing.T) {
-	gear, path := newGear(testKey()), filepath.Join(t.TempDir(), "f")
+	gear, path := testGear(testKey()), filepath.Join(t.TempDir(), "f")
 	rapid.Check(t, func(rt *rapid.T) {
 		content := contentOf(stretches.Draw(rt, "content"))
 		f, err := os.Create(path)
@@ -160,7 +174,7 @@ func TestHolesCutLikeZeros(t *testing.T) {
 		defer in.close()
 		c := newChunker(nil, gear, in)
 		var got []yielded
-		for region, err := range regions(f, size) {
+		for region, err := range regions(f, size, minZeros) {
 			if err != nil {
 				rt.Fatal(err)
 			}
@@ -176,109 +190,25 @@ func TestHolesCutLikeZeros(t *testing.T) {
 	})
 }
 
-func TestCutsMoveWithTheContent(t *testing.T) {
-	gear := newGear(testKey())
-	content := slices.Concat(make([]byte, minZeros), noise(1, 2<<20), make([]byte, 3<<20+5), noise(2, 1<<20), make([]byte, 200_000))
-	want := partsOf(gear, content)
-	for _, by := range []int{1, 7, 4096, 70_000} {
-		in := newIntake(t.Context(), newBlocks(2))
-		c := newChunker(io.MultiReader(bytes.NewReader(noise(3, by)), bytes.NewReader(content)), gear, in)
-		got := c.parts(t, 0, nil)
-		in.close()
-		for i := range got {
-			got[i].off -= by
-		}
-		if len(got) == 0 || !slices.Equal(got[1:], want) {
-			t.Errorf("%d bytes later it is cut into %v, want %v", by, got, want)
-		}
-	}
-}
-
-// What a run of zeros becomes: nothing in a file with holes, parts of one chunk in
-// others and in a stream.
-func TestWhatBecomesOfZeros(t *testing.T) {
-	const edge = 5000 // zeros between noise and hole that are stored
-	data, zeros := noise(1, 200_000), make([]byte, 2*maxChunk+7)
-	content := slices.Concat(data, zeros, data, make([]byte, 300_000))
-	k := newKeys(testKey())
-	id, zeroID := k.dataID(data), k.dataID(make([]byte, maxChunk))
-	n := int64(len(data))
-	behind := n + int64(len(zeros))
-	sparse := []Piece{{Off: 0, Len: n, ID: id}, {Off: behind, Len: n, ID: id}}
-	full := []Piece{
-		sparse[0], {Off: n, Len: maxChunk, ID: zeroID}, {Off: n + maxChunk, Len: maxChunk, ID: zeroID}, {Off: n + 2*maxChunk, Len: 7, ID: zeroID},
-		sparse[1], {Off: behind + n, Len: 300_000, ID: zeroID},
-	}
-	for name, tc := range map[string]struct {
-		write []extent // of content; nil for a stream
-		want  []Piece
-		sent  int
-	}{
-		"holes":    {[]extent{{0, n + edge}, {behind - edge, n + 2*edge}}, sparse, 1},
-		"no holes": {[]extent{{0, int64(len(content))}}, full, 2},
-		"stream":   {nil, full, 2},
-	} {
-		if name == "holes" && runtime.GOOS != "linux" {
-			continue // only there they are looked for
-		}
-		u := &uploader{
-			k: k, ctx: t.Context(), blocks: newBlocks(3), loose: semaphore.NewWeighted(looseBudget),
-			underWay: map[schemas.ChunkID]*journey{}, asked: make(chan *outgoing, len(full)),
-		}
-		in := newIntake(u.ctx, u.blocks)
-		r := &reader{in: in, cutter: newChunker(nil, k.gear, in), s: newSaver(u, &plan{BackupOptions: BackupOptions{
-			Stdin: bytes.NewReader(content), Progress: new(Progress)}})}
-		e := &Entry{Path: "f", Type: TypeFile, Size: int64(len(content))}
-		if tc.write == nil {
-			if err := r.stdin(u.ctx, e); err != nil {
-				t.Fatal(err)
-			}
-		} else {
-			f, err := os.Create(filepath.Join(t.TempDir(), "f"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			for _, x := range tc.write {
-				if _, err := f.WriteAt(content[x.Off:][:x.Len], x.Off); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := f.Truncate(e.Size); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := r.large(e, f); err != nil {
-				t.Fatal(err)
-			}
-		}
-		in.close()
-		if err := e.check(); err != nil || !slices.Equal(e.Content.Pieces, tc.want) {
-			t.Errorf("%s: the pieces are\n%v (%v), want\n%v", name, e.Content.Pieces, err, tc.want)
-		}
-		if len(u.asked) != tc.sent {
-			t.Errorf("%s: %d chunks are sent, want %d", name, len(u.asked), tc.sent)
-		}
-	}
-}
-
 func TestFindZeros(t *testing.T) {
 	const z = minZeros
+	type run struct{ Off, Len int }
 	for _, tc := range []struct {
-		runs        []extent // of zeros
+		runs        []run // of zeros
 		size, limit int
 		from, to    int
 	}{
 		{nil, 4 * z, 4 * z, 4 * z, 4 * z},
 		{nil, 0, 0, 0, 0},
-		{[]extent{{0, z}}, 4 * z, 1, 0, z},
-		{[]extent{{0, z - 1}}, 4 * z, 4 * z, 4 * z, 4 * z},
-		{[]extent{{5, z}}, 4 * z, 4 * z, 5, z + 5},
-		{[]extent{{5, 3 * z}}, 4 * z, 4 * z, 5, z + 5},
-		{[]extent{{5, z}}, 4 * z, 5, 5, 5}, // begins at the limit
-		{[]extent{{1, z - 1}, {z + 1, z - 1}, {2*z + 1, z}}, 4 * z, 4 * z, 2*z + 1, 3*z + 1},
-		{[]extent{{3 * z, z - 1}}, 4*z - 1, 4*z - 1, 3 * z, 4*z - 1}, // reaches the end
-		{[]extent{{3*z + 9, 1}}, 3*z + 10, 3*z + 10, 3*z + 9, 3*z + 10},
-		{[]extent{{0, 9}}, 9, 9, 0, 9},
+		{[]run{{0, z}}, 4 * z, 1, 0, z},
+		{[]run{{0, z - 1}}, 4 * z, 4 * z, 4 * z, 4 * z},
+		{[]run{{5, z}}, 4 * z, 4 * z, 5, z + 5},
+		{[]run{{5, 3 * z}}, 4 * z, 4 * z, 5, z + 5},
+		{[]run{{5, z}}, 4 * z, 5, 5, 5}, // begins at the limit
+		{[]run{{1, z - 1}, {z + 1, z - 1}, {2*z + 1, z}}, 4 * z, 4 * z, 2*z + 1, 3*z + 1},
+		{[]run{{3 * z, z - 1}}, 4*z - 1, 4*z - 1, 3 * z, 4*z - 1}, // reaches the end
+		{[]run{{3*z + 9, 1}}, 3*z + 10, 3*z + 10, 3*z + 9, 3*z + 10},
+		{[]run{{0, 9}}, 9, 9, 0, 9},
 	} {
 		b := bytes.Repeat([]byte{1}, tc.size)
 		for _, r := range tc.runs {

@@ -16,26 +16,23 @@ func (f *folder) pathByFD() string { return f.name }
 // error is returned with it.
 func (f *folder) list([]byte) ([]string, error) { return f.names() }
 
-// look sets what looking at it.name in it.dir, which is acquired, tells.
-func (it *walkItem) look() error {
-	info, err := it.dir.root.Lstat(it.name)
+// look is what looking at a name in the folder, which is acquired, tells.
+func (f *folder) look(name string) (fileMeta, identity, error) {
+	info, err := f.root.Lstat(name)
 	if err != nil {
-		return bare(err)
+		return fileMeta{}, identity{}, bare(err)
 	}
-	it.info = info
-	it.Entry.Type = entryType(info.Mode())
-	it.Nlink = it.Entry.setStat(info)
-	return nil
+	return metaOf(info), identity{info}, nil
 }
 
-// identity is what tells whether a file is still the one that was looked at.
+// identity tells whether a file is still the one that was looked at.
 type identity struct{ info os.FileInfo }
 
-// folder is the folder that the item is.
-func (it *walkItem) folder() *folder { return it.dir.child(it.name, it.info) }
+// matches reports whether info is about the file that was looked at.
+func (is identity) matches(info os.FileInfo) bool { return os.SameFile(is.info, info) }
 
-// isStill reports whether info is about the file that was looked at.
-func (it *walkItem) isStill(info os.FileInfo) bool { return os.SameFile(it.info, info) }
+// subfolder is the folder of that name in f, as it was when it was looked at.
+func (f *folder) subfolder(name string, is identity) *folder { return f.child(name, is.info) }
 
 // hasNoXattrs reports whether a file certainly has no extended attributes.
 func hasNoXattrs(*os.File) bool { return false }

@@ -23,17 +23,17 @@ func TestAFailedQuestionEndsTheUpload(t *testing.T) {
 	defer out.Close()
 	k := newKeys(VaultKey{1})
 	nobody := bus.NewHolders(nc, &schemas.NodeMap{Epoch: 1}) // no node is up
-	u := newUploader(bustest.Patient(t), k, schemas.VaultID{}, "s", nobody, out, sealOptions{}, 1, func(string) {})
+	u := newUploader(bustest.Patient(t), uploadOptions{Keys: k, Session: "s", Holders: nobody, Sender: out, Status: func(string) {}})
 	done := make(chan error, 1)
 	go func() {
-		cutter := newChunker(bytes.NewReader(noise(1, 12*blockSize)), k.gear, newIntake(u.ctx, u.blocks))
+		cutter := newChunker(bytes.NewReader(noise(1, 12*blockSize)), testGear(VaultKey{1}), newIntake(u.ctx, newBlocks(3)))
 		for {
 			plain, _, err := cutter.next()
 			if err == io.EOF {
 				break
 			}
 			if err == nil {
-				err = u.data(k.dataID(plain.bytes), plain)
+				err = u.putData(k.dataID(plain.bytes), plain)
 			}
 			if err != nil {
 				u.abandon(err)
@@ -65,14 +65,22 @@ func TestPlaintextThatChangesOnItsWayIsFound(t *testing.T) {
 			plain = noise(1, n)
 		}
 		k := newKeys(testKey())
-		o := &outgoing{chunk: schemas.Chunk{ID: k.dataID(plain), Kind: schemas.Data}, plain: plaintext{bytes: plain, sum: checksum(plain)}}
+		o := &pendingChunk{chunk: schemas.Chunk{ID: k.dataID(plain), Kind: schemas.Data}, plain: plaintext{bytes: plain, sum: checksum(plain)}}
 		one := bus.NewHolders(nil, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "n", State: schemas.Up, Weight: 1}}})
-		u := &uploader{k: k, ctx: t.Context(), targets: newTargets(one, schemas.VaultID{}, func(string) {}), underWay: map[schemas.ChunkID]*journey{o.chunk.ID: {}}}
-		if err := newSealer(u).add(o); err != nil {
+		add := func() error {
+			u := &uploader{
+				uploadOptions: uploadOptions{Keys: k}, ctx: t.Context(), states: newChunkStates(0, 0),
+				targets: newTargets(one, schemas.VaultID{}, func(string) {}),
+			}
+			u.states.queue(o.chunk.ID)
+			u.states.want(o.chunk.ID, false)
+			return newSealer(u).add(o)
+		}
+		if err := add(); err != nil {
 			t.Errorf("a sound chunk of %d bytes: %v", n, err)
 		}
 		plain[n/2] ^= 4
-		if err := newSealer(u).add(o); !errors.Is(err, ErrDamaged) {
+		if err := add(); !errors.Is(err, ErrDamaged) {
 			t.Errorf("a bit of %d bytes flipped: %v", n, err)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Here a walk makes the calls itself: a file that has not changed costs it one
+// A walk makes the calls itself: a file that has not changed costs it one
 // call, and packages os and syscall would add two more, and some memory, for
 // each. Names are single components below an open folder, and none that is a
 // symbolic link is ever followed.
@@ -121,59 +121,39 @@ func appendNames(names []string, records []byte) []string {
 	return names
 }
 
-// look sets what looking at it.name in it.dir, which is acquired, tells.
-func (it *walkItem) look() error {
+// look is what looking at a name in the folder, which is acquired, tells.
+func (f *folder) look(name string) (m fileMeta, is identity, err error) {
 	var st unix.Stat_t
-	err := again(func() error { return unix.Fstatat(it.dir.fd, it.name, &st, unix.AT_SYMLINK_NOFOLLOW) })
-	if err == nil {
-		it.id = inode{uint64(st.Dev), st.Ino}
-		it.Nlink = it.Entry.setStatT(&st)
+	err = again(func() error { return unix.Fstatat(f.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	if err != nil {
+		return m, is, err
 	}
-	return err
-}
-
-// setStatT sets what st tells of a file: all that setStat sets, and the type.
-func (e *Entry) setStatT(st *unix.Stat_t) (nlink uint64) {
-	e.Type = typeOfMode[st.Mode&unix.S_IFMT>>12]
-	e.Mode = st.Mode & 0o7777
-	e.UID, e.GID = st.Uid, st.Gid
-	e.Mtime = nanoseconds(time.Unix(st.Mtim.Unix()))
-	e.Ctime = nanoseconds(time.Unix(st.Ctim.Unix()))
-	e.Dev, e.Ino = uint64(st.Dev), st.Ino
-	e.Size, e.Rdev = 0, 0
-	switch e.Type {
-	case TypeFile:
-		e.Size = st.Size
-	case TypeChar, TypeBlock:
-		e.Rdev = uint64(st.Rdev)
+	m = fileMeta{
+		Mode: st.Mode, UID: st.Uid, GID: st.Gid,
+		Mtime: nanoseconds(time.Unix(st.Mtim.Unix())), Ctime: nanoseconds(time.Unix(st.Ctim.Unix())),
+		Dev: uint64(st.Dev), Ino: st.Ino, Nlink: uint64(st.Nlink),
 	}
-	return uint64(st.Nlink)
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		m.Size = st.Size
+	case unix.S_IFCHR, unix.S_IFBLK:
+		m.Rdev = uint64(st.Rdev)
+	}
+	return m, identity{inode{m.Dev, m.Ino}}, nil
 }
 
-var typeOfMode = [16]EntryType{
-	unix.S_IFREG >> 12: TypeFile, unix.S_IFDIR >> 12: TypeDir, unix.S_IFLNK >> 12: TypeSymlink, unix.S_IFIFO >> 12: TypeFifo,
-	unix.S_IFCHR >> 12: TypeChar, unix.S_IFBLK >> 12: TypeBlock, unix.S_IFSOCK >> 12: TypeSocket,
-}
-
-// identity is what tells whether a file is still the one that was looked at.
+// identity tells whether a file is still the one that was looked at.
 type identity struct{ id inode }
 
-// folder is the folder that the item is.
-func (it *walkItem) folder() *folder {
-	return &folder{set: it.dir.set, parent: it.dir, name: it.name, id: it.id}
-}
-
-// isStill reports whether info is about the file that was looked at.
-func (it *walkItem) isStill(info os.FileInfo) bool {
+// matches reports whether info is about the file that was looked at.
+func (is identity) matches(info os.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && it.id == inode{uint64(st.Dev), st.Ino}
+	return ok && is.id == inode{uint64(st.Dev), st.Ino}
 }
 
-// hasNoXattrs reports whether a file certainly has no extended attributes. Most
-// have none, and this takes no memory to find out.
-func hasNoXattrs(f *os.File) bool {
-	n, err := unix.Flistxattr(int(f.Fd()), nil)
-	return err == nil && n == 0
+// subfolder is the folder of that name in f, as it was when it was looked at.
+func (f *folder) subfolder(name string, is identity) *folder {
+	return &folder{set: f.set, parent: f, name: name, id: is.id}
 }
 
 // readlink reads a symbolic link in the folder, which is acquired.

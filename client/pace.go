@@ -6,10 +6,6 @@ import (
 	"time"
 )
 
-// CompressAuto finds out while a backup runs how much time there is for making
-// chunks smaller. It is for [BackupOptions]; no chunk is sealed as such.
-const CompressAuto = CompressBest + 1
-
 // The rule of CompressAuto, once in each interval:
 //
 //   - when sending waited for most of it (for the nodes' windows, that is for a
@@ -132,24 +128,8 @@ func newPace(sealers int) *pace {
 	return p
 }
 
-// adaptive makes the options find out the level, if that is what they say.
-func (o sealOptions) adaptive(sealers int) sealOptions {
-	if o.Compression == CompressAuto {
-		o.pace = newPace(sealers)
-	}
-	return o
-}
-
-// begin is what holds for a chunk of so many plain bytes that is about to be
-// sealed; end is to be called when it is.
-func (o sealOptions) begin(size int) (now sealOptions, end func()) {
-	if o.pace == nil {
-		return o, func() {}
-	}
-	o.Compression, end = o.pace.begin(size)
-	return o, end
-}
-
+// begin is the level for a chunk of so many plain bytes that is about to be sealed; end is
+// to be called when it is.
 func (p *pace) begin(size int) (level Compression, end func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
