@@ -100,31 +100,31 @@ func (g *gearTable) scan(buf []byte, hash uint64, bits uint) (int, uint64) {
 	return 0, hash
 }
 
-// chunker cuts what a reader yields into chunks and long runs of zeros.
-type chunker struct {
+// cutter cuts what a reader yields into chunks and long runs of zeros.
+type cutter struct {
 	gear *gearTable
 	r    io.Reader
-	in   *intake // holds nothing else until the chunker is done
+	in   *intake // holds nothing else until the cutter is done
 	err  error
 	// inZeros says that zeros which come now are part of a run, however few they
 	// are, beforeHole that those at the end are.
 	inZeros, beforeHole bool
 }
 
-func newChunker(r io.Reader, gear *gearTable, in *intake) *chunker {
-	return &chunker{gear: gear, r: r, in: in}
+func newCutter(r io.Reader, gear *gearTable, in *intake) *cutter {
+	return &cutter{gear: gear, r: r, in: in}
 }
 
-// reset makes the chunker begin anew with another reader. What that yields may
+// reset makes the cutter begin anew with another reader. What that yields may
 // stand between long holes, whose length adds to that of runs of zeros.
-func (c *chunker) reset(r io.Reader, afterHole, beforeHole bool) {
+func (c *cutter) reset(r io.Reader, afterHole, beforeHole bool) {
 	c.r, c.err, c.inZeros, c.beforeHole = r, nil, afterHole, beforeHole
 }
 
 // next returns the next chunk; or, in place of it, how many zeros of a long run
 // come next, maxChunk at most; or io.EOF after the last. An error of the reader
 // comes at once, without what was read before it, and stays.
-func (c *chunker) next() (chunk plaintext, zeros int, err error) {
+func (c *cutter) next() (plain plaintext, zeros int, err error) {
 	for {
 		zeros, err := c.skip()
 		if zeros > 0 {
@@ -136,10 +136,10 @@ func (c *chunker) next() (chunk plaintext, zeros int, err error) {
 		}
 		switch {
 		case err != nil:
-			c.in.cut(0)
+			c.in.truncate(0)
 			return plaintext{}, 0, err
 		case n > 0:
-			return c.in.take(n), 0, nil
+			return c.in.detach(n), 0, nil
 		case !c.inZeros:
 			return plaintext{}, 0, io.EOF
 		}
@@ -147,7 +147,7 @@ func (c *chunker) next() (chunk plaintext, zeros int, err error) {
 }
 
 // cut returns the length of the next chunk, 0 if a run of zeros or nothing is next.
-func (c *chunker) cut() (int, error) {
+func (c *cutter) cut() (int, error) {
 	if err := c.fill(maxChunk); err != nil {
 		return 0, err
 	}
@@ -172,7 +172,7 @@ func (c *chunker) cut() (int, error) {
 
 // skip drops what comes next of a run of zeros, maxChunk at most, and returns how
 // many that were.
-func (c *chunker) skip() (n int, err error) {
+func (c *cutter) skip() (n int, err error) {
 	for c.inZeros && n < maxChunk {
 		if err := c.fill(readSize); err != nil {
 			return 0, err
@@ -180,7 +180,7 @@ func (c *chunker) skip() (n int, err error) {
 		rest := c.in.gathered()
 		rest = rest[:min(len(rest), maxChunk-n)]
 		some := zerosAhead(rest)
-		c.in.drop(some)
+		c.in.skip(some)
 		n += some
 		c.inZeros = some > 0 && some == len(rest)
 	}
@@ -188,19 +188,19 @@ func (c *chunker) skip() (n int, err error) {
 }
 
 // fill reads until that many bytes are gathered, or all that is left.
-func (c *chunker) fill(enough int) error {
+func (c *cutter) fill(enough int) error {
 	for empty := 0; c.err == nil; {
 		missing := enough - len(c.in.gathered())
 		if missing <= 0 {
 			break
 		}
-		room, err := c.in.room(missing)
+		free, err := c.in.reserve(missing)
 		if err != nil {
 			return err
 		}
 		var n int
-		n, c.err = c.r.Read(room[:min(len(room), readSize)])
-		c.in.add(n)
+		n, c.err = c.r.Read(free[:min(len(free), readSize)])
+		c.in.extend(n)
 		if n > 0 {
 			empty = 0
 		} else if empty++; empty > 100 && c.err == nil {

@@ -20,12 +20,12 @@ func noise(seed byte, n int) []byte {
 // testGear is the gear table of a key.
 func testGear(key VaultKey) *gearTable { return newGear(newKeys(key).cutSeed()) }
 
-// cutAll is where the chunker ends its chunks. It fails the test if the chunks
+// cutAll is where the cutter ends its chunks. It fails the test if the chunks
 // do not join to want.
 func cutAll(t *testing.T, r io.Reader, want []byte) (ends []int) {
 	t.Helper()
 	in := newIntake(t.Context(), newBlocks(2))
-	c := newChunker(r, testGear(testKey()), in)
+	c := newCutter(r, testGear(testKey()), in)
 	for end := 0; ; {
 		plain, zeros, err := c.next()
 		chunk := plain.bytes
@@ -139,7 +139,7 @@ func TestCutsDoNotDependOnReads(t *testing.T) {
 
 func TestChunkerErrorsStay(t *testing.T) {
 	broken := errors.New("broken disk")
-	c := newChunker(io.MultiReader(bytes.NewReader(noise(7, 10)), iotest.ErrReader(broken)), testGear(testKey()), newIntake(t.Context(), newBlocks(2)))
+	c := newCutter(io.MultiReader(bytes.NewReader(noise(7, 10)), iotest.ErrReader(broken)), testGear(testKey()), newIntake(t.Context(), newBlocks(2)))
 	for range 2 {
 		if chunk, _, err := c.next(); err != broken || chunk.bytes != nil {
 			t.Errorf("got %d bytes and %v", len(chunk.bytes), err)

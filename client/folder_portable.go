@@ -39,8 +39,8 @@ func hasNoXattrs(*os.File) bool { return false }
 
 // readlink reads a symbolic link in the folder, which is acquired.
 func (f *folder) readlink(name string) (string, error) {
-	target, err := f.root.Readlink(name)
-	return target, bare(err)
+	to, err := f.root.Readlink(name)
+	return to, bare(err)
 }
 
 // openFile opens a file in the folder, which is acquired, for reading.

@@ -66,10 +66,10 @@ type intake struct {
 
 func newIntake(ctx context.Context, free blocks) *intake { return &intake{ctx: ctx, free: free} }
 
-// room makes room for n bytes behind what is gathered, both together at most
-// blockSize, and returns what room there is. What is read into it counts when
-// [intake.add] says so.
-func (in *intake) room(n int) ([]byte, error) {
+// reserve makes n bytes free behind what is gathered, both together at most
+// blockSize, and returns all that are free. What is read into it counts when
+// [intake.extend] says so.
+func (in *intake) reserve(n int) ([]byte, error) {
 	if in.block == nil || len(in.block.buf)-in.end < n {
 		next, err := in.free.get(in.ctx)
 		if err != nil {
@@ -85,10 +85,10 @@ func (in *intake) room(n int) ([]byte, error) {
 	return in.block.buf[in.end:], nil
 }
 
-func (in *intake) add(n int) { in.end += n }
+func (in *intake) extend(n int) { in.end += n }
 
-// gathered is what take gives out, from the beginning. It is good until the next
-// call of room.
+// gathered is what detach gives out, from the beginning. It is good until the next
+// call of reserve.
 func (in *intake) gathered() []byte {
 	if in.block == nil {
 		return nil
@@ -96,8 +96,8 @@ func (in *intake) gathered() []byte {
 	return in.block.buf[in.start:in.end]
 }
 
-// take gives out the first n bytes of what is gathered.
-func (in *intake) take(n int) plaintext {
+// detach gives out the first n bytes of what is gathered.
+func (in *intake) detach(n int) plaintext {
 	in.block.users.Add(1)
 	p := plaintext{bytes: in.block.buf[in.start : in.start+n : in.start+n], block: in.block}
 	p.sum = checksum(p.bytes)
@@ -105,11 +105,11 @@ func (in *intake) take(n int) plaintext {
 	return p
 }
 
-// drop forgets the first n bytes of what is gathered.
-func (in *intake) drop(n int) { in.start += n }
+// skip forgets the first n bytes of what is gathered.
+func (in *intake) skip(n int) { in.start += n }
 
-// cut forgets what is gathered beyond the first n bytes.
-func (in *intake) cut(n int) { in.end = in.start + n }
+// truncate forgets what is gathered beyond the first n bytes.
+func (in *intake) truncate(n int) { in.end = in.start + n }
 
 // close gives the block back. What was taken of it stays good.
 func (in *intake) close() {

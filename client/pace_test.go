@@ -133,12 +133,12 @@ func TestPaceMeasures(t *testing.T) {
 	c := &clock{at: time.Unix(0, 0)}
 	p := newPace(2)
 	p.now = c.now
-	seal := c.seal(p) // the interval begins
+	sealing := c.seal(p) // the interval begins
 	c.pass(50)
 	other := c.seal(p)
 	c.pass(50)
-	seal()  // 100
-	other() // 50
+	sealing() // 100
+	other()   // 50
 	sent, alsoSent := p.wait(), p.wait()
 	c.pass(20)
 	sent()

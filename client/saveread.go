@@ -18,7 +18,7 @@ type reader struct {
 	s      *saver
 	ctx    context.Context
 	in     *intake
-	cutter *chunker
+	cutter *cutter
 	// shared are the small files whose contents are gathered for one chunk.
 	shared []*Entry
 }
@@ -27,7 +27,7 @@ type reader struct {
 func (s *saver) readAll(ctx context.Context) error {
 	in := newIntake(ctx, s.blocks)
 	defer in.close()
-	r := &reader{s: s, ctx: ctx, in: in, cutter: newChunker(nil, s.gear, in)}
+	r := &reader{s: s, ctx: ctx, in: in, cutter: newCutter(nil, s.gear, in)}
 	for b := range s.toRead {
 		if ctx.Err() != nil {
 			return nil // whoever ended it says why
@@ -151,7 +151,7 @@ func (r *reader) file(sv *saving, last bool) (again bool, err error) {
 		again, err = r.stayed(e, f, before, end, fresh, last)
 	}
 	if small && (err != nil || again) {
-		r.in.cut(gathered)
+		r.in.truncate(gathered)
 		return again, err
 	}
 	if small && end > 0 {
@@ -188,17 +188,17 @@ func (r *reader) small(e *Entry, f *os.File) (end int64, err error) {
 	if size == 0 {
 		return 0, nil
 	}
-	room, err := r.in.room(size)
+	free, err := r.in.reserve(size)
 	if err != nil {
 		return 0, err
 	}
-	n, err := io.ReadFull(f, room[:size])
+	n, err := io.ReadFull(f, free[:size])
 	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
 		return 0, &readError{err}
 	}
 	if n > 0 { // a file that has shrunk is noticed by its times
 		e.Content = Content{Bytes: int64(n), Pieces: []Piece{{Len: int64(n), Skip: int64(len(r.in.gathered()))}}}
-		r.in.add(n)
+		r.in.extend(n)
 	}
 	return int64(n), nil
 }
@@ -209,7 +209,7 @@ func (r *reader) flush() error {
 	if n == 0 {
 		return nil
 	}
-	plain := r.in.take(n)
+	plain := r.in.detach(n)
 	id := r.s.Keys.dataID(plain.bytes)
 	for _, e := range r.shared {
 		e.Content.Pieces[0].ID = id

@@ -42,7 +42,7 @@ func TestWhatBecomesOfZeros(t *testing.T) {
 		}
 		in := newIntake(u.ctx, newBlocks(3))
 		r := &reader{
-			in: in, ctx: u.ctx, cutter: newChunker(nil, testGear(testKey()), in),
+			in: in, ctx: u.ctx, cutter: newCutter(nil, testGear(testKey()), in),
 			s: newSaver(u, saveOptions{Keys: k, Stdin: bytes.NewReader(content), Progress: new(Progress)}),
 		}
 		e := &Entry{Path: "f", Type: TypeFile, Size: int64(len(content))}

@@ -71,7 +71,9 @@ func newParentTree(ctx context.Context, r *treeReader) *parentTree {
 				t.err = err
 				return
 			}
-			if !push(ctx, t.leaves, &treeLeaf{id: id, entries: items, last: last}) {
+			select {
+			case t.leaves <- &treeLeaf{id: id, entries: items, last: last}:
+			case <-ctx.Done():
 				t.err = ctx.Err()
 				return
 			}

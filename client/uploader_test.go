@@ -26,7 +26,7 @@ func TestAFailedQuestionEndsTheUpload(t *testing.T) {
 	u := newUploader(bustest.Patient(t), uploadOptions{Keys: k, Session: "s", Holders: nobody, Sender: out, Status: func(string) {}})
 	done := make(chan error, 1)
 	go func() {
-		cutter := newChunker(bytes.NewReader(noise(1, 12*blockSize)), testGear(VaultKey{1}), newIntake(u.ctx, newBlocks(3)))
+		cutter := newCutter(bytes.NewReader(noise(1, 12*blockSize)), testGear(VaultKey{1}), newIntake(u.ctx, newBlocks(3)))
 		for {
 			plain, _, err := cutter.next()
 			if err == io.EOF {

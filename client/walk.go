@@ -105,7 +105,7 @@ type walkCount struct {
 func walk(ctx context.Context, roots []root, exclude *matcher, visit func(walkItem) error) (walkCount, error) {
 	w := newWalker(ctx, exclude, visit)
 	defer w.set.close()
-	defer w.scans.help(min(max(2, runtime.GOMAXPROCS(0)), 8))()
+	defer w.listings.startHelpers(min(max(2, runtime.GOMAXPROCS(0)), 8))()
 	for _, r := range roots {
 		if err := w.root(r); err != nil {
 			return w.count, err
@@ -115,15 +115,15 @@ func walk(ctx context.Context, roots []root, exclude *matcher, visit func(walkIt
 }
 
 type walker struct {
-	ctx   context.Context
-	visit func(walkItem) error
-	set   *folders
-	scans *scans
-	count walkCount
+	ctx      context.Context
+	visit    func(walkItem) error
+	set      *folders
+	listings *listings
+	count    walkCount
 }
 
 func newWalker(ctx context.Context, exclude *matcher, visit func(walkItem) error) *walker {
-	return &walker{ctx: ctx, visit: visit, set: newWalkFolders(), scans: newScans(ctx, exclude)}
+	return &walker{ctx: ctx, visit: visit, set: newWalkFolders(), listings: newListings(ctx, exclude)}
 }
 
 // root walks one root. It was named on purpose, so no pattern excludes it.
@@ -137,18 +137,18 @@ func (w *walker) root(r root) error {
 	if err != nil {
 		return w.visit(walkItem{Path: r.Path, Err: bare(err)})
 	}
-	s := &scan{dir: dir, names: []string{name}, listed: true, only: r.Path, begin: len(r.Path) + 1}
+	s := &listing{dir: dir, names: []string{name}, listed: true, only: r.Path, begin: len(r.Path) + 1}
 	if r.Path == "." {
 		s.begin = 0
 	}
-	w.scans.add(s)
+	w.listings.add(s)
 	return w.below(s)
 }
 
-// below visits what a scan finds, and everything below that.
-func (w *walker) below(s *scan) error {
+// below visits what a listing finds, and everything below that.
+func (w *walker) below(s *listing) error {
 	for ; s != nil; s = s.rest {
-		w.scans.need(s)
+		w.listings.await(s)
 		w.count.Excluded += s.count.Excluded
 		w.count.Special += s.count.Special
 		if s.err != nil {

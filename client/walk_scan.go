@@ -7,17 +7,17 @@ import (
 )
 
 const (
-	// scanItems is how many names one scan looks at: a large folder has many
-	// scans, so that it neither waits for its end nor is kept whole.
-	scanItems = 256
-	// scanAhead is how many items may wait to be visited; about 2 MiB. What is
+	// listingItems is how many names one listing looks at: a large folder has many
+	// listings, so that it neither waits for its end nor is kept whole.
+	listingItems = 256
+	// itemsAhead is how many items may wait to be visited; about 2 MiB. What is
 	// being visited does not count.
-	scanAhead = 4096
+	itemsAhead = 4096
 )
 
-// scan is the listing of a folder and the look at its first names, or the look
+// listing is the listing of a folder and the look at its first names, or the look
 // at the next names of a folder that was listed.
-type scan struct {
+type listing struct {
 	dir    *folder
 	path   string   // of dir's entry
 	only   string   // the path of the one name, for a root
@@ -25,23 +25,23 @@ type scan struct {
 	names  []string // sorted, once they are listed
 	listed bool
 
-	begun      bool          // by somebody; belongs to scans.mu
+	begun      bool          // by somebody; belongs to listings.mu
 	done       chan struct{} // closed once what follows is set
-	prev, next *scan         // in the list of scans that are not done
+	prev, next *listing      // in the list of listings that are not done
 
 	items []walkItem
-	below []*scan // of the items that are folders, in their order
-	rest  *scan   // of the names that are left; nil if there are none
+	below []*listing // of the items that are folders, in their order
+	rest  *listing   // of the names that are left; nil if there are none
 	count walkCount
 	err   error // of the listing
 }
 
-// scans are the scans of a walk that are not done. They form a list in the order
-// in which the walk needs what they find: a scan that is done gives its place to
+// listings are the listings of a walk that are not done. They form a list in the order
+// in which the walk needs what they find: a listing that is done gives its place to
 // those of the folders that it found. Helpers always take the first that nobody
 // has begun, and what the walk needs before them it does itself, so it waits for
-// nothing but a scan that is under way.
-type scans struct {
+// nothing but a listing that is under way.
+type listings struct {
 	ctx     context.Context
 	exclude *matcher
 	names   *ownerNames
@@ -49,25 +49,25 @@ type scans struct {
 
 	mu      sync.Mutex
 	more    sync.Cond // there is more to do for helpers, or nothing ever more
-	ends    scan      // its next is the first of the list, its prev the last
+	ends    listing   // its next is the first of the list, its prev the last
 	waiting int       // items found and not asked for
 	ended   bool
 }
 
-func newScans(ctx context.Context, exclude *matcher) *scans {
-	s := &scans{ctx: ctx, exclude: exclude, names: newOwnerNames()}
+func newListings(ctx context.Context, exclude *matcher) *listings {
+	s := &listings{ctx: ctx, exclude: exclude, names: newOwnerNames()}
 	s.dents.New = func() any { b := make([]byte, 32<<10); return &b }
 	s.more.L = &s.mu
 	s.ends.prev, s.ends.next = &s.ends, &s.ends
 	return s
 }
 
-// help starts n helpers. The result ends them.
-func (q *scans) help(n int) (end func()) {
+// startHelpers starts n helpers. The result ends them.
+func (q *listings) startHelpers(n int) (end func()) {
 	var helpers sync.WaitGroup
 	for range n {
 		helpers.Go(func() {
-			for s := q.take(); s != nil; s = q.take() {
+			for s := q.claim(); s != nil; s = q.claim() {
 				q.run(s, 1)
 			}
 		})
@@ -81,15 +81,15 @@ func (q *scans) help(n int) (end func()) {
 	}
 }
 
-// take waits for the next scan to do; nil when there are no more.
-func (q *scans) take() *scan {
+// claim waits for the next listing to do; nil when there are no more.
+func (q *listings) claim() *listing {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for {
 		if q.ended || q.ctx.Err() != nil {
 			return nil
 		}
-		if q.waiting < scanAhead {
+		if q.waiting < itemsAhead {
 			for s := q.ends.next; s != &q.ends; s = s.next {
 				if !s.begun {
 					s.begun = true
@@ -101,22 +101,22 @@ func (q *scans) take() *scan {
 	}
 }
 
-// add puts a scan at the end of the list.
-func (q *scans) add(s *scan) {
+// add puts a listing at the end of the list.
+func (q *listings) add(s *listing) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.insert(q.ends.prev, s)
 	q.more.Signal()
 }
 
-func (q *scans) insert(after, s *scan) {
+func (q *listings) insert(after, s *listing) {
 	s.done = make(chan struct{})
 	s.prev, s.next = after, after.next
 	s.prev.next, s.next.prev = s, s
 }
 
-// need returns once s is done.
-func (q *scans) need(s *scan) {
+// await returns once s is done.
+func (q *listings) await(s *listing) {
 	q.mu.Lock()
 	mine := !s.begun
 	s.begun = true
@@ -127,16 +127,16 @@ func (q *scans) need(s *scan) {
 	<-s.done
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	full := q.waiting >= scanAhead/2
+	full := q.waiting >= itemsAhead/2
 	q.waiting -= len(s.items)
-	if full && q.waiting < scanAhead/2 {
+	if full && q.waiting < itemsAhead/2 {
 		q.more.Broadcast()
 	}
 }
 
-// run does a scan and puts what is to be done next in its place. Others are told
+// run does a listing and puts what is to be done next in its place. Others are told
 // if that is more than the caller is going to take itself.
-func (q *scans) run(s *scan, takes int) {
+func (q *listings) run(s *listing, takes int) {
 	q.look(s)
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -158,7 +158,7 @@ func (q *scans) run(s *scan, takes int) {
 }
 
 // look lists the folder, if that was not done, and looks at some names.
-func (q *scans) look(s *scan) {
+func (q *listings) look(s *listing) {
 	err := s.dir.acquire()
 	if err == nil {
 		defer s.dir.release()
@@ -172,9 +172,9 @@ func (q *scans) look(s *scan) {
 		}
 		s.err, err = err, nil
 	}
-	names := s.names[:min(len(s.names), scanItems)]
+	names := s.names[:min(len(s.names), listingItems)]
 	if rest := s.names[len(names):]; len(rest) > 0 {
-		s.rest = &scan{dir: s.dir, path: s.path, begin: s.begin, names: rest, listed: true}
+		s.rest = &listing{dir: s.dir, path: s.path, begin: s.begin, names: rest, listed: true}
 	}
 	s.names = nil
 	s.items = make([]walkItem, 0, len(names))
@@ -189,7 +189,7 @@ func (q *scans) look(s *scan) {
 }
 
 // lookAt looks at one name, of which only the path is known.
-func (q *scans) lookAt(s *scan, it walkItem) {
+func (q *listings) lookAt(s *listing, it walkItem) {
 	e := it.Entry
 	if it.Err == nil {
 		var m fileMeta
@@ -213,7 +213,7 @@ func (q *scans) lookAt(s *scan, it walkItem) {
 	e.User, e.Group = q.names.user.get(e.UID), q.names.group.get(e.GID)
 	s.items = append(s.items, it)
 	if e.Type == TypeDir {
-		below := &scan{dir: s.dir, path: it.Path, begin: s.begin}
+		below := &listing{dir: s.dir, path: it.Path, begin: s.begin}
 		if it.name != "." {
 			below.dir = s.dir.subfolder(it.name, it.is)
 		}

@@ -175,9 +175,9 @@ func TestScanOfVanishedNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &scan{dir: top, path: ".", names: []string{"a", "b", "c", "d"}, listed: true}
-	w.scans.add(s)
-	w.scans.need(s)
+	s := &listing{dir: top, path: ".", names: []string{"a", "b", "c", "d"}, listed: true}
+	w.listings.add(s)
+	w.listings.await(s)
 	for i, it := range s.items {
 		if gone := it.Path == "a" || it.Path == "c"; it.Path != string(rune('a'+i)) || gone != errors.Is(it.Err, fs.ErrNotExist) || gone != (it.Entry == nil) {
 			t.Errorf("item %d is %+v", i, it)
@@ -192,7 +192,7 @@ func TestScanOfVanishedNames(t *testing.T) {
 func TestWalkOfALargeFolder(t *testing.T) {
 	dir := t.TempDir()
 	var names, want []string
-	for i := range 3*scanItems + 7 {
+	for i := range 3*listingItems + 7 {
 		name := fmt.Sprintf("%05d", i)
 		want = append(want, name)
 		if i%100 == 99 {

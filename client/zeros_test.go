@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// yielded is what a chunker yields: a chunk, or zeros.
+// yielded is what a cutter yields: a chunk, or zeros.
 type yielded struct {
 	off, len int
 	zeros    bool
@@ -48,7 +48,7 @@ func partsOf(gear *gearTable, content []byte) (parts []yielded) {
 }
 
 // parts appends what c yields, from an offset on.
-func (c *chunker) parts(t rapid.TB, off int, parts []yielded) []yielded {
+func (c *cutter) parts(t rapid.TB, off int, parts []yielded) []yielded {
 	for {
 		plain, zeros, err := c.next()
 		if err == io.EOF {
@@ -106,7 +106,7 @@ func TestCutsAroundZeros(t *testing.T) {
 		want := partsOf(gear, content)
 		in := newIntake(t.Context(), newBlocks(2))
 		defer in.close()
-		c := newChunker(&unevenReader{content, rt}, gear, in)
+		c := newCutter(&unevenReader{content, rt}, gear, in)
 		if got := c.parts(rt, 0, nil); !slices.Equal(got, want) {
 			rt.Fatalf("%d bytes are cut into\n%v, want\n%v", len(content), got, want)
 		}
@@ -135,7 +135,7 @@ func TestCutsMoveWithTheContent(t *testing.T) {
 	want := partsOf(gear, content)
 	for _, by := range []int{1, 7, 4096, 70_000} {
 		in := newIntake(t.Context(), newBlocks(2))
-		c := newChunker(io.MultiReader(bytes.NewReader(noise(3, by)), bytes.NewReader(content)), gear, in)
+		c := newCutter(io.MultiReader(bytes.NewReader(noise(3, by)), bytes.NewReader(content)), gear, in)
 		got := c.parts(t, 0, nil)
 		in.close()
 		for i := range got {
@@ -172,7 +172,7 @@ func TestHolesCutLikeZeros(t *testing.T) {
 		}
 		in := newIntake(t.Context(), newBlocks(2))
 		defer in.close()
-		c := newChunker(nil, gear, in)
+		c := newCutter(nil, gear, in)
 		var got []yielded
 		for region, err := range regions(f, size, minZeros) {
 			if err != nil {
