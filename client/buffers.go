@@ -9,15 +9,6 @@ import (
 // plains are buffers for one chunk, in the clear or sealed.
 var plains = bufferPool{size: schemas.MaxContent}
 
-// newPlain returns n bytes for a chunk, from the pool if it is large. Whoever is
-// done with them gives them to plains.put.
-func newPlain(n int) []byte {
-	if n < minChunk {
-		return make([]byte, n)
-	}
-	return plains.get()[:n]
-}
-
 // bufferPool lends buffers of one capacity.
 type bufferPool struct {
 	size int

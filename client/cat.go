@@ -113,10 +113,22 @@ func (v *version) fetchAhead(ctx context.Context, e *Entry, queue chan<- chan fe
 		}
 		go func() {
 			f := fetched{off: p.Off}
-			f.plain, f.err = v.chunks.appendPiece(ctx, newPlain(int(p.Len))[:0], p)
+			f.plain, f.err = v.chunks.appendPiece(ctx, pieceBuffer(p), p)
 			slot <- f
 		}()
 	}
+}
+
+// pooledPiece is the length from which a piece is put into a buffer of the pool, in bytes.
+const pooledPiece = 128 << 10
+
+// pieceBuffer is empty and has the capacity for a piece. Whoever is done with it gives it
+// to plains.put.
+func pieceBuffer(p Piece) []byte {
+	if p.Len < pooledPiece {
+		return make([]byte, 0, p.Len)
+	}
+	return plains.get()
 }
 
 func writeZeros(w io.Writer, n int64) error {

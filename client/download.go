@@ -55,7 +55,7 @@ func (r *chunkReader) chunks(ctx context.Context, ids []schemas.ChunkID, got fun
 		return err
 	}
 	defer r.throttle.leave()
-	d := &download{r: r, ids: ids, got: got, came: make([]atomic.Bool, len(ids))}
+	d := &chunkDownload{r: r, ids: ids, got: got, came: make([]atomic.Bool, len(ids))}
 	for start := time.Now(); ; {
 		err := d.attempt(ctx)
 		if err == nil {
@@ -67,8 +67,8 @@ func (r *chunkReader) chunks(ctx context.Context, ids []schemas.ChunkID, got fun
 	}
 }
 
-// download is one call of chunks.
-type download struct {
+// chunkDownload is one call of chunks.
+type chunkDownload struct {
 	r     *chunkReader
 	ids   []schemas.ChunkID
 	got   func(place int, c *schemas.Chunk) error
@@ -78,7 +78,7 @@ type download struct {
 
 // attempt asks for what has not come yet. What is not found is looked for again
 // with a newer node map, if there is one.
-func (d *download) attempt(ctx context.Context) error {
+func (d *chunkDownload) attempt(ctx context.Context) error {
 	holders := d.r.retry.holders
 	before := holders.Map().Epoch
 	err := d.ask(ctx)
@@ -96,7 +96,7 @@ func (d *download) attempt(ctx context.Context) error {
 	return err
 }
 
-func (d *download) ask(ctx context.Context) error {
+func (d *chunkDownload) ask(ctx context.Context) error {
 	var at []int
 	var rest []schemas.ChunkID
 	for i := range d.ids {

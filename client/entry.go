@@ -36,19 +36,19 @@ func (t EntryType) String() string {
 	return fmt.Sprintf("entry type %d", uint8(t))
 }
 
+// typeOfMode is the type of a file of that Unix mode, or 0 if there is none.
+func typeOfMode(mode uint32) EntryType { return typesByMode[mode>>12&0o17] }
+
+var typesByMode = [16]EntryType{
+	0o10: TypeFile, 0o04: TypeDir, 0o12: TypeSymlink, 0o01: TypeFifo, 0o02: TypeChar, 0o06: TypeBlock, 0o14: TypeSocket,
+}
+
 // unixType is the type as Unix has it in st_mode.
 func (t EntryType) unixType() uint32 {
 	return map[EntryType]uint32{
 		TypeFile: 0o100000, TypeDir: 0o040000, TypeSymlink: 0o120000, TypeFifo: 0o010000,
 		TypeChar: 0o020000, TypeBlock: 0o060000, TypeSocket: 0o140000,
 	}[t]
-}
-
-// typeOfMode is the type of a file of that Unix mode, or 0 if there is none.
-func typeOfMode(mode uint32) EntryType { return typesByMode[mode>>12&0o17] }
-
-var typesByMode = [16]EntryType{
-	0o10: TypeFile, 0o04: TypeDir, 0o12: TypeSymlink, 0o01: TypeFifo, 0o02: TypeChar, 0o06: TypeBlock, 0o14: TypeSocket,
 }
 
 // Entry is one file, folder or link of a version, with all that a restore

@@ -30,7 +30,7 @@ func TestLabelsBelongToTheirVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := k.dataID(plain)
-	frame, err := k.sealData(id[:], id, plain, sealOptions{})
+	frame, err := k.seal(id[:], id, plain, CompressDefault)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,7 +77,7 @@ func (u *uploader) question(ctx context.Context, chunks []*pendingChunk) error {
 	}
 	var d schemas.Durability
 	var held []bus.Holding
-	err := u.nodes.do(ctx, func() (err error) {
+	err := u.retry.do(ctx, func() (err error) {
 		d = u.Holders.Durability(u.Vault)
 		held, err = u.Holders.Holdings(ctx, u.Vault, ids)
 		return err
@@ -109,7 +109,7 @@ func (u *uploader) recoverable(ctx context.Context, ids []schemas.ChunkID) (bool
 		return all, nil
 	}
 	var held []bool
-	err := u.nodes.do(ctx, func() (err error) {
+	err := u.retry.do(ctx, func() (err error) {
 		held, err = u.Holders.Recoverable(ctx, u.Vault, unknown)
 		return err
 	})

@@ -148,7 +148,7 @@ func (opt *RestoreOptions) checkTops(parts []restorePart) error {
 }
 
 // restorePlain writes the one file of a version that came unsealed.
-func (v *version) restorePlain(to *target, progress *Progress) (restored, error) {
+func (v *version) restorePlain(to *restoreTarget, progress *Progress) (restored, error) {
 	e := v.plainEntry()
 	if err := to.putFile(e, *v.plain); err != nil {
 		return restored{}, errors.Join(err, to.abandon())

@@ -37,12 +37,12 @@ func wantContent(t testing.TB, path string, want []byte) {
 // between: each chunk is fetched once.
 func TestSharedChunksAreFetchedOnce(t *testing.T) {
 	s := newShelf(t)
-	shared := [][]byte{noise(1, 200_000), text(300_000), noise(2, 5000)}
+	shared := [][]byte{treetest.Noise(1, 200_000), treetest.Text(300_000), treetest.Noise(2, 5000)}
 	ids := make([]schemas.ChunkID, len(shared))
 	for i, plain := range shared {
 		ids[i] = s.data(plain)
 	}
-	large := noise(3, maxChunk)
+	large := treetest.Noise(3, maxPlain)
 	entries := []*Entry{dirEntry("."), partOf("large", s.data(large), 0, int64(len(large)))}
 	want := map[string][]byte{"large": large}
 	for d := range 5 {
@@ -76,7 +76,7 @@ func TestSharedChunksAreFetchedOnce(t *testing.T) {
 // of exactly the files that need it.
 func TestDamageCostsOnlyItsFiles(t *testing.T) {
 	s := newShelf(t)
-	good, bad, gone := noise(1, 9000), s.data(noise(2, 9000)), s.data(noise(3, 9000))
+	good, bad, gone := treetest.Noise(1, 9000), s.data(treetest.Noise(2, 9000)), s.data(treetest.Noise(3, 9000))
 	c := s.chunks[bad]
 	c.Content[100] ^= 1
 	delete(s.chunks, gone)
@@ -95,13 +95,13 @@ func TestDamageCostsOnlyItsFiles(t *testing.T) {
 
 // far is a version in which the file "z" is equal to "a", far behind it.
 func (s *shelf) far() (v *restoreSource, content []byte, id, middle schemas.ChunkID) {
-	content = noise(200, 300_000)
+	content = treetest.Noise(200, 300_000)
 	id = s.data(content)
 	entries := []*Entry{dirEntry("."), partOf("a", id, 0, int64(len(content))), partOf("z", id, 0, int64(len(content)))}
-	const between = 2*fetchSlots + windowBytes/maxChunk
+	const between = 2*fetchSlots + windowBytes/maxPlain
 	for i := range between {
-		other := s.data(noise(byte(i), maxChunk))
-		entries = append(entries, partOf(fmt.Sprintf("b%02d", i), other, 0, maxChunk))
+		other := s.data(treetest.Noise(byte(i), maxPlain))
+		entries = append(entries, partOf(fmt.Sprintf("b%02d", i), other, 0, maxPlain))
 		if i == fetchSlots {
 			middle = other
 		}
@@ -125,7 +125,7 @@ func TestWhatWasWrittenMayHaveChanged(t *testing.T) {
 	s := newShelf(t)
 	v, content, id, middle := s.far()
 	for name, change := range map[string]func(path string) error{
-		"overwritten": func(path string) error { return os.WriteFile(path, noise(201, 300_000), 0o600) },
+		"overwritten": func(path string) error { return os.WriteFile(path, treetest.Noise(201, 300_000), 0o600) },
 		"cut off":     func(path string) error { return os.Truncate(path, 1) },
 		"removed":     os.Remove,
 		"a link":      func(path string) error { return errors.Join(os.Remove(path), os.Symlink("b00", path)) },
@@ -175,7 +175,7 @@ func entriesBelow(t *testing.T, v *restoreSource, node schemas.ChunkID) (all []*
 // A leaf of the path tree that is lost costs what is in it, and nothing else.
 func TestALostLeafCostsItsPaths(t *testing.T) {
 	s := newShelf(t)
-	content := text(2000)
+	content := treetest.Text(2000)
 	id := s.data(content)
 	entries := []*Entry{dirEntry(".")}
 	for d := range 40 {
@@ -229,7 +229,7 @@ func TestALostLeafCostsItsPaths(t *testing.T) {
 // A node that the map of the version's opening did not know yet is found.
 func TestTheNodeMapIsRenewed(t *testing.T) {
 	s := newShelf(t)
-	content := noise(1, 5000)
+	content := treetest.Noise(1, 5000)
 	v := s.version([]*Entry{dirEntry("."), partOf("f", s.data(content), 0, 5000)})
 	now := v.chunks.retry.holders.Map()
 	asked := 0
@@ -269,7 +269,7 @@ func TestANodeThatIsDownIsNotForgotten(t *testing.T) {
 // what was there before stays.
 func TestAnInterruptedFileDoesNotGetItsName(t *testing.T) {
 	s := newShelf(t)
-	e := partOf("f", s.data(text(2000)), 0, 1500)
+	e := partOf("f", s.data(treetest.Text(2000)), 0, 1500)
 	root := schemas.ChunkID{9}
 	e.Size, e.Content = 70_000_000, Content{Tree: root, Bytes: 70_000_000}
 	v := s.version([]*Entry{dirEntry("."), e})

@@ -96,12 +96,17 @@ func (j *fileJob) write(f *targetFile, plain []byte, off int64) error {
 	return nil
 }
 
+// zeroSize is the unit of file systems, below which nothing can be left out.
+const zeroSize = 4096
+
+var zeroes [zeroSize]byte
+
 // run is the length of the longest beginning of b, which stands at off in its
 // file, that is all zero blocks or has none.
 func run(b []byte, off int64) (n int, zero bool) {
 	for n < len(b) {
-		size := min(hole-int(off+int64(n))%hole, len(b)-n)
-		z := bytes.Equal(b[n:n+size], zeroBlock[:size])
+		size := min(zeroSize-int(off+int64(n))%zeroSize, len(b)-n)
+		z := bytes.Equal(b[n:n+size], zeroes[:size])
 		if n > 0 && z != zero {
 			break
 		}

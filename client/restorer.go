@@ -42,7 +42,7 @@ type restored struct {
 // into requests; several fetch, open and write.
 type restorer struct {
 	src restoreSource
-	to  *target
+	to  *restoreTarget
 	opt restoreSettings
 
 	work    *errgroup.Group
@@ -60,7 +60,7 @@ type restorer struct {
 }
 
 // runRestore writes parts of a version to a target, which it closes.
-func runRestore(ctx context.Context, src restoreSource, to *target, parts []restorePart, opt restoreSettings) (restored, error) {
+func runRestore(ctx context.Context, src restoreSource, to *restoreTarget, parts []restorePart, opt restoreSettings) (restored, error) {
 	r := &restorer{src: src, to: to, opt: opt, heads: map[string]string{}}
 	r.work, r.ctx = errgroup.WithContext(ctx)
 	r.work.SetLimit(opt.Slots)

@@ -32,7 +32,7 @@ type shelf struct {
 
 func newShelf(t testing.TB) *shelf {
 	t.Helper()
-	s := &shelf{t: t, k: newKeys(testKey()), nc: bustest.Connect(t, bustest.Server(t)),
+	s := &shelf{t: t, k: newKeys(VaultKey{1}), nc: bustest.Connect(t, bustest.Server(t)),
 		chunks: map[schemas.ChunkID]schemas.Chunk{}, gets: map[schemas.ChunkID]int{}}
 	for subject, answer := range map[string]func(*schemas.IDsRequest) []byte{
 		schemas.GetSubject("shelf"): s.get, schemas.HaveSubject("shelf"): s.have,
@@ -100,14 +100,14 @@ func (s *shelf) have(req *schemas.IDsRequest) []byte {
 func (s *shelf) data(plain []byte) schemas.ChunkID {
 	s.t.Helper()
 	id := s.k.dataID(plain)
-	frame, err := s.k.sealData(nil, id, plain, sealOptions{Unchecked: true})
+	frame, err := s.k.seal(nil, id, plain, CompressDefault)
 	s.keep(schemas.Chunk{ID: id, Kind: schemas.Data, Content: frame}, err)
 	return id
 }
 
 // tree keeps a tree chunk; it is a treePut.
 func (s *shelf) tree(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
-	frame, err := s.k.sealTree(nil, id, trees, data, payload, sealOptions{})
+	frame, err := s.k.seal(nil, id, payload, CompressDefault)
 	s.keep(schemas.Chunk{ID: id, Kind: schemas.Tree, Trees: slices.Clone(trees), Data: slices.Clone(data), Content: frame}, err)
 	return nil
 }

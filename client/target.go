@@ -26,7 +26,7 @@ type targetOptions struct {
 	Warn func(path string, err error)
 }
 
-// target puts entries below a folder and nowhere else.
+// restoreTarget puts entries below a folder and nowhere else.
 //
 // Entries come from a version and are taken for hostile: every name is used
 // relative to its opened parent folder, and a parent that is a symbolic link is
@@ -37,7 +37,7 @@ type targetOptions struct {
 // Folders are made private and open to their owner, and get their metadata when
 // nothing holds them any more, see [targetDir]. So a read-only folder can be
 // filled, and its mtime stays.
-type target struct {
+type restoreTarget struct {
 	opt  targetOptions
 	meta *metaWriter
 	set  *folders
@@ -53,7 +53,7 @@ type target struct {
 // openTarget makes a target of the folder dir, which is made if it is missing.
 // A folder that has something in it keeps its own metadata, unless it may be
 // overwritten.
-func openTarget(dir string, opt targetOptions) (*target, error) {
+func openTarget(dir string, opt targetOptions) (*restoreTarget, error) {
 	if opt.Warn == nil {
 		opt.Warn = func(string, error) {}
 	}
@@ -76,7 +76,7 @@ func openTarget(dir string, opt targetOptions) (*target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the target folder %s: %w", dir, err)
 	}
-	t := &target{
+	t := &restoreTarget{
 		opt: opt, set: set,
 		meta:    newMetaWriter(metaOptions{Owner: opt.Owner, NumericOwner: opt.NumericOwner, Warn: opt.Warn}),
 		live:    map[string]*targetDir{},
@@ -89,7 +89,7 @@ func openTarget(dir string, opt targetOptions) (*target, error) {
 
 // put places a symbolic link, a fifo or a device. A device that this process may
 // not make is a warning.
-func (t *target) put(e *Entry) error {
+func (t *restoreTarget) put(e *Entry) error {
 	err := checkTarget(e.Path)
 	if err == nil {
 		switch e.Type {
@@ -133,7 +133,7 @@ var errInTheWay = fmt.Errorf("%w: restore into another folder, or allow overwrit
 
 // sync puts what was placed on stable storage; once for all files costs a small
 // part of what once for each would.
-func (t *target) sync() error {
+func (t *restoreTarget) sync() error {
 	if err := t.top.acquire(); err != nil {
 		return fmt.Errorf("sync the target folder: %w", err)
 	}
@@ -145,7 +145,7 @@ func (t *target) sync() error {
 }
 
 // putSpecial makes a fifo or a device.
-func (t *target) putSpecial(e *Entry) error {
+func (t *restoreTarget) putSpecial(e *Entry) error {
 	err := t.putNode(e, func(d *folder, name string) error { return makeNode(d, name, e.Type.unixType(), e.Rdev) })
 	noRight := e.Type != TypeFifo && errors.Is(err, fs.ErrPermission)
 	if noRight || errors.Is(err, errors.ErrUnsupported) {
@@ -156,7 +156,7 @@ func (t *target) putSpecial(e *Entry) error {
 }
 
 // putNode makes an entry that has no content, with its metadata.
-func (t *target) putNode(e *Entry, make func(d *folder, name string) error) error {
+func (t *restoreTarget) putNode(e *Entry, make func(d *folder, name string) error) error {
 	d, name, err := t.enter(e.Path)
 	if err != nil {
 		return err
@@ -177,7 +177,7 @@ func (t *target) putNode(e *Entry, make func(d *folder, name string) error) erro
 // makeName calls make with the name that the entry is to have or, where something
 // is in the way that may be overwritten, with a temporary one. It returns the name
 // used; [folder.rename] ends what it began. d must be acquired.
-func (t *target) makeName(d *targetDir, name string, make func(d *folder, name string) error) (string, error) {
+func (t *restoreTarget) makeName(d *targetDir, name string, make func(d *folder, name string) error) (string, error) {
 	err := make(d.folder, name)
 	if !errors.Is(err, fs.ErrExist) {
 		return name, err
@@ -197,7 +197,7 @@ func (t *target) makeName(d *targetDir, name string, make func(d *folder, name s
 
 // close settles what is left and closes all folders. Files must be finished or
 // aborted before.
-func (t *target) close() {
+func (t *restoreTarget) close() {
 	t.mu.Lock()
 	rest := make([]*targetDir, 0, len(t.live))
 	for _, d := range t.live {
@@ -218,7 +218,7 @@ func (t *target) close() {
 
 // abandon ends a restore that cannot go on: files that are being written are
 // removed, folders stay as they are. No other call may be under way.
-func (t *target) abandon() error {
+func (t *restoreTarget) abandon() error {
 	var err error
 	for _, f := range t.writing {
 		err = errors.Join(err, f.remove())
@@ -229,7 +229,7 @@ func (t *target) abandon() error {
 }
 
 // readBack reads from a regular file that was placed, perhaps not finished yet.
-func (t *target) readBack(path string, b []byte, off int64) error {
+func (t *restoreTarget) readBack(path string, b []byte, off int64) error {
 	parents, name := splitPath(path)
 	d, err := t.find(parents)
 	if err != nil {

@@ -3,6 +3,8 @@ package client
 import (
 	"fmt"
 	"testing"
+
+	"servidor-backup/client/treetest"
 )
 
 // BenchmarkPlaceSmall places files of 4 KiB, ten to a folder.
@@ -12,7 +14,7 @@ func BenchmarkPlaceSmall(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer p.close()
-	content := text(4 << 10)
+	content := treetest.Text(4 << 10)
 	var dir *targetDir
 	for i := 0; b.Loop(); i++ {
 		if i%10 == 0 {

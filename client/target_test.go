@@ -39,7 +39,7 @@ func copyTree(t *testing.T, from, to string, opt targetOptions) []string {
 }
 
 // copyInto places everything below the folder from.
-func copyInto(p *target, from string) error {
+func copyInto(p *restoreTarget, from string) error {
 	roots, err := newRoots([]string{from})
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func copyInto(p *target, from string) error {
 }
 
 type copier struct {
-	p     *target
+	p     *restoreTarget
 	first map[[2]uint64]string // file → path of its first name
 	dirs  []*targetDir         // the folders the walk is in
 
@@ -230,7 +230,7 @@ func TestFolderIsNeverReplaced(t *testing.T) {
 	treetest.WantNames(t, to, "x")
 }
 
-func newTestTarget(t *testing.T, dir string, opt targetOptions) *target {
+func newTestTarget(t *testing.T, dir string, opt targetOptions) *restoreTarget {
 	t.Helper()
 	if opt.Warn == nil {
 		opt.Warn = func(path string, err error) { t.Errorf("warning %q: %v", path, err) }
@@ -244,7 +244,7 @@ func newTestTarget(t *testing.T, dir string, opt targetOptions) *target {
 }
 
 // placeEntry restores what is no regular file.
-func placeEntry(p *target, e *Entry) error {
+func placeEntry(p *restoreTarget, e *Entry) error {
 	switch {
 	case e.HardLink != "":
 		return p.link(e)
@@ -256,7 +256,7 @@ func placeEntry(p *target, e *Entry) error {
 }
 
 // placeFile restores a file with that content.
-func placeFile(p *target, path, content string) error {
+func placeFile(p *restoreTarget, path, content string) error {
 	f, err := p.create(&Entry{Path: path, Type: TypeFile, Mode: 0o644, Size: int64(len(content))})
 	if err != nil {
 		return err

@@ -8,16 +8,16 @@ import (
 
 // targetDir is a folder of the target that can still change. It is held by
 // everything in it that is not finished: entries that are to come, files that are
-// being written, folders below it, and, until [target.leave], by the descent that is
+// being written, folders below it, and, until [restoreTarget.leave], by the descent that is
 // in it. When nothing holds it any more, it gets its metadata.
 type targetDir struct {
-	t *target
+	t *restoreTarget
 	*folder
 	path   string
 	parent *targetDir // nil for the target folder
 	mine   bool       // made by this restore, or to be overwritten
 
-	// Under target.mu.
+	// Under restoreTarget.mu.
 	holds int
 	entry *Entry // nil if only something in it is restored
 }
@@ -54,11 +54,11 @@ func (d *targetDir) unhold() {
 
 // leave says that no more entries will come in a folder that mkdir has returned. Its
 // metadata is set as soon as nothing holds it; what fails then is a warning.
-func (t *target) leave(d *targetDir) { d.unhold() }
+func (t *restoreTarget) leave(d *targetDir) { d.unhold() }
 
 // mkdir makes a folder, or takes over one that is there. It is held until
-// [target.leave].
-func (t *target) mkdir(e *Entry) (*targetDir, error) {
+// [restoreTarget.leave].
+func (t *restoreTarget) mkdir(e *Entry) (*targetDir, error) {
 	err := checkTarget(e.Path)
 	var d *targetDir
 	if err == nil {
@@ -67,7 +67,7 @@ func (t *target) mkdir(e *Entry) (*targetDir, error) {
 	return d, restoreError(e, err)
 }
 
-func (t *target) makeDir(e *Entry) (*targetDir, error) {
+func (t *restoreTarget) makeDir(e *Entry) (*targetDir, error) {
 	if e.Path == "." {
 		t.top.entry = e
 		return t.top, nil
@@ -140,7 +140,7 @@ func (d *targetDir) makeWay(name string) error {
 
 // enter finds the folder that the entry at path goes into, making what is
 // missing of it, and holds it.
-func (t *target) enter(path string) (dir *targetDir, name string, err error) {
+func (t *restoreTarget) enter(path string) (dir *targetDir, name string, err error) {
 	if path == "." {
 		return nil, "", errors.New("the target can only be a folder")
 	}
@@ -157,7 +157,7 @@ func (t *target) enter(path string) (dir *targetDir, name string, err error) {
 
 // dir is the folder at path, made if there is none, for entries whose folders
 // are not restored with them. The caller holds t.mu.
-func (t *target) dir(path string) (*targetDir, error) {
+func (t *restoreTarget) dir(path string) (*targetDir, error) {
 	if d := t.live[path]; d != nil {
 		return d, nil
 	}
@@ -186,7 +186,7 @@ func (t *target) dir(path string) (*targetDir, error) {
 }
 
 // find is the folder at path if it is there; nothing is made.
-func (t *target) find(path string) (*folder, error) {
+func (t *restoreTarget) find(path string) (*folder, error) {
 	t.mu.Lock()
 	d := t.live[path]
 	t.mu.Unlock()

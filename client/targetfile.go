@@ -12,7 +12,7 @@ import (
 // targetFile is a regular file that is being restored. What is never written
 // stays a hole. Writes may be concurrent; finish or abort ends it.
 type targetFile struct {
-	t     *target
+	t     *restoreTarget
 	entry *Entry
 	dir   *targetDir
 	name  string // that it is to have
@@ -23,17 +23,17 @@ type targetFile struct {
 	waiting int64        // bytes written since the disk was told to begin; under turn
 	last    atomic.Int64 // where what was written ends
 
-	links []pendingLink // under target.mu
+	links []pendingLink // under restoreTarget.mu
 }
 
 // create makes an empty file for e. A file that it is to replace stays until
 // finish.
-func (t *target) create(e *Entry) (*targetFile, error) {
+func (t *restoreTarget) create(e *Entry) (*targetFile, error) {
 	pf, err := t.createFile(e)
 	return pf, restoreError(e, err)
 }
 
-func (t *target) createFile(e *Entry) (*targetFile, error) {
+func (t *restoreTarget) createFile(e *Entry) (*targetFile, error) {
 	if err := checkTarget(e.Path); err != nil {
 		return nil, err
 	}
@@ -53,9 +53,9 @@ func (t *target) createFile(e *Entry) (*targetFile, error) {
 }
 
 // putFile places a regular file whose content is at hand. For the many small files
-// of a usual tree it takes fewer calls of the system than [target.create], and
+// of a usual tree it takes fewer calls of the system than [restoreTarget.create], and
 // no memory of what is being written.
-func (t *target) putFile(e *Entry, content []byte) error {
+func (t *restoreTarget) putFile(e *Entry, content []byte) error {
 	if made, err := t.putNewFile(e, content); made || err != nil {
 		return restoreError(e, err)
 	}
@@ -73,7 +73,7 @@ func (t *target) putFile(e *Entry, content []byte) error {
 
 // putNewFile is putFile for a file that is not there yet and has nothing special;
 // for others made is false.
-func (t *target) putNewFile(e *Entry, content []byte) (made bool, err error) {
+func (t *restoreTarget) putNewFile(e *Entry, content []byte) (made bool, err error) {
 	if int64(len(content)) != e.Size {
 		return false, nil
 	}
@@ -225,9 +225,9 @@ type pendingLink struct {
 // when it is finished. An error that is fs.ErrNotExist means that the first name is not
 // there, as when only a part of a version is restored: the file can be placed with its
 // content instead.
-func (t *target) link(e *Entry) error { return restoreError(e, t.linkOrWait(e)) }
+func (t *restoreTarget) link(e *Entry) error { return restoreError(e, t.linkOrWait(e)) }
 
-func (t *target) linkOrWait(e *Entry) error {
+func (t *restoreTarget) linkOrWait(e *Entry) error {
 	if err := errors.Join(checkTarget(e.Path), checkTarget(e.HardLink)); err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (t *target) linkOrWait(e *Entry) error {
 }
 
 // makeLink makes the link and finishes it in its folder.
-func (t *target) makeLink(l pendingLink) error {
+func (t *restoreTarget) makeLink(l pendingLink) error {
 	defer l.dir.unhold()
 	from, fromName, err := t.first(l.entry)
 	if err != nil {
@@ -274,7 +274,7 @@ func (t *target) makeLink(l pendingLink) error {
 
 // first finds the first name of a file with several. What has that name must be
 // what the version says: in a target that was not empty it may be anything.
-func (t *target) first(e *Entry) (*folder, string, error) {
+func (t *restoreTarget) first(e *Entry) (*folder, string, error) {
 	parents, name := splitPath(e.HardLink)
 	dir, err := t.find(parents)
 	if err != nil {

@@ -48,7 +48,7 @@ type uploader struct {
 	states  *chunkStates
 	pace    *pace // nil unless Compression is CompressAuto
 	economy economy
-	nodes   retryPolicy
+	retry   retryPolicy
 	targets *targets
 	present presences
 
@@ -84,7 +84,7 @@ func newUploader(ctx context.Context, opt uploadOptions) *uploader {
 	u := &uploader{
 		uploadOptions: opt,
 		states:        newChunkStates(opt.Budget.bytes(plainBudget), opt.Budget.bytes(flightBudget)),
-		nodes:         retryPolicy{holders: opt.Holders, limit: shortTime, status: opt.Status},
+		retry:         retryPolicy{holders: opt.Holders, limit: shortTime, status: opt.Status},
 		targets:       newTargets(opt.Holders, opt.Vault, opt.Status),
 		asked:         make(chan *pendingChunk, haveBatch), wanted: make(chan *pendingChunk),
 	}

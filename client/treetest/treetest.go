@@ -11,7 +11,9 @@
 package treetest
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -101,4 +103,16 @@ func WantNames(t testing.TB, dir string, want ...string) {
 	if !slices.Equal(got, want) {
 		t.Errorf("in the folder are %q, want %q", got, want)
 	}
+}
+
+// Noise is n bytes that nothing compresses; equal seeds make equal bytes.
+func Noise(seed byte, n int) []byte { return fill(make([]byte, n), uint64(seed)) }
+
+// Text is n bytes that compress well.
+func Text(n int) []byte {
+	var b bytes.Buffer
+	for i := 0; b.Len() < n; i++ {
+		fmt.Fprintf(&b, "line %d of a log that says much the same all day\n", i)
+	}
+	return b.Bytes()[:n]
 }
