@@ -58,7 +58,7 @@ func (c *Client) Backup(ctx context.Context, opt BackupOptions) (*BackupResult, 
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := c.watched(ctx)
+	ctx, cancel := c.watchServer(ctx)
 	defer cancel(nil)
 	s, err := c.openSession(ctx, p)
 	if err != nil {
@@ -187,7 +187,7 @@ func (c *Client) openSession(ctx context.Context, p *plan) (*session, error) {
 	}
 	fingerprint := c.key.Fingerprint()
 	var rep schemas.SessionReply
-	err = c.begin(ctx, schemas.SubjectSessionOpen, &schemas.SessionRequest{
+	err = c.requestOrRetry(ctx, schemas.SubjectSessionOpen, &schemas.SessionRequest{
 		Protocol: schemas.ProtocolVersion, Nickname: c.opt.Nickname, Record: p.Name,
 		Source: p.source, Moved: p.Moved, Fingerprint: fingerprint[:],
 	}, &rep)
@@ -294,7 +294,7 @@ func (s *session) commit(ctx context.Context, p *plan, done *saved) (*BackupResu
 	ctx, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
 	var rep schemas.CommitReply
-	err = s.c.insist(ctx, schemas.SubjectSessionCommit, &schemas.CommitRequest{
+	err = s.c.retry(ctx, schemas.SubjectSessionCommit, &schemas.CommitRequest{
 		Session: s.id, Root: done.Root, Files: done.Files, Bytes: done.Bytes, Stored: done.Stored,
 		Sealed: sealed, Partial: done.Unreadable > 0,
 	}, &rep)

@@ -13,7 +13,7 @@ const catAhead = 8
 // Cat writes one file of a version to w. inside may be "" when the version is one
 // file.
 func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) error {
-	ctx, cancel := c.watched(ctx)
+	ctx, cancel := c.watchServer(ctx)
 	defer cancel(nil)
 	v, err := c.open(ctx, id)
 	if err != nil {

@@ -44,7 +44,7 @@ func (c *Client) Check(ctx context.Context, opt CheckOptions) (*CheckResult, err
 	if opt.Progress == nil {
 		opt.Progress = &Progress{}
 	}
-	ctx, cancel := c.watched(ctx)
+	ctx, cancel := c.watchServer(ctx)
 	defer cancel(nil)
 	ids, err := c.versionsOf(ctx, opt.ID)
 	if err != nil {

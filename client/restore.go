@@ -55,7 +55,7 @@ func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResul
 	if opt.To == "" {
 		opt.To = "."
 	}
-	ctx, cancel := c.watched(ctx)
+	ctx, cancel := c.watchServer(ctx)
 	defer cancel(nil)
 	v, err := c.open(ctx, opt.ID)
 	if err != nil {

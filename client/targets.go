@@ -14,7 +14,7 @@ import (
 const (
 	// shortTime is for how long there may be too few nodes, without anything being
 	// acknowledged, until a backup gives up.
-	shortTime = awayTime
+	shortTime = 60 * time.Second
 	// avoidTime is for how long nothing goes to a node that did not take something,
 	// while there are enough others; retryTime the same if there are not.
 	avoidTime = 30 * time.Second
@@ -33,8 +33,8 @@ type targets struct {
 	place    *schemas.Placement
 	avoided  map[schemas.NodeID]avoided
 	next     time.Time // when the first of them is tried again
-	short    time.Time // since when there are too few; zero if there are enough
-	trouble  time.Time // of the first failure since something was acknowledged
+	fewSince time.Time // since when there are too few; zero if there are enough
+	failing  time.Time // of the first failure since something was acknowledged
 	progress time.Time // when something was acknowledged last
 	said     string
 }
@@ -52,7 +52,7 @@ func newTargets(holders *bus.Holders, vault schemas.VaultID, status func(string)
 func (t *targets) acknowledged() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.progress, t.trouble = time.Now(), time.Time{}
+	t.progress, t.failing = time.Now(), time.Time{}
 }
 
 // failed notes that nodes did not take something. It fails when that goes on for so
@@ -61,10 +61,10 @@ func (t *targets) failed(u *bus.Undelivered) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	if t.trouble.IsZero() {
-		t.trouble = now
+	if t.failing.IsZero() {
+		t.failing = now
 	}
-	if now.Sub(t.trouble) > shortTime {
+	if now.Sub(t.failing) > shortTime {
 		return u
 	}
 	for _, id := range u.Nodes {
@@ -80,7 +80,7 @@ func (t *targets) failed(u *bus.Undelivered) error {
 // until there are so many.
 func (t *targets) of(ctx context.Context, dst []schemas.NodeID, id schemas.ChunkID, need func(schemas.Durability) int) (schemas.Durability, []schemas.NodeID, error) {
 	for {
-		d, place, n, err := t.enough(need)
+		d, place, n, err := t.placement(need)
 		if err != nil {
 			return d, nil, err
 		}
@@ -95,8 +95,8 @@ func (t *targets) of(ctx context.Context, dst []schemas.NodeID, id schemas.Chunk
 	}
 }
 
-// enough is the placement, if it has as many nodes as need says.
-func (t *targets) enough(need func(schemas.Durability) int) (schemas.Durability, *schemas.Placement, int, error) {
+// placement is the placement, if it has as many nodes as need says.
+func (t *targets) placement(need func(schemas.Durability) int) (schemas.Durability, *schemas.Placement, int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
@@ -106,14 +106,14 @@ func (t *targets) enough(need func(schemas.Durability) int) (schemas.Durability,
 	d := t.holders.DurabilityOn(t.vault, t.place.Len())
 	n := need(d)
 	if t.place.Len() >= n {
-		t.short = time.Time{}
+		t.fewSince = time.Time{}
 		t.say("")
 		return d, t.place, n, nil
 	}
-	if t.short.IsZero() {
-		t.short = now
+	if t.fewSince.IsZero() {
+		t.fewSince = now
 	}
-	return d, nil, n, t.lacking(n, now)
+	return d, nil, n, t.tooFew(n, now)
 }
 
 // follow makes a placement without the nodes that are avoided.
@@ -135,10 +135,10 @@ func (t *targets) follow(m *schemas.NodeMap, now time.Time) {
 	t.place = schemas.NewPlacement(&rest)
 }
 
-// lacking says what is waited for while there are fewer nodes than n, and fails when
+// tooFew says what is waited for while there are fewer nodes than n, and fails when
 // that has no sense: nodes that have no room will not have any in a minute, and those
 // that are away may not come back.
-func (t *targets) lacking(n int, now time.Time) error {
+func (t *targets) tooFew(n int, now time.Time) error {
 	var why []string
 	var full error
 	up, hope := 0, 0
@@ -179,7 +179,7 @@ func (t *targets) lacking(n int, now time.Time) error {
 	if len(why) > 0 {
 		text += " (" + strings.Join(why, ", ") + ")"
 	}
-	since := t.short
+	since := t.fewSince
 	if t.progress.After(since) {
 		since = t.progress
 	}

@@ -23,7 +23,7 @@ type version struct {
 // open asks the coordinator for a version and gets what is needed to read it.
 func (c *Client) open(ctx context.Context, id string) (*version, error) {
 	var rep schemas.DownloadReply
-	if err := c.begin(ctx, schemas.SubjectDownload, &schemas.DownloadRequest{Nickname: c.opt.Nickname, ID: id}, &rep); err != nil {
+	if err := c.requestOrRetry(ctx, schemas.SubjectDownload, &schemas.DownloadRequest{Nickname: c.opt.Nickname, ID: id}, &rep); err != nil {
 		return nil, err
 	}
 	if err := checkAnswer(&rep, id); err != nil {
