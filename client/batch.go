@@ -4,8 +4,9 @@ import (
 	"slices"
 	"time"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/erasure"
 )
 
 const (
@@ -38,8 +39,8 @@ type batch struct {
 
 	payload []byte
 	// These belong to [chunkStates].
-	unanswered int              // requests that carry it and are not answered
-	failure    *bus.Undelivered // the nodes of all requests that did not take it
+	unanswered int                     // requests that carry it and are not answered
+	failure    *replica.PartialFailure // the nodes of all requests that did not take it
 }
 
 // add puts a sealed chunk, or a shard, into the batch.
@@ -91,7 +92,7 @@ func (s *sealer) add(o *pendingChunk) error {
 		if split = mayBeSplit && d.Splits(c.Kind, size); split {
 			return d.Nodes()
 		}
-		return d.Copies()
+		return d.Replicas()
 	})
 	if err != nil {
 		return err
@@ -137,7 +138,7 @@ func (s *sealer) addShards(c *schemas.Chunk, size int, d schemas.Durability, set
 	var shards []schemas.Chunk
 	if err == nil {
 		c.Sum = c.Checksum()
-		shards, s.shards, err = schemas.Split(d, c, s.shards)
+		shards, s.shards, err = erasure.Split(d, c, s.shards)
 	}
 	end()
 	if err != nil {

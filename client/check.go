@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -195,7 +195,7 @@ func (ck *checker) chunks(ctx context.Context, v *version, ids []schemas.ChunkID
 			ask = append(ask, id)
 		}
 	}
-	for batch := range slices.Chunk(ask, bus.MaxIDs) {
+	for batch := range slices.Chunk(ask, replica.MaxIDs) {
 		held, err := v.chunks.recoverable(ctx, batch)
 		if err != nil {
 			return err

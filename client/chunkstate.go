@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -194,12 +194,12 @@ func (s *chunkStates) dispatch(ctx context.Context, b *batch, requests int) erro
 // answer notes the answer to one request of a batch; failure says which nodes did not take
 // it. After the last answer the budget is free and, if there was a failure, the batch is
 // refused: it waits for [chunkStates.nextRefused].
-func (s *chunkStates) answer(b *batch, failure *bus.Undelivered) (last, refused bool) {
+func (s *chunkStates) answer(b *batch, failure *replica.PartialFailure) (last, refused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if failure != nil {
 		if b.failure == nil {
-			b.failure = &bus.Undelivered{Err: failure.Err}
+			b.failure = &replica.PartialFailure{Err: failure.Err}
 		}
 		b.failure.Nodes = append(b.failure.Nodes, failure.Nodes...)
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -144,7 +144,7 @@ func TestBatchIsRefusedAfterItsLastAnswer(t *testing.T) {
 	s := newChunkStates(1, 10)
 	fits := func() bool { return s.flight.TryAcquire(1) }
 	b := &batch{payload: make([]byte, 10)}
-	for _, failures := range [][]*bus.Undelivered{
+	for _, failures := range [][]*replica.PartialFailure{
 		{nil, nil},
 		{nil, {Nodes: []schemas.NodeID{"a"}, Err: errors.New("x")}},
 		{{Nodes: []schemas.NodeID{"a"}, Err: errors.New("x")}, {Nodes: []schemas.NodeID{"b", "c"}, Err: errors.New("y")}},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -36,7 +37,7 @@ type chunkReader struct {
 	renewed time.Time
 }
 
-func newChunkReader(k *keys, vault schemas.VaultID, holders *bus.Holders, status func(string)) *chunkReader {
+func newChunkReader(k *keys, vault schemas.VaultID, holders *replica.Reader, status func(string)) *chunkReader {
 	return &chunkReader{
 		keys: k, vault: vault, first: holders.Map(),
 		retry: retryPolicy{holders: holders, limit: fetchTime, status: status},
@@ -44,7 +45,7 @@ func newChunkReader(k *keys, vault schemas.VaultID, holders *bus.Holders, status
 }
 
 // received is how many bytes of chunks have come from nodes so far.
-func (r *chunkReader) received() int64 { return r.retry.holders.Received() }
+func (r *chunkReader) received() int64 { return r.retry.holders.BytesReceived() }
 
 // chunks fetches chunks, which are still sealed, and calls got once for each, in
 // any order and from several goroutines; place is the chunk's place in ids. If got
@@ -104,7 +105,7 @@ func (d *chunkDownload) ask(ctx context.Context) error {
 			at, rest = append(at, i), append(rest, d.ids[i])
 		}
 	}
-	return d.r.retry.holders.Chunks(ctx, d.r.vault, rest, false, func(i int, c *schemas.Chunk) error {
+	return d.r.retry.holders.Fetch(ctx, d.r.vault, rest, false, func(i int, c *schemas.Chunk) error {
 		d.bytes.Add(int64(c.Size()))
 		err := d.got(at[i], c)
 		d.came[at[i]].Store(err == nil)
@@ -173,7 +174,7 @@ func (r *chunkReader) treeNodes(ctx context.Context, ids []schemas.ChunkID) ([]t
 // otherReplica asks for another replica of a chunk that is damaged.
 func otherReplica(err error) error {
 	if isDamage(err) {
-		return bus.BadCopy(err)
+		return replica.BadReplica(err)
 	}
 	return err
 }
@@ -186,7 +187,7 @@ func isDamage(err error) bool {
 }
 
 // errLeft says that a node which was there has left, and may have had what is asked for.
-var errLeft = fmt.Errorf("a storage node is away: %w", bus.ErrNobody)
+var errLeft = fmt.Errorf("a storage node is away: %w", bus.ErrNoResponders)
 
 // isAbsence reports whether err may come of a node map that is out of date.
 func isAbsence(err error) bool {

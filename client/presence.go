@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -20,7 +20,7 @@ const (
 )
 
 // maxQuestion is how many chunks [uploader.recoverable] takes.
-const maxQuestion = bus.MaxIDs
+const maxQuestion = replica.MaxIDs
 
 // ask gathers what is waiting into questions. While questions are under way the
 // next one grows, so questions are as large as the nodes are slow.
@@ -76,10 +76,10 @@ func (u *uploader) question(ctx context.Context, chunks []*pendingChunk) error {
 		ids[i] = o.chunk.ID
 	}
 	var d schemas.Durability
-	var held []bus.Holding
+	var held []replica.Presence
 	err := u.retry.do(ctx, func() (err error) {
 		d = u.Holders.Durability(u.Vault)
-		held, err = u.Holders.Holdings(ctx, u.Vault, ids)
+		held, err = u.Holders.Presences(ctx, u.Vault, ids)
 		return err
 	})
 	if err != nil {
@@ -91,7 +91,7 @@ func (u *uploader) question(ctx context.Context, chunks []*pendingChunk) error {
 			u.states.held(o.chunk.ID)
 			continue
 		}
-		u.states.want(o.chunk.ID, held[i].Shards())
+		u.states.want(o.chunk.ID, held[i].HasShards())
 		select {
 		case u.wanted <- o:
 		case <-ctx.Done():

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"slices"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -35,7 +35,7 @@ func (u *uploader) reroute(b *batch) error {
 		c := &put.Chunks[i]
 		var to []schemas.NodeID
 		if c.Part == schemas.Whole {
-			_, to, err = u.targets.of(u.ctx, nil, c.ID, schemas.Durability.Copies)
+			_, to, err = u.targets.of(u.ctx, nil, c.ID, schemas.Durability.Replicas)
 			to = slices.DeleteFunc(to, func(n schemas.NodeID) bool { return slices.Contains(has, n) })
 		} else {
 			to, err = u.rerouteShard(c)
@@ -70,10 +70,10 @@ func (u *uploader) rerouteShard(c *schemas.Chunk) ([]schemas.NodeID, error) {
 	return []schemas.NodeID{node}, nil
 }
 
-// answered takes the answer to one request of a batch: nil, a [bus.Undelivered] if some
+// answered takes the answer to one request of a batch: nil, a [replica.PartialFailure] if some
 // nodes did not take it, or what ends the upload.
 func (u *uploader) answered(b *batch, err error) {
-	var failure *bus.Undelivered
+	var failure *replica.PartialFailure
 	if errors.As(err, &failure) {
 		err = u.targets.failed(failure)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -22,7 +23,7 @@ const (
 // connection, and because the map may be another one by then. All questions of a backup or
 // restore share a policy.
 type retryPolicy struct {
-	holders *bus.Holders
+	holders *replica.Reader
 	limit   time.Duration // for how long a question is asked again
 	status  func(text string)
 }
@@ -46,10 +47,10 @@ func (p *retryPolicy) do(ctx context.Context, try func() error) error {
 // error to give up with.
 func (p *retryPolicy) pause(ctx context.Context, start time.Time, err error) error {
 	limit := p.limit
-	if errors.Is(err, bus.ErrNobody) && !p.holders.Heard() {
+	if errors.Is(err, bus.ErrNoResponders) && !p.holders.Responded() {
 		limit = absentTime
 	}
-	again := isUnresponsive(err) || schemas.CodeOf(err) == schemas.NoNode && p.holders.Heard()
+	again := isUnresponsive(err) || schemas.CodeOf(err) == schemas.NoNode && p.holders.Responded()
 	if !again || ctx.Err() != nil || time.Since(start) > limit {
 		return err
 	}
@@ -70,5 +71,5 @@ func isUnresponsive(err error) bool {
 	case schemas.Unavailable, schemas.NodeClosed:
 		return true
 	}
-	return errors.Is(err, bus.ErrNobody) || errors.Is(err, context.DeadlineExceeded)
+	return errors.Is(err, bus.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -11,8 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -137,7 +137,7 @@ func (s *shelf) version(entries []*Entry) *restoreSource {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	chunks := newChunkReader(s.k, schemas.VaultID{}, bus.NewHolders(s.nc, shelfMap()), func(string) {})
+	chunks := newChunkReader(s.k, schemas.VaultID{}, replica.NewReader(s.nc, shelfMap()), func(string) {})
 	return &restoreSource{chunks: chunks, entries: newTreeReader(chunks.treeNodes, root)}
 }
 

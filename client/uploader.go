@@ -7,7 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -24,8 +24,8 @@ type uploadOptions struct {
 	Keys    *keys
 	Vault   schemas.VaultID
 	Session string
-	Holders *bus.Holders
-	Sender  *bus.Sender
+	Holders *replica.Reader
+	Sender  *replica.Writer
 	// Compression may be CompressAuto.
 	Compression Compression
 	// Unchecked leaves out opening every frame again. The check takes from a

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -44,7 +45,7 @@ func (c *Client) open(ctx context.Context, id string) (*version, error) {
 	if v.label, err = openLabel(k, &v.Version); err != nil {
 		return nil, err
 	}
-	v.chunks = newChunkReader(k, v.Vault, bus.NewHolders(data, rep.Map), c.opt.Status)
+	v.chunks = newChunkReader(k, v.Vault, replica.NewReader(data, rep.Map), c.opt.Status)
 	v.chunks.throttle = c.download
 	v.chunks.newestMap = c.Nodes
 	v.entries = newTreeReader(v.chunks.treeNodes, v.Root)
@@ -99,7 +100,7 @@ func (v *version) inside(ctx context.Context, p string) (*Entry, error) {
 
 // unreachable turns silence of nodes into what a person can act on.
 func unreachable(err error) error {
-	if errors.Is(err, bus.ErrNobody) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, bus.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("a storage node that holds the data does not answer; is it running? (%w)", err)
 	}
 	return err
