@@ -273,7 +273,7 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 	done, err := save(up, opt)
 	if err != nil {
 		up.abandon(err)
-		if cause := context.Cause(up.ctx); cause != nil {
+		if cause := context.Cause(up.context()); cause != nil {
 			err = cause
 		}
 		return nil, err

@@ -19,7 +19,7 @@ type fileMeta struct {
 }
 
 // inode identifies a file as long as it exists.
-type inode struct{ dev, ino uint64 }
+type inode struct{ Dev, Ino uint64 }
 
 // metaOf is what info tells.
 func metaOf(info os.FileInfo) fileMeta {

@@ -84,7 +84,7 @@ type saving struct {
 
 // save saves everything, and returns when all of it was put to the uploader.
 func save(up *uploader, opt saveOptions) (*saveResult, error) {
-	return newSaver(up, opt).run(up.ctx)
+	return newSaver(up, opt).run(up.context())
 }
 
 func newSaver(up *uploader, opt saveOptions) *saver {
@@ -97,7 +97,7 @@ func newSaver(up *uploader, opt saveOptions) *saver {
 	}
 	s.zeros = sync.OnceValues(s.sendZeros)
 	if opt.Parent != "" {
-		s.parent = newParentTree(up.ctx, newTreeReader(opt.Get, opt.ParentRoot))
+		s.parent = newParentTree(up.context(), newTreeReader(opt.Get, opt.ParentRoot))
 	}
 	return s
 }

@@ -73,6 +73,9 @@ func (u *uploader) stats() uploadStats {
 	return uploadStats{Chunks: u.chunks.Load(), Stored: u.stored.Load(), Sent: u.sent.Load()}
 }
 
+// context ends when the upload has failed; the cause is the failure.
+func (u *uploader) context() context.Context { return u.ctx }
+
 // pendingChunk is a chunk before it is sealed.
 type pendingChunk struct {
 	chunk schemas.Chunk

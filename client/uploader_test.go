@@ -65,7 +65,7 @@ func TestPlaintextThatChangesOnItsWayIsFound(t *testing.T) {
 			plain = noise(1, n)
 		}
 		k := newKeys(testKey())
-		o := &pendingChunk{chunk: schemas.Chunk{ID: k.dataID(plain), Kind: schemas.Data}, plain: plaintext{bytes: plain, sum: checksum(plain)}}
+		o := &pendingChunk{chunk: schemas.Chunk{ID: k.dataID(plain), Kind: schemas.Data}, plain: newPlaintext(plain, checksum(plain))}
 		one := replica.NewReader(nil, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "n", State: schemas.Up, Weight: 1}}})
 		add := func() error {
 			u := &uploader{

@@ -151,7 +151,7 @@ func (q *listings) run(s *listing, takes int) {
 		q.insert(at, s.rest)
 	}
 	q.waiting += len(s.items)
-	if len(s.below)+boolInt(s.rest != nil) > takes {
+	if len(s.below) > takes || s.rest != nil && len(s.below) == takes {
 		q.more.Broadcast()
 	}
 	close(s.done)
