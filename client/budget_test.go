@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"path/filepath"
+	"servidor-backup/client/internal/clienttest"
 	"testing"
 
 	"servidor-backup/client"
@@ -13,7 +14,7 @@ import (
 func TestLittleRoom(t *testing.T) {
 	w := newWorld(t, 2)
 	src, to := treetest.New(t, 1, treetest.Small), treetest.TempDir(t)
-	big := noise(5, 20<<20)
+	big := clienttest.Noise(5, 20<<20)
 	write(t, filepath.Join(src, "big"), big)
 	c := w.client(func(o *client.Options) { o.Room = 0.001 })
 	save(t, c, client.BackupOptions{Paths: []string{src}, Name: "things"})

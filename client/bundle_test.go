@@ -2,13 +2,14 @@ package client
 
 import (
 	"fmt"
+	"servidor-backup/client/internal/clienttest"
 	"slices"
 	"testing"
 )
 
 // bundleAll bundles files as a walk that meets nothing else does.
 func bundleAll(names []string) (all [][]string) {
-	k, b := newKeys(testKey()), bundler{}
+	k, b := newKeys(VaultKey(clienttest.Key())), bundler{}
 	cut := func() {
 		var group []string
 		for _, sv := range b.cut() {
@@ -63,7 +64,7 @@ func TestBundlesFallIntoStepAfterInsertion(t *testing.T) {
 
 func TestBundlesAreBounded(t *testing.T) {
 	var b bundler
-	k := newKeys(testKey())
+	k := newKeys(VaultKey(clienttest.Key()))
 	small := func() *saving {
 		return &saving{walkItem: walkItem{Entry: &Entry{Path: "f", Type: TypeFile, Size: 1}}}
 	}

@@ -4,18 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"math/rand/v2"
+	"servidor-backup/client/internal/clienttest"
 	"slices"
 	"testing"
 	"testing/iotest"
 )
-
-// noise is n pseudo-random bytes, the same for the same seed.
-func noise(seed byte, n int) []byte {
-	b := make([]byte, n)
-	rand.NewChaCha8([32]byte{seed}).Read(b)
-	return b
-}
 
 // testGear is the gear table of a key.
 func testGear(key VaultKey) *gearTable { return newGear(newKeys(key).cutSeed()) }
@@ -25,7 +18,7 @@ func testGear(key VaultKey) *gearTable { return newGear(newKeys(key).cutSeed()) 
 func cutAll(t *testing.T, r io.Reader, want []byte) (ends []int) {
 	t.Helper()
 	in := newIntake(t.Context(), newBlocks(2))
-	c := newCutter(r, testGear(testKey()), in)
+	c := newCutter(r, testGear(VaultKey(clienttest.Key())), in)
 	for end := 0; ; {
 		plain, zeros, err := c.next()
 		chunk := plain.bytes
@@ -55,7 +48,7 @@ func cutAll(t *testing.T, r io.Reader, want []byte) (ends []int) {
 // The same key and content must be cut in the same places by every release:
 // otherwise nothing deduplicates against what older ones stored.
 func TestCutPointsArePinned(t *testing.T) {
-	data := noise(1, 6<<20)
+	data := clienttest.Noise(1, 6<<20)
 	golden := []int{485360, 964014, 1409152, 1631331, 2216147, 2770376, 3294426,
 		3912294, 4350097, 4800278, 5275349, 5793797, 6229873, 6291456}
 	if got := cutAll(t, bytes.NewReader(data), data); !slices.Equal(got, golden) {
@@ -64,7 +57,7 @@ func TestCutPointsArePinned(t *testing.T) {
 }
 
 func TestChunkLengths(t *testing.T) {
-	data := noise(2, 24<<20)
+	data := clienttest.Noise(2, 24<<20)
 	ends := cutAll(t, bytes.NewReader(data), data)
 	start := 0
 	for _, end := range ends[:len(ends)-1] {
@@ -83,7 +76,7 @@ func TestShortContents(t *testing.T) {
 		t.Errorf("nothing was cut into %v", ends)
 	}
 	for _, n := range []int{1, minChunk - 1, minChunk} {
-		data := noise(3, n)
+		data := clienttest.Noise(3, n)
 		if ends := cutAll(t, bytes.NewReader(data), data); len(ends) != 1 {
 			t.Errorf("%d bytes were cut into %v", n, ends)
 		}
@@ -100,7 +93,7 @@ func TestUniformContent(t *testing.T) {
 }
 
 func TestCutsFallIntoStepAfterInsertion(t *testing.T) {
-	data := noise(4, 12<<20)
+	data := clienttest.Noise(4, 12<<20)
 	longer := append([]byte("x"), data...)
 	before := cutAll(t, bytes.NewReader(data), data)
 	var shared int
@@ -115,16 +108,16 @@ func TestCutsFallIntoStepAfterInsertion(t *testing.T) {
 }
 
 func TestCutsDependOnTheKey(t *testing.T) {
-	data := noise(5, maxChunk)
-	other := testKey()
+	data := clienttest.Noise(5, maxChunk)
+	other := VaultKey(clienttest.Key())
 	other[0]++
-	if testGear(testKey()).cut(data) == testGear(other).cut(data) {
+	if testGear(VaultKey(clienttest.Key())).cut(data) == testGear(other).cut(data) {
 		t.Error("two keys cut alike")
 	}
 }
 
 func TestCutsDoNotDependOnReads(t *testing.T) {
-	data := noise(6, 3<<20)
+	data := clienttest.Noise(6, 3<<20)
 	want := cutAll(t, bytes.NewReader(data), data)
 	for name, r := range map[string]io.Reader{
 		"one byte":      iotest.OneByteReader(bytes.NewReader(data)),
@@ -139,7 +132,7 @@ func TestCutsDoNotDependOnReads(t *testing.T) {
 
 func TestChunkerErrorsStay(t *testing.T) {
 	broken := errors.New("broken disk")
-	c := newCutter(io.MultiReader(bytes.NewReader(noise(7, 10)), iotest.ErrReader(broken)), testGear(testKey()), newIntake(t.Context(), newBlocks(2)))
+	c := newCutter(io.MultiReader(bytes.NewReader(clienttest.Noise(7, 10)), iotest.ErrReader(broken)), testGear(VaultKey(clienttest.Key())), newIntake(t.Context(), newBlocks(2)))
 	for range 2 {
 		if chunk, _, err := c.next(); err != broken || chunk.bytes != nil {
 			t.Errorf("got %d bytes and %v", len(chunk.bytes), err)
@@ -165,7 +158,7 @@ func FuzzChunker(f *testing.F) {
 	f.Add([]byte{0}, uint32(2<<20), uint16(4096))
 	f.Fuzz(func(t *testing.T, pattern []byte, size uint32, read uint16) {
 		if len(pattern) == 0 {
-			pattern = noise(8, 1<<20)
+			pattern = clienttest.Noise(8, 1<<20)
 		}
 		data := bytes.Repeat(pattern, int(size%(4<<20))/len(pattern)+1)
 		start := 0
@@ -200,7 +193,7 @@ func (r *slowReader) Read(p []byte) (int, error) {
 }
 
 func BenchmarkCut(b *testing.B) {
-	gear, data := testGear(testKey()), noise(1, 64<<20)
+	gear, data := testGear(VaultKey(clienttest.Key())), clienttest.Noise(1, 64<<20)
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
 		for rest := data; len(rest) > 0; {

@@ -4,29 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"servidor-backup/client/internal/clienttest"
 	"testing"
 
 	"servidor-backup/schemas"
 )
-
-// prose is n bytes of words in no order; logLines are n bytes of lines that are
-// much alike.
-func prose(n int) []byte {
-	r := rand.New(rand.NewPCG(1, 2))
-	words := make([][]byte, 3000)
-	for i := range words {
-		w := make([]byte, 2+r.IntN(8))
-		for j := range w {
-			w[j] = byte('a' + r.IntN(26))
-		}
-		words[i] = append(w, ' ')
-	}
-	var b []byte
-	for len(b) < n {
-		b = append(b, words[r.IntN(len(words))]...)
-	}
-	return b[:n]
-}
 
 func logLines(n int) []byte {
 	r := rand.New(rand.NewPCG(3, 4))
@@ -49,7 +31,7 @@ func TestEconomyFollowsTheData(t *testing.T) {
 		return len(p.body)
 	}
 	var e economy
-	for name, plain := range map[string][]byte{"prose": prose(256 << 10), "logs": logLines(256 << 10), "noise": noise(1, 256<<10), "both": append(prose(300<<10), noise(1, 100<<10)...)} {
+	for name, plain := range map[string][]byte{"prose": clienttest.Prose(256 << 10), "logs": logLines(256 << 10), "noise": clienttest.Noise(1, 256<<10), "both": append(clienttest.Prose(300<<10), clienttest.Noise(1, 100<<10)...)} {
 		before := e.slower.Load()
 		e.chunks.Store(0)
 		p, err := e.pack(schemas.ChunkID{1}, plain, CompressDefault)
@@ -79,7 +61,7 @@ func TestEconomyFollowsTheData(t *testing.T) {
 			t.Errorf("%s: it unpacks to something else (%v)", name, err)
 		}
 	}
-	if fast, slow := size(CompressFast, prose(256<<10)), size(CompressDefault, prose(256<<10)); slow > fast-fast/slowerPays {
+	if fast, slow := size(CompressFast, clienttest.Prose(256<<10)), size(CompressDefault, clienttest.Prose(256<<10)); slow > fast-fast/slowerPays {
 		t.Errorf("the data shows nothing: prose packs to %d or %d bytes", fast, slow)
 	}
 }
@@ -89,11 +71,11 @@ func TestCompressibleIsSeenAnywhere(t *testing.T) {
 		plain []byte
 		want  bool
 	}{
-		"noise":       {noise(1, 512<<10), false},
-		"prose":       {prose(512 << 10), true},
-		"a third":     {append(noise(1, 340<<10), prose(170<<10)...), true},
+		"noise":       {clienttest.Noise(1, 512<<10), false},
+		"prose":       {clienttest.Prose(512 << 10), true},
+		"a third":     {append(clienttest.Noise(1, 340<<10), clienttest.Prose(170<<10)...), true},
 		"zeros":       {make([]byte, 512<<10), true},
-		"short noise": {noise(1, 1000), true}, // trying is cheaper than probing
+		"short noise": {clienttest.Noise(1, 1000), true}, // trying is cheaper than probing
 	} {
 		if got := looksCompressible(c.plain); got != c.want {
 			t.Errorf("%s: %v", name, got)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"servidor-backup/client/internal/clienttest"
 	"slices"
 	"strings"
 	"testing"
@@ -172,7 +173,7 @@ func fullEntry() *Entry {
 func encodeLeaf(t testing.TB, entries ...*Entry) treeNode {
 	t.Helper()
 	var leaf treeNode
-	w := newTreeWriter(newKeys(testKey()), func(_ schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
+	w := newTreeWriter(newKeys(VaultKey(clienttest.Key())), func(_ schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
 		leaf = treeNode{payload: slices.Clone(payload), trees: slices.Clone(trees), data: slices.Clone(data)}
 		return nil
 	})
@@ -235,7 +236,7 @@ func TestUnknownFieldIsRefused(t *testing.T) {
 }
 
 func TestLargeXattrs(t *testing.T) {
-	want := []Xattr{{"user.a", noise(1, 64<<10)}, {"user.b", noise(2, 64<<10)}, {"user.c", []byte("c")}}
+	want := []Xattr{{"user.a", clienttest.Noise(1, 64<<10)}, {"user.b", clienttest.Noise(2, 64<<10)}, {"user.c", []byte("c")}}
 	b, err := encodeXattrs(want)
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"servidor-backup/client/internal/clienttest"
 	"strings"
 	"sync"
 	"testing"
@@ -17,12 +18,7 @@ import (
 )
 
 // testKey is a fixed key: what this package's tests pin is pinned for it.
-func testKey() (key VaultKey) {
-	for i := range key {
-		key[i] = byte(i)
-	}
-	return key
-}
+func testKey() VaultKey { return clienttest.Key() }
 
 func TestDerivedKeysArePinned(t *testing.T) {
 	k := newKeys(testKey())

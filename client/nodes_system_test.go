@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"servidor-backup/client/internal/clienttest"
 	"slices"
 	"strings"
 	"sync"
@@ -67,10 +68,10 @@ func manyFiles(t *testing.T, seed byte, large int) string {
 	t.Helper()
 	src := filepath.Join(t.TempDir(), "r")
 	for i := range 40 {
-		write(t, filepath.Join(src, fmt.Sprintf("small/%02d", i)), noise(seed+byte(i), i*900))
+		write(t, filepath.Join(src, fmt.Sprintf("small/%02d", i)), clienttest.Noise(seed+byte(i), i*900))
 	}
 	for i := range large {
-		write(t, filepath.Join(src, fmt.Sprintf("large/%02d", i)), noise(seed+100+byte(i), 3<<20))
+		write(t, filepath.Join(src, fmt.Sprintf("large/%02d", i)), clienttest.Noise(seed+100+byte(i), 3<<20))
 	}
 	settle(t, src)
 	return src
@@ -107,7 +108,7 @@ func TestVersionsOnManyNodes(t *testing.T) {
 func TestCopiesLeaveOnce(t *testing.T) {
 	w, machines := newFleet(t, "1+2", 3)
 	src := filepath.Join(t.TempDir(), "big")
-	write(t, src, noise(3, 24<<20))
+	write(t, src, clienttest.Noise(3, 24<<20))
 	res := save(t, w.client(), client.BackupOptions{Paths: []string{src}})
 	bustest.Eventually(t, "all nodes hold the same", func() bool { // the catalogue's copies come a little later
 		return !slices.ContainsFunc(machines, func(m *machine) bool {
@@ -265,7 +266,7 @@ func TestNewChunksAreAskedForWhereTheyGo(t *testing.T) {
 	}
 	check(t, nc.FlushTimeout(bustest.Patience))
 	src := filepath.Join(t.TempDir(), "big")
-	write(t, src, noise(6, 16<<20))
+	write(t, src, clienttest.Noise(6, 16<<20))
 	before := asked.Load()
 	c := w.client()
 	chunks := save(t, c, client.BackupOptions{Paths: []string{src}}).Chunks

@@ -38,10 +38,6 @@ type RestoreResult struct {
 	Top []string
 }
 
-// fetchSlots is how many requests are under way; with what was received and is
-// being written they bound a restore's memory.
-const fetchSlots = 12
-
 // Restore brings a version, or parts of it, back. What is damaged is left out,
 // warned of and counted; if nothing at all could be brought back, that is an
 // error.

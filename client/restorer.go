@@ -9,6 +9,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// fetchSlots is how many requests are under way at a time; with the bytes that were received
+// and are not written yet, they bound a restore's memory.
+const fetchSlots = 12
+
 // restoreSource is the version that is restored.
 type restoreSource struct {
 	entries *treeReader

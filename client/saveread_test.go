@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"servidor-backup/client/internal/clienttest"
 	"slices"
 	"testing"
 )
@@ -13,9 +14,9 @@ import (
 // others and in a stream.
 func TestWhatBecomesOfZeros(t *testing.T) {
 	const edge = 5000 // zeros between noise and hole that are stored
-	data, zeros := noise(1, 200_000), make([]byte, 2*maxChunk+7)
+	data, zeros := clienttest.Noise(1, 200_000), make([]byte, 2*maxChunk+7)
 	content := slices.Concat(data, zeros, data, make([]byte, 300_000))
-	k := newKeys(testKey())
+	k := newKeys(VaultKey(clienttest.Key()))
 	id, zeroID := k.dataID(data), k.dataID(make([]byte, maxChunk))
 	n := int64(len(data))
 	behind := n + int64(len(zeros))
@@ -42,7 +43,7 @@ func TestWhatBecomesOfZeros(t *testing.T) {
 		}
 		in := newIntake(u.ctx, newBlocks(3))
 		r := &reader{
-			in: in, ctx: u.ctx, cutter: newCutter(nil, testGear(testKey()), in),
+			in: in, ctx: u.ctx, cutter: newCutter(nil, newGear(newKeys(VaultKey(clienttest.Key())).cutSeed()), in),
 			s: newSaver(u, saveOptions{Keys: k, Stdin: bytes.NewReader(content), Progress: new(Progress)}),
 		}
 		e := &Entry{Path: "f", Type: TypeFile, Size: int64(len(content))}

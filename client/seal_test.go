@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"servidor-backup/client/internal/clienttest"
 	"strings"
 	"sync"
 	"testing"
@@ -65,8 +66,8 @@ func TestPackedFrameOpens(t *testing.T) {
 
 func TestSealRoundTrip(t *testing.T) {
 	k := newKeys(NewVaultKey())
-	mixed := append(noise(1, 200<<10), text(200<<10)...)
-	for _, plain := range [][]byte{nil, {0}, text(100), noise(2, 100), text(maxChunk), noise(3, maxChunk), make([]byte, maxChunk), mixed} {
+	mixed := append(clienttest.Noise(1, 200<<10), text(200<<10)...)
+	for _, plain := range [][]byte{nil, {0}, text(100), clienttest.Noise(2, 100), text(maxChunk), clienttest.Noise(3, maxChunk), make([]byte, maxChunk), mixed} {
 		for _, level := range []Compression{CompressDefault, CompressOff, CompressFast, CompressBest} {
 			id := k.dataID(plain)
 			frame, err := k.sealData([]byte("before"), id, plain, sealOptions{Compression: level})
@@ -100,11 +101,11 @@ func TestCompressionPays(t *testing.T) {
 	if got := size(text(n), CompressOff); got < n {
 		t.Errorf("text is compressed although that is off")
 	}
-	if got := size(noise(1, n), CompressBest); got != n+sealOverhead {
+	if got := size(clienttest.Noise(1, n), CompressBest); got != n+sealOverhead {
 		t.Errorf("noise of %d bytes is sealed in %d", n, got)
 	}
 	// A film with a long table of contents: the probe sees more than its head.
-	if got := size(append(noise(1, n/2), text(n/2)...), CompressDefault); got > n*3/4 {
+	if got := size(append(clienttest.Noise(1, n/2), text(n/2)...), CompressDefault); got > n*3/4 {
 		t.Errorf("half text of %d bytes is sealed in %d", n, got)
 	}
 }
@@ -362,7 +363,7 @@ func BenchmarkOpen(b *testing.B) {
 }
 
 func BenchmarkDataID(b *testing.B) {
-	k, plain := newKeys(testKey()), noise(1, 512<<10)
+	k, plain := newKeys(testKey()), clienttest.Noise(1, 512<<10)
 	b.SetBytes(int64(len(plain)))
 	for b.Loop() {
 		k.dataID(plain)
@@ -376,7 +377,7 @@ type benchInput struct {
 
 func benchInputs() []benchInput {
 	return []benchInput{
-		{"random-512K", noise(1, 512<<10)},
+		{"random-512K", clienttest.Noise(1, 512<<10)},
 		{"text-512K", text(512 << 10)},
 		{"text-2K", text(2 << 10)},
 	}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"reflect"
+	"servidor-backup/client/internal/clienttest"
 	"slices"
 	"strings"
 	"testing"
@@ -36,7 +37,7 @@ type reporter interface {
 }
 
 func newForest(t reporter) *forest {
-	return &forest{t: t, k: newKeys(testKey()), nodes: map[schemas.ChunkID]treeNode{}}
+	return &forest{t: t, k: newKeys(VaultKey(clienttest.Key())), nodes: map[schemas.ChunkID]treeNode{}}
 }
 
 func (f *forest) put(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
@@ -271,7 +272,7 @@ func TestAnyTree(t *testing.T) {
 // several levels.
 func genEntries(t *rapid.T, paths []string) []*Entry {
 	slices.SortFunc(paths, comparePath)
-	heavy := noise(1, 30<<10)
+	heavy := clienttest.Noise(1, 30<<10)
 	entries := make([]*Entry, len(paths))
 	for i, path := range paths {
 		e := &Entry{Path: path, Type: TypeFile, Mtime: rapid.Int64().Draw(t, "mtime"), Size: 1 << 30}
@@ -359,7 +360,7 @@ func TestTreeWriterRefuses(t *testing.T) {
 
 func TestFailedPutStays(t *testing.T) {
 	full := errors.New("disk full")
-	w := newTreeWriter(newKeys(testKey()), func(schemas.ChunkID, []schemas.ChunkID, []schemas.ChunkID, []byte) error { return full })
+	w := newTreeWriter(newKeys(VaultKey(clienttest.Key())), func(schemas.ChunkID, []schemas.ChunkID, []schemas.ChunkID, []byte) error { return full })
 	var err error
 	for _, e := range manyEntries(5000) {
 		if err = w.add(e); err != nil {
@@ -442,7 +443,7 @@ func TestFileWriterRefuses(t *testing.T) {
 		"too long": func(w *fileWriter) error { return w.add(10, maxChunk+1, schemas.ChunkID{}) },
 		"overflow": func(w *fileWriter) error { return w.add(maxFileSize, 1, schemas.ChunkID{}) },
 	} {
-		w := newFileWriter(newKeys(testKey()), newForest(t).put)
+		w := newFileWriter(newKeys(VaultKey(clienttest.Key())), newForest(t).put)
 		if err := w.add(0, 10, schemas.ChunkID{}); err != nil {
 			t.Fatal(err)
 		}
@@ -567,7 +568,7 @@ func FuzzTree(f *testing.F) {
 }
 
 func BenchmarkTreeWrite(b *testing.B) {
-	entries, k := manyEntries(20_000), newKeys(testKey())
+	entries, k := manyEntries(20_000), newKeys(VaultKey(clienttest.Key()))
 	b.ReportAllocs()
 	for b.Loop() {
 		w := newTreeWriter(k, func(schemas.ChunkID, []schemas.ChunkID, []schemas.ChunkID, []byte) error { return nil })

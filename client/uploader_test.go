@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"servidor-backup/client/internal/clienttest"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ func TestAFailedQuestionEndsTheUpload(t *testing.T) {
 	u := newUploader(bustest.Patient(t), uploadOptions{Keys: k, Session: "s", Holders: nobody, Sender: out, Status: func(string) {}})
 	done := make(chan error, 1)
 	go func() {
-		cutter := newCutter(bytes.NewReader(noise(1, 12*blockSize)), testGear(VaultKey{1}), newIntake(u.ctx, newBlocks(3)))
+		cutter := newCutter(bytes.NewReader(clienttest.Noise(1, 12*blockSize)), newGear(newKeys(VaultKey{1}).cutSeed()), newIntake(u.ctx, newBlocks(3)))
 		for {
 			plain, _, err := cutter.next()
 			if err == io.EOF {
@@ -60,11 +61,11 @@ func TestAFailedQuestionEndsTheUpload(t *testing.T) {
 // backup: bad memory is found now and not at the restore.
 func TestPlaintextThatChangesOnItsWayIsFound(t *testing.T) {
 	for _, n := range []int{500, 300_000} { // one stored as it is, one compressed
-		plain := prose(n)
+		plain := clienttest.Prose(n)
 		if n < 1000 {
-			plain = noise(1, n)
+			plain = clienttest.Noise(1, n)
 		}
-		k := newKeys(testKey())
+		k := newKeys(VaultKey(clienttest.Key()))
 		o := &pendingChunk{chunk: schemas.Chunk{ID: k.dataID(plain), Kind: schemas.Data}, plain: newPlaintext(plain, checksum(plain))}
 		one := replica.NewReader(nil, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "n", State: schemas.Up, Weight: 1}}})
 		add := func() error {

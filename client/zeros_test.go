@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"servidor-backup/client/internal/clienttest"
 	"slices"
 	"testing"
 
@@ -91,7 +92,7 @@ func contentOf(all []stretch) []byte {
 			continue
 		}
 		// Each stretch has ends that are no zeros, and some zeros within.
-		b := noise(byte(i), s.len)
+		b := clienttest.Noise(byte(i), s.len)
 		clear(b[len(b)/3 : len(b)/2])
 		b[0], b[len(b)-1] = 1, 1
 		content = append(content, b...)
@@ -100,7 +101,7 @@ func contentOf(all []stretch) []byte {
 }
 
 func TestCutsAroundZeros(t *testing.T) {
-	gear := testGear(testKey())
+	gear := testGear(VaultKey(clienttest.Key()))
 	rapid.Check(t, func(rt *rapid.T) {
 		content := contentOf(stretches.Draw(rt, "content"))
 		want := partsOf(gear, content)
@@ -130,12 +131,12 @@ func (r *unevenReader) Read(p []byte) (int, error) {
 }
 
 func TestCutsMoveWithTheContent(t *testing.T) {
-	gear := testGear(testKey())
-	content := slices.Concat(make([]byte, minZeros), noise(1, 2<<20), make([]byte, 3<<20+5), noise(2, 1<<20), make([]byte, 200_000))
+	gear := testGear(VaultKey(clienttest.Key()))
+	content := slices.Concat(make([]byte, minZeros), clienttest.Noise(1, 2<<20), make([]byte, 3<<20+5), clienttest.Noise(2, 1<<20), make([]byte, 200_000))
 	want := partsOf(gear, content)
 	for _, by := range []int{1, 7, 4096, 70_000} {
 		in := newIntake(t.Context(), newBlocks(2))
-		c := newCutter(io.MultiReader(bytes.NewReader(noise(3, by)), bytes.NewReader(content)), gear, in)
+		c := newCutter(io.MultiReader(bytes.NewReader(clienttest.Noise(3, by)), bytes.NewReader(content)), gear, in)
 		got := c.parts(t, 0, nil)
 		in.close()
 		for i := range got {
@@ -149,7 +150,7 @@ func TestCutsMoveWithTheContent(t *testing.T) {
 
 // A file is cut into the same chunks wherever it has holes in place of zeros.
 func TestHolesCutLikeZeros(t *testing.T) {
-	gear, path := testGear(testKey()), filepath.Join(t.TempDir(), "f")
+	gear, path := testGear(VaultKey(clienttest.Key())), filepath.Join(t.TempDir(), "f")
 	rapid.Check(t, func(rt *rapid.T) {
 		content := contentOf(stretches.Draw(rt, "content"))
 		f, err := os.Create(path)
@@ -224,7 +225,7 @@ func TestFindZeros(t *testing.T) {
 // Looking for zeros must cost next to nothing where there are none.
 func BenchmarkFindZeros(b *testing.B) {
 	for _, every := range []int{0, 64, 100_000} {
-		data := noise(1, maxChunk)
+		data := clienttest.Noise(1, maxChunk)
 		for at := 0; every > 0 && at < len(data); at += every {
 			clear(data[at:min(at+every*9/10, len(data))])
 			data[at] = 1
