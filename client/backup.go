@@ -11,6 +11,12 @@ import (
 	"time"
 
 	"servidor-backup/bus/replica"
+	"servidor-backup/client/internal/archive"
+	"servidor-backup/client/internal/download"
+	"servidor-backup/client/internal/scan"
+	"servidor-backup/client/internal/seal"
+	"servidor-backup/client/internal/transfer"
+	"servidor-backup/client/internal/upload"
 	"servidor-backup/schemas"
 )
 
@@ -78,9 +84,9 @@ func (c *Client) Backup(ctx context.Context, opt BackupOptions) (*BackupResult, 
 // plan is what a backup is going to do, checked before anything is done.
 type plan struct {
 	BackupOptions
-	k       *keys
-	roots   []root // none for stdin
-	exclude *matcher
+	k       *seal.Keys
+	roots   []scan.Root // none for stdin
+	exclude *scan.Matcher
 	label   label
 	source  schemas.SourceID
 }
@@ -94,10 +100,10 @@ func (c *Client) plan(opt BackupOptions) (*plan, error) {
 	}
 	p := &plan{BackupOptions: opt, label: label{Host: c.host}}
 	var err error
-	if p.exclude, err = newMatcher(opt.Exclude); err != nil {
+	if p.exclude, err = scan.NewMatcher(opt.Exclude); err != nil {
 		return nil, err
 	}
-	p.exclude.without(opt.Without)
+	p.exclude.Without(opt.Without)
 	if slices.Contains(opt.Paths, "-") {
 		err = p.fromStdin()
 	} else {
@@ -112,7 +118,7 @@ func (c *Client) plan(opt BackupOptions) (*plan, error) {
 	if p.k, err = c.vaultKeys(true); err != nil {
 		return nil, err
 	}
-	p.source = SourceID(c.key, c.host, strings.Join(p.label.Paths, "\x00"))
+	p.source = seal.SourceID(c.key, c.host, strings.Join(p.label.Paths, "\x00"))
 	return p, nil
 }
 
@@ -134,7 +140,7 @@ func (p *plan) fromStdin() error {
 }
 
 func (p *plan) fromPaths() (err error) {
-	if p.roots, err = newRoots(p.Paths); err != nil {
+	if p.roots, err = scan.NewRoots(p.Paths); err != nil {
 		return err
 	}
 	for _, r := range p.roots {
@@ -168,7 +174,7 @@ func (p *plan) fromPaths() (err error) {
 // session is an open session on the coordinator, with what sends its chunks.
 type session struct {
 	c       *Client
-	k       *keys
+	k       *seal.Keys
 	id      string
 	parent  *schemas.Version
 	recheck bool // the parent's chunks may be lost
@@ -194,7 +200,7 @@ func (c *Client) openSession(ctx context.Context, p *plan) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := replica.NewWriter(data, replica.WriterOptions{Status: c.opt.Status, Pace: c.upload.wait})
+	out, err := replica.NewWriter(data, replica.WriterOptions{Status: c.opt.Status, Pace: c.upload.Wait})
 	if err != nil {
 		return nil, err
 	}
@@ -251,37 +257,37 @@ func (s *session) close() {
 
 // saved is what was sent for a new version.
 type saved struct {
-	saveResult
-	uploadStats
+	archive.Result
+	upload.Stats
 }
 
 // save sends everything and returns when all of it is acknowledged.
 func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
-	memory := budget(s.c.opt.Room)
-	up := newUploader(ctx, uploadOptions{
+	memory := transfer.Budget(s.c.opt.Room)
+	up := upload.New(ctx, upload.Options{
 		Keys: s.k, Vault: s.vault, Session: s.id, Holders: s.holders, Sender: s.out,
 		Compression: p.Compression, Unchecked: s.c.opt.SkipSelfCheck, Budget: memory, Status: s.c.opt.Status,
 	})
-	opt := saveOptions{
+	opt := archive.Options{
 		Keys: s.k, Roots: p.roots, Exclude: p.exclude, Stdin: p.Stdin, Name: p.Name,
 		Budget: memory, Progress: p.Progress, Warn: p.Warn,
 	}
 	if s.parent != nil && s.parent.RootKind == schemas.Tree {
-		opt.Get = newChunkReader(s.k, s.vault, s.holders, s.c.opt.Status).treeNodes
+		opt.Get = download.NewReader(s.k, s.vault, s.holders, s.c.opt.Status).TreeNodes
 		opt.Parent, opt.ParentRoot, opt.Recheck = s.parent.ID, s.parent.Root, s.recheck
 	}
-	done, err := save(up, opt)
+	done, err := archive.Save(up, opt)
 	if err != nil {
-		up.abandon(err)
-		if cause := context.Cause(up.context()); cause != nil {
+		up.Abandon(err)
+		if cause := context.Cause(up.Context()); cause != nil {
 			err = cause
 		}
 		return nil, err
 	}
-	if err := up.finish(); err != nil {
+	if err := up.Finish(); err != nil {
 		return nil, err
 	}
-	return &saved{saveResult: *done, uploadStats: up.stats()}, nil
+	return &saved{Result: *done, Stats: up.Stats()}, nil
 }
 
 // commit asks for the version. Everything below it has been acknowledged.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"servidor-backup/client/internal/chunk"
+	"servidor-backup/client/internal/transfer"
+	"servidor-backup/client/internal/tree"
 )
 
 // catAhead is how many pieces are fetched before they are written: enough to
@@ -30,7 +33,7 @@ func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) error 
 	if err != nil {
 		return err
 	}
-	err = v.copyTo(ctx, e, w, budget(c.opt.Room).slots(catAhead))
+	err = v.copyTo(ctx, e, w, transfer.Budget(c.opt.Room).Slots(catAhead))
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
@@ -38,19 +41,19 @@ func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) error 
 }
 
 // file finds the one regular file that is meant.
-func (v *version) file(ctx context.Context, inside string) (e *Entry, err error) {
+func (v *version) file(ctx context.Context, inside string) (e *tree.Entry, err error) {
 	if inside == "" {
 		var ok bool
-		if e, ok, err = v.entries.iterate(ctx, ".").Next(); err == nil && !ok {
+		if e, ok, err = v.entries.Iterate(ctx, ".").Next(); err == nil && !ok {
 			err = fmt.Errorf("%s is empty", v.ID)
 		}
 	} else {
 		e, err = v.inside(ctx, inside)
 	}
 	if err == nil && e.HardLink != "" {
-		e, err = v.entries.lookup(ctx, e.HardLink)
+		e, err = v.entries.Lookup(ctx, e.HardLink)
 	}
-	if err == nil && e.Type != TypeFile {
+	if err == nil && e.Type != tree.TypeFile {
 		err = fmt.Errorf("%s: %q is a %v: name one file inside", v.ID, e.Path, e.Type)
 	}
 	return e, err
@@ -58,7 +61,7 @@ func (v *version) file(ctx context.Context, inside string) (e *Entry, err error)
 
 // copyTo writes a file's bytes in order, holes as zeros; so many pieces are fetched
 // before they are written.
-func (v *version) copyTo(ctx context.Context, e *Entry, w io.Writer, pieces int) error {
+func (v *version) copyTo(ctx context.Context, e *tree.Entry, w io.Writer, pieces int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	queue := make(chan chan fetched, pieces)
@@ -76,7 +79,7 @@ func (v *version) copyTo(ctx context.Context, e *Entry, w io.Writer, pieces int)
 			return err
 		}
 		at = f.off + int64(len(f.plain))
-		plains.put(f.plain)
+		chunk.Buffers.Put(f.plain)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -93,9 +96,9 @@ type fetched struct {
 
 // fetchAhead puts a channel for each piece into the queue, in order, and fetches
 // the pieces side by side.
-func (v *version) fetchAhead(ctx context.Context, e *Entry, queue chan<- chan fetched) {
+func (v *version) fetchAhead(ctx context.Context, e *tree.Entry, queue chan<- chan fetched) {
 	defer close(queue)
-	pieces := v.entries.pieces(ctx, e.Content, e.Size)
+	pieces := v.entries.Pieces(ctx, e.Content, e.Size)
 	for {
 		p, ok, err := pieces.Next()
 		if err == nil && !ok {
@@ -113,7 +116,7 @@ func (v *version) fetchAhead(ctx context.Context, e *Entry, queue chan<- chan fe
 		}
 		go func() {
 			f := fetched{off: p.Off}
-			f.plain, f.err = v.chunks.appendPiece(ctx, pieceBuffer(p), p)
+			f.plain, f.err = v.chunks.AppendPiece(ctx, pieceBuffer(p), p)
 			slot <- f
 		}()
 	}
@@ -124,11 +127,11 @@ const pooledPiece = 128 << 10
 
 // pieceBuffer is empty and has the capacity for a piece. Whoever is done with it gives it
 // to plains.put.
-func pieceBuffer(p Piece) []byte {
+func pieceBuffer(p tree.Piece) []byte {
 	if p.Len < pooledPiece {
 		return make([]byte, 0, p.Len)
 	}
-	return plains.get()
+	return chunk.Buffers.Get()
 }
 
 func writeZeros(w io.Writer, n int64) error {

@@ -9,6 +9,9 @@ import (
 	"sync/atomic"
 
 	"servidor-backup/bus/replica"
+	"servidor-backup/client/internal/download"
+	"servidor-backup/client/internal/seal"
+	"servidor-backup/client/internal/tree"
 	"servidor-backup/schemas"
 )
 
@@ -61,7 +64,7 @@ func (c *Client) Check(ctx context.Context, opt CheckOptions) (*CheckResult, err
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
 		}
-		if isDamage(err) {
+		if download.IsDamage(err) {
 			ck.found(id, "", err)
 			err = nil
 		}
@@ -139,14 +142,14 @@ func (ck *checker) version(ctx context.Context, v *version) error {
 		batch := slices.Clone(todo[max(0, len(todo)-treeBatch):])
 		todo = todo[:len(todo)-len(batch)]
 		err := ck.each(ctx, batch, func(batch []schemas.ChunkID) error {
-			nodes, err := v.chunks.treeNodes(ctx, batch)
+			nodes, err := v.chunks.TreeNodes(ctx, batch)
 			if err != nil {
 				return err
 			}
 			ck.out.Trees += int64(len(batch))
 			for _, n := range nodes {
-				todo = append(todo, ck.fresh(n.trees)...)
-				if err := ck.chunks(ctx, v, ck.fresh(n.data)); err != nil {
+				todo = append(todo, ck.fresh(n.Trees)...)
+				if err := ck.chunks(ctx, v, ck.fresh(n.Data)); err != nil {
 					return err
 				}
 			}
@@ -167,7 +170,7 @@ func (ck *checker) version(ctx context.Context, v *version) error {
 func (ck *checker) each(ctx context.Context, batch []schemas.ChunkID, try func([]schemas.ChunkID) error) error {
 	err := try(batch)
 	switch {
-	case !isDamage(err) || ctx.Err() != nil:
+	case !download.IsDamage(err) || ctx.Err() != nil:
 		return err
 	case len(batch) == 1:
 		ck.lost[short(batch[0])] = struct{}{}
@@ -196,7 +199,7 @@ func (ck *checker) chunks(ctx context.Context, v *version, ids []schemas.ChunkID
 		}
 	}
 	for batch := range slices.Chunk(ask, replica.MaxIDs) {
-		held, err := v.chunks.recoverable(ctx, batch)
+		held, err := v.chunks.Recoverable(ctx, batch)
 		if err != nil {
 			return err
 		}
@@ -223,13 +226,13 @@ func (ck *checker) chosen(id schemas.ChunkID) bool {
 // read fetches and opens data chunks, which proves that they are what their ids say.
 func (ck *checker) read(ctx context.Context, v *version, ids []schemas.ChunkID) error {
 	var chunks, bytes atomic.Int64
-	err := v.chunks.chunks(ctx, ids, func(_ int, c *schemas.Chunk) error {
-		plain, err := v.chunks.open(c)
+	err := v.chunks.Chunks(ctx, ids, func(_ int, c *schemas.Chunk) error {
+		plain, err := v.chunks.Open(c)
 		if err != nil {
 			return err
 		}
-		defer plain.release()
-		n := int64(len(plain.bytes))
+		defer plain.Release()
+		n := int64(len(plain.Bytes))
 		chunks.Add(1)
 		bytes.Add(n)
 		ck.Progress.Bytes.Add(n)
@@ -242,11 +245,11 @@ func (ck *checker) read(ctx context.Context, v *version, ids []schemas.ChunkID) 
 
 // name finds the paths of a version whose content cannot be brought back.
 func (ck *checker) name(ctx context.Context, v *version) error {
-	entries := v.entries.iterate(ctx, ".")
+	entries := v.entries.Iterate(ctx, ".")
 	for {
 		e, more, err := entries.Next()
 		switch {
-		case isDamage(err): // what comes behind is not told of
+		case download.IsDamage(err): // what comes behind is not told of
 			ck.found(v.ID, "", err)
 			return nil
 		case err != nil || !more:
@@ -254,9 +257,9 @@ func (ck *checker) name(ctx context.Context, v *version) error {
 		}
 		err = ck.content(ctx, v, e.Content, e.Size)
 		if err == nil {
-			err = ck.content(ctx, v, e.XattrContent, maxXattrs)
+			err = ck.content(ctx, v, e.XattrContent, tree.MaxXattrs)
 		}
-		if isDamage(err) {
+		if download.IsDamage(err) {
 			ck.found(v.ID, e.Path, err)
 		} else if err != nil {
 			return err
@@ -265,15 +268,15 @@ func (ck *checker) name(ctx context.Context, v *version) error {
 }
 
 // content reports whether some of the content is lost.
-func (ck *checker) content(ctx context.Context, v *version, content Content, size int64) error {
-	pieces := v.entries.pieces(ctx, content, size)
+func (ck *checker) content(ctx context.Context, v *version, content tree.Content, size int64) error {
+	pieces := v.entries.Pieces(ctx, content, size)
 	for {
 		p, more, err := pieces.Next()
 		if err != nil || !more {
 			return err
 		}
 		if _, lost := ck.lost[short(p.ID)]; lost {
-			return fmt.Errorf("its content, from byte %d on, cannot be brought back: %w", p.Off, ErrDamaged)
+			return fmt.Errorf("its content, from byte %d on, cannot be brought back: %w", p.Off, seal.ErrDamaged)
 		}
 	}
 }

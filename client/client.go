@@ -13,6 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"servidor-backup/bus"
+	"servidor-backup/client/internal/seal"
+	"servidor-backup/client/internal/transfer"
 	"servidor-backup/schemas"
 )
 
@@ -57,13 +59,13 @@ type Client struct {
 	ctl  *nats.Conn
 	host string
 
-	upload, download *throttle
+	upload, download *transfer.Throttle
 	responded        atomic.Bool // a coordinator has
 
 	mu         sync.Mutex
 	data       *nats.Conn // bulk data has a connection of its own
-	keys       *keys
-	key        VaultKey
+	keys       *seal.Keys
+	key        seal.VaultKey
 	keyCreated bool
 }
 
@@ -88,7 +90,7 @@ func Connect(ctx context.Context, opt Options) (*Client, error) {
 	if opt.Status == nil {
 		opt.Status = func(string) {}
 	}
-	c := &Client{opt: opt, host: opt.Host, upload: newThrottle(opt.UploadLimit), download: newThrottle(opt.DownloadLimit)}
+	c := &Client{opt: opt, host: opt.Host, upload: transfer.NewThrottle(opt.UploadLimit), download: transfer.NewThrottle(opt.DownloadLimit)}
 	if c.host == "" {
 		host, err := os.Hostname()
 		if err != nil {
@@ -149,27 +151,27 @@ func (c *Client) KeyCreated() bool {
 }
 
 // vaultKeys loads the vault's key, and makes it if create says so.
-func (c *Client) vaultKeys(create bool) (*keys, error) {
+func (c *Client) vaultKeys(create bool) (*seal.Keys, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.keys != nil {
 		return c.keys, nil
 	}
-	key, err := LoadKey(c.opt.KeyFile)
+	key, err := seal.LoadKey(c.opt.KeyFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !create {
 			return nil, fmt.Errorf("%w: %s is missing; copy it from the machine that made the backups", ErrNoKey, c.opt.KeyFile)
 		}
-		key, err = CreateKey(c.opt.KeyFile)
+		key, err = seal.CreateKey(c.opt.KeyFile)
 		c.keyCreated = err == nil
 		if errors.Is(err, fs.ErrExist) { // another backup was faster
-			key, err = LoadKey(c.opt.KeyFile)
+			key, err = seal.LoadKey(c.opt.KeyFile)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	c.key, c.keys = key, newKeys(key)
+	c.key, c.keys = key, seal.New(key)
 	return c.keys, nil
 }
 

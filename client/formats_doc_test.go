@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"path/filepath"
 	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/seal"
 	"servidor-backup/schemas"
 	"strings"
 	"testing"
@@ -36,7 +37,7 @@ func TestFormatsDocHasNoUntestedExample(t *testing.T) {
 }
 
 func TestFormatsDocOfLabels(t *testing.T) {
-	k, l := newKeys(VaultKey(clienttest.Key())), docLabel(docID(t, "leaf"))
+	k, l := seal.New(seal.VaultKey(clienttest.Key())), docLabel(docID(t, "leaf"))
 	plain := encodeLabel(t, l)
 	doctest.WantHex(t, formatsDoc, "label", plain)
 	id := docID(t, "label")

@@ -3,6 +3,7 @@ package client
 import (
 	"fmt"
 
+	"servidor-backup/client/internal/seal"
 	"servidor-backup/schemas"
 )
 
@@ -18,21 +19,21 @@ type label struct {
 }
 
 // sealLabel is the label's id, then the frame that it is sealed in.
-func sealLabel(k *keys, l *label) ([]byte, error) {
+func sealLabel(k *seal.Keys, l *label) ([]byte, error) {
 	plain, err := schemas.Marshal(l)
 	if err != nil {
 		return nil, err
 	}
-	id := k.labelID(plain)
-	return k.seal(id[:], id, plain, CompressDefault)
+	id := k.LabelID(plain)
+	return k.Seal(id[:], id, plain, seal.CompressDefault)
 }
 
 // openLabel opens the label of v and checks that it belongs there.
-func openLabel(k *keys, v *schemas.Version) (*label, error) {
+func openLabel(k *seal.Keys, v *schemas.Version) (*label, error) {
 	l := new(label)
 	err := readLabel(k, v.Sealed, l)
 	if err == nil && (l.Root != v.Root || l.Record != v.Record) {
-		err = fmt.Errorf("it belongs to another version, of %q: %w", l.Record, ErrDamaged)
+		err = fmt.Errorf("it belongs to another version, of %q: %w", l.Record, seal.ErrDamaged)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the label of %s: %w", v.ID, err)
@@ -40,18 +41,18 @@ func openLabel(k *keys, v *schemas.Version) (*label, error) {
 	return l, nil
 }
 
-func readLabel(k *keys, sealed []byte, l *label) error {
+func readLabel(k *seal.Keys, sealed []byte, l *label) error {
 	var id schemas.ChunkID
 	if len(sealed) < len(id) {
-		return fmt.Errorf("it is cut short: %w", ErrDamaged)
+		return fmt.Errorf("it is cut short: %w", seal.ErrDamaged)
 	}
 	copy(id[:], sealed)
-	plain, err := k.open(nil, id, sealed[len(id):])
+	plain, err := k.Open(nil, id, sealed[len(id):])
 	if err != nil {
 		return err
 	}
-	if k.labelID(plain) != id {
-		return wrongID(id)
+	if k.LabelID(plain) != id {
+		return seal.WrongID(id)
 	}
 	return schemas.Unmarshal(plain, l)
 }

@@ -6,11 +6,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"servidor-backup/client/internal/seal"
 	"servidor-backup/schemas"
 )
 
 func TestLabelsBelongToTheirVersion(t *testing.T) {
-	k := newKeys(VaultKey{1})
+	k := seal.New(seal.VaultKey{1})
 	want := &label{Root: schemas.ChunkID{2}, Record: "photos", Host: "here", Paths: []string{"/a\xff"}, Top: "a"}
 	sealed, err := sealLabel(k, want)
 	if err != nil {
@@ -29,8 +30,8 @@ func TestLabelsBelongToTheirVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := k.dataID(plain)
-	frame, err := k.seal(id[:], id, plain, CompressDefault)
+	id := k.DataID(plain)
+	frame, err := k.Seal(id[:], id, plain, seal.CompressDefault)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func TestLabelsBelongToTheirVersion(t *testing.T) {
 	} {
 		v := v
 		change(&v)
-		if l, err := openLabel(k, &v); !errors.Is(err, ErrDamaged) {
+		if l, err := openLabel(k, &v); !errors.Is(err, seal.ErrDamaged) {
 			t.Errorf("%s: %+v, %v", what, l, err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/transfer"
 	"testing"
 	"time"
 
@@ -77,7 +78,7 @@ func TestLimitsCanBeInterrupted(t *testing.T) {
 		},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
-		done, p := make(chan error, 1), new(client.Progress)
+		done, p := make(chan error, 1), new(transfer.Progress)
 		go func() { done <- do(ctx, p) }()
 		if name != "bringing back" { // the descent waits before any content comes
 			bustest.Eventually(t, name+" has begun", func() bool { return p.Bytes.Load() > 0 })

@@ -87,12 +87,12 @@ func (c *Client) Tree(ctx context.Context, id, inside string, visit func(*Entry)
 	if v.plain != nil {
 		return visit(v.plainEntry())
 	}
-	entries := v.entries.iterate(ctx, ".")
+	entries := v.entries.Iterate(ctx, ".")
 	if inside != "" {
-		if _, err := v.entries.lookup(ctx, inside); err != nil {
+		if _, err := v.entries.Lookup(ctx, inside); err != nil {
 			return fmt.Errorf("%s: %w", v.ID, err)
 		}
-		entries = v.entries.subtree(ctx, inside)
+		entries = v.entries.Subtree(ctx, inside)
 	}
 	for {
 		e, ok, err := entries.Next()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/transfer"
 	"slices"
 	"strings"
 	"sync"
@@ -156,7 +157,7 @@ func TestNodesThatDieDuringABackup(t *testing.T) {
 		t.Run(of.durability, func(t *testing.T) {
 			w, machines := newFleet(t, of.durability, of.nodes)
 			src := manyFiles(t, 2, 12)
-			var progress client.Progress
+			var progress transfer.Progress
 			var killed atomic.Bool
 			when(t, &progress, 6<<20, func() {
 				for _, m := range machines[:of.lost] {
@@ -187,7 +188,7 @@ func TestNodesThatDieDuringARestore(t *testing.T) {
 			w, machines := newFleet(t, of.durability, of.nodes)
 			src := manyFiles(t, 3, 12)
 			save(t, w.client(), client.BackupOptions{Paths: []string{src}})
-			var progress client.Progress
+			var progress transfer.Progress
 			when(t, &progress, 4<<20, func() {
 				for _, m := range machines[:of.lost] {
 					m.kill()
@@ -207,7 +208,7 @@ func TestABackupWaitsForNodes(t *testing.T) {
 	src := manyFiles(t, 4, 12)
 	said := make(chan string, 1000)
 	c := w.client(func(o *client.Options) { o.Status = func(text string) { said <- text } })
-	var progress client.Progress
+	var progress transfer.Progress
 	when(t, &progress, 4<<20, machines[1].kill)
 	done := make(chan error, 1)
 	go func() {
@@ -239,7 +240,7 @@ func TestADegradedBackupGoesOn(t *testing.T) {
 	_, err := c.Policy(t.Context(), &schemas.Policy{Degraded: &yes}, "")
 	check(t, err)
 	src := manyFiles(t, 5, 12)
-	var progress client.Progress
+	var progress transfer.Progress
 	when(t, &progress, 4<<20, machines[2].kill)
 	save(t, c, client.BackupOptions{Paths: []string{src}, Progress: &progress})
 	to := treetest.TempDir(t)

@@ -9,6 +9,9 @@ import (
 	"path"
 	"path/filepath"
 
+	"servidor-backup/client/internal/restore"
+	"servidor-backup/client/internal/target"
+	"servidor-backup/client/internal/transfer"
 	"servidor-backup/schemas"
 )
 
@@ -64,51 +67,51 @@ func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResul
 	if err != nil {
 		return nil, unreachable(err)
 	}
-	if done.first != nil && done.files == 0 {
-		return nil, fmt.Errorf("nothing could be brought back to %s: %w", opt.To, done.first)
+	if done.First != nil && done.Files == 0 {
+		return nil, fmt.Errorf("nothing could be brought back to %s: %w", opt.To, done.First)
 	}
-	res := &RestoreResult{Version: v.Version, Files: done.files, Bytes: done.bytes, Failed: done.failed, Top: done.tops}
+	res := &RestoreResult{Version: v.Version, Files: done.Files, Bytes: done.Bytes, Failed: done.Failed, Top: done.Tops}
 	if v.chunks != nil {
-		res.Received = v.chunks.received()
+		res.Received = v.chunks.Received()
 	}
 	return res, nil
 }
 
-func (c *Client) restore(ctx context.Context, v *version, opt RestoreOptions) (restored, error) {
+func (c *Client) restore(ctx context.Context, v *version, opt RestoreOptions) (restore.Result, error) {
 	opt.Progress.TotalFiles.Store(v.Files)
 	opt.Progress.TotalBytes.Store(v.Bytes)
 	opt.Progress.Counted.Store(len(opt.Inside) == 0)
 	parts, err := v.parts(ctx, opt.Inside)
 	if err != nil {
-		return restored{}, err
+		return restore.Result{}, err
 	}
 	if err := opt.checkTops(parts); err != nil {
-		return restored{}, err
+		return restore.Result{}, err
 	}
-	to, err := openTarget(opt.To, targetOptions{Overwrite: opt.Force, Owner: os.Geteuid() == 0, Warn: opt.Warn})
+	to, err := target.Open(opt.To, target.Options{Overwrite: opt.Force, Owner: os.Geteuid() == 0, Warn: opt.Warn})
 	if err != nil {
-		return restored{}, err
+		return restore.Result{}, err
 	}
 	if v.plain != nil {
 		return v.restorePlain(to, opt.Progress)
 	}
-	return runRestore(ctx, restoreSource{entries: v.entries, chunks: v.chunks}, to, parts, restoreSettings{
-		Slots: budget(c.opt.Room).slots(fetchSlots), Progress: opt.Progress, Warn: opt.Warn,
+	return restore.Run(ctx, restore.Source{Entries: v.entries, Chunks: v.chunks}, to, parts, restore.Options{
+		Slots: transfer.Budget(c.opt.Room).Slots(restore.Slots), Progress: opt.Progress, Warn: opt.Warn,
 	})
 }
 
 // parts finds what is asked for.
-func (v *version) parts(ctx context.Context, inside []string) ([]restorePart, error) {
+func (v *version) parts(ctx context.Context, inside []string) ([]restore.Part, error) {
 	if v.plain != nil {
 		if len(inside) > 0 {
 			return nil, fmt.Errorf("%s is one file, there is no %q inside", v.ID, inside[0])
 		}
-		return []restorePart{{To: v.Record}}, nil
+		return []restore.Part{{To: v.Record}}, nil
 	}
 	if len(inside) == 0 {
-		return []restorePart{{From: ".", To: v.label.Top}}, nil
+		return []restore.Part{{From: ".", To: v.label.Top}}, nil
 	}
-	var parts []restorePart
+	var parts []restore.Part
 	for _, p := range inside {
 		e, err := v.inside(ctx, p)
 		if err != nil {
@@ -123,14 +126,14 @@ func (v *version) parts(ctx context.Context, inside []string) ([]restorePart, er
 				return nil, fmt.Errorf("%q and %q would both appear as %q: bring them back one after the other, with --to", other.From, e.Path, to)
 			}
 		}
-		parts = append(parts, restorePart{From: e.Path, To: to})
+		parts = append(parts, restore.Part{From: e.Path, To: to})
 	}
 	return parts, nil
 }
 
 // checkTops refuses early to write into what is there already: a merge of two
 // folders is nothing that anyone should get by accident.
-func (opt *RestoreOptions) checkTops(parts []restorePart) error {
+func (opt *RestoreOptions) checkTops(parts []restore.Part) error {
 	for _, p := range parts {
 		if p.To == "" { // several tops, known only from the tree
 			continue
@@ -144,13 +147,13 @@ func (opt *RestoreOptions) checkTops(parts []restorePart) error {
 }
 
 // restorePlain writes the one file of a version that came unsealed.
-func (v *version) restorePlain(to *restoreTarget, progress *Progress) (restored, error) {
+func (v *version) restorePlain(to *target.Target, progress *Progress) (restore.Result, error) {
 	e := v.plainEntry()
-	if err := to.putFile(e, *v.plain); err != nil {
-		return restored{}, errors.Join(err, to.abandon())
+	if err := to.PutFile(e, *v.plain); err != nil {
+		return restore.Result{}, errors.Join(err, to.Abandon())
 	}
 	progress.Files.Add(1)
 	progress.Bytes.Add(e.Size)
-	to.close()
-	return restored{files: 1, bytes: e.Size, tops: []string{e.Path}}, to.sync()
+	to.Close()
+	return restore.Result{Files: 1, Bytes: e.Size, Tops: []string{e.Path}}, to.Sync()
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/tree"
 	"slices"
 	"strings"
 	"sync"
@@ -305,7 +306,7 @@ func TestSeveralPathsAndExcludes(t *testing.T) {
 	}
 	save(t, c, client.BackupOptions{Paths: paths, Name: "both", Exclude: []string{"*.tmp"}})
 	var got []string
-	check(t, c.Tree(t.Context(), "both", "", func(e *client.Entry) error {
+	check(t, c.Tree(t.Context(), "both", "", func(e *tree.Entry) error {
 		got = append(got, e.Path)
 		return nil
 	}))
@@ -504,7 +505,7 @@ func TestSeedRecords(t *testing.T) {
 		t.Errorf("it holds %q, %v", b, err)
 	}
 	var entries int
-	check(t, c.Tree(t.Context(), "nota.txt", "", func(*client.Entry) error { entries++; return nil }))
+	check(t, c.Tree(t.Context(), "nota.txt", "", func(*tree.Entry) error { entries++; return nil }))
 	if entries != 1 {
 		t.Errorf("%d entries", entries)
 	}

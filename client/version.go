@@ -9,6 +9,9 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/replica"
+	"servidor-backup/client/internal/download"
+	"servidor-backup/client/internal/seal"
+	"servidor-backup/client/internal/tree"
 	"servidor-backup/schemas"
 )
 
@@ -16,8 +19,8 @@ import (
 type version struct {
 	schemas.Version
 	label   *label
-	entries *treeReader
-	chunks  *chunkReader
+	entries *tree.Reader
+	chunks  *download.Reader
 	plain   *[]byte // the whole content, for what the seed's transmit sent; then nothing else is set
 }
 
@@ -45,10 +48,10 @@ func (c *Client) open(ctx context.Context, id string) (*version, error) {
 	if v.label, err = openLabel(k, &v.Version); err != nil {
 		return nil, err
 	}
-	v.chunks = newChunkReader(k, v.Vault, replica.NewReader(data, rep.Map), c.opt.Status)
-	v.chunks.throttle = c.download
-	v.chunks.newestMap = c.Nodes
-	v.entries = newTreeReader(v.chunks.treeNodes, v.Root)
+	v.chunks = download.NewReader(k, v.Vault, replica.NewReader(data, rep.Map), c.opt.Status)
+	v.chunks.Throttle = c.download
+	v.chunks.NewestMap = c.Nodes
+	v.entries = tree.NewReader(v.chunks.TreeNodes, v.Root)
 	return v, nil
 }
 
@@ -64,34 +67,34 @@ func checkAnswer(rep *schemas.DownloadReply, id string) error {
 	case err != nil:
 		return err
 	case v.Record != record || number != 0 && v.Number != number:
-		return fmt.Errorf("it is about %s: %w", v.ID, ErrDamaged)
+		return fmt.Errorf("it is about %s: %w", v.ID, seal.ErrDamaged)
 	case (v.RootKind == schemas.Plain) != (rep.Content != nil):
-		return fmt.Errorf("it does not say whether the version is sealed: %w", ErrDamaged)
+		return fmt.Errorf("it does not say whether the version is sealed: %w", seal.ErrDamaged)
 	case rep.Content != nil && schemas.PlainChunkID(v.Vault, *rep.Content) != v.Root:
-		return fmt.Errorf("the content does not match the version: %w", ErrDamaged)
+		return fmt.Errorf("the content does not match the version: %w", seal.ErrDamaged)
 	}
 	return nil
 }
 
 // plainEntry is the entry of a file that the seed's transmit sent, of which only
 // the content is known.
-func (v *version) plainEntry() *Entry {
-	return &Entry{Path: v.Record, Type: TypeFile, Mode: 0o644, Size: int64(len(*v.plain)), Mtime: v.Created}
+func (v *version) plainEntry() *tree.Entry {
+	return &tree.Entry{Path: v.Record, Type: tree.TypeFile, Mode: 0o644, Size: int64(len(*v.plain)), Mtime: v.Created}
 }
 
 // inside finds the path in the tree that a person means: slashes and dots at the
 // ends do not matter, and the name of the record's folder may stand before it.
-func (v *version) inside(ctx context.Context, p string) (*Entry, error) {
+func (v *version) inside(ctx context.Context, p string) (*tree.Entry, error) {
 	clean := path.Clean(strings.Trim(p, "/"))
-	e, err := v.entries.lookup(ctx, clean)
+	e, err := v.entries.Lookup(ctx, clean)
 	if err == nil || v.label.Top == "" {
 		return e, err
 	}
 	if clean == v.label.Top {
-		return v.entries.lookup(ctx, ".")
+		return v.entries.Lookup(ctx, ".")
 	}
 	if rest, ok := strings.CutPrefix(clean, v.label.Top+"/"); ok {
-		if e, err := v.entries.lookup(ctx, rest); err == nil {
+		if e, err := v.entries.Lookup(ctx, rest); err == nil {
 			return e, nil
 		}
 	}
