@@ -263,7 +263,7 @@ type saved struct {
 
 // save sends everything and returns when all of it is acknowledged.
 func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
-	memory := transfer.Budget(s.c.opt.Room)
+	memory := transfer.Budget(s.c.opt.MemoryBudget)
 	up := upload.New(ctx, upload.Options{
 		Keys: s.k, Vault: s.vault, Session: s.id, Holders: s.holders, Sender: s.out,
 		Compression: p.Compression, Unchecked: s.c.opt.SkipSelfCheck, Budget: memory, Status: s.c.opt.Status,

@@ -16,7 +16,7 @@ func TestLittleRoom(t *testing.T) {
 	src, to := treetest.New(t, 1, treetest.Small), treetest.TempDir(t)
 	big := clienttest.Noise(5, 20<<20)
 	write(t, filepath.Join(src, "big"), big)
-	c := w.client(func(o *client.Options) { o.Room = 0.001 })
+	c := w.client(func(o *client.Options) { o.MemoryBudget = 0.001 })
 	save(t, c, client.BackupOptions{Paths: []string{src}, Name: "things"})
 	res := bringBack(t, c, client.RestoreOptions{ID: "things", To: to})
 	same(t, src, filepath.Join(to, res.Top[0]))

@@ -33,7 +33,7 @@ func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) error 
 	if err != nil {
 		return err
 	}
-	err = v.copyTo(ctx, e, w, transfer.Budget(c.opt.Room).Slots(catAhead))
+	err = v.copyTo(ctx, e, w, transfer.Budget(c.opt.MemoryBudget).Slots(catAhead))
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}

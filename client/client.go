@@ -43,9 +43,9 @@ type Options struct {
 	// when saving, and come from them when bringing back, in a second; 0 is no
 	// limit. They hold for all that this client does at a time.
 	UploadLimit, DownloadLimit int64
-	// Room is the part of the usual bounds (some 50 MiB) that transfers may hold
-	// in memory, between 0 and 1; 0 is 1.
-	Room float64
+	// MemoryBudget is how much a backup or restore may hold in memory, as a part of the
+	// usual bounds (some 50 MiB), from 0 to 1; 0 means 1.
+	MemoryBudget float64
 	// SkipSelfCheck leaves out opening every chunk again after sealing it.
 	SkipSelfCheck bool
 	// Status is told what the client is waiting for, and "" when it goes on.

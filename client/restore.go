@@ -67,8 +67,8 @@ func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResul
 	if err != nil {
 		return nil, unreachable(err)
 	}
-	if done.First != nil && done.Files == 0 {
-		return nil, fmt.Errorf("nothing could be brought back to %s: %w", opt.To, done.First)
+	if done.FirstErr != nil && done.Files == 0 {
+		return nil, fmt.Errorf("nothing could be brought back to %s: %w", opt.To, done.FirstErr)
 	}
 	res := &RestoreResult{Version: v.Version, Files: done.Files, Bytes: done.Bytes, Failed: done.Failed, Top: done.Tops}
 	if v.chunks != nil {
@@ -96,7 +96,7 @@ func (c *Client) restore(ctx context.Context, v *version, opt RestoreOptions) (r
 		return v.restorePlain(to, opt.Progress)
 	}
 	return restore.Run(ctx, restore.Source{Entries: v.entries, Chunks: v.chunks}, to, parts, restore.Options{
-		Slots: transfer.Budget(c.opt.Room).Slots(restore.Slots), Progress: opt.Progress, Warn: opt.Warn,
+		Budget: transfer.Budget(c.opt.MemoryBudget), Progress: opt.Progress, Warn: opt.Warn,
 	})
 }
 

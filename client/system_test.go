@@ -153,7 +153,7 @@ func TestSaveAndBringBack(t *testing.T) {
 
 func same(t testing.TB, a, b string) {
 	t.Helper()
-	for _, difference := range treetest.Compare(a, b, treetest.Options{Special: true}) {
+	for _, difference := range treetest.Compare(a, b, treetest.Ignore{Special: true}) {
 		t.Error(difference)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Options are what [Compare] does not look at.
-type Options struct {
+// Ignore says what [Compare] does not look at.
+type Ignore struct {
 	Owner  bool // numeric owners
 	Xattrs bool
 	Holes  bool
@@ -30,7 +30,7 @@ const holeSlack = 256 << 10
 // link targets, which names are the same file, extended attributes, and holes
 // that b does not have. ignore says what does not count. What cannot be read is
 // a difference.
-func Compare(a, b string, ignore Options) []string {
+func Compare(a, b string, ignore Ignore) []string {
 	c := &comparison{ignore: ignore, groups: [2]map[fileID][]string{{}, {}}}
 	c.buf[0], c.buf[1] = make([]byte, 256<<10), make([]byte, 256<<10)
 	ra, errA := os.OpenRoot(a)
@@ -49,7 +49,7 @@ func Compare(a, b string, ignore Options) []string {
 }
 
 type comparison struct {
-	ignore Options
+	ignore Ignore
 	diffs  []string
 	groups [2]map[fileID][]string // names of files that have several, on either side
 	buf    [2][]byte

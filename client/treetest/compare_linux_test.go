@@ -16,10 +16,10 @@ func TestDifferentAttributesAreFound(t *testing.T) {
 		if err := unix.Setxattr(filepath.Join(b, attr.file), attr.name, []byte("other"), 0); err != nil {
 			t.Skipf("the file system has no attributes: %v", err)
 		}
-		if diffs := Compare(a, b, Options{}); !strings.Contains(strings.Join(diffs, "\n"), attr.file) {
+		if diffs := Compare(a, b, Ignore{}); !strings.Contains(strings.Join(diffs, "\n"), attr.file) {
 			t.Errorf("%s of %s was set, and the differences are %q", attr.name, attr.file, diffs)
 		}
-		if diffs := Compare(a, b, Options{Xattrs: true}); len(diffs) > 0 {
+		if diffs := Compare(a, b, Ignore{Xattrs: true}); len(diffs) > 0 {
 			t.Errorf("attributes were to be ignored, and the differences are %q", diffs)
 		}
 	}

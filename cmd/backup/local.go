@@ -63,7 +63,7 @@ func (a *app) useData(ctx context.Context, dir string, create bool, opt *client.
 func (a *app) useLocal(opt *client.Options, err error) error {
 	if err == nil {
 		a.status("")
-		opt.InProcess, opt.Room = a.local.server, a.local.memory
+		opt.InProcess, opt.MemoryBudget = a.local.server, a.local.memory
 	}
 	return err
 }

@@ -71,8 +71,8 @@ func TestMaxMemory(t *testing.T) {
 	} {
 		c.limited = 0
 		c.expect(t, exitDone, test.args...)
-		if c.limited != test.limited || c.backend.options.Room != test.share {
-			t.Errorf("%q: %d bytes, a share of %v", test.args, c.limited, c.backend.options.Room)
+		if c.limited != test.limited || c.backend.options.MemoryBudget != test.share {
+			t.Errorf("%q: %d bytes, a share of %v", test.args, c.limited, c.backend.options.MemoryBudget)
 		}
 	}
 	for _, bad := range []string{"much", "47M", "0", "-1", "112"} {

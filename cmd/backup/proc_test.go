@@ -255,7 +255,7 @@ func lines[T any](t *testing.T, text string) (all []T) {
 // same demands that the folders a and b are equal.
 func (w *world) same(a, b string) {
 	w.Helper()
-	for i, d := range treetest.Compare(a, b, treetest.Options{Special: true}) {
+	for i, d := range treetest.Compare(a, b, treetest.Ignore{Special: true}) {
 		if i == 20 {
 			w.Fatal("and more")
 		}

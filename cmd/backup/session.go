@@ -60,11 +60,11 @@ func (a *app) connect(ctx context.Context, create bool) (*session, error) {
 	}
 	a.server = s.Server.Value
 	opt := client.Options{
-		Server:   s.Server.Value,
-		Nickname: s.Nickname.Value,
-		KeyFile:  s.KeyFile.Value,
-		Status:   a.status,
-		Room:     a.memory,
+		Server:       s.Server.Value,
+		Nickname:     s.Nickname.Value,
+		KeyFile:      s.KeyFile.Value,
+		Status:       a.status,
+		MemoryBudget: a.memory,
 	}
 	if err := a.config.setLimits(&s, &opt); err != nil {
 		return nil, err

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Slots is how many requests are under way at a time; with the bytes that were received
-// and are not written yet, they bound a restore's memory.
-const Slots = 12
+// slots is how many requests to the nodes are under way at a time. With the bytes that have
+// arrived and are not written yet, they bound the memory of a restore.
+const slots = 12
 
 // Source is the version that is restored.
 type Source struct {
@@ -30,8 +30,7 @@ type Part struct{ From, To string }
 
 // Options is how a restore works.
 type Options struct {
-	// Slots is how many requests are under way at a time.
-	Slots    int
+	Budget   transfer.Budget
 	Progress *transfer.Progress
 	// Warn is told of every path that is not brought back whole, from several
 	// goroutines.
@@ -42,7 +41,7 @@ type Options struct {
 type Result struct {
 	Files, Bytes int64    // entries that are not folders, and their content
 	Failed       int64    // paths that could not be brought back whole
-	First        error    // why the first of them could not
+	FirstErr     error    // why the first of them could not
 	Tops         []string // the names that were made in the target
 }
 
@@ -71,7 +70,7 @@ type restorer struct {
 func Run(ctx context.Context, src Source, to *target.Target, parts []Part, opt Options) (Result, error) {
 	r := &restorer{src: src, to: to, opt: opt, heads: map[string]string{}}
 	r.work, r.ctx = errgroup.WithContext(ctx)
-	r.work.SetLimit(opt.Slots)
+	r.work.SetLimit(opt.Budget.Slots(slots))
 	err := r.descendAll(parts)
 	if failed := r.work.Wait(); failed != nil {
 		err = failed // the descent only noticed that it was over
@@ -82,7 +81,7 @@ func Run(ctx context.Context, src Source, to *target.Target, parts []Part, opt O
 	r.placeLinks()
 	r.climb("")
 	to.Close()
-	done := Result{Files: r.files.Load(), Bytes: r.bytes.Load(), Failed: r.failed.Load(), First: r.first, Tops: r.tops}
+	done := Result{Files: r.files.Load(), Bytes: r.bytes.Load(), Failed: r.failed.Load(), FirstErr: r.first, Tops: r.tops}
 	return done, to.Sync()
 }
 

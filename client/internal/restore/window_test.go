@@ -183,7 +183,7 @@ func (s *shelf) run(to string, src *Source, opt target.Options, warn func(string
 		s.t.Fatal(err)
 	}
 	return Run(bustest.Patient(s.t), *src, into, []Part{{From: ".", To: "r"}},
-		Options{Slots: Slots, Progress: &transfer.Progress{}, Warn: warn})
+		Options{Progress: &transfer.Progress{}, Warn: warn})
 }
 
 // dataGets is how often each data chunk was fetched.

@@ -135,7 +135,7 @@ func restoreOptions() Options { return Options{Owner: os.Geteuid() == 0} }
 
 func wantSame(t *testing.T, from, to string) {
 	t.Helper()
-	diffs := treetest.Compare(from, to, treetest.Options{Special: true})
+	diffs := treetest.Compare(from, to, treetest.Ignore{Special: true})
 	for _, d := range diffs[:min(20, len(diffs))] {
 		t.Error(d)
 	}

@@ -3,7 +3,7 @@ package transfer
 import "servidor-backup/schemas"
 
 // Budget scales the bounds on what a transfer holds in memory: it is the part of the usual
-// bounds, between 0 and 1, and 0 is 1. See Options.Room.
+// bounds, between 0 and 1, and 0 is 1. See client.Options.MemoryBudget.
 type Budget float64
 
 // scale multiplies usual by the budget, but never goes below least.
