@@ -171,7 +171,7 @@ func (r *restorer) climb(parents string) *target.Dir {
 			return d
 		}
 		r.stack = r.stack[:n-1]
-		r.to.Leave(d)
+		d.Release()
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ func (r *restorer) release(j *fileJob) {
 	if j.left.Add(-1) > 0 {
 		return
 	}
-	defer j.dir.Unhold()
+	defer j.dir.Release()
 	if !j.failed {
 		if err := j.finish(r); err != nil {
 			j.fail(r, err)
@@ -172,6 +172,6 @@ func (r *restorer) placeLinks() {
 		} else {
 			r.count(0)
 		}
-		job.dir.Unhold()
+		job.dir.Release()
 	}
 }

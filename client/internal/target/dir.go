@@ -4,28 +4,29 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
 	"servidor-backup/client/internal/osfs"
 	"servidor-backup/client/internal/tree"
 )
 
-// Dir is a folder of the target that can still change. It is held by
-// everything in it that is not finished: entries that are to come, files that are
-// being written, folders below it, and, until [Target.leave], by the descent that is
-// in it. When nothing holds it any more, it gets its metadata.
+// Dir is a folder of the target that can still change. It is held by everything in it that is not
+// finished: files that are being written or about to come, folders below it, and the caller of
+// [Target.Mkdir] until it knows that no more entries follow. When nothing holds it any more, it
+// gets its metadata.
 type Dir struct {
-	t *Target
-	*osfs.Dir
-	Path   string
-	parent *Dir // nil for the target folder
-	mine   bool // made by this restore, or to be overwritten
+	t        *Target
+	disk     *osfs.Dir
+	Path     string // in the target; "." for the target folder
+	parent   *Dir   // nil for the target folder
+	getsMeta bool   // made by this restore, or may be overwritten
 
 	// Under Target.mu.
 	holds int
-	entry *tree.Entry // nil if only something in it is restored
+	entry *tree.Entry // nil if the folder itself is not restored, only something in it
 }
 
-// Hold keeps the folder's metadata from being set until unhold. It must be held
-// already. A nil folder needs no holding.
+// Hold postpones the folder's metadata until a matching Release. Somebody must hold the folder
+// already. A nil folder needs no hold.
 func (d *Dir) Hold() {
 	if d == nil {
 		return
@@ -35,9 +36,9 @@ func (d *Dir) Hold() {
 	d.t.mu.Unlock()
 }
 
-// Unhold ends one hold. The last one settles the folder, and with it perhaps those
-// above.
-func (d *Dir) Unhold() {
+// Release ends one hold. The last release sets the folder's metadata, and ends the folder's hold
+// on its parent. Metadata that cannot be set is a warning. A nil folder needs no release.
+func (d *Dir) Release() {
 	for d != nil {
 		d.t.mu.Lock()
 		d.holds--
@@ -54,19 +55,15 @@ func (d *Dir) Unhold() {
 	}
 }
 
-// Leave says that no more entries will come in a folder that mkdir has returned. Its
-// metadata is set as soon as nothing holds it; what fails then is a warning.
-func (t *Target) Leave(d *Dir) { d.Unhold() }
-
-// Mkdir makes a folder, or takes over one that is there. It is held until
-// [Target.leave].
+// Mkdir makes a folder, or takes over an existing one. The caller holds it and must release it
+// when no more entries come in it.
 func (t *Target) Mkdir(e *tree.Entry) (*Dir, error) {
-	err := checkTarget(e.Path)
+	err := checkPath(e.Path)
 	var d *Dir
 	if err == nil {
 		d, err = t.makeDir(e)
 	}
-	return d, restoreError(e, err)
+	return d, entryError(e, err)
 }
 
 func (t *Target) makeDir(e *tree.Entry) (*Dir, error) {
@@ -74,13 +71,13 @@ func (t *Target) makeDir(e *tree.Entry) (*Dir, error) {
 		t.top.entry = e
 		return t.top, nil
 	}
-	parent, name, err := t.enter(e.Path)
+	parent, name, err := t.holdParent(e.Path)
 	if err != nil {
 		return nil, err
 	}
-	d, err := parent.make(name, e.Path)
+	d, err := parent.makeChild(name, e.Path)
 	if err != nil {
-		parent.Unhold()
+		parent.Release()
 		return nil, err
 	}
 	t.mu.Lock()
@@ -93,63 +90,63 @@ func (t *Target) makeDir(e *tree.Entry) (*Dir, error) {
 	d.entry = e
 	t.mu.Unlock()
 	if known != nil {
-		parent.Unhold()
+		parent.Release()
 	}
 	return d, nil
 }
 
-// make makes the folder name in d, with the rights of its owner only.
-func (d *Dir) make(name, path string) (*Dir, error) {
-	if err := d.Acquire(); err != nil {
+// makeChild makes the folder name in d, with rights for its owner only.
+func (d *Dir) makeChild(name, path string) (*Dir, error) {
+	if err := d.disk.Acquire(); err != nil {
 		return nil, err
 	}
-	defer d.Release()
-	err := d.Root.Mkdir(name, 0o700)
-	mine := err == nil || d.t.opt.Overwrite
+	defer d.disk.Release()
+	err := d.disk.Root.Mkdir(name, 0o700)
+	getsMeta := err == nil || d.t.opt.Overwrite
 	if errors.Is(err, fs.ErrExist) {
 		err = d.makeWay(name)
 	}
 	if err != nil {
 		return nil, osfs.Bare(err)
 	}
-	info, err := d.Root.Lstat(name)
+	info, err := d.disk.Root.Lstat(name)
 	if err != nil {
 		return nil, osfs.Bare(err)
 	}
-	return &Dir{t: d.t, Dir: d.Child(name, info), Path: path, parent: d, mine: mine, holds: 1}, nil
+	return &Dir{t: d.t, disk: d.disk.Child(name, info), Path: path, parent: d, getsMeta: getsMeta, holds: 1}, nil
 }
 
-// makeWay deals with what has a folder's name already: a folder is opened for its
-// owner, something else is replaced if that is allowed.
+// makeWay makes the folder name usable although something has that name: it makes a folder
+// writable for its owner, and replaces anything else by a folder if overwriting is allowed.
 func (d *Dir) makeWay(name string) error {
-	info, err := d.Root.Lstat(name)
+	info, err := d.disk.Root.Lstat(name)
 	switch {
 	case err != nil:
 		return err
 	case info.IsDir() && d.t.opt.Overwrite && info.Mode()&0o700 != 0o700:
-		// An earlier restore of a read-only folder; its mode is set again later.
-		return d.Root.Chmod(name, info.Mode()|0o700)
+		// A read-only folder from an earlier restore; its mode is set again later.
+		return d.disk.Root.Chmod(name, info.Mode()|0o700)
 	case info.IsDir():
 		return nil
 	case !d.t.opt.Overwrite:
-		return errInTheWay
+		return errExists
 	}
-	if err := d.Root.Remove(name); err != nil {
+	if err := d.disk.Root.Remove(name); err != nil {
 		return err
 	}
-	return d.Root.Mkdir(name, 0o700)
+	return d.disk.Root.Mkdir(name, 0o700)
 }
 
-// enter finds the folder that the entry at path goes into, making what is
-// missing of it, and holds it.
-func (t *Target) enter(path string) (dir *Dir, name string, err error) {
+// holdParent returns the folder of the entry at path, and the entry's name in it. It makes folders
+// that are missing. The caller holds the folder.
+func (t *Target) holdParent(path string) (dir *Dir, name string, err error) {
 	if path == "." {
 		return nil, "", errors.New("the target can only be a folder")
 	}
 	parent, name := tree.SplitPath(path)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	dir, err = t.dir(parent)
+	dir, err = t.ensureDir(parent)
 	if err != nil {
 		return nil, "", err
 	}
@@ -157,61 +154,62 @@ func (t *Target) enter(path string) (dir *Dir, name string, err error) {
 	return dir, name, nil
 }
 
-// dir is the folder at path, made if there is none, for entries whose folders
-// are not restored with them. The caller holds t.mu.
-func (t *Target) dir(path string) (*Dir, error) {
+// ensureDir returns the folder at path. It makes the folder if it is missing, for entries whose
+// folders are not restored with them. The caller holds t.mu.
+func (t *Target) ensureDir(path string) (*Dir, error) {
 	if d := t.live[path]; d != nil {
 		return d, nil
 	}
 	parents, name := tree.SplitPath(path)
-	parent, err := t.dir(parents)
+	parent, err := t.ensureDir(parents)
 	if err != nil {
 		return nil, err
 	}
-	if err := parent.Acquire(); err != nil {
+	if err := parent.disk.Acquire(); err != nil {
 		return nil, err
 	}
-	defer parent.Release()
-	err = parent.Root.Mkdir(name, 0o777)
-	mine := err == nil || t.opt.Overwrite
+	defer parent.disk.Release()
+	err = parent.disk.Root.Mkdir(name, 0o777)
+	getsMeta := err == nil || t.opt.Overwrite
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("make the folder %q: %w", path, osfs.Bare(err))
 	}
-	f, err := parent.Step(name, path)
+	disk, err := parent.disk.Step(name, path)
 	if err != nil {
 		return nil, err
 	}
 	parent.holds++
-	d := &Dir{t: t, Dir: f, Path: path, parent: parent, mine: mine, holds: 1}
+	d := &Dir{t: t, disk: disk, Path: path, parent: parent, getsMeta: getsMeta, holds: 1}
 	t.live[path] = d
 	return d, nil
 }
 
-// find is the folder at path if it is there; nothing is made.
-func (t *Target) find(path string) (*osfs.Dir, error) {
+// findDir returns the folder at path if it exists. It makes nothing.
+func (t *Target) findDir(path string) (*osfs.Dir, error) {
 	t.mu.Lock()
 	d := t.live[path]
 	t.mu.Unlock()
 	if d != nil {
-		return d.Dir, nil
+		return d.disk, nil
 	}
 	parents, name := tree.SplitPath(path)
-	parent, err := t.find(parents)
+	parent, err := t.findDir(parents)
 	if err != nil {
 		return nil, err
 	}
 	return parent.Step(name, path)
 }
 
-// settle gives a folder its metadata.
+// settle gives the folder its metadata, or postpones that to [Target.Close] if the mode denies
+// access.
 func (d *Dir) settle() {
-	if d.entry == nil || !d.mine {
+	if d.entry == nil || !d.getsMeta {
 		return
 	}
 	if d.entry.Mode&0o500 != 0o500 {
-		// It may hold the first name of a file that gets another one later.
+		// The folder may hold the first name of a file that gets another name later.
 		d.t.mu.Lock()
-		d.t.shut = append(d.t.shut, d)
+		d.t.restricted = append(d.t.restricted, d)
 		d.t.mu.Unlock()
 		return
 	}
@@ -219,10 +217,10 @@ func (d *Dir) settle() {
 }
 
 func (d *Dir) setMeta() {
-	if err := d.Acquire(); err != nil {
+	if err := d.disk.Acquire(); err != nil {
 		d.t.opt.Warn(d.Path, fmt.Errorf("set the folder's metadata: %w", err))
 		return
 	}
-	defer d.Release()
-	d.t.meta.set(d.Dir, ".", d.Self, d.entry)
+	defer d.disk.Release()
+	d.t.meta.set(d.disk, ".", d.disk.Self, d.entry)
 }

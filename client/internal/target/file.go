@@ -3,63 +3,62 @@ package target
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"servidor-backup/client/internal/osfs"
-	"servidor-backup/client/internal/tree"
 	"sync"
 	"sync/atomic"
+
+	"servidor-backup/client/internal/osfs"
+	"servidor-backup/client/internal/tree"
 )
 
-// File is a regular file that is being restored. What is never written
-// stays a hole. Writes may be concurrent; finish or abort ends it.
+// File is a regular file that is being written. Ranges that are never written stay holes. Writes
+// may be concurrent. Finish or Abort must be called at the end.
 type File struct {
 	t     *Target
 	entry *tree.Entry
 	dir   *Dir
-	name  string // that it is to have
-	used  string // that it has until it is finished
-	f     *os.File
+	name  string // the final name
+	used  string // the name until the file is finished: name or a temporary one
+	file  *os.File
 
-	turn    sync.Mutex   // of writers: the kernel would have the others spin
-	waiting int64        // bytes written since the disk was told to begin; under turn
-	last    atomic.Int64 // where what was written ends
+	turn    sync.Mutex   // one writer at a time: concurrent writers would spin in the kernel
+	waiting int64        // bytes written since the last start of writeback; under turn
+	last    atomic.Int64 // the end of the written range that ends last
 
 	links []pendingLink // under Target.mu
 }
 
-// Create makes an empty file for e. A file that it is to replace stays until
-// finish.
+// Create makes an empty file for e. A file that it replaces stays until Finish.
 func (t *Target) Create(e *tree.Entry) (*File, error) {
-	pf, err := t.createFile(e)
-	return pf, restoreError(e, err)
+	f, err := t.createFile(e)
+	return f, entryError(e, err)
 }
 
 func (t *Target) createFile(e *tree.Entry) (*File, error) {
-	if err := checkTarget(e.Path); err != nil {
+	if err := checkPath(e.Path); err != nil {
 		return nil, err
 	}
-	d, name, err := t.enter(e.Path)
+	d, name, err := t.holdParent(e.Path)
 	if err != nil {
 		return nil, err
 	}
-	pf := &File{t: t, entry: e, dir: d, name: name}
-	if err := pf.make(); err != nil {
-		d.Unhold()
+	f := &File{t: t, entry: e, dir: d, name: name}
+	if err := f.make(); err != nil {
+		d.Release()
 		return nil, err
 	}
 	t.mu.Lock()
-	t.writing[e.Path] = pf
+	t.writing[e.Path] = f
 	t.mu.Unlock()
-	return pf, nil
+	return f, nil
 }
 
-// PutFile places a regular file whose content is at hand. For the many small files
-// of a usual tree it takes fewer calls of the system than [Target.create], and
-// no memory of what is being written.
+// PutFile writes a regular file whose content is in memory. For the many small files of a usual
+// tree this takes fewer system calls than [Target.Create], and no entry in the list of files that
+// are being written.
 func (t *Target) PutFile(e *tree.Entry, content []byte) error {
 	if made, err := t.putNewFile(e, content); made || err != nil {
-		return restoreError(e, err)
+		return entryError(e, err)
 	}
 	f, err := t.Create(e)
 	if err != nil {
@@ -73,221 +72,142 @@ func (t *Target) PutFile(e *tree.Entry, content []byte) error {
 	return f.Finish()
 }
 
-// putNewFile is putFile for a file that is not there yet and has nothing special;
-// for others made is false.
+// putNewFile is PutFile for an entry without special permissions or attributes, whose name nothing
+// has yet. For other entries made is false, and nothing was done.
 func (t *Target) putNewFile(e *tree.Entry, content []byte) (made bool, err error) {
 	if int64(len(content)) != e.Size {
 		return false, nil
 	}
-	if err := checkTarget(e.Path); err != nil {
+	if err := checkPath(e.Path); err != nil {
 		return false, err
 	}
-	d, name, err := t.enter(e.Path)
+	d, name, err := t.holdParent(e.Path)
 	if err != nil {
 		return false, err
 	}
-	defer d.Unhold()
-	if err := d.Acquire(); err != nil {
+	defer d.Release()
+	if err := d.disk.Acquire(); err != nil {
 		return false, err
 	}
-	defer d.Release()
-	return t.meta.writeNew(d.Dir, name, e, content)
+	defer d.disk.Release()
+	return t.meta.writeNew(d.disk, name, e, content)
 }
 
-// make opens the file under its name or a temporary one.
-func (pf *File) make() error {
-	if err := pf.dir.Acquire(); err != nil {
+// make creates the file under its name or a temporary one.
+func (f *File) make() error {
+	if err := f.dir.disk.Acquire(); err != nil {
 		return err
 	}
-	defer pf.dir.Release()
+	defer f.dir.disk.Release()
 	var err error
-	pf.used, err = pf.t.makeName(pf.dir, pf.name, func(d *osfs.Dir, name string) (err error) {
-		pf.f, err = d.Root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f.used, err = f.t.makeNamed(f.dir, f.name, func(d *osfs.Dir, name string) (err error) {
+		f.file, err = d.Root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		return osfs.Bare(err)
 	})
 	return err
 }
 
-// WriteAt writes b at off, in bytes from the file's start. Bytes beyond the
-// entry's size are refused.
-func (pf *File) WriteAt(b []byte, off int64) (int, error) {
-	if off < 0 || int64(len(b)) > pf.entry.Size-off {
-		return 0, fmt.Errorf("restore %q: %d bytes at %d do not fit its size of %d", pf.entry.Path, len(b), off, pf.entry.Size)
+// WriteAt writes b at byte off of the file. Bytes beyond the entry's size are refused.
+func (f *File) WriteAt(b []byte, off int64) (int, error) {
+	if off < 0 || int64(len(b)) > f.entry.Size-off {
+		return 0, fmt.Errorf("restore %q: %d bytes at %d do not fit its size of %d", f.entry.Path, len(b), off, f.entry.Size)
 	}
-	n, err := pf.write(b, off)
+	n, err := f.write(b, off)
 	if err != nil {
-		return n, fmt.Errorf("restore %q: write: %w", pf.entry.Path, osfs.Bare(err))
+		return n, fmt.Errorf("restore %q: write: %w", f.entry.Path, osfs.Bare(err))
 	}
 	end := off + int64(n)
-	for last := pf.last.Load(); end > last && !pf.last.CompareAndSwap(last, end); last = pf.last.Load() {
+	for last := f.last.Load(); end > last && !f.last.CompareAndSwap(last, end); last = f.last.Load() {
 	}
 	return n, nil
 }
 
-// writebackBytes is after how many bytes the disk is told to begin: few enough that
-// it is never idle, many enough for it to write in long runs.
+// writebackBytes is after how many written bytes the system is told to begin writing to the disk:
+// few enough that the disk is never idle, many enough for long runs.
 const writebackBytes = 8 << 20
 
-func (pf *File) write(b []byte, off int64) (int, error) {
-	pf.turn.Lock()
-	n, err := pf.f.WriteAt(b, off)
-	pf.waiting += int64(n)
-	begin := pf.waiting >= writebackBytes
+func (f *File) write(b []byte, off int64) (int, error) {
+	f.turn.Lock()
+	n, err := f.file.WriteAt(b, off)
+	f.waiting += int64(n)
+	begin := f.waiting >= writebackBytes
 	if begin {
-		pf.waiting = 0
+		f.waiting = 0
 	}
-	pf.turn.Unlock()
+	f.turn.Unlock()
 	if begin {
-		osfs.StartWriteback(pf.f)
+		osfs.StartWriteback(f.file)
 	}
 	return n, err
 }
 
-// Finish gives the file its size, metadata and name, then makes its further
-// names. If it fails for the file itself, the file is removed.
-func (pf *File) Finish() error {
-	if err := pf.complete(); err != nil {
-		return errors.Join(fmt.Errorf("restore %q: %w", pf.entry.Path, err), pf.Abort())
+// Finish gives the file its size, metadata and name, and then makes the other names that wait for
+// it. If the file itself cannot be finished, it is removed.
+func (f *File) Finish() error {
+	if err := f.complete(); err != nil {
+		return errors.Join(fmt.Errorf("restore %q: %w", f.entry.Path, err), f.Abort())
 	}
-	return pf.end()
+	return f.makeLinks()
 }
 
-func (pf *File) complete() error {
-	if err := pf.dir.Acquire(); err != nil {
+func (f *File) complete() error {
+	if err := f.dir.disk.Acquire(); err != nil {
 		return err
 	}
-	defer pf.dir.Release()
-	if pf.last.Load() < pf.entry.Size { // it ends with a hole
-		if err := pf.f.Truncate(pf.entry.Size); err != nil {
+	defer f.dir.disk.Release()
+	if f.last.Load() < f.entry.Size { // the file ends with a hole
+		if err := f.file.Truncate(f.entry.Size); err != nil {
 			return osfs.Bare(err)
 		}
 	}
-	pf.t.meta.set(pf.dir.Dir, pf.used, pf.f, pf.entry)
-	// Some file systems tell only now that the disk is full.
-	if err := pf.f.Close(); err != nil {
+	f.t.meta.set(f.dir.disk, f.used, f.file, f.entry)
+	// Some file systems report a full disk only here.
+	if err := f.file.Close(); err != nil {
 		return osfs.Bare(err)
 	}
-	return pf.dir.Rename(pf.used, pf.name)
+	return f.dir.disk.Rename(f.used, f.name)
 }
 
-// Abort removes the file; one that it was to replace stays. The error is about
-// what could not be cleaned up, and about further names of the file, which are
-// lost with it.
-func (pf *File) Abort() error {
-	pf.f.Close() // what it says does not matter any more
-	err := pf.remove()
-	for _, l := range pf.unlist() {
-		l.dir.Unhold()
-		err = errors.Join(err, fmt.Errorf("restore %q: it is another name of %q, which was not restored", l.entry.Path, pf.entry.Path))
+// Abort removes the file; a file that it was to replace stays. The error tells what could not be
+// removed, and which other names of the file are lost with it.
+func (f *File) Abort() error {
+	f.file.Close() // the file is removed, so an error does not matter
+	err := f.remove()
+	for _, l := range f.unregister() {
+		l.dir.Release()
+		err = errors.Join(err, fmt.Errorf("restore %q: it is another name of %q, which was not restored", l.entry.Path, f.entry.Path))
 	}
 	return err
 }
 
-func (pf *File) remove() error {
-	if err := pf.dir.Acquire(); err != nil {
-		return fmt.Errorf("remove the unfinished %q: %w", pf.entry.Path, err)
+func (f *File) remove() error {
+	if err := f.dir.disk.Acquire(); err != nil {
+		return fmt.Errorf("remove the unfinished %q: %w", f.entry.Path, err)
 	}
-	defer pf.dir.Release()
-	if err := pf.dir.Root.Remove(pf.used); err != nil {
-		return fmt.Errorf("remove the unfinished %q: %w", pf.entry.Path, osfs.Bare(err))
+	defer f.dir.disk.Release()
+	if err := f.dir.disk.Root.Remove(f.used); err != nil {
+		return fmt.Errorf("remove the unfinished %q: %w", f.entry.Path, osfs.Bare(err))
 	}
 	return nil
 }
 
-// end makes the names that waited for the file.
-func (pf *File) end() error {
+// makeLinks makes the names that waited for the file.
+func (f *File) makeLinks() error {
 	var failed error
-	for _, l := range pf.unlist() {
-		if err := pf.t.makeLink(l); err != nil {
+	for _, l := range f.unregister() {
+		if err := f.t.makeLink(l); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("restore %q: %w", l.entry.Path, err))
 		}
 	}
 	return failed
 }
 
-// unlist makes the file count as finished in its folder and returns what waited
-// for it.
-func (pf *File) unlist() []pendingLink {
-	pf.t.mu.Lock()
-	delete(pf.t.writing, pf.entry.Path)
-	links := pf.links
-	pf.t.mu.Unlock()
-	pf.dir.Unhold()
+// unregister ends the file's hold on its folder and returns the links that waited for the file.
+func (f *File) unregister() []pendingLink {
+	f.t.mu.Lock()
+	delete(f.t.writing, f.entry.Path)
+	links := f.links
+	f.t.mu.Unlock()
+	f.dir.Release()
 	return links
-}
-
-// pendingLink is a further name of a file that is still being written.
-type pendingLink struct {
-	entry *tree.Entry
-	dir   *Dir
-	name  string
-}
-
-// Link makes a further name of a file. If the file is still being written, that is done
-// when it is finished. An error that is fs.ErrNotExist means that the first name is not
-// there, as when only a part of a version is restored: the file can be placed with its
-// content instead.
-func (t *Target) Link(e *tree.Entry) error { return restoreError(e, t.linkOrWait(e)) }
-
-func (t *Target) linkOrWait(e *tree.Entry) error {
-	if err := errors.Join(checkTarget(e.Path), checkTarget(e.HardLink)); err != nil {
-		return err
-	}
-	d, name, err := t.enter(e.Path)
-	if err != nil {
-		return err
-	}
-	l := pendingLink{entry: e, dir: d, name: name}
-	t.mu.Lock()
-	first := t.writing[e.HardLink]
-	if first != nil {
-		first.links = append(first.links, l)
-	}
-	t.mu.Unlock()
-	if first != nil {
-		return nil
-	}
-	return t.makeLink(l)
-}
-
-// makeLink makes the link and finishes it in its folder.
-func (t *Target) makeLink(l pendingLink) error {
-	defer l.dir.Unhold()
-	from, fromName, err := t.first(l.entry)
-	if err != nil {
-		return err
-	}
-	if err := from.Acquire(); err != nil {
-		return err
-	}
-	defer from.Release()
-	if err := l.dir.Acquire(); err != nil {
-		return err
-	}
-	defer l.dir.Release()
-	used, err := t.makeName(l.dir, l.name, func(d *osfs.Dir, name string) error {
-		return osfs.LinkBetween(from, fromName, d, name)
-	})
-	if err != nil {
-		return fmt.Errorf("link to %q: %w", l.entry.HardLink, err)
-	}
-	return l.dir.Rename(used, l.name)
-}
-
-// first finds the first name of a file with several. What has that name must be
-// what the version says: in a target that was not empty it may be anything.
-func (t *Target) first(e *tree.Entry) (*osfs.Dir, string, error) {
-	parents, name := tree.SplitPath(e.HardLink)
-	dir, err := t.find(parents)
-	if err != nil {
-		return nil, "", err
-	}
-	info, err := dir.Lstat(name)
-	if err != nil {
-		return nil, "", fmt.Errorf("look at %q, of which it is another name: %w", e.HardLink, err)
-	}
-	if tree.TypeOfMode(osfs.UnixType(info.Mode())) != e.Type || e.Type == tree.TypeFile && info.Size() != e.Size {
-		return nil, "", fmt.Errorf("%q, of which it is another name, was not restored: %w", e.HardLink, fs.ErrNotExist)
-	}
-	return dir, name, nil
 }

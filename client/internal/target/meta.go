@@ -6,43 +6,29 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"strings"
+
 	"servidor-backup/client/internal/osfs"
 	"servidor-backup/client/internal/tree"
-	"strings"
 )
 
-// metaOptions are how metadata is given to files.
-type metaOptions struct {
-	// Owner gives every entry its owner, which takes root's rights. Without it
-	// entries belong to who restores them, and the setuid and setgid bits of
-	// other people's files are dropped.
-	Owner bool
-	// NumericOwner takes owners by their numbers only. Otherwise, as in tar, a
-	// name that this machine knows goes before the number.
-	NumericOwner bool
-	// Warn is told what of an entry could not be set. It may be called
-	// concurrently.
-	Warn func(path string, err error)
-}
-
-// metaWriter gives files the metadata of entries. What cannot be set is a warning:
-// the content is there. It is safe for concurrent use.
+// metaWriter gives files the metadata of entries. What cannot be set is a warning. It is safe for
+// concurrent use.
 type metaWriter struct {
-	opt metaOptions
+	opt *Options
 	ids *osfs.OwnerIDs
 }
 
-func newMetaWriter(opt metaOptions) *metaWriter {
+func newMetaWriter(opt *Options) *metaWriter {
 	return &metaWriter{opt: opt, ids: osfs.NewOwnerIDs()}
 }
 
-// set gives something in dir, which is acquired, the metadata of e. name is what it is
-// called there, "." for dir itself; file is the open file or folder, nil for links,
-// fifos and devices.
+// set gives the file name in dir, which must be acquired, the metadata of e. The name "." stands
+// for dir itself. file is the open file or folder; it is nil for links, fifos and devices.
 //
-// The order matters. A change of owner takes the setuid bits and the
-// capabilities away; attributes need a writable file, which the mode may end;
-// and the mode may take the right to set times.
+// The order matters. A change of owner removes setuid bits and capabilities. Attributes can only
+// be set while the file is writable, which the mode may end. The mode may also take away the right
+// to set times.
 func (w *metaWriter) set(dir *osfs.Dir, name string, file *os.File, e *tree.Entry) {
 	at := osfs.Located{Dir: dir, Name: name, File: file}
 	if w.opt.Owner {
@@ -59,7 +45,7 @@ func (w *metaWriter) warn(e *tree.Entry, what string, err error) {
 	}
 }
 
-// owner is who e belongs to on this machine.
+// owner returns the owner of e on this machine.
 func (w *metaWriter) owner(e *tree.Entry) (uid, gid int) {
 	uid, gid = int(e.UID), int(e.GID)
 	if w.opt.NumericOwner {
@@ -84,7 +70,7 @@ func (w *metaWriter) setOwner(at osfs.Located, e *tree.Entry) error {
 
 func (w *metaWriter) setMode(at osfs.Located, e *tree.Entry) error {
 	if e.Type == tree.TypeSymlink || e.Type == tree.TypeDir && runtime.GOOS == "windows" {
-		return nil // there is no such thing
+		return nil // these have no mode
 	}
 	mode, err := w.safeMode(at, e)
 	if err != nil {
@@ -93,9 +79,8 @@ func (w *metaWriter) setMode(at osfs.Located, e *tree.Entry) error {
 	return at.Chmod(mode)
 }
 
-// safeMode is the entry's mode without the setuid or setgid bit if the file
-// does not belong to whom it belonged: it would lend the rights of somebody who
-// never meant to.
+// safeMode returns the entry's mode, without the setuid or setgid bit if the file does not have
+// the owner or group that it had. The bit would lend the rights of a user who never agreed to that.
 func (w *metaWriter) safeMode(at osfs.Located, e *tree.Entry) (uint32, error) {
 	mode := e.Mode & 0o7777
 	if mode&0o6000 == 0 {
@@ -105,19 +90,19 @@ func (w *metaWriter) safeMode(at osfs.Located, e *tree.Entry) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	is := osfs.MetaOf(info)
+	now := osfs.MetaOf(info)
 	uid, gid := w.owner(e)
-	if is.UID != uint32(uid) {
+	if now.UID != uint32(uid) {
 		mode &^= 0o4000
 	}
-	if is.GID != uint32(gid) {
+	if now.GID != uint32(gid) {
 		mode &^= 0o2000
 	}
 	return mode, nil
 }
 
-// setXattrs makes the attributes those of e. Attributes that it has already are
-// not touched, since setting some takes rights even where it changes nothing.
+// setXattrs gives the file the attributes of e. It does not set attributes that the file has
+// already, because setting some of them takes special rights even if nothing changes.
 func (w *metaWriter) setXattrs(at osfs.Located, e *tree.Entry) {
 	if !at.CanHaveXattrs() {
 		if len(e.Xattrs) > 0 {
@@ -128,7 +113,7 @@ func (w *metaWriter) setXattrs(at osfs.Located, e *tree.Entry) {
 	if at.File != nil && len(e.Xattrs) == 0 && osfs.NoXattrs(at.File) {
 		return
 	}
-	// Where there are no attributes to be read, setting one tells why.
+	// Errors of reading are ignored: setting an attribute then reports why.
 	old := map[string]string{}
 	osfs.ReadXattrs(at.Dir.Path(at.Name), func(name string, value []byte) { old[name] = string(value) })
 	for _, x := range e.Xattrs {
@@ -146,9 +131,9 @@ func (w *metaWriter) setXattrs(at osfs.Located, e *tree.Entry) {
 	}
 }
 
-// dropXattr removes an attribute that the entry does not have: of a folder that
-// was there before, or an ACL inherited from the target folder. Those that the
-// system itself puts on files, such as labels, stay.
+// dropXattr removes an attribute that the entry does not have: one of a folder that existed
+// before, or an ACL inherited from the target folder. Attributes that the system itself puts on
+// files, such as security labels, stay.
 func (w *metaWriter) dropXattr(at osfs.Located, e *tree.Entry, name string) {
 	if !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "system.posix_acl_") {
 		return
@@ -158,15 +143,15 @@ func (w *metaWriter) dropXattr(at osfs.Located, e *tree.Entry, name string) {
 	}
 }
 
-// writeNew makes a regular file with this content and the metadata of e. For the many
-// small files of a usual tree it takes fewer calls of the system than making a file,
-// writing to it, and [metaWriter.set]. made is false, and nothing was done, if something
-// has its name, or if e has special permissions or attributes. dir must be acquired.
+// writeNew makes a regular file with the given content and the metadata of e. For the many small
+// files of a usual tree it takes fewer system calls than creating a file, writing to it, and
+// [metaWriter.set]. made is false, and nothing was done, if something has that name already, or if
+// e has special permissions or attributes. dir must be acquired.
 func (w *metaWriter) writeNew(dir *osfs.Dir, name string, e *tree.Entry, content []byte) (made bool, err error) {
 	if e.Mode&^0o777 != 0 || len(e.Xattrs) > 0 {
 		return false, nil
 	}
-	// It has its mode from the start, unless it is still to be given away.
+	// The file has its mode from the start, unless its owner is still to change.
 	mode := e.Mode
 	if uid, gid := w.newOwner(e); uid != os.Geteuid() || gid != os.Getegid() {
 		mode = 0o600
@@ -181,7 +166,7 @@ func (w *metaWriter) writeNew(dir *osfs.Dir, name string, e *tree.Entry, content
 	if err = f.Write(content); err == nil {
 		w.setNew(dir, name, f, e)
 	}
-	// Some file systems tell only now that the disk is full.
+	// Some file systems report a full disk only here.
 	if closed := f.Close(); err == nil {
 		err = closed
 	}
@@ -191,8 +176,7 @@ func (w *metaWriter) writeNew(dir *osfs.Dir, name string, e *tree.Entry, content
 	return true, nil
 }
 
-// newOwner is who a file of e is to belong to when it is made: who makes it,
-// unless owners are restored.
+// newOwner returns the owner that a new file of e must have: this user, unless owners are restored.
 func (w *metaWriter) newOwner(e *tree.Entry) (uid, gid int) {
 	if !w.opt.Owner {
 		return os.Geteuid(), os.Getegid()
@@ -200,13 +184,13 @@ func (w *metaWriter) newOwner(e *tree.Entry) (uid, gid int) {
 	return w.owner(e)
 }
 
-// setNew is set for what writeNew has made: it changes only what is not
-// right from the start.
+// setNew is set for a file that writeNew has made. It changes only what is not right from the
+// start.
 func (w *metaWriter) setNew(dir *osfs.Dir, name string, f osfs.NewFile, e *tree.Entry) {
-	is, err := f.Stat()
-	w.warn(e, "look at what was made", err)
+	now, err := f.Stat()
+	w.warn(e, "look at the new file", err)
 	uid, gid := w.newOwner(e)
-	if w.opt.Owner && (is.UID != uid || is.GID != gid) {
+	if w.opt.Owner && (now.UID != uid || now.GID != gid) {
 		w.warn(e, "set the owner", osfs.OwnerError(f.Chown(uid, gid)))
 	}
 	inherited := f.MayHaveXattrs()
@@ -214,7 +198,7 @@ func (w *metaWriter) setNew(dir *osfs.Dir, name string, f osfs.NewFile, e *tree.
 		w.setXattrs(osfs.Located{Dir: dir, Name: name}, e)
 	}
 	w.warn(e, "set the time", osfs.SetTimes(dir, name, e.Mtime))
-	if inherited || is.Mode != e.Mode {
+	if inherited || now.Mode != e.Mode {
 		w.warn(e, "set the mode", f.Chmod(e.Mode))
 	}
 }

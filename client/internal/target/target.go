@@ -1,3 +1,17 @@
+// Package target writes the entries of a version below one folder. It is the only door through
+// which a restore reaches the disk, and nothing is written outside of that folder.
+//
+// Entries are not trusted, because a version may have been made by somebody else. Every name is
+// checked and then used relative to its opened parent folder. A parent that is a symbolic link is
+// refused, whether this restore or somebody else made the link.
+//
+// Existing files are kept unless [Options].Overwrite is set. A file that replaces another one is
+// written under a temporary name and renamed when it is complete, so that the old file stays until
+// then. Folders are made private and writable, and get their metadata when nothing holds them any
+// more (see [Dir]). So a read-only folder can be filled, and its mtime stays as it was saved.
+//
+// What cannot be set of an entry's metadata is a warning, because its content is there. Nothing is
+// durable before [Target.Sync] returns.
 package target
 
 import (
@@ -7,60 +21,60 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"servidor-backup/client/internal/osfs"
-	"servidor-backup/client/internal/tree"
 	"slices"
 	"strings"
 	"sync"
+
+	"servidor-backup/client/internal/osfs"
+	"servidor-backup/client/internal/tree"
 )
 
-// Options are how a restore treats what it finds and what it may do. The
-// zero value neither overwrites anything nor gives files away.
+// Options say what a restore may overwrite and set. The zero value overwrites nothing and gives
+// no file to another owner.
 type Options struct {
-	// Overwrite replaces files and links that are in the way, and gives folders
-	// that are there already the metadata of the version. A folder in place of
-	// something else is never removed.
+	// Overwrite replaces files and links that have the name of an entry, and gives folders
+	// that exist already the metadata of the version. A folder is never replaced by
+	// something else.
 	Overwrite bool
-	// Owner and NumericOwner are those of [metaOptions].
-	Owner, NumericOwner bool
-	// Warn is told what of an entry that was placed could not be set. It may be
-	// called concurrently. nil drops warnings.
+	// Owner gives every entry its owner, which takes root's rights. Without it, entries
+	// belong to the user who restores them, and files of other users lose their setuid and
+	// setgid bits.
+	Owner bool
+	// NumericOwner takes owners by their numbers only. Without it, as in tar, a user or group
+	// name that this machine knows takes precedence over the number.
+	NumericOwner bool
+	// Warn is called with what could not be set of a written entry, perhaps concurrently.
+	// nil drops warnings.
 	Warn func(path string, err error)
 }
 
-// Target puts entries below a folder and nowhere else.
+// Target writes entries below a folder.
 //
-// Entries come from a version and are taken for hostile: every name is used
-// relative to its opened parent folder, and a parent that is a symbolic link is
-// refused, whether this restore made it or somebody else.
-//
-// The calls for an entry must come after those for its folder; otherwise all
-// methods may be called concurrently, so that files are written in parallel.
-// Folders are made private and open to their owner, and get their metadata when
-// nothing holds them any more, see [Dir]. So a read-only folder can be
-// filled, and its mtime stays.
+// The calls for an entry must come after those for its folder. Apart from that, all methods may be
+// called concurrently, so that files are written in parallel, except for Close and Abandon.
 type Target struct {
 	opt  Options
 	meta *metaWriter
-	set  *osfs.Dirs
+	dirs *osfs.Dirs
 
 	top *Dir
 
 	mu      sync.Mutex
-	live    map[string]*Dir  // folders without their metadata yet
-	writing map[string]*File // created, not finished
-	shut    []*Dir           // settled but for what would lock us out
+	live    map[string]*Dir  // by path: folders that have not got their metadata yet
+	writing map[string]*File // by path: files that were created and are not finished
+	// restricted are folders that are complete and whose mode would deny this process access.
+	// They get their metadata at the end.
+	restricted []*Dir
 }
 
-// Open makes a target of the folder dir, which is made if it is missing.
-// A folder that has something in it keeps its own metadata, unless it may be
-// overwritten.
+// Open returns a target that writes below the folder dir, which is made if it does not exist.
+// A folder that is not empty keeps its own metadata, unless opt allows overwriting.
 func Open(dir string, opt Options) (*Target, error) {
 	if opt.Warn == nil {
 		opt.Warn = func(string, error) {}
 	}
 	_, err := os.Lstat(dir)
-	mine := opt.Overwrite || errors.Is(err, fs.ErrNotExist)
+	getsMeta := opt.Overwrite || errors.Is(err, fs.ErrNotExist)
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, fmt.Errorf("make the target folder %s: %w", dir, osfs.Bare(err))
 	}
@@ -69,8 +83,8 @@ func Open(dir string, opt Options) (*Target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the target folder %s: %w", dir, err)
 	}
-	set := osfs.NewDirs()
-	top, err := set.Top(abs)
+	dirs := osfs.NewDirs()
+	top, err := dirs.Top(abs)
 	if err != nil {
 		return nil, fmt.Errorf("open the target folder %s: %w", dir, osfs.Bare(err))
 	}
@@ -79,20 +93,18 @@ func Open(dir string, opt Options) (*Target, error) {
 		return nil, fmt.Errorf("open the target folder %s: %w", dir, err)
 	}
 	t := &Target{
-		opt: opt, set: set,
-		meta:    newMetaWriter(metaOptions{Owner: opt.Owner, NumericOwner: opt.NumericOwner, Warn: opt.Warn}),
-		live:    map[string]*Dir{},
-		writing: map[string]*File{},
+		opt: opt, dirs: dirs, meta: newMetaWriter(&opt),
+		live: map[string]*Dir{}, writing: map[string]*File{},
 	}
-	t.top = &Dir{t: t, Dir: top, Path: ".", mine: mine || len(names) == 0, holds: 1}
+	t.top = &Dir{t: t, disk: top, Path: ".", getsMeta: getsMeta || len(names) == 0, holds: 1}
 	t.live["."] = t.top
 	return t, nil
 }
 
-// Put places a symbolic link, a fifo or a device. A device that this process may
-// not make is a warning.
+// Put makes a symbolic link, a fifo or a device. A device that this process may not make is a
+// warning.
 func (t *Target) Put(e *tree.Entry) error {
-	err := checkTarget(e.Path)
+	err := checkPath(e.Path)
 	if err == nil {
 		switch e.Type {
 		case tree.TypeSymlink:
@@ -100,28 +112,28 @@ func (t *Target) Put(e *tree.Entry) error {
 				return osfs.Bare(d.Root.Symlink(e.Target, name))
 			})
 		case tree.TypeFile, tree.TypeDir:
-			err = fmt.Errorf("a %v is placed in another way: this is a bug", e.Type)
+			err = fmt.Errorf("Put does not make a %v: this is a bug", e.Type)
 		default:
 			err = t.putSpecial(e)
 		}
 	}
-	return restoreError(e, err)
+	return entryError(e, err)
 }
 
-// restoreError says which entry err is about.
-func restoreError(e *tree.Entry, err error) error {
+// entryError adds to err the path of the entry that it is about.
+func entryError(e *tree.Entry, err error) error {
 	if err != nil {
 		return fmt.Errorf("restore %q: %w", e.Path, err)
 	}
 	return nil
 }
 
-// checkTarget says why nothing may be placed at path, or nil.
-func checkTarget(path string) error {
+// checkPath returns why nothing may be written at path, or nil.
+func checkPath(path string) error {
 	if err := tree.CheckPath(path); err != nil {
 		return err
 	}
-	// What is a name elsewhere can be a device, a stream or a path on Windows.
+	// A name from another system can be a device, a stream or a path on Windows.
 	for part := range strings.SplitSeq(path, "/") {
 		if !filepath.IsLocal(part) || filepath.Separator != '/' && strings.ContainsAny(part, `\:`) {
 			return fmt.Errorf("the name %q is not possible on this system", part)
@@ -130,21 +142,8 @@ func checkTarget(path string) error {
 	return nil
 }
 
-// errInTheWay is the refusal to overwrite; it is fs.ErrExist.
-var errInTheWay = fmt.Errorf("%w: restore into another folder, or allow overwriting", fs.ErrExist)
-
-// Sync puts what was placed on stable storage; once for all files costs a small
-// part of what once for each would.
-func (t *Target) Sync() error {
-	if err := t.top.Acquire(); err != nil {
-		return fmt.Errorf("sync the target folder: %w", err)
-	}
-	defer t.top.Release()
-	if err := osfs.SyncFolder(t.top.Self); err != nil {
-		return fmt.Errorf("sync the target folder: %w", err)
-	}
-	return nil
-}
+// errExists is the refusal to overwrite; it wraps fs.ErrExist.
+var errExists = fmt.Errorf("%w: restore into another folder, or allow overwriting", fs.ErrExist)
 
 // putSpecial makes a fifo or a device.
 func (t *Target) putSpecial(e *tree.Entry) error {
@@ -157,48 +156,58 @@ func (t *Target) putSpecial(e *tree.Entry) error {
 	return err
 }
 
-// putNode makes an entry that has no content, with its metadata.
+// putNode makes an entry without content by make, and sets its metadata.
 func (t *Target) putNode(e *tree.Entry, make func(d *osfs.Dir, name string) error) error {
-	d, name, err := t.enter(e.Path)
+	d, name, err := t.holdParent(e.Path)
 	if err != nil {
-		return err
-	}
-	defer d.Unhold()
-	if err := d.Acquire(); err != nil {
 		return err
 	}
 	defer d.Release()
-	used, err := t.makeName(d, name, make)
+	if err := d.disk.Acquire(); err != nil {
+		return err
+	}
+	defer d.disk.Release()
+	used, err := t.makeNamed(d, name, make)
 	if err != nil {
 		return err
 	}
-	t.meta.set(d.Dir, used, nil, e)
-	return d.Rename(used, name)
+	t.meta.set(d.disk, used, nil, e)
+	return d.disk.Rename(used, name)
 }
 
-// makeName calls make with the name that the entry is to have or, where something
-// is in the way that may be overwritten, with a temporary one. It returns the name
-// used; [folder.rename] ends what it began. d must be acquired.
-func (t *Target) makeName(d *Dir, name string, make func(d *osfs.Dir, name string) error) (string, error) {
-	err := make(d.Dir, name)
+// makeNamed calls make with name or, if something has that name and may be overwritten, with a
+// temporary name. It returns the name that it used; the caller completes the entry and then
+// renames it with [osfs.Dir.Rename]. d.disk must be acquired.
+func (t *Target) makeNamed(d *Dir, name string, make func(d *osfs.Dir, name string) error) (used string, err error) {
+	err = make(d.disk, name)
 	if !errors.Is(err, fs.ErrExist) {
 		return name, err
 	}
-	info, err := d.Root.Lstat(name)
+	info, err := d.disk.Root.Lstat(name)
 	switch {
 	case err != nil:
 		return "", osfs.Bare(err)
 	case info.IsDir():
-		return "", fmt.Errorf("a folder is in the way and is not removed: move it away first")
+		return "", errors.New("a folder has that name, and folders are not replaced: move it away first")
 	case !t.opt.Overwrite:
-		return "", errInTheWay
+		return "", errExists
 	}
-	used := ".restore-" + rand.Text()
-	return used, make(d.Dir, used)
+	used = ".restore-" + rand.Text()
+	return used, make(d.disk, used)
 }
 
-// Close settles what is left and closes all folders. Files must be finished or
-// aborted before.
+// ReadBack fills b from byte off on of a regular file that this target has written or is writing.
+func (t *Target) ReadBack(path string, b []byte, off int64) error {
+	parents, name := tree.SplitPath(path)
+	d, err := t.findDir(parents)
+	if err != nil {
+		return err
+	}
+	return d.ReadAt(name, b, off)
+}
+
+// Close sets the metadata of all folders that have not got it yet, and closes them. All files must
+// have been finished or aborted before.
 func (t *Target) Close() {
 	t.mu.Lock()
 	rest := make([]*Dir, 0, len(t.live))
@@ -210,32 +219,35 @@ func (t *Target) Close() {
 	for _, d := range rest {
 		d.settle()
 	}
-	// Children settled before their parents, and so they are in this list.
-	for _, d := range t.shut {
+	// Children settle before their parents, so they also come first in this list.
+	for _, d := range t.restricted {
 		d.setMeta()
 	}
-	t.live, t.shut = nil, nil
-	t.set.Close()
+	t.live, t.restricted = nil, nil
+	t.dirs.Close()
 }
 
-// Abandon ends a restore that cannot go on: files that are being written are
-// removed, folders stay as they are. No other call may be under way.
+// Sync makes everything that was written durable. One sync for all files costs a small part of
+// what one sync for each file would. It works after Close.
+func (t *Target) Sync() error {
+	if err := t.top.disk.Acquire(); err != nil {
+		return fmt.Errorf("sync the target folder: %w", err)
+	}
+	defer t.top.disk.Release()
+	if err := osfs.SyncFolder(t.top.disk.Self); err != nil {
+		return fmt.Errorf("sync the target folder: %w", err)
+	}
+	return nil
+}
+
+// Abandon ends a restore that cannot go on, in place of Close. It removes files that are not
+// finished and leaves folders as they are. No other call may be under way.
 func (t *Target) Abandon() error {
 	var err error
 	for _, f := range t.writing {
 		err = errors.Join(err, f.remove())
-		f.f.Close() // what it says does not matter any more
+		f.file.Close() // the file is removed, so an error does not matter
 	}
-	t.set.Close()
+	t.dirs.Close()
 	return err
-}
-
-// ReadBack reads from a regular file that was placed, perhaps not finished yet.
-func (t *Target) ReadBack(path string, b []byte, off int64) error {
-	parents, name := tree.SplitPath(path)
-	d, err := t.find(parents)
-	if err != nil {
-		return err
-	}
-	return d.ReadAt(name, b, off)
 }

@@ -20,7 +20,7 @@ func BenchmarkPlaceSmall(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		if i%10 == 0 {
 			if dir != nil {
-				p.Leave(dir)
+				dir.Release()
 			}
 			if dir, err = p.Mkdir(&tree.Entry{Path: fmt.Sprint(i), Type: tree.TypeDir, Mode: 0o755}); err != nil {
 				b.Fatal(err)

@@ -51,7 +51,7 @@ func copyInto(p *Target, from string) error {
 	_, err = scan.Walk(context.Background(), roots, nil, c.visit)
 	c.wait.Wait()
 	for _, d := range slices.Backward(c.dirs) {
-		p.Leave(d)
+		d.Release()
 	}
 	return errors.Join(err, c.failed)
 }
@@ -76,7 +76,7 @@ func (c *copier) visit(it scan.Item) error {
 	}
 	e := it.Entry
 	for len(c.dirs) > 0 && !tree.InSubtree(e.Path, c.dirs[len(c.dirs)-1].Path) {
-		c.p.Leave(c.dirs[len(c.dirs)-1])
+		c.dirs[len(c.dirs)-1].Release()
 		c.dirs = c.dirs[:len(c.dirs)-1]
 	}
 	if e.Type == tree.TypeDir {
@@ -160,7 +160,7 @@ func TestSync(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Leave(d)
+	d.Release()
 	if err := p.Sync(); err != nil {
 		t.Error(err)
 	}
@@ -340,7 +340,7 @@ func TestSwappedFolderIsNoticed(t *testing.T) {
 	if err := placeEntry(p, &tree.Entry{Path: "d", Type: tree.TypeDir}); err != nil {
 		t.Fatal(err)
 	}
-	p.set.Close() // so that every use opens anew
+	p.dirs.Close() // so that every use opens anew
 	d := filepath.Join(to, "d")
 	if err := errors.Join(os.Rename(d, d+"2"), os.Symlink(outside, d)); err != nil {
 		t.Fatal(err)
@@ -471,7 +471,7 @@ func TestFolderInUseKeepsItsMetadata(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() {
-			p.Leave(d)
+			d.Release()
 			if info, err := os.Stat(filepath.Join(to, path)); err != nil || info.Mode().Perm() != 0o711 {
 				t.Errorf("%q: %v (%v), want its own mode 0711", path, info.Mode(), err)
 			}
