@@ -15,41 +15,41 @@ import (
 	"servidor-backup/schemas"
 )
 
-// CheckOptions says what to check.
+// CheckOptions say what to check, and how thoroughly.
 type CheckOptions struct {
-	// ID is a version, or a record for all its versions; "" is all that the nickname
-	// has.
+	// ID is NAME@NUMBER for one version, or NAME for all versions of a record; "" means all
+	// records of the vault.
 	ID string
-	// Read is which part of the data chunks is fetched and opened, from 0 to 1; of the
-	// others it is only asked whether nodes hold them. Trees are always read. Which
-	// chunks a part means is another choice each time.
+	// Read is the share of the data chunks that are fetched and opened, from 0 to 1. For the
+	// others, nodes are only asked whether they hold them. Tree chunks are always read.
+	// Every check chooses other chunks.
 	Read float64
-	// Progress counts files as versions, and bytes as they come; nil is fine.
+	// Progress, if not nil, counts versions as files, and bytes as they arrive.
 	Progress *Progress
-	// Found hears of everything that cannot be brought back; path is empty if that is
-	// the version as such.
+	// Found, if not nil, is called for everything that cannot be restored. path is empty if
+	// that is the whole version.
 	Found func(version, path string, err error)
 }
 
-// CheckResult is what a check looked at.
+// CheckResult says what a check has covered.
 type CheckResult struct {
-	Versions int64 // checked
-	Trees    int64 // tree chunks read and opened
-	Chunks   int64 // data chunks looked at
-	Read     int64 // of them fetched and opened
-	Bytes    int64 // their content, in the clear
-	Damaged  int64 // things that Found heard of
+	Versions int64 // versions checked
+	Trees    int64 // tree chunks fetched and opened
+	Chunks   int64 // data chunks checked
+	Read     int64 // data chunks fetched and opened
+	Bytes    int64 // content of the data chunks that were opened
+	Damaged  int64 // calls of Found
 }
 
-// Check proves that versions can be brought back: with this machine's key, from the
-// nodes as they are now. What several versions share is looked at once.
+// Check proves that versions can be restored with this machine's key from the nodes as they are
+// now. What several versions share is checked once.
 func (c *Client) Check(ctx context.Context, opt CheckOptions) (*CheckResult, error) {
 	if opt.Progress == nil {
 		opt.Progress = &Progress{}
 	}
-	ctx, cancel := c.watchServer(ctx)
+	ctx, cancel := c.ctl.watchServer(ctx)
 	defer cancel(nil)
-	ids, err := c.versionsOf(ctx, opt.ID)
+	ids, err := c.versionIDs(ctx, opt.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -57,19 +57,19 @@ func (c *Client) Check(ctx context.Context, opt CheckOptions) (*CheckResult, err
 	opt.Progress.TotalFiles.Store(int64(len(ids)))
 	opt.Progress.Counted.Store(true)
 	for _, id := range ids {
-		v, err := c.open(ctx, id)
+		v, err := openVersion(ctx, c, id)
 		if err == nil {
-			err = ck.version(ctx, v)
+			err = ck.checkVersion(ctx, v)
 		}
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
 		}
 		if download.IsDamage(err) {
-			ck.found(id, "", err)
+			ck.report(id, "", err)
 			err = nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("check %s: %w", id, unreachable(err))
+			return nil, fmt.Errorf("check %s: %w", id, explainUnresponsive(err))
 		}
 		ck.out.Versions++
 		opt.Progress.Files.Add(1)
@@ -77,8 +77,8 @@ func (c *Client) Check(ctx context.Context, opt CheckOptions) (*CheckResult, err
 	return &ck.out, nil
 }
 
-// versionsOf are the ids of the versions that id means.
-func (c *Client) versionsOf(ctx context.Context, id string) (ids []string, err error) {
+// versionIDs returns the ids of the versions that id means in [CheckOptions].
+func (c *Client) versionIDs(ctx context.Context, id string) (ids []string, err error) {
 	records := []schemas.Record{{Name: id}}
 	if id == "" {
 		if records, err = c.Records(ctx, ListOptions{}); err != nil {
@@ -105,22 +105,24 @@ type checker struct {
 	CheckOptions
 	salt uint64
 	out  CheckResult
-	// What was looked at, and what of it is lost: chunks by the beginnings of their
-	// ids, to be four times as many in as much memory.
+	// The chunks that were checked, and those of them that are lost. They are known by the
+	// first eight bytes of their ids, which takes a quarter of the memory.
 	seen, lost map[uint64]struct{}
 }
 
-func (ck *checker) found(version, path string, err error) {
+// report counts and reports what cannot be restored.
+func (ck *checker) report(version, path string, err error) {
 	ck.out.Damaged++
 	if ck.Found != nil {
 		ck.Found(version, path, err)
 	}
 }
 
+// short is the first eight bytes of an id.
 func short(id schemas.ChunkID) uint64 { return binary.LittleEndian.Uint64(id[:]) }
 
-// fresh are the ids that have not been looked at, which they are from now on.
-func (ck *checker) fresh(ids []schemas.ChunkID) (batch []schemas.ChunkID) {
+// unseen returns the ids that it has not returned before.
+func (ck *checker) unseen(ids []schemas.ChunkID) (batch []schemas.ChunkID) {
 	for _, id := range ids {
 		if _, seen := ck.seen[short(id)]; !seen {
 			ck.seen[short(id)] = struct{}{}
@@ -133,12 +135,12 @@ func (ck *checker) fresh(ids []schemas.ChunkID) (batch []schemas.ChunkID) {
 // treeBatch is how many tree chunks are fetched at a time.
 const treeBatch = 32
 
-// version checks one version by the clear edges of its tree, from the root down.
-func (ck *checker) version(ctx context.Context, v *version) error {
+// checkVersion checks one version by the clear edges of its tree, from the root down.
+func (ck *checker) checkVersion(ctx context.Context, v *version) error {
 	if v.plain != nil {
-		return nil // it came with the answer, and was checked there
+		return nil // openVersion has checked it
 	}
-	for todo := ck.fresh([]schemas.ChunkID{v.Root}); len(todo) > 0; {
+	for todo := ck.unseen([]schemas.ChunkID{v.Root}); len(todo) > 0; {
 		batch := slices.Clone(todo[max(0, len(todo)-treeBatch):])
 		todo = todo[:len(todo)-len(batch)]
 		err := ck.each(ctx, batch, func(batch []schemas.ChunkID) error {
@@ -148,8 +150,8 @@ func (ck *checker) version(ctx context.Context, v *version) error {
 			}
 			ck.out.Trees += int64(len(batch))
 			for _, n := range nodes {
-				todo = append(todo, ck.fresh(n.Trees)...)
-				if err := ck.chunks(ctx, v, ck.fresh(n.Data)); err != nil {
+				todo = append(todo, ck.unseen(n.Trees)...)
+				if err := ck.checkData(ctx, v, ck.unseen(n.Data)); err != nil {
 					return err
 				}
 			}
@@ -162,11 +164,11 @@ func (ck *checker) version(ctx context.Context, v *version) error {
 	if len(ck.lost) == 0 {
 		return nil
 	}
-	return ck.name(ctx, v)
+	return ck.reportPaths(ctx, v)
 }
 
-// each tries a batch of ids together, and one by one if that fails because of one of them,
-// which is then lost.
+// each calls try with a batch of ids. If that fails because a chunk is damaged, it calls try with each
+// id alone, and marks as lost the ids for which that fails.
 func (ck *checker) each(ctx context.Context, batch []schemas.ChunkID, try func([]schemas.ChunkID) error) error {
 	err := try(batch)
 	switch {
@@ -187,8 +189,8 @@ func (ck *checker) each(ctx context.Context, batch []schemas.ChunkID, try func([
 // readBatch is how many data chunks are fetched at a time.
 const readBatch = 64
 
-// chunks checks data chunks.
-func (ck *checker) chunks(ctx context.Context, v *version, ids []schemas.ChunkID) error {
+// checkData checks data chunks.
+func (ck *checker) checkData(ctx context.Context, v *version, ids []schemas.ChunkID) error {
 	ck.out.Chunks += int64(len(ids))
 	var ask, read []schemas.ChunkID
 	for _, id := range ids {
@@ -217,13 +219,13 @@ func (ck *checker) chunks(ctx context.Context, v *version, ids []schemas.ChunkID
 	return nil
 }
 
-// chosen reports whether a chunk is one of those that are read.
+// chosen reports whether a data chunk is one of those to be fetched and opened.
 func (ck *checker) chosen(id schemas.ChunkID) bool {
-	x := (short(id) ^ ck.salt) * 0x9e3779b97f4a7c15 // ids are random; the salt makes another choice
+	x := (short(id) ^ ck.salt) * 0x9e3779b97f4a7c15 // ids are random; the salt makes another choice each time
 	return ck.Read >= 1 || float64(x>>11)/(1<<53) < ck.Read
 }
 
-// read fetches and opens data chunks, which proves that they are what their ids say.
+// read fetches and opens data chunks, which proves that they match their ids.
 func (ck *checker) read(ctx context.Context, v *version, ids []schemas.ChunkID) error {
 	var chunks, bytes atomic.Int64
 	err := v.chunks.Chunks(ctx, ids, func(_ int, c *schemas.Chunk) error {
@@ -243,32 +245,32 @@ func (ck *checker) read(ctx context.Context, v *version, ids []schemas.ChunkID) 
 	return err
 }
 
-// name finds the paths of a version whose content cannot be brought back.
-func (ck *checker) name(ctx context.Context, v *version) error {
+// reportPaths reports the paths of a version whose content cannot be restored.
+func (ck *checker) reportPaths(ctx context.Context, v *version) error {
 	entries := v.entries.Iterate(ctx, ".")
 	for {
 		e, more, err := entries.Next()
 		switch {
-		case download.IsDamage(err): // what comes behind is not told of
-			ck.found(v.ID, "", err)
+		case download.IsDamage(err): // what follows is not reported
+			ck.report(v.ID, "", err)
 			return nil
 		case err != nil || !more:
 			return err
 		}
-		err = ck.content(ctx, v, e.Content, e.Size)
+		err = ck.checkContent(ctx, v, e.Content, e.Size)
 		if err == nil {
-			err = ck.content(ctx, v, e.XattrContent, tree.MaxXattrs)
+			err = ck.checkContent(ctx, v, e.XattrContent, tree.MaxXattrs)
 		}
 		if download.IsDamage(err) {
-			ck.found(v.ID, e.Path, err)
+			ck.report(v.ID, e.Path, err)
 		} else if err != nil {
 			return err
 		}
 	}
 }
 
-// content reports whether some of the content is lost.
-func (ck *checker) content(ctx context.Context, v *version, content tree.Content, size int64) error {
+// checkContent returns an error if a chunk of the content is lost.
+func (ck *checker) checkContent(ctx context.Context, v *version, content tree.Content, size int64) error {
 	pieces := v.entries.Pieces(ctx, content, size)
 	for {
 		p, more, err := pieces.Next()
@@ -276,7 +278,7 @@ func (ck *checker) content(ctx context.Context, v *version, content tree.Content
 			return err
 		}
 		if _, lost := ck.lost[short(p.ID)]; lost {
-			return fmt.Errorf("its content, from byte %d on, cannot be brought back: %w", p.Off, seal.ErrDamaged)
+			return fmt.Errorf("its content, from byte %d on, cannot be restored: %w", p.Off, seal.ErrDamaged)
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,71 +17,62 @@ import (
 	"servidor-backup/schemas"
 )
 
-// ErrNoCoordinator is returned when a NATS server answers and no coordinator
-// does.
-var ErrNoCoordinator = errors.New("no coordinator answers")
+var (
+	// ErrNoCoordinator is returned when a NATS server answers, but no coordinator does.
+	ErrNoCoordinator = errors.New("no coordinator answers")
+	// ErrNoKey is returned when a sealed version is to be read and the key file does not
+	// exist.
+	ErrNoKey = errors.New("the vault's key is not on this machine")
+)
 
-// ErrNoKey is returned when a sealed version is to be read and the key file is
-// not there.
-var ErrNoKey = errors.New("the vault's key is not on this machine")
-
-// Options says whom to talk to and as whom.
+// Options say how to reach a system, and which vault is used.
 type Options struct {
 	// Server is one or more NATS URLs, separated by commas.
 	Server string
-	// InProcess, when set, is dialed instead of Server: a server of this process
-	// (bus/embedded), which outlives the client.
+	// InProcess is used instead of Server if it is set: a NATS server in this process, as
+	// bus/embedded starts one. It must outlive the client.
 	InProcess nats.InProcessConnProvider
-	// Nickname is whose vault it is.
+	// Nickname names the vault.
 	Nickname string
-	// KeyFile holds the vault's key. It is made at the first backup.
+	// KeyFile is the path of the vault's key. The first backup makes the file.
 	KeyFile string
-	// Host is part of what a record stands for; default: the machine's name.
+	// Host identifies this machine: a record belongs to one host and its paths. Default: the
+	// machine's name.
 	Host string
-	// UploadLimit and DownloadLimit bound the bytes of chunks that go to nodes
-	// when saving, and come from them when bringing back, in a second; 0 is no
-	// limit. They hold for all that this client does at a time.
+	// UploadLimit and DownloadLimit bound how many bytes of chunks go to the nodes in a
+	// backup, and come from them otherwise, in a second; 0 means no limit. All calls of a
+	// client share the limits.
 	UploadLimit, DownloadLimit int64
 	// MemoryBudget is how much a backup or restore may hold in memory, as a part of the
 	// usual bounds (some 50 MiB), from 0 to 1; 0 means 1.
 	MemoryBudget float64
 	// SkipSelfCheck leaves out opening every chunk again after sealing it.
 	SkipSelfCheck bool
-	// Status is told what the client is waiting for, and "" when it goes on.
-	// It is called from several goroutines and must not block; nil is fine.
+	// Status is called with what the client waits for, and with "" when it goes on, from
+	// several goroutines. It must not block. nil is allowed.
 	Status func(text string)
 }
 
-// Client talks to one server for one nickname. It is safe for concurrent use.
+// Client works with one vault of one system. It is safe for concurrent use.
 type Client struct {
 	opt  Options
-	ctl  *nats.Conn
 	host string
+	ctl  *control
 
 	upload, download *transfer.Throttle
-	responded        atomic.Bool // a coordinator has
 
 	mu         sync.Mutex
-	data       *nats.Conn // bulk data has a connection of its own
+	data       *nats.Conn // for bulk data; nil until the first use
 	keys       *seal.Keys
 	key        seal.VaultKey
 	keyCreated bool
 }
 
-const (
-	// connectTime bounds the first connection.
-	connectTime = 5 * time.Second
-	// coordinatorTime is for how long a coordinator that has responded before may be
-	// unreachable, because it restarts.
-	coordinatorTime = 20 * time.Second
-	// answerTime is how long the first try of a request that may be sent twice waits for
-	// its answer.
-	answerTime = 30 * time.Second
-	// serverTime is for how long the server may be unreachable in the middle of work.
-	serverTime = 60 * time.Second
-)
+// connectTime bounds a connection attempt.
+const connectTime = 5 * time.Second
 
-// Connect dials the server. It fails within five seconds when there is none.
+// Connect connects to the server. It fails within five seconds if there is none. Whether a
+// coordinator is there shows only with the first request.
 func Connect(ctx context.Context, opt Options) (*Client, error) {
 	if err := schemas.CheckNickname(opt.Nickname); err != nil {
 		return nil, err
@@ -98,40 +88,37 @@ func Connect(ctx context.Context, opt Options) (*Client, error) {
 		}
 		c.host = host
 	}
-	var err error
-	if c.ctl, err = c.dial(ctx, "control"); err != nil {
+	nc, err := c.dial(ctx, "control")
+	if err != nil {
 		return nil, err
+	}
+	c.ctl = &control{nc: nc, status: opt.Status}
+	if opt.InProcess == nil {
+		c.ctl.server = opt.Server
 	}
 	return c, nil
 }
 
-func (c *Client) dial(ctx context.Context, what string) (*nats.Conn, error) {
+func (c *Client) dial(ctx context.Context, use string) (*nats.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	return bus.Connect(ctx, bus.ConnOptions{
-		URL: c.opt.Server, InProcess: c.opt.InProcess, Name: "backup client " + what + " of " + c.opt.Nickname, Status: c.opt.Status,
+		URL: c.opt.Server, InProcess: c.opt.InProcess, Name: "backup client " + use + " of " + c.opt.Nickname, Status: c.opt.Status,
 	})
 }
 
-// where names the server for messages.
-func (c *Client) where() string {
-	if c.opt.InProcess != nil {
-		return "the server of this process"
-	}
-	return c.opt.Server
-}
-
-// Close ends the connections.
+// Close closes the connections.
 func (c *Client) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ctl.Close()
+	c.ctl.nc.Close()
 	if c.data != nil {
 		c.data.Close()
 	}
 }
 
-// dataConn is the connection for bulk data, made when it is first needed.
+// dataConn returns the connection for bulk data, which is made when it is first needed. It is a
+// separate one, so that chunks do not delay requests to the coordinator.
 func (c *Client) dataConn(ctx context.Context) (*nats.Conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -142,15 +129,16 @@ func (c *Client) dataConn(ctx context.Context) (*nats.Conn, error) {
 	return c.data, err
 }
 
-// KeyCreated reports whether this client made the vault's key (so the person
-// must be told that this machine alone can restore).
+// KeyCreated reports whether this client made the vault's key. The user must then be told that
+// only this machine can restore until the key file is copied.
 func (c *Client) KeyCreated() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.keyCreated
 }
 
-// vaultKeys loads the vault's key, and makes it if create says so.
+// vaultKeys loads the vault's key. If the key file does not exist, it makes one if create is set,
+// and otherwise returns ErrNoKey.
 func (c *Client) vaultKeys(create bool) (*seal.Keys, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -173,133 +161,4 @@ func (c *Client) vaultKeys(create bool) (*seal.Keys, error) {
 	}
 	c.key, c.keys = key, seal.New(key)
 	return c.keys, nil
-}
-
-// request asks a coordinator.
-func (c *Client) request(ctx context.Context, subject string, req any, rep bus.Reply) error {
-	err := bus.Request(ctx, c.ctl, subject, req, rep)
-	switch {
-	case err == nil:
-		c.responded.Store(true)
-	case errors.Is(err, bus.ErrNoResponders):
-		if c.opt.InProcess != nil {
-			return fmt.Errorf("%w in this process", ErrNoCoordinator)
-		}
-		return fmt.Errorf("%w at %s: start one with \"backup coordinator --server %s\"", ErrNoCoordinator, c.opt.Server, c.opt.Server)
-	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-		return fmt.Errorf("the coordinator at %s did not answer in time: is its NATS server healthy? (%w)", c.where(), err)
-	}
-	return err
-}
-
-// requestOrRetry asks a coordinator for what a backup or restore begins with. If a
-// coordinator responded a moment ago, the request is retried for a while: the coordinator
-// may be restarting, or another one takes its place. The request must be one that may be
-// sent twice.
-func (c *Client) requestOrRetry(ctx context.Context, subject string, req any, rep bus.Reply) error {
-	responded := c.responded.Load()
-	err := c.request(ctx, subject, req, rep)
-	died := errors.Is(err, context.DeadlineExceeded) // it took the request, or the error would be ErrNoCoordinator
-	stops := schemas.CodeOf(err) == schemas.Unavailable
-	if ctx.Err() != nil || !died && !stops && !(responded && isUnreachable(err)) {
-		return err
-	}
-	limited, cancel := context.WithTimeout(ctx, coordinatorTime)
-	defer cancel()
-	if again := c.retry(limited, subject, req, rep); limited.Err() == nil || ctx.Err() != nil {
-		return again
-	}
-	return err
-}
-
-// retry asks a coordinator that responded a moment ago, again and again: it waits for
-// one that restarts, and asks again for an answer that was lost with the connection. The
-// request must be one that may be sent twice.
-func (c *Client) retry(ctx context.Context, subject string, req any, rep bus.Reply) error {
-	var since time.Time // when no coordinator responded for the first time
-	for timeout := answerTime; ; {
-		err := c.requestWithin(ctx, timeout, subject, req, rep)
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			// The coordinator that took it may have died; or it has more to do
-			// than that, and gets more time.
-			timeout *= 2
-			continue
-		}
-		if !isUnreachable(err) || ctx.Err() != nil {
-			return err
-		}
-		if since.IsZero() {
-			since = time.Now()
-		}
-		if time.Since(since) > coordinatorTime {
-			return err
-		}
-		c.opt.Status("waiting for a coordinator")
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(200 * time.Millisecond):
-		}
-		c.opt.Status("")
-	}
-}
-
-// isUnreachable reports whether err is of the kind that passes when what restarts is
-// back: the coordinator, or the catalogue or a node that it asks.
-func isUnreachable(err error) bool {
-	return errors.Is(err, errAnswerLost) || errors.Is(err, ErrNoCoordinator) || schemas.CodeOf(err) == schemas.Unavailable
-}
-
-var errAnswerLost = errors.New("the connection was lost before the answer came")
-
-// requestWithin is request with a timeout, except that it ends with errAnswerLost when the
-// connection is lost on the way: the answer will never come, and the timeout may be long.
-func (c *Client) requestWithin(ctx context.Context, timeout time.Duration, subject string, req any, rep bus.Reply) error {
-	lost := c.ctl.StatusChanged(nats.RECONNECTING)
-	defer c.ctl.RemoveStatusListener(lost)
-	limited, end := context.WithTimeout(ctx, timeout)
-	defer end()
-	bounded, cancel := context.WithCancelCause(limited)
-	defer cancel(nil)
-	go func() {
-		select {
-		case <-lost:
-			cancel(errAnswerLost)
-		case <-bounded.Done():
-		}
-	}()
-	err := c.request(bounded, subject, req, rep)
-	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
-		return context.Cause(bounded)
-	}
-	return err
-}
-
-// watchServer returns ctx, ended when the server has been unreachable for serverTime.
-func (c *Client) watchServer(ctx context.Context) (context.Context, context.CancelCauseFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for last := time.Now(); ; {
-			select {
-			case <-ctx.Done():
-				return
-			case now := <-tick.C:
-				if c.ctl.IsConnected() {
-					last = now
-				} else if now.Sub(last) > serverTime {
-					cancel(fmt.Errorf("%w at %s for %v: run the command again, what has been stored is not sent twice", bus.ErrNoServer, c.where(), serverTime))
-				}
-			}
-		}
-	}()
-	return ctx, cancel
-}
-
-// Nodes asks the coordinator for the node map.
-func (c *Client) Nodes(ctx context.Context) (*schemas.NodeMap, error) {
-	var rep schemas.NodesReply
-	err := c.request(ctx, schemas.SubjectNodes, &schemas.NodesRequest{}, &rep)
-	return rep.Map, err
 }

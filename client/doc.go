@@ -1,34 +1,44 @@
-// Package client saves files and folders and brings them back. It is a library;
-// the command is in cmd/backup.
+// Package client backs up files and folders to a system of coordinators and storage nodes, and
+// restores them.
+//
+// [Connect] returns a [Client] for one vault. [Client.Backup] saves paths as the next version of a
+// record. [Client.Restore] writes a version or parts of it to a folder, and [Client.Cat] writes one
+// file of it to a stream. [Client.Records], [Client.Versions] and [Client.Tree] list what there is,
+// and [Client.Check] proves that it can be restored. The other methods are for the operator of the
+// system. The package prints nothing and reads no settings; it writes only the key file and, in a
+// restore, below [RestoreOptions].To.
+//
+// Content, names and metadata are sealed on this machine, with a key that never leaves it. Servers
+// see sizes, times, the names of records, and which chunks belong to which version.
 //
 // # The path of a byte
 //
-// A backup reads this table forwards, a restore backwards:
+// A backup passes the packages of client/internal in this order, a restore in the reverse order:
 //
-//	scan      folders, in order, with one lstat for each file
-//	osfs      owners, times, links, attributes, holes
-//	chunk     a file's bytes, cut where the content says so and where long runs of zeros are
-//	seal      a keyed hash is the chunk's name; compress, seal, open again, compare
-//	upload    ask the nodes what they hold; put the rest under windows
-//	tree      entries and lists of chunks, as chunks
+//	scan, osfs    walk folders in order, with one lstat for each file; read owners, times,
+//	              links, attributes and holes
+//	chunk         cut content into chunks, where the content itself and long runs of zeros say so
+//	seal          name each chunk by a keyed hash; compress, encrypt, open again, compare
+//	upload        ask the nodes what they hold and send them the rest; download fetches
+//	tree          store entries and lists of chunks as chunks, too
 //
-// # What a backup does
+// Package archive drives these steps in a backup. In a restore, package restore drives them, and
+// package target writes to the disk.
 //
-// The walk meets every path in the tree's order, and so it can be merged with
-// the parent version's tree as that is read: a file whose size,
-// times and inode are those of its entry there is not opened, and leaves in which
-// nothing has changed are taken over whole. Others are read and cut by a few
-// readers; hashing, asking the nodes what they hold, sealing and sending are
-// steps with a bounded number of bytes between them, so memory does not depend
-// on what is saved. Entries are added to the new tree in order, each as soon as
-// the ids of its chunks are known. When every put has been acknowledged, which
-// nodes do after syncing, the session is committed.
+// # Backup
 //
-// # What a restore does
+// The walk visits paths in the order of the tree, so that the tree of the parent version can be
+// read and compared along the way. A file whose size, times and inode are those of its entry there
+// is not opened, and leaves of the tree without a change are reused whole. Memory does not depend
+// on how much is saved: the steps run side by side, with a bounded number of bytes between them.
+// Nodes acknowledge a chunk after it is on stable storage. When every chunk of a version has been
+// acknowledged, the coordinator is asked to commit the version. Until then it does not exist, and
+// what was sent is not sent again by the next attempt.
 //
-// One goroutine descends the tree, makes folders and gathers what is wanted, by
-// chunk: in a window of 8 MiB each chunk is asked for once, whoever needs it.
-// Several others fetch, open and write. A file that is one piece of a chunk is
-// made, written and finished in one go. A large chunk that was written before is
-// read back from there; what is read is held against its id.
+// # Restore
+//
+// One goroutine descends the tree, makes folders and collects the chunks that files need, in a
+// window of 8 MiB, so that files that share a chunk fetch it once. Other goroutines fetch and open
+// chunks and write files. Every chunk is checked against its id. Damage costs exactly the paths
+// whose content is damaged.
 package client

@@ -7,18 +7,17 @@ import (
 	"servidor-backup/schemas"
 )
 
-// label is the sealed part of a version record. It names what it belongs to, so
-// that who keeps the catalogue cannot give a version another's label, or another
-// root.
+// label is the sealed part of a version's record in the catalogue. It names the root and the record
+// that it belongs to, so that servers cannot give a version the label or the root of another one.
 type label struct {
 	Root   schemas.ChunkID `msgpack:"root"`
 	Record string          `msgpack:"record"`
 	Host   string          `msgpack:"host"`
 	Paths  []string        `msgpack:"paths"` // absolute, as they were saved
-	Top    string          `msgpack:"top"`   // name of the folder whose content is at "."; else empty
+	Top    string          `msgpack:"top"`   // name of the folder whose content is at "."; empty if there is none
 }
 
-// sealLabel is the label's id, then the frame that it is sealed in.
+// sealLabel returns the label's id, followed by the frame in which the label is sealed.
 func sealLabel(k *seal.Keys, l *label) ([]byte, error) {
 	plain, err := schemas.Marshal(l)
 	if err != nil {
@@ -28,7 +27,7 @@ func sealLabel(k *seal.Keys, l *label) ([]byte, error) {
 	return k.Seal(id[:], id, plain, seal.CompressDefault)
 }
 
-// openLabel opens the label of v and checks that it belongs there.
+// openLabel opens the label of v and checks that it belongs to v.
 func openLabel(k *seal.Keys, v *schemas.Version) (*label, error) {
 	l := new(label)
 	err := readLabel(k, v.Sealed, l)

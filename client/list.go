@@ -8,15 +8,15 @@ import (
 	"servidor-backup/schemas"
 )
 
-// VersionInfo is a version with what only the key's owner can read; Host and
-// Paths are empty without the key, and for what the seed's transmit sent.
+// VersionInfo is a version with the sealed part of its record. Host and Paths are empty without the
+// key, and for versions that are not sealed.
 type VersionInfo struct {
 	schemas.Version
-	Host  string
-	Paths []string
+	Host  string   // where it was saved
+	Paths []string // what was saved, absolute
 }
 
-// ListOptions say what is listed.
+// ListOptions say what to list.
 type ListOptions struct {
 	Forgotten bool // also what was forgotten and can still be taken back
 }
@@ -25,7 +25,7 @@ type ListOptions struct {
 func (c *Client) Records(ctx context.Context, opt ListOptions) (all []schemas.Record, err error) {
 	err = c.list(ctx, "", opt, func(rep *schemas.ListReply) { all = append(all, rep.Records...) })
 	if schemas.CodeOf(err) == schemas.UnknownNickname {
-		return nil, nil // a vault that is not there yet is empty
+		return nil, nil // a vault without a backup is empty
 	}
 	return all, err
 }
@@ -62,11 +62,13 @@ func (c *Client) Versions(ctx context.Context, record string, opt ListOptions) (
 	return all, nil
 }
 
+// list calls page for every page of a listing: of records or, if record is not empty, of its
+// versions.
 func (c *Client) list(ctx context.Context, record string, opt ListOptions, page func(*schemas.ListReply)) error {
 	req := &schemas.ListRequest{Nickname: c.opt.Nickname, Record: record, Forgotten: opt.Forgotten}
 	for {
 		var rep schemas.ListReply
-		if err := c.request(ctx, schemas.SubjectList, req, &rep); err != nil {
+		if err := c.ctl.request(ctx, schemas.SubjectList, req, &rep); err != nil {
 			return err
 		}
 		page(&rep)
@@ -77,10 +79,10 @@ func (c *Client) list(ctx context.Context, record string, opt ListOptions, page 
 	}
 }
 
-// Tree visits the entries of a version in order: all of them, or with inside
-// the entry at that path and what is below it.
+// Tree calls visit for the entries of a version, in order: all of them or, if inside is not empty,
+// the entry at that path and everything below it. An error of visit ends the call.
 func (c *Client) Tree(ctx context.Context, id, inside string, visit func(*Entry) error) error {
-	v, err := c.open(ctx, id)
+	v, err := openVersion(ctx, c, id)
 	if err != nil {
 		return err
 	}

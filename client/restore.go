@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -15,35 +16,40 @@ import (
 	"servidor-backup/schemas"
 )
 
-// RestoreOptions says what to bring back, and where to.
+// ErrSameName is returned when two paths of a restore would get the same name in the target folder.
+var ErrSameName = errors.New("restore paths of the same name one after the other, into different folders")
+
+// RestoreOptions say what to restore, and where to.
 type RestoreOptions struct {
-	// ID is NAME or NAME@NUMBER.
+	// ID is NAME@NUMBER for one version, or NAME for the newest version of a record.
 	ID string
 	// Inside are paths inside the version; none means all of it.
 	Inside []string
-	// To is the folder in which what is asked for appears under its own name;
-	// default: the working folder.
+	// To is the folder in which the restored paths appear under their own names. Default: the
+	// working directory.
 	To string
-	// Force lets existing files be replaced.
-	Force    bool
+	// Force allows existing files to be replaced.
+	Force bool
+	// Progress, if not nil, counts along.
 	Progress *Progress
-	Warn     func(path string, err error)
+	// Warn, if not nil, is called for every path that could not be restored whole, from
+	// several goroutines.
+	Warn func(path string, err error)
 }
 
-// RestoreResult is what a restore did.
+// RestoreResult says what a restore has done.
 type RestoreResult struct {
 	Version  schemas.Version
-	Files    int64 // entries that are not folders
-	Bytes    int64 // their content
-	Received int64 // bytes that came from nodes
-	Failed   int64 // paths that could not be brought back whole
-	// Top are the names that were made in To.
-	Top []string
+	Files    int64    // entries that are not folders
+	Bytes    int64    // their content
+	Received int64    // bytes that came from nodes
+	Failed   int64    // paths that could not be restored whole
+	Top      []string // the names that were made in RestoreOptions.To
 }
 
-// Restore brings a version, or parts of it, back. What is damaged is left out,
-// warned of and counted; if nothing at all could be brought back, that is an
-// error.
+// Restore writes a version, or parts of it, to a folder. Paths that are damaged are left out, warned
+// of and counted. It is an error if nothing at all could be restored. An error that wraps
+// fs.ErrExist means that a file or folder exists already and [RestoreOptions].Force is not set.
 func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResult, error) {
 	if opt.Progress == nil {
 		opt.Progress = &Progress{}
@@ -54,9 +60,9 @@ func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResul
 	if opt.To == "" {
 		opt.To = "."
 	}
-	ctx, cancel := c.watchServer(ctx)
+	ctx, cancel := c.ctl.watchServer(ctx)
 	defer cancel(nil)
-	v, err := c.open(ctx, opt.ID)
+	v, err := openVersion(ctx, c, opt.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -65,10 +71,10 @@ func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResul
 		err = cause
 	}
 	if err != nil {
-		return nil, unreachable(err)
+		return nil, explainUnresponsive(err)
 	}
 	if done.FirstErr != nil && done.Files == 0 {
-		return nil, fmt.Errorf("nothing could be brought back to %s: %w", opt.To, done.FirstErr)
+		return nil, fmt.Errorf("nothing could be restored to %s: %w", opt.To, done.FirstErr)
 	}
 	res := &RestoreResult{Version: v.Version, Files: done.Files, Bytes: done.Bytes, Failed: done.Failed, Top: done.Tops}
 	if v.chunks != nil {
@@ -100,7 +106,34 @@ func (c *Client) restore(ctx context.Context, v *version, opt RestoreOptions) (r
 	})
 }
 
-// parts finds what is asked for.
+// Cat writes one file of a version to w. id is as in [RestoreOptions]. inside may be "" if the
+// version is a single file.
+func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) error {
+	ctx, cancel := c.ctl.watchServer(ctx)
+	defer cancel(nil)
+	v, err := openVersion(ctx, c, id)
+	if err != nil {
+		return err
+	}
+	if v.plain != nil {
+		if inside != "" {
+			return fmt.Errorf("%s is one file, there is no %q inside", v.ID, inside)
+		}
+		_, err := w.Write(*v.plain)
+		return err
+	}
+	e, err := v.file(ctx, inside)
+	if err != nil {
+		return err
+	}
+	err = v.copyTo(ctx, e, w, transfer.Budget(c.opt.MemoryBudget).Slots(catAhead))
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	return explainUnresponsive(err)
+}
+
+// parts returns the parts of the version that are at the paths inside, or all of it.
 func (v *version) parts(ctx context.Context, inside []string) ([]restore.Part, error) {
 	if v.plain != nil {
 		if len(inside) > 0 {
@@ -123,7 +156,7 @@ func (v *version) parts(ctx context.Context, inside []string) ([]restore.Part, e
 		}
 		for _, other := range parts {
 			if other.To == to {
-				return nil, fmt.Errorf("%q and %q would both appear as %q: bring them back one after the other, with --to", other.From, e.Path, to)
+				return nil, fmt.Errorf("%q and %q would both appear as %q: %w", other.From, e.Path, to, ErrSameName)
 			}
 		}
 		parts = append(parts, restore.Part{From: e.Path, To: to})
@@ -131,22 +164,22 @@ func (v *version) parts(ctx context.Context, inside []string) ([]restore.Part, e
 	return parts, nil
 }
 
-// checkTops refuses early to write into what is there already: a merge of two
-// folders is nothing that anyone should get by accident.
+// checkTops refuses to restore over existing files or folders before anything is fetched: nobody
+// should merge two folders by accident.
 func (opt *RestoreOptions) checkTops(parts []restore.Part) error {
 	for _, p := range parts {
-		if p.To == "" { // several tops, known only from the tree
+		if p.To == "" { // several names, known only from the tree
 			continue
 		}
 		top := filepath.Join(opt.To, p.To)
 		if _, err := os.Lstat(top); err == nil && !opt.Force {
-			return fmt.Errorf("%s is there already: choose another folder with --to, or replace it with --force: %w", top, fs.ErrExist)
+			return fmt.Errorf("%s exists already: %w", top, fs.ErrExist)
 		}
 	}
 	return nil
 }
 
-// restorePlain writes the one file of a version that came unsealed.
+// restorePlain writes the only file of a version that is not sealed.
 func (v *version) restorePlain(to *target.Target, progress *Progress) (restore.Result, error) {
 	e := v.plainEntry()
 	if err := to.PutFile(e, *v.plain); err != nil {

@@ -6,7 +6,7 @@ import (
 	"servidor-backup/client/internal/tree"
 )
 
-// What the packages below have, and users of a Client see.
+// Types of internal packages that users of a Client see.
 type (
 	// Entry is one path of a version: its type, mode, owner, times, attributes, and where
 	// its content is.
@@ -15,9 +15,9 @@ type (
 	EntryType = tree.EntryType
 	// Xattr is one extended attribute of an entry.
 	Xattr = tree.Xattr
-	// Progress counts what a running backup or restore has done.
+	// Progress counts what a running backup, restore or check has done.
 	Progress = transfer.Progress
-	// Compression is how hard a backup tries to make chunks smaller.
+	// Compression is how much time a backup spends on making chunks smaller.
 	Compression = seal.Compression
 )
 

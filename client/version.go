@@ -7,7 +7,6 @@ import (
 	"path"
 	"strings"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/replica"
 	"servidor-backup/client/internal/download"
 	"servidor-backup/client/internal/seal"
@@ -15,19 +14,20 @@ import (
 	"servidor-backup/schemas"
 )
 
-// version is a version that can be read.
+// version is a version that was opened for reading. A version is sealed, or it came through the
+// seed's transmit as one plain file.
 type version struct {
 	schemas.Version
-	label   *label
-	entries *tree.Reader
-	chunks  *download.Reader
-	plain   *[]byte // the whole content, for what the seed's transmit sent; then nothing else is set
+	label   *label           // nil if plain
+	entries *tree.Reader     // nil if plain
+	chunks  *download.Reader // nil if plain
+	plain   *[]byte          // the whole content; nil if sealed
 }
 
-// open asks the coordinator for a version and gets what is needed to read it.
-func (c *Client) open(ctx context.Context, id string) (*version, error) {
+// openVersion asks the coordinator for a version and prepares to read it.
+func openVersion(ctx context.Context, c *Client, id string) (*version, error) {
 	var rep schemas.DownloadReply
-	if err := c.requestOrRetry(ctx, schemas.SubjectDownload, &schemas.DownloadRequest{Nickname: c.opt.Nickname, ID: id}, &rep); err != nil {
+	if err := c.ctl.requestOrRetry(ctx, schemas.SubjectDownload, &schemas.DownloadRequest{Nickname: c.opt.Nickname, ID: id}, &rep); err != nil {
 		return nil, err
 	}
 	if err := checkAnswer(&rep, id); err != nil {
@@ -55,12 +55,12 @@ func (c *Client) open(ctx context.Context, id string) (*version, error) {
 	return v, nil
 }
 
-// checkAnswer checks that rep is about the version that was asked for, and that
-// content which came in the clear is what the version says.
+// checkAnswer checks that rep is about the version with that id, and that plain content matches the
+// version's root.
 func checkAnswer(rep *schemas.DownloadReply, id string) error {
 	v := rep.Version
 	if v == nil {
-		return errors.New("it names no version")
+		return errors.New("it contains no version")
 	}
 	record, number, err := schemas.ParseVersionID(id)
 	switch {
@@ -76,14 +76,13 @@ func checkAnswer(rep *schemas.DownloadReply, id string) error {
 	return nil
 }
 
-// plainEntry is the entry of a file that the seed's transmit sent, of which only
-// the content is known.
+// plainEntry returns the entry of a plain file, of which only the content is known.
 func (v *version) plainEntry() *tree.Entry {
 	return &tree.Entry{Path: v.Record, Type: tree.TypeFile, Mode: 0o644, Size: int64(len(*v.plain)), Mtime: v.Created}
 }
 
-// inside finds the path in the tree that a person means: slashes and dots at the
-// ends do not matter, and the name of the record's folder may stand before it.
+// inside returns the entry at a path as a user writes it: slashes and dots at the ends do not matter,
+// and the path may begin with the name of the saved folder.
 func (v *version) inside(ctx context.Context, p string) (*tree.Entry, error) {
 	clean := path.Clean(strings.Trim(p, "/"))
 	e, err := v.entries.Lookup(ctx, clean)
@@ -99,12 +98,4 @@ func (v *version) inside(ctx context.Context, p string) (*tree.Entry, error) {
 		}
 	}
 	return nil, fmt.Errorf("%s: %w", v.ID, err)
-}
-
-// unreachable turns silence of nodes into what a person can act on.
-func unreachable(err error) error {
-	if errors.Is(err, bus.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("a storage node that holds the data does not answer; is it running? (%w)", err)
-	}
-	return err
 }

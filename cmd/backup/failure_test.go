@@ -178,6 +178,7 @@ func TestInterrupted(t *testing.T) {
 // A library's error says what happened; the command adds what to type, in the user's language.
 func TestHintsForErrorsOfLibraries(t *testing.T) {
 	exists := fmt.Errorf("/tmp/photos exists already: %w", fs.ErrExist)
+	sameName := fmt.Errorf("\"a/x\" and \"b/x\" would both appear as \"x\": %w", client.ErrSameName)
 	for _, test := range []struct {
 		err  error
 		hint string
@@ -187,6 +188,8 @@ func TestHintsForErrorsOfLibraries(t *testing.T) {
 		{client.ErrNoCoordinator, `inicie um com "backup coordinator --server nats://127.0.0.1:4222"`, []string{"listar", "--lang", "pt"}},
 		{exists, "choose another folder with --to", []string{"download", "photos"}},
 		{exists, "escolha outra pasta com --to", []string{"baixar", "photos", "--lang", "pt"}},
+		{sameName, "use a different --to for each", []string{"download", "photos", "a/x", "b/x"}},
+		{sameName, "use um --to diferente para cada um", []string{"baixar", "photos", "a/x", "b/x", "--lang", "pt"}},
 		{schemas.Errorf(schemas.BadName, "bad"), "with --name", []string{"transmit", "a:b"}},
 		{schemas.Errorf(schemas.UnknownRecord, "forgotten"), `"backup lembrar"`, []string{"baixar", "photos", "--lang", "pt"}},
 	} {

@@ -4,43 +4,15 @@ import (
 	"context"
 	"fmt"
 	"io"
+
 	"servidor-backup/client/internal/chunk"
-	"servidor-backup/client/internal/transfer"
 	"servidor-backup/client/internal/tree"
 )
 
-// catAhead is how many pieces are fetched before they are written: enough to
-// hide the way to the nodes.
+// catAhead is how many pieces Cat fetches ahead: enough to hide the latency of the nodes.
 const catAhead = 8
 
-// Cat writes one file of a version to w. inside may be "" when the version is one
-// file.
-func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) error {
-	ctx, cancel := c.watchServer(ctx)
-	defer cancel(nil)
-	v, err := c.open(ctx, id)
-	if err != nil {
-		return err
-	}
-	if v.plain != nil {
-		if inside != "" {
-			return fmt.Errorf("%s is one file, there is no %q inside", v.ID, inside)
-		}
-		_, err := w.Write(*v.plain)
-		return err
-	}
-	e, err := v.file(ctx, inside)
-	if err != nil {
-		return err
-	}
-	err = v.copyTo(ctx, e, w, transfer.Budget(c.opt.MemoryBudget).Slots(catAhead))
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		err = cause
-	}
-	return unreachable(err)
-}
-
-// file finds the one regular file that is meant.
+// file returns the regular file at a path, or with "" the only file of the version.
 func (v *version) file(ctx context.Context, inside string) (e *tree.Entry, err error) {
 	if inside == "" {
 		var ok bool
@@ -59,12 +31,12 @@ func (v *version) file(ctx context.Context, inside string) (e *tree.Entry, err e
 	return e, err
 }
 
-// copyTo writes a file's bytes in order, holes as zeros; so many pieces are fetched
-// before they are written.
-func (v *version) copyTo(ctx context.Context, e *tree.Entry, w io.Writer, pieces int) error {
+// copyTo writes a file's bytes to w in order, holes as zeros. It fetches up to ahead pieces before
+// they can be written.
+func (v *version) copyTo(ctx context.Context, e *tree.Entry, w io.Writer, ahead int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	queue := make(chan chan fetched, pieces)
+	queue := make(chan chan fetched, ahead)
 	go v.fetchAhead(ctx, e, queue)
 	var at int64
 	for next := range queue {
@@ -87,15 +59,15 @@ func (v *version) copyTo(ctx context.Context, e *tree.Entry, w io.Writer, pieces
 	return writeZeros(w, e.Size-at)
 }
 
-// fetched is a piece that came, or the reason why it did not.
+// fetched is a piece that was fetched, or the error why it was not.
 type fetched struct {
 	off   int64
 	plain []byte
 	err   error
 }
 
-// fetchAhead puts a channel for each piece into the queue, in order, and fetches
-// the pieces side by side.
+// fetchAhead fetches the pieces of a file concurrently. It puts a channel for each piece into the
+// queue, in order, on which the piece will arrive.
 func (v *version) fetchAhead(ctx context.Context, e *tree.Entry, queue chan<- chan fetched) {
 	defer close(queue)
 	pieces := v.entries.Pieces(ctx, e.Content, e.Size)
@@ -122,11 +94,11 @@ func (v *version) fetchAhead(ctx context.Context, e *tree.Entry, queue chan<- ch
 	}
 }
 
-// pooledPiece is the length from which a piece is put into a buffer of the pool, in bytes.
+// pooledPiece is the smallest length of a piece, in bytes, for which a buffer of the pool is used.
 const pooledPiece = 128 << 10
 
-// pieceBuffer is empty and has the capacity for a piece. Whoever is done with it gives it
-// to plains.put.
+// pieceBuffer returns an empty buffer with the capacity for a piece. It may be given to
+// [chunk.Buffers] after use.
 func pieceBuffer(p tree.Piece) []byte {
 	if p.Len < pooledPiece {
 		return make([]byte, 0, p.Len)

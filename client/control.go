@@ -1,0 +1,171 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"servidor-backup/bus"
+	"servidor-backup/schemas"
+)
+
+const (
+	// coordinatorTime is how long a coordinator that has responded before may be unreachable,
+	// because it restarts.
+	coordinatorTime = 20 * time.Second
+	// coordinatorPause is the time between two attempts to reach a coordinator.
+	coordinatorPause = 200 * time.Millisecond
+	// answerTime is how long the first attempt of a retried request waits for its answer.
+	answerTime = 30 * time.Second
+	// serverTime is how long the server may be unreachable in the middle of work.
+	serverTime = 60 * time.Second
+)
+
+// control sends requests to the coordinators.
+type control struct {
+	nc        *nats.Conn
+	server    string // its URLs; "" for a server of this process
+	status    func(text string)
+	responded atomic.Bool // a coordinator has responded before
+}
+
+// where names the server in messages.
+func (ctl *control) where() string {
+	if ctl.server == "" {
+		return "the server of this process"
+	}
+	return ctl.server
+}
+
+// request sends one request.
+func (ctl *control) request(ctx context.Context, subject string, req any, rep bus.Reply) error {
+	err := bus.Request(ctx, ctl.nc, subject, req, rep)
+	switch {
+	case err == nil:
+		ctl.responded.Store(true)
+	case errors.Is(err, bus.ErrNoResponders) && ctl.server == "":
+		return fmt.Errorf("%w in this process", ErrNoCoordinator)
+	case errors.Is(err, bus.ErrNoResponders):
+		return fmt.Errorf("%w at %s", ErrNoCoordinator, ctl.server)
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		return fmt.Errorf("the coordinator at %s did not answer in time: is its NATS server healthy? (%w)", ctl.where(), err)
+	}
+	return err
+}
+
+// requestOrRetry sends a request with which a backup or restore begins. It retries for a while if
+// a coordinator took the request or responded before: the coordinator may be restarting, or another
+// one takes its place. The request must be one that may be sent twice.
+func (ctl *control) requestOrRetry(ctx context.Context, subject string, req any, rep bus.Reply) error {
+	responded := ctl.responded.Load()
+	err := ctl.request(ctx, subject, req, rep)
+	died := errors.Is(err, context.DeadlineExceeded) // it took the request, or the error would be ErrNoCoordinator
+	stops := schemas.CodeOf(err) == schemas.Unavailable
+	if ctx.Err() != nil || !died && !stops && !(responded && isUnreachable(err)) {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, coordinatorTime)
+	defer cancel()
+	if again := ctl.retry(limited, subject, req, rep); limited.Err() == nil || ctx.Err() != nil {
+		return again
+	}
+	return err
+}
+
+// retry sends a request until it is answered, or until no coordinator has been reachable for
+// coordinatorTime. It sends the request again if the answer was lost with the connection, so the
+// request must be one that may be sent twice.
+func (ctl *control) retry(ctx context.Context, subject string, req any, rep bus.Reply) error {
+	var since time.Time // of the first attempt that found no coordinator
+	for timeout := answerTime; ; {
+		err := ctl.requestWithin(ctx, timeout, subject, req, rep)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			// The coordinator that took the request may have died. Or the request takes
+			// longer than that, and gets more time.
+			timeout *= 2
+			continue
+		}
+		if !isUnreachable(err) || ctx.Err() != nil {
+			return err
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if time.Since(since) > coordinatorTime {
+			return err
+		}
+		ctl.status("waiting for a coordinator")
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(coordinatorPause):
+		}
+		ctl.status("")
+	}
+}
+
+// isUnreachable reports whether err passes by itself when a restart is over: that of the
+// coordinator, or of the catalogue or a node that the coordinator asks.
+func isUnreachable(err error) bool {
+	return errors.Is(err, errAnswerLost) || errors.Is(err, ErrNoCoordinator) || schemas.CodeOf(err) == schemas.Unavailable
+}
+
+var errAnswerLost = errors.New("the connection was lost before the answer came")
+
+// requestWithin is request with a timeout. It fails with errAnswerLost as soon as the connection is
+// lost, because the answer will never come, and the timeout may be long.
+func (ctl *control) requestWithin(ctx context.Context, timeout time.Duration, subject string, req any, rep bus.Reply) error {
+	lost := ctl.nc.StatusChanged(nats.RECONNECTING)
+	defer ctl.nc.RemoveStatusListener(lost)
+	limited, end := context.WithTimeout(ctx, timeout)
+	defer end()
+	bounded, cancel := context.WithCancelCause(limited)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-lost:
+			cancel(errAnswerLost)
+		case <-bounded.Done():
+		}
+	}()
+	err := ctl.request(bounded, subject, req, rep)
+	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
+		return context.Cause(bounded)
+	}
+	return err
+}
+
+// watchServer returns a context that ends when the server has been unreachable for serverTime. The
+// cause of its end is then an error that says so.
+func (ctl *control) watchServer(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for last := time.Now(); ; {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-tick.C:
+				if ctl.nc.IsConnected() {
+					last = now
+				} else if now.Sub(last) > serverTime {
+					cancel(fmt.Errorf("%w at %s for %v: try again; what was stored is not sent twice", bus.ErrNoServer, ctl.where(), serverTime))
+				}
+			}
+		}
+	}()
+	return ctx, cancel
+}
+
+// explainUnresponsive adds to the error of an unresponsive node what the user can do about it.
+func explainUnresponsive(err error) error {
+	if errors.Is(err, bus.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("a storage node that holds the data does not answer; is it running? (%w)", err)
+	}
+	return err
+}

@@ -1,0 +1,163 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"servidor-backup/bus/replica"
+	"servidor-backup/client/internal/archive"
+	"servidor-backup/client/internal/download"
+	"servidor-backup/client/internal/seal"
+	"servidor-backup/client/internal/transfer"
+	"servidor-backup/client/internal/upload"
+	"servidor-backup/schemas"
+)
+
+// commitTime is how long the coordinator may take to check the edges of a new version, which may
+// have some millions of chunks.
+const commitTime = 10 * time.Minute
+
+// session is a backup's session with the coordinator, and the means to ask and send to nodes.
+type session struct {
+	c       *Client
+	keys    *seal.Keys
+	id      string
+	parent  *schemas.Version // nil for the first version of a record
+	recheck bool             // chunks of the parent may be lost
+	vault   schemas.VaultID
+	holders *replica.Reader
+	out     *replica.Writer
+
+	stopRenewing context.CancelFunc
+	renewed      chan struct{} // closed when renewing has stopped
+	stopWatching func()        // ends the subscription to the node map
+}
+
+// openSession opens a session for the plan.
+func openSession(ctx context.Context, c *Client, p *plan) (*session, error) {
+	data, err := c.dataConn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	fingerprint := c.key.Fingerprint()
+	var rep schemas.SessionReply
+	err = c.ctl.requestOrRetry(ctx, schemas.SubjectSessionOpen, &schemas.SessionRequest{
+		Protocol: schemas.ProtocolVersion, Nickname: c.opt.Nickname, Record: p.Name,
+		Source: p.source, Moved: p.Moved, Fingerprint: fingerprint[:],
+	}, &rep)
+	if err != nil {
+		return nil, err
+	}
+	out, err := replica.NewWriter(data, replica.WriterOptions{Status: c.opt.Status, Pace: c.upload.Wait})
+	if err != nil {
+		return nil, err
+	}
+	s := &session{
+		c: c, keys: p.keys, id: rep.Session, parent: rep.Parent, recheck: rep.Recheck, vault: schemas.SealedVault(c.opt.Nickname),
+		holders: replica.NewReader(data, rep.Map), out: out, renewed: make(chan struct{}),
+	}
+	s.follow(&rep)
+	if s.stopWatching, err = replica.WatchMap(data, func(m *schemas.NodeMap) { s.follow(&schemas.SessionReply{Map: m}) }); err != nil {
+		out.Close()
+		return nil, err
+	}
+	renewing, stop := context.WithCancel(ctx)
+	s.stopRenewing = stop
+	go s.renew(renewing, time.Duration(rep.TTL))
+	return s, nil
+}
+
+// renew keeps the session alive and the node map fresh until ctx ends. Errors are ignored: the
+// next renewal may succeed, and otherwise the commit fails and says why.
+func (s *session) renew(ctx context.Context, ttl time.Duration) {
+	defer close(s.renewed)
+	tick := time.NewTicker(max(ttl/6, time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			var rep schemas.SessionReply
+			if err := s.c.ctl.request(ctx, schemas.SubjectSessionRenew, &schemas.RenewRequest{Session: s.id}, &rep); err == nil {
+				s.follow(&rep)
+			}
+		}
+	}
+}
+
+// follow uses the node map and the durability that a coordinator has sent.
+func (s *session) follow(rep *schemas.SessionReply) {
+	s.holders.SetMap(rep.Map)
+	s.out.SetMap(rep.Map)
+	want := s.holders.Map().DurabilityOf(s.vault)
+	if rep.Durability.K == want.K && rep.Durability.M < want.M {
+		s.holders.AllowDegraded()
+	}
+}
+
+func (s *session) close() {
+	s.stopWatching()
+	s.stopRenewing()
+	<-s.renewed
+	s.out.Close()
+}
+
+// saved is what was saved for a new version.
+type saved struct {
+	archive.Result
+	upload.Stats
+}
+
+// save sends everything and returns when the nodes have acknowledged all of it.
+func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
+	memory := transfer.Budget(s.c.opt.MemoryBudget)
+	up := upload.New(ctx, upload.Options{
+		Keys: s.keys, Vault: s.vault, Session: s.id, Holders: s.holders, Sender: s.out,
+		Compression: p.Compression, Unchecked: s.c.opt.SkipSelfCheck, Budget: memory, Status: s.c.opt.Status,
+	})
+	opt := archive.Options{
+		Keys: s.keys, Roots: p.roots, Exclude: p.exclude, Stdin: p.Stdin, Name: p.Name,
+		Budget: memory, Progress: p.Progress, Warn: p.Warn,
+	}
+	if s.parent != nil && s.parent.RootKind == schemas.Tree {
+		opt.Get = download.NewReader(s.keys, s.vault, s.holders, s.c.opt.Status).TreeNodes
+		opt.Parent, opt.ParentRoot, opt.Recheck = s.parent.ID, s.parent.Root, s.recheck
+	}
+	done, err := archive.Save(up, opt)
+	if err != nil {
+		up.Abandon(err)
+		if cause := context.Cause(up.Context()); cause != nil {
+			err = cause
+		}
+		return nil, err
+	}
+	if err := up.Finish(); err != nil {
+		return nil, err
+	}
+	return &saved{Result: *done, Stats: up.Stats()}, nil
+}
+
+// commit asks the coordinator for the version. The nodes have acknowledged all its chunks.
+func (s *session) commit(ctx context.Context, p *plan, done *saved) (*BackupResult, error) {
+	p.label.Root, p.label.Record = done.Root, p.Name
+	sealed, err := sealLabel(s.keys, &p.label)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, commitTime)
+	defer cancel()
+	var rep schemas.CommitReply
+	err = s.c.ctl.retry(ctx, schemas.SubjectSessionCommit, &schemas.CommitRequest{
+		Session: s.id, Root: done.Root, Files: done.Files, Bytes: done.Bytes, Stored: done.Stored,
+		Sealed: sealed, Partial: done.Unreadable > 0,
+	}, &rep)
+	if err != nil {
+		return nil, fmt.Errorf("commit the version: %w", err)
+	}
+	return &BackupResult{
+		Version: *rep.Version, Files: done.Files, Bytes: done.Bytes, Unchanged: done.Unchanged,
+		Read: done.Read, Sent: done.Sent, Chunks: done.Chunks, Unreadable: done.Unreadable,
+	}, nil
+}
