@@ -23,6 +23,11 @@ var (
 	// ErrNoKey is returned when a sealed version is to be read and the key file does not
 	// exist.
 	ErrNoKey = errors.New("the vault's key is not on this machine")
+	// ErrDamaged is returned for content that is damaged, or was sealed with another key.
+	ErrDamaged = seal.ErrDamaged
+	// ErrSameName is returned when two paths of a restore would get the same name in the
+	// target folder.
+	ErrSameName = errors.New("restore paths of the same name one after the other, into different folders")
 )
 
 // Options say how to reach a system, and which vault is used.

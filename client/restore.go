@@ -16,9 +16,6 @@ import (
 	"servidor-backup/schemas"
 )
 
-// ErrSameName is returned when two paths of a restore would get the same name in the target folder.
-var ErrSameName = errors.New("restore paths of the same name one after the other, into different folders")
-
 // RestoreOptions say what to restore, and where to.
 type RestoreOptions struct {
 	// ID is NAME@NUMBER for one version, or NAME for the newest version of a record.

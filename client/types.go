@@ -41,8 +41,5 @@ const (
 	CompressAuto    = seal.CompressAuto // as the processors and the network allow
 )
 
-// ErrDamaged is returned for content that is damaged, or was sealed with another key.
-var ErrDamaged = seal.ErrDamaged
-
 // ParseCompression reads off, fast, default, best or auto.
 func ParseCompression(s string) (Compression, error) { return seal.ParseCompression(s) }
