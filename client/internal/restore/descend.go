@@ -3,12 +3,14 @@ package restore
 import (
 	"context"
 	"fmt"
+	"strings"
+
 	"servidor-backup/client/internal/download"
 	"servidor-backup/client/internal/target"
 	"servidor-backup/client/internal/tree"
-	"strings"
 )
 
+// descendAll descends all parts and dispatches all requests.
 func (r *restorer) descendAll(parts []Part) error {
 	for _, p := range parts {
 		if p.To != "" {
@@ -28,45 +30,44 @@ func (r *restorer) descendAll(parts []Part) error {
 	return r.dispatch(true)
 }
 
-// descend places folders and small things as it meets them, and asks for the
-// pieces of files.
+// descend begins the restore of all entries of a part.
 func (r *restorer) descend(entries *survivor, p Part) error {
 	for {
-		e, ok, err := entries.Next()
+		e, ok, err := entries.next()
 		if err != nil || !ok {
 			return err
 		}
 		e.Path = p.path(e.Path)
 		if e.HardLink != "" {
-			if err := r.linkTo(e, p); err != nil {
+			if err := r.mapFirstName(e, p); err != nil {
 				return err
 			}
 		}
-		if e.Path == "" { // the top of a version has no name of its own here
+		if e.Path == "" { // the version's top without a name in the target, or an entry that is left out
 			continue
 		}
 		if p.To == "" && !strings.Contains(e.Path, "/") {
 			r.tops = append(r.tops, e.Path)
 		}
-		if err := r.meet(e); err != nil {
+		if err := r.begin(e); err != nil {
 			return err
 		}
 	}
 }
 
-// linkTo makes e's first name what it is in the target. If that is not part of
-// what is asked for, the first of its names that is takes its place, with the
-// content.
-func (r *restorer) linkTo(e *tree.Entry, p Part) error {
+// mapFirstName replaces the first name of e's file by the first name's path in the target. If the
+// first name is outside of the part, the first of the other names that is inside takes its place,
+// with the content. An e whose content is damaged gets an empty path.
+func (r *restorer) mapFirstName(e *tree.Entry, p Part) error {
 	first := e.HardLink
 	if e.HardLink = p.path(first); e.HardLink != "" {
 		return nil
 	}
-	if stands, ok := r.heads[first]; ok {
-		e.HardLink = stands
+	if other, ok := r.firstNames[first]; ok {
+		e.HardLink = other
 		return nil
 	}
-	head, err := r.src.Entries.Lookup(r.ctx, first)
+	file, err := r.src.Entries.Lookup(r.ctx, first)
 	if download.IsDamage(err) {
 		r.fail(e.Path, fmt.Errorf("it is another name of %q: %w", first, err))
 		e.Path = "" // left out
@@ -75,12 +76,12 @@ func (r *restorer) linkTo(e *tree.Entry, p Part) error {
 	if err != nil {
 		return fmt.Errorf("%q is another name of %q: %w", e.Path, first, err)
 	}
-	r.heads[first] = e.Path
-	e.Content, e.Size = head.Content, head.Size
+	r.firstNames[first] = e.Path
+	e.Content, e.Size = file.Content, file.Size
 	return nil
 }
 
-// path is where the entry at a path of the version appears; "" if that is neither
+// path returns the path in the target of an entry of the version, or "" if the entry is neither
 // p.From nor below it.
 func (p Part) path(inVersion string) string {
 	switch {
@@ -99,8 +100,9 @@ func (p Part) path(inVersion string) string {
 	return ""
 }
 
-// meet begins the restore of one entry, whose path is where it goes.
-func (r *restorer) meet(e *tree.Entry) error {
+// begin begins the restore of an entry, whose path is already that in the target. It makes folders and
+// entries without content, and requests the content of files.
+func (r *restorer) begin(e *tree.Entry) error {
 	if err := r.ctx.Err(); err != nil {
 		return context.Cause(r.ctx)
 	}
@@ -120,7 +122,7 @@ func (r *restorer) meet(e *tree.Entry) error {
 		r.links = append(r.links, newFileJob(e, dir))
 		return nil
 	case e.Type == tree.TypeFile:
-		return r.pieces(newFileJob(e, dir))
+		return r.requestPieces(newFileJob(e, dir))
 	}
 	if err := r.to.Put(e); err != nil {
 		r.fail(e.Path, err)
@@ -130,7 +132,7 @@ func (r *restorer) meet(e *tree.Entry) error {
 	return nil
 }
 
-// completeXattrs fetches attributes that are kept in chunks.
+// completeXattrs fetches attributes that are stored in chunks of their own.
 func (r *restorer) completeXattrs(e *tree.Entry) error {
 	if e.XattrContent.Bytes == 0 {
 		return nil
@@ -152,7 +154,7 @@ func (r *restorer) completeXattrs(e *tree.Entry) error {
 	}
 }
 
-// enterDir makes a folder, which the descent is in from now on.
+// enterDir makes a folder and enters it.
 func (r *restorer) enterDir(e *tree.Entry) {
 	d, err := r.to.Mkdir(e)
 	if err != nil {
@@ -162,8 +164,8 @@ func (r *restorer) enterDir(e *tree.Entry) {
 	r.stack = append(r.stack, d)
 }
 
-// climb leaves the folders that the descent has passed, up to the one at parents,
-// and returns that, or the nearest one over it that is not lost; nil for the top.
+// climb leaves folders until the descent is in the folder at parents, or, if that folder could not be
+// made, in the nearest one above it. It returns that folder, or nil for the top of the target.
 func (r *restorer) climb(parents string) *target.Dir {
 	for n := len(r.stack); n > 0; n-- {
 		d := r.stack[n-1]

@@ -2,37 +2,38 @@ package restore
 
 import (
 	"bytes"
+	"sync"
+	"sync/atomic"
+
 	"servidor-backup/client/internal/download"
 	"servidor-backup/client/internal/target"
 	"servidor-backup/client/internal/tree"
-	"sync"
-	"sync/atomic"
 )
 
-// fileJob is a file, or a further name of one, on its way back. Its folder waits
-// for it.
+// fileJob is a file that is being restored, or another name of a file that is to be made. It holds
+// its folder.
 type fileJob struct {
-	entry *tree.Entry
-	dir   *target.Dir // nil at the top
-	left  atomic.Int64
+	entry   *tree.Entry
+	dir     *target.Dir  // nil at the top
+	pending atomic.Int64 // pieces not delivered yet, and 1 while the descent adds pieces
 
-	whole bool // it was placed at once, with all its content
+	whole bool // the file was written in one go, with all its content
 
 	mu     sync.Mutex
-	file   *target.File // made when the first piece has come
+	file   *target.File // nil before the first piece arrives
 	failed bool
 }
 
 func newFileJob(e *tree.Entry, dir *target.Dir) *fileJob {
 	j := &fileJob{entry: e, dir: dir}
-	j.left.Store(1)
+	j.pending.Store(1)
 	dir.Hold()
 	return j
 }
 
-// pieces asks for a file's content. A failure that ends the restore leaves the
-// file unfinished: it must not get its name with bytes missing.
-func (r *restorer) pieces(job *fileJob) error {
+// requestPieces requests the content of a file. An error that ends the restore leaves the file
+// unfinished, so that it never has its name with bytes missing.
+func (r *restorer) requestPieces(job *fileJob) error {
 	it := r.src.Entries.Pieces(r.ctx, job.entry.Content, job.entry.Size)
 	for {
 		p, ok, err := it.Next()
@@ -46,7 +47,7 @@ func (r *restorer) pieces(job *fileJob) error {
 			r.release(job)
 			return nil
 		}
-		job.left.Add(1)
+		job.pending.Add(1)
 		r.window.add(pieceRequest{job, p})
 		if err := r.dispatch(false); err != nil {
 			return err
@@ -54,9 +55,9 @@ func (r *restorer) pieces(job *fileJob) error {
 	}
 }
 
-// open is the file to write to, made when it is first asked for; nil if the
-// file was given up.
-func (j *fileJob) open(r *restorer) (*target.File, error) {
+// create returns the file to write to, and makes it at the first call. It returns nil if the job has
+// failed.
+func (j *fileJob) create(r *restorer) (*target.File, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.failed || j.file != nil {
@@ -67,28 +68,28 @@ func (j *fileJob) open(r *restorer) (*target.File, error) {
 	return j.file, err
 }
 
-// put writes a piece of the file's content.
-func (j *fileJob) put(r *restorer, plain []byte, off int64) error {
-	if j.entry.Size == int64(len(plain)) { // there are no others
+// write writes a piece of the file's content.
+func (j *fileJob) write(r *restorer, plain []byte, off int64) error {
+	if j.entry.Size == int64(len(plain)) { // the only piece
 		j.whole = true
 		return r.to.PutFile(j.entry, plain)
 	}
-	f, err := j.open(r)
+	f, err := j.create(r)
 	if err != nil || f == nil {
 		return err
 	}
-	return j.write(f, plain, off)
+	return j.writeAt(f, plain, off)
 }
 
-// write writes a piece. In a file with holes, zeros are left out: small holes
-// were saved as such.
-func (j *fileJob) write(f *target.File, plain []byte, off int64) error {
+// writeAt writes a piece into f. In a file with holes it leaves out blocks of zeros, because small
+// holes are saved as zeros.
+func (j *fileJob) writeAt(f *target.File, plain []byte, off int64) error {
 	if j.entry.Content.Bytes == j.entry.Size {
 		_, err := f.WriteAt(plain, off)
 		return err
 	}
 	for len(plain) > 0 {
-		n, zero := run(plain, off)
+		n, zero := zeroRun(plain, off)
 		if !zero {
 			if _, err := f.WriteAt(plain[:n], off); err != nil {
 				return err
@@ -99,17 +100,17 @@ func (j *fileJob) write(f *target.File, plain []byte, off int64) error {
 	return nil
 }
 
-// zeroSize is the unit of file systems, below which nothing can be left out.
-const zeroSize = 4096
+// blockSize is the usual unit of file systems, in bytes: holes are multiples of it.
+const blockSize = 4096
 
-var zeroes [zeroSize]byte
+var zeroBlock [blockSize]byte
 
-// run is the length of the longest beginning of b, which stands at off in its
-// file, that is all zero blocks or has none.
-func run(b []byte, off int64) (n int, zero bool) {
+// zeroRun returns the length of the longest prefix of b that has only zero blocks, or none. b is at
+// byte off of its file.
+func zeroRun(b []byte, off int64) (n int, zero bool) {
 	for n < len(b) {
-		size := min(zeroSize-int(off+int64(n))%zeroSize, len(b)-n)
-		z := bytes.Equal(b[n:n+size], zeroes[:size])
+		size := min(blockSize-int(off+int64(n))%blockSize, len(b)-n)
+		z := bytes.Equal(b[n:n+size], zeroBlock[:size])
 		if n > 0 && z != zero {
 			break
 		}
@@ -118,7 +119,7 @@ func run(b []byte, off int64) (n int, zero bool) {
 	return n, zero
 }
 
-// fail gives the file up; the first reason is told.
+// fail gives the file up. It reports only the first error.
 func (j *fileJob) fail(r *restorer, err error) {
 	j.mu.Lock()
 	again := j.failed
@@ -129,10 +130,9 @@ func (j *fileJob) fail(r *restorer, err error) {
 	}
 }
 
-// release counts one piece, or the descent, as done with the file; the last one
-// finishes it.
+// release counts one piece, or the descent, as done. The last release finishes the file.
 func (r *restorer) release(j *fileJob) {
-	if j.left.Add(-1) > 0 {
+	if j.pending.Add(-1) > 0 {
 		return
 	}
 	defer j.dir.Release()
@@ -149,7 +149,7 @@ func (r *restorer) release(j *fileJob) {
 	}
 }
 
-// finish ends a file that has all its content; one without pieces is made.
+// finish completes a file that has all its content. It makes a file that has no pieces.
 func (j *fileJob) finish(r *restorer) error {
 	switch {
 	case j.whole:
@@ -157,15 +157,15 @@ func (j *fileJob) finish(r *restorer) error {
 	case j.entry.Size == 0:
 		return r.to.PutFile(j.entry, nil)
 	}
-	f, err := j.open(r)
+	f, err := j.create(r)
 	if err != nil {
 		return err
 	}
 	return f.Finish()
 }
 
-// placeLinks makes the further names of files.
-func (r *restorer) placeLinks() {
+// makeLinks makes the other names of files.
+func (r *restorer) makeLinks() {
 	for _, job := range r.links {
 		if err := r.to.Link(job.entry); err != nil {
 			r.fail(job.entry.Path, err)

@@ -2,20 +2,21 @@ package restore
 
 import (
 	"fmt"
+
 	"servidor-backup/client/internal/download"
 	"servidor-backup/client/internal/tree"
 )
 
-// survivor walks the entries of a part and goes on behind nodes that nobody can
-// deliver whole: what they held is lost, and the rest is not.
+// survivor iterates over the entries of a part. It reports a tree chunk that is damaged as lost, and
+// goes on after it.
 type survivor struct {
 	r       *restorer
 	part    Part
 	entries *tree.Entries
 }
 
-// Next is [treeCursor.Next].
-func (s *survivor) Next() (*tree.Entry, bool, error) {
+// next returns the next entry that is not lost, as [tree.Entries.Next] does.
+func (s *survivor) next() (*tree.Entry, bool, error) {
 	for {
 		e, ok, err := s.entries.Next()
 		if err == nil || !download.IsDamage(err) {
@@ -26,15 +27,15 @@ func (s *survivor) Next() (*tree.Entry, bool, error) {
 			return e, ok, err
 		}
 		if lost != nil {
-			s.tell(*lost, err)
+			s.report(*lost, err)
 		}
 	}
 }
 
-// tell says what is lost.
-func (s *survivor) tell(lost tree.KeyRange, err error) {
+// report reports that the paths from lost.From up to lost.To are lost.
+func (s *survivor) report(lost tree.KeyRange, err error) {
 	from := s.part.path(lost.From)
-	if from == "" { // it begins before what is asked for
+	if from == "" { // the lost range begins before the part
 		from = s.part.To
 	}
 	to := ""

@@ -1,16 +1,35 @@
+// Package restore writes parts of a version to a target.
+//
+// One goroutine descends the tree of the version. It makes folders and small entries at once, and
+// turns the content of files into piece requests, which it collects by chunk in a window. When the
+// window is full, the oldest chunks are taken out as a batch, and one of several goroutines fetches
+// the batch from the nodes, opens each chunk and writes every requested piece of it. So a chunk
+// that files share, or that repeats, is fetched and opened once as long as it is in the window.
+// Large chunks that left the window are read back from the file they were written to (the written
+// cache), and are checked against their id, because the file may have changed since then.
+//
+// A file is a job that counts its open pieces. The goroutine that delivers the last piece finishes
+// the file. Other names of files are made when all files are complete.
+//
+// Damage of a chunk costs exactly the files that need it, and damage of a tree chunk costs the
+// paths in it: both are warned of and counted, and the restore goes on. Any other error ends the
+// restore, and files that are not complete then do not get their names.
+//
+// Memory is bounded by the window, by the number of requests under way, and by the written cache.
 package restore
 
 import (
 	"context"
 	"errors"
-	"servidor-backup/client/internal/download"
-	"servidor-backup/client/internal/target"
-	"servidor-backup/client/internal/transfer"
-	"servidor-backup/client/internal/tree"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+
+	"servidor-backup/client/internal/download"
+	"servidor-backup/client/internal/target"
+	"servidor-backup/client/internal/transfer"
+	"servidor-backup/client/internal/tree"
 )
 
 // slots is how many requests to the nodes are under way at a time. With the bytes that have
@@ -23,30 +42,28 @@ type Source struct {
 	Chunks  *download.Reader
 }
 
-// Part is a part of the version that is asked for: the entries at From and
-// below, which appear as To. If From is "." and To is "", what is in the version's
-// top appears under its own names.
+// Part is a part of the version: the entry at From and everything below it, restored as To. If From
+// is "." and To is "", the entries at the top of the version are restored under their own names.
 type Part struct{ From, To string }
 
-// Options is how a restore works.
+// Options say how a restore works.
 type Options struct {
 	Budget   transfer.Budget
 	Progress *transfer.Progress
-	// Warn is told of every path that is not brought back whole, from several
-	// goroutines.
+	// Warn is called for every path that is not restored whole, from several goroutines.
 	Warn func(path string, err error)
 }
 
-// Result is what a restore did.
+// Result says what a restore has done.
 type Result struct {
-	Files, Bytes int64    // entries that are not folders, and their content
-	Failed       int64    // paths that could not be brought back whole
-	FirstErr     error    // why the first of them could not
-	Tops         []string // the names that were made in the target
+	Files    int64    // entries that are not folders
+	Bytes    int64    // their content
+	Failed   int64    // paths that could not be restored whole
+	FirstErr error    // why the first of them could not; nil if Failed is 0
+	Tops     []string // the names that were made in the target
 }
 
-// restorer is one restore. One goroutine descends the tree and gathers pieces
-// into requests; several fetch, open and write.
+// restorer is one restore.
 type restorer struct {
 	src Source
 	to  *target.Target
@@ -55,33 +72,35 @@ type restorer struct {
 	work    *errgroup.Group
 	ctx     context.Context
 	window  window
-	written writtenChunks
-	stack   []*target.Dir     // the folders that the descent is in
-	links   []*fileJob        // further names of files, made when all files are there
-	heads   map[string]string // first names that are not asked for → what stands for them
-	tops    []string
+	written writtenCache
+	stack   []*target.Dir // the folders that the descent is in
+	links   []*fileJob    // other names of files, made when all files are complete
+	// firstNames maps first names of files that are outside of the parts, in the version, to
+	// the names in the target that take their place.
+	firstNames map[string]string
+	tops       []string
 
 	files, bytes, failed atomic.Int64
 	mu                   sync.Mutex
-	first                error // the first failure of a path
+	firstErr             error // the first failure of a path
 }
 
-// Run writes parts of a version to a target, which it closes.
+// Run writes parts of a version to a target, and closes the target.
 func Run(ctx context.Context, src Source, to *target.Target, parts []Part, opt Options) (Result, error) {
-	r := &restorer{src: src, to: to, opt: opt, heads: map[string]string{}}
+	r := &restorer{src: src, to: to, opt: opt, firstNames: map[string]string{}}
 	r.work, r.ctx = errgroup.WithContext(ctx)
 	r.work.SetLimit(opt.Budget.Slots(slots))
 	err := r.descendAll(parts)
 	if failed := r.work.Wait(); failed != nil {
-		err = failed // the descent only noticed that it was over
+		err = failed // the descent only noticed the end of its context
 	}
 	if err != nil {
 		return Result{}, errors.Join(err, to.Abandon())
 	}
-	r.placeLinks()
+	r.makeLinks()
 	r.climb("")
 	to.Close()
-	done := Result{Files: r.files.Load(), Bytes: r.bytes.Load(), Failed: r.failed.Load(), FirstErr: r.first, Tops: r.tops}
+	done := Result{Files: r.files.Load(), Bytes: r.bytes.Load(), Failed: r.failed.Load(), FirstErr: r.firstErr, Tops: r.tops}
 	return done, to.Sync()
 }
 
@@ -91,16 +110,16 @@ func (r *restorer) count(size int64) {
 	r.opt.Progress.Files.Add(1)
 }
 
-// fail notes a path that is not brought back.
+// fail counts and reports a path that is not restored whole.
 func (r *restorer) fail(path string, err error) {
 	r.failed.Add(1)
 	r.mu.Lock()
-	if r.first == nil {
-		r.first = err
+	if r.firstErr == nil {
+		r.firstErr = err
 	}
 	r.mu.Unlock()
 	r.opt.Warn(path, err)
 }
 
-// warn tells what of a path could not be set.
+// warn reports what could not be set of a path that is restored.
 func (r *restorer) warn(path string, err error) { r.opt.Warn(path, err) }

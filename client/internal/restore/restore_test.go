@@ -27,7 +27,7 @@ func dirEntry(path string) *tree.Entry {
 	return &tree.Entry{Path: path, Type: tree.TypeDir, Mode: 0o755}
 }
 
-// partOf is a file whose content is the piece [skip, skip+n) of a chunk.
+// partOf returns a file whose content is the piece [skip, skip+n) of a chunk.
 func partOf(path string, id schemas.ChunkID, skip, n int64) *tree.Entry {
 	return &tree.Entry{Path: path, Type: tree.TypeFile, Mode: 0o644, Size: n,
 		Content: tree.Content{Pieces: []tree.Piece{{Len: n, ID: id, Skip: skip}}, Bytes: n}}
@@ -40,8 +40,7 @@ func wantContent(t testing.TB, path string, want []byte) {
 	}
 }
 
-// Small files share chunks, of several versions in turn and with large files in
-// between: each chunk is fetched once.
+// Small files share chunks in turn, with large files in between. Each chunk is fetched once.
 func TestSharedChunksAreFetchedOnce(t *testing.T) {
 	s := newShelf(t)
 	shared := [][]byte{treetest.Noise(1, 200_000), treetest.Text(300_000), treetest.Noise(2, 5000)}
@@ -70,7 +69,7 @@ func TestSharedChunksAreFetchedOnce(t *testing.T) {
 		wantContent(t, filepath.Join(to, name), content)
 	}
 	if len(warnings) > 0 || done.Files != int64(len(want)) {
-		t.Errorf("%d files came back, want %d; warnings: %q", done.Files, len(want), warnings)
+		t.Errorf("%d files were restored, want %d; warnings: %q", done.Files, len(want), warnings)
 	}
 	for id, n := range s.dataGets() {
 		if n != 1 {
@@ -79,17 +78,16 @@ func TestSharedChunksAreFetchedOnce(t *testing.T) {
 	}
 }
 
-// What is wrong with a shared chunk, or with one file's part of it, is the loss
-// of exactly the files that need it.
+// Damage of a shared chunk, or of one file's piece of it, costs exactly the files that need it.
 func TestDamageCostsOnlyItsFiles(t *testing.T) {
 	s := newShelf(t)
-	good, bad, gone := treetest.Noise(1, 9000), s.data(treetest.Noise(2, 9000)), s.data(treetest.Noise(3, 9000))
+	good, bad, lost := treetest.Noise(1, 9000), s.data(treetest.Noise(2, 9000)), s.data(treetest.Noise(3, 9000))
 	c := s.chunks[bad]
 	c.Content[100] ^= 1
-	delete(s.chunks, gone)
+	delete(s.chunks, lost)
 	id := s.data(good)
 	to, done, warnings := s.restore(s.version([]*tree.Entry{
-		dirEntry("."), partOf("a", id, 0, 4000), partOf("b", bad, 0, 4000), partOf("c", gone, 0, 4000),
+		dirEntry("."), partOf("a", id, 0, 4000), partOf("b", bad, 0, 4000), partOf("c", lost, 0, 4000),
 		partOf("d", id, 4000, 5000), partOf("e", id, 4001, 5000), partOf("f", bad, 4000, 1),
 	}))
 	wantContent(t, filepath.Join(to, "a"), good[:4000])
@@ -100,8 +98,9 @@ func TestDamageCostsOnlyItsFiles(t *testing.T) {
 	}
 }
 
-// far is a version in which the file "z" is equal to "a", far behind it.
-func (s *shelf) far() (v *Source, content []byte, id, middle schemas.ChunkID) {
+// twins returns a version in which the file "z" is equal to "a", far after it: their content, their
+// chunk, and a chunk of a file between them.
+func (s *shelf) twins() (v *Source, content []byte, id, middle schemas.ChunkID) {
 	content = treetest.Noise(200, 300_000)
 	id = s.data(content)
 	entries := []*tree.Entry{dirEntry("."), partOf("a", id, 0, int64(len(content))), partOf("z", id, 0, int64(len(content)))}
@@ -116,9 +115,9 @@ func (s *shelf) far() (v *Source, content []byte, id, middle schemas.ChunkID) {
 	return s.version(entries), content, id, middle
 }
 
-func TestWhatWasWrittenIsNotFetchedAgain(t *testing.T) {
+func TestWrittenChunksAreNotFetchedAgain(t *testing.T) {
 	s := newShelf(t)
-	v, content, id, _ := s.far()
+	v, content, id, _ := s.twins()
 	to, _, warnings := s.restore(v)
 	wantContent(t, filepath.Join(to, "a"), content)
 	wantContent(t, filepath.Join(to, "z"), content)
@@ -127,10 +126,10 @@ func TestWhatWasWrittenIsNotFetchedAgain(t *testing.T) {
 	}
 }
 
-// What was written is trusted only as far as it still is what it was.
-func TestWhatWasWrittenMayHaveChanged(t *testing.T) {
+// A file that was changed after it was written is not read back: its chunk is fetched again.
+func TestChangedFilesAreNotReadBack(t *testing.T) {
 	s := newShelf(t)
-	v, content, id, middle := s.far()
+	v, content, id, middle := s.twins()
 	for name, change := range map[string]func(path string) error{
 		"overwritten": func(path string) error { return os.WriteFile(path, treetest.Noise(201, 300_000), 0o600) },
 		"cut off":     func(path string) error { return os.Truncate(path, 1) },
@@ -144,7 +143,7 @@ func TestWhatWasWrittenMayHaveChanged(t *testing.T) {
 			s.before = func(asked schemas.ChunkID) error {
 				if asked == middle {
 					a := filepath.Join(to, "r", "a")
-					bustest.Eventually(t, "the first file is there", func() bool {
+					bustest.Eventually(t, "the first file is complete", func() bool {
 						info, err := os.Stat(a)
 						return err == nil && info.ModTime().UnixNano() == 0 // set last
 					})
@@ -163,7 +162,7 @@ func TestWhatWasWrittenMayHaveChanged(t *testing.T) {
 	}
 }
 
-// entriesBelow are the entries in the tree at a node of a version.
+// entriesBelow returns the entries in the tree below a node of a version.
 func entriesBelow(t *testing.T, v *Source, node schemas.ChunkID) (all []*tree.Entry) {
 	t.Helper()
 	entries := tree.NewReader(v.Chunks.TreeNodes, node).Iterate(t.Context(), ".")
@@ -179,7 +178,7 @@ func entriesBelow(t *testing.T, v *Source, node schemas.ChunkID) (all []*tree.En
 	}
 }
 
-// A leaf of the path tree that is lost costs what is in it, and nothing else.
+// A lost leaf of the path tree costs the paths in it, and nothing else.
 func TestALostLeafCostsItsPaths(t *testing.T) {
 	s := newShelf(t)
 	content := treetest.Text(2000)
@@ -212,16 +211,16 @@ func TestALostLeafCostsItsPaths(t *testing.T) {
 	if done.Failed != 1 {
 		t.Errorf("%d failures, want 1", done.Failed)
 	}
-	gone := map[string]bool{}
+	inLeaf := map[string]bool{}
 	for _, e := range lost {
-		gone[e.Path] = true
+		inLeaf[e.Path] = true
 	}
 	for _, e := range entries {
 		info, err := os.Lstat(filepath.Join(to, e.Path))
 		switch {
-		case gone[e.Path]: // a folder may be there for what is left in it
+		case inLeaf[e.Path]: // a folder may exist for other paths in it
 			if e.Type == tree.TypeFile && !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("%s was lost and is there (%v)", e.Path, err)
+				t.Errorf("%s was lost and exists (%v)", e.Path, err)
 			}
 		case err != nil:
 			t.Error(err)
@@ -233,7 +232,7 @@ func TestALostLeafCostsItsPaths(t *testing.T) {
 	}
 }
 
-// A node that the map of the version's opening did not know yet is found.
+// A node is found although the node map of the version's opening did not have it yet.
 func TestTheNodeMapIsRenewed(t *testing.T) {
 	s := newShelf(t)
 	content := treetest.Noise(1, 5000)
@@ -252,9 +251,9 @@ func TestTheNodeMapIsRenewed(t *testing.T) {
 	}
 }
 
-// A node that is down by the newer map is waited for: what nobody else has is not
-// lost. One that was down before is not.
-func TestANodeThatIsDownIsNotForgotten(t *testing.T) {
+// A restore waits for a node that went down meanwhile: chunks that no other node has are not lost. It
+// does not wait for a node that was down from the start.
+func TestChunksOfANodeThatWentDownAreNotLost(t *testing.T) {
 	s := newShelf(t)
 	shelf := schemas.Node{ID: "shelf", State: schemas.Up, Weight: 1}
 	other := schemas.Node{ID: "other", State: schemas.Up, Weight: 1}
@@ -267,31 +266,31 @@ func TestANodeThatIsDownIsNotForgotten(t *testing.T) {
 		from.NewestMap = func(context.Context) (*schemas.NodeMap, error) { return now, nil }
 		err := from.Chunks(bustest.Patient(t), []schemas.ChunkID{{1}}, nil)
 		if lost := m == now; err == nil || download.IsDamage(err) != lost || transfer.IsUnresponsive(err) == lost {
-			t.Errorf("with the map %d a chunk that nobody has: %v", m.Epoch, err)
+			t.Errorf("with the map %d, a chunk that no node holds: %v", m.Epoch, err)
 		}
 	}
 }
 
-// A restore that ends in the middle of a file leaves nothing under its name, and
-// what was there before stays.
+// A restore that ends in the middle of a file leaves nothing under its name, and an older file of
+// that name stays.
 func TestAnInterruptedFileDoesNotGetItsName(t *testing.T) {
 	s := newShelf(t)
 	e := partOf("f", s.data(treetest.Text(2000)), 0, 1500)
 	root := schemas.ChunkID{9}
 	e.Size, e.Content = 70_000_000, tree.Content{Tree: root, Bytes: 70_000_000}
 	v := s.version([]*tree.Entry{dirEntry("."), e})
-	gone := errors.New("the connection is gone")
+	broken := errors.New("the connection is broken")
 	get := v.Entries.Get
 	v.Entries.Get = func(ctx context.Context, ids []schemas.ChunkID) ([]tree.Node, error) {
 		if slices.Contains(ids, root) {
-			return nil, gone
+			return nil, broken
 		}
 		return get(ctx, ids)
 	}
-	for _, there := range []bool{false, true} {
+	for _, exists := range []bool{false, true} {
 		to := t.TempDir()
 		name := filepath.Join(to, "r", "f")
-		if there {
+		if exists {
 			if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 				t.Fatal(err)
 			}
@@ -299,12 +298,12 @@ func TestAnInterruptedFileDoesNotGetItsName(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := s.run(to, v, target.Options{Overwrite: there}, func(string, error) {}); !errors.Is(err, gone) {
+		if _, err := s.run(to, v, target.Options{Overwrite: exists}, func(string, error) {}); !errors.Is(err, broken) {
 			t.Errorf("the restore ended with %v", err)
 		}
 		b, err := os.ReadFile(name)
-		if there && string(b) != "precious" || !there && !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("there: %v; the file has %d bytes now (%v)", there, len(b), err)
+		if exists && string(b) != "precious" || !exists && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("existed: %v; the file has %d bytes now (%v)", exists, len(b), err)
 		}
 		if left, err := os.ReadDir(filepath.Dir(name)); err == nil && len(left) > 1 {
 			t.Errorf("%v are left", left)

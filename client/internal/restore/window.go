@@ -10,36 +10,36 @@ import (
 )
 
 const (
-	// windowBytes and windowPieces bound what waits to be asked for. A chunk that
-	// comes up again meanwhile, because small files share it or content
-	// repeats, is fetched and opened once for all.
+	// windowBytes and windowPieces bound the requests that are collected. A chunk that is
+	// requested again while it is in the window, because small files share it or content
+	// repeats, is fetched and opened once.
 	windowBytes  = 8 << 20
 	windowPieces = 4096
-	// fetchBatch is how many bytes of plaintext one request to the nodes is
-	// about: sealed, they still fit one message.
+	// fetchBatch is how many bytes of content one request to the nodes asks for: sealed, they
+	// still fit one message.
 	fetchBatch = 900_000
-	// fetchPieces bounds the chunks of one request.
-	fetchPieces = 1024
+	// fetchChunks bounds the chunks of one request.
+	fetchChunks = 1024
 )
 
-// pieceRequest is a piece that is needed for a file.
+// pieceRequest asks for a piece of a file.
 type pieceRequest struct {
 	job   *fileJob
 	piece tree.Piece
 }
 
-// chunkRequest is a chunk that is asked for, with all its pieces that are needed.
+// chunkRequest asks for a chunk, of which the pieces are needed.
 type chunkRequest struct {
 	id     schemas.ChunkID
-	size   int64 // how long the chunk is at least
+	size   int64 // the least size that the chunk can have, in bytes
 	pieces []pieceRequest
 }
 
-// window gathers the requests, oldest first.
+// window collects requests by chunk, oldest first.
 type window struct {
 	queue  []*chunkRequest
 	byID   map[schemas.ChunkID]*chunkRequest
-	bytes  int64 // of all chunks
+	bytes  int64 // the size of all chunks
 	pieces int
 }
 
@@ -63,13 +63,12 @@ func (w *window) add(p pieceRequest) {
 
 func (w *window) full() bool { return w.bytes > windowBytes || w.pieces > windowPieces }
 
-// nextBatch removes the oldest requests, as many as one request to the nodes is
-// about.
+// nextBatch removes and returns the oldest requests, as many as fit one request to the nodes.
 func (w *window) nextBatch() []*chunkRequest {
 	n := 0
-	for size := int64(0); n < min(len(w.queue), fetchPieces); n++ {
+	for size := int64(0); n < min(len(w.queue), fetchChunks); n++ {
 		c := w.queue[n]
-		// A little more than the seal, for the message around it.
+		// 200 bytes more than the seal, for the fields of the message.
 		if size += c.size + seal.Overhead + 200; n > 0 && size > fetchBatch {
 			break
 		}
@@ -82,8 +81,8 @@ func (w *window) nextBatch() []*chunkRequest {
 	return batch
 }
 
-// dispatch sends requests for the oldest of what is wanted on their way until
-// the window is not full, or with all, until it is empty.
+// dispatch starts fetching the oldest requests until the window is not full any more or, with all,
+// until it is empty. It blocks while too many requests are under way.
 func (r *restorer) dispatch(all bool) error {
 	for r.window.full() || all && len(r.window.queue) > 0 {
 		batch := r.window.nextBatch()
@@ -95,12 +94,11 @@ func (r *restorer) dispatch(all bool) error {
 	return nil
 }
 
-// fetch gets a batch of chunks, from what was written already or from nodes, and
-// writes what is wanted of them.
+// fetch gets a batch of chunks, from the written cache or from nodes, and writes their pieces.
 func (r *restorer) fetch(batch []*chunkRequest) error {
 	batch = slices.DeleteFunc(batch, func(c *chunkRequest) bool {
 		from, known := r.written.find(c.id)
-		return known && r.copyWritten(c, from)
+		return known && r.serveWritten(c, from)
 	})
 	if len(batch) == 0 {
 		return nil
@@ -109,46 +107,45 @@ func (r *restorer) fetch(batch []*chunkRequest) error {
 	for i, c := range batch {
 		ids[i] = c.id
 	}
-	// Each is set by the goroutine that brings the chunk, before chunks returns.
-	came := make([]bool, len(batch))
+	// Each is set by the goroutine that receives the chunk, before Chunks returns.
+	arrived := make([]bool, len(batch))
 	err := r.src.Chunks.Chunks(r.ctx, ids, func(i int, sealed *schemas.Chunk) error {
-		err := r.arrived(batch[i], sealed)
-		came[i] = err == nil
+		err := r.open(batch[i], sealed)
+		arrived[i] = err == nil
 		return err
 	})
 	r.opt.Progress.Sent.Store(r.src.Chunks.Received())
 	if err == nil || !download.IsDamage(err) {
 		return err
 	}
-	// At least one chunk is damaged; each that has not come is asked for by
-	// itself, so that every file learns its own fate.
+	// At least one chunk is damaged. The chunks that have not arrived are fetched one by one,
+	// so that only files that need a damaged chunk fail.
 	for i, c := range batch {
-		if came[i] {
+		if arrived[i] {
 			continue
 		}
 		err := r.src.Chunks.Chunks(r.ctx, ids[i:i+1], func(_ int, sealed *schemas.Chunk) error {
-			return r.arrived(c, sealed)
+			return r.open(c, sealed)
 		})
 		if err != nil && !download.IsDamage(err) {
 			return err
 		}
 		if err != nil {
-			r.lost(c, err)
+			r.failChunk(c, err)
 		}
 	}
 	return nil
 }
 
-// arrived opens a chunk and writes it wherever it is wanted. What is wrong with a
-// file is its own failure, and not of the restore; of a chunk that is damaged
-// another replica may be whole, which is what the error asks for.
-func (r *restorer) arrived(c *chunkRequest, sealed *schemas.Chunk) error {
+// open opens a chunk and writes its pieces. An error of a file fails the file and not the restore. The
+// error of a damaged chunk is returned, so that another replica is tried, which may be whole.
+func (r *restorer) open(c *chunkRequest, sealed *schemas.Chunk) error {
 	plain, err := r.src.Chunks.Open(sealed)
 	if download.IsDamage(err) {
 		return err
 	}
 	if err != nil {
-		r.lost(c, err)
+		r.failChunk(c, err)
 		return nil
 	}
 	defer plain.Release()
@@ -158,12 +155,12 @@ func (r *restorer) arrived(c *chunkRequest, sealed *schemas.Chunk) error {
 	return nil
 }
 
-// deliver writes one piece of an opened chunk into its file.
+// deliver writes a piece of an opened chunk into its file.
 func (r *restorer) deliver(p pieceRequest, plain []byte) {
 	defer r.release(p.job)
 	part, err := p.piece.Cut(plain)
 	if err == nil {
-		err = p.job.put(r, part, p.piece.Off)
+		err = p.job.write(r, part, p.piece.Off)
 		r.opt.Progress.Bytes.Add(int64(len(part)))
 	}
 	if err != nil {
@@ -173,8 +170,8 @@ func (r *restorer) deliver(p pieceRequest, plain []byte) {
 	r.remember(p, plain)
 }
 
-// lost gives up the files that a chunk was wanted for.
-func (r *restorer) lost(c *chunkRequest, err error) {
+// failChunk fails the files that need a chunk.
+func (r *restorer) failChunk(c *chunkRequest, err error) {
 	for _, p := range c.pieces {
 		p.job.fail(r, err)
 		r.release(p.job)

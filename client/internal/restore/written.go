@@ -8,16 +8,17 @@ import (
 )
 
 const (
-	// writtenMin is the length from which a piece is worth remembering, in bytes.
+	// writtenMin is the least length of a chunk that is worth remembering, in bytes.
 	writtenMin = 64 << 10
-	// writtenMax bounds how many are remembered, to twice this: about 8 MiB, for
+	// writtenMax is half of how many chunks are remembered at most: about 8 MiB of memory, for
 	// 16 GiB of content.
 	writtenMax = 16 << 10
 )
 
-// writtenChunks remembers where whole chunks were written to, so that a chunk that is
-// wanted again later is read from there and not fetched. Old ones are forgotten.
-type writtenChunks struct {
+// writtenCache remembers where whole chunks were written to, so that a chunk that is needed again
+// is read from there and not fetched. When now is full, it becomes old, and the chunks in old are
+// forgotten.
+type writtenCache struct {
 	mu       sync.Mutex
 	now, old map[schemas.ChunkID]writtenChunk
 }
@@ -29,7 +30,7 @@ type writtenChunk struct {
 	len  int
 }
 
-func (c *writtenChunks) add(id schemas.ChunkID, at writtenChunk) {
+func (c *writtenCache) add(id schemas.ChunkID, at writtenChunk) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.now == nil || len(c.now) == writtenMax {
@@ -38,7 +39,7 @@ func (c *writtenChunks) add(id schemas.ChunkID, at writtenChunk) {
 	c.now[id] = at
 }
 
-func (c *writtenChunks) find(id schemas.ChunkID) (writtenChunk, bool) {
+func (c *writtenCache) find(id schemas.ChunkID) (writtenChunk, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if at, ok := c.now[id]; ok {
@@ -48,17 +49,17 @@ func (c *writtenChunks) find(id schemas.ChunkID) (writtenChunk, bool) {
 	return at, ok
 }
 
-// remember notes a whole chunk that was written to a file.
+// remember adds a chunk to the written cache if the piece that was written is all of it.
 func (r *restorer) remember(p pieceRequest, plain []byte) {
 	if len(plain) >= writtenMin && p.piece.Len == int64(len(plain)) {
 		r.written.add(p.piece.ID, writtenChunk{path: p.job.entry.Path, off: p.piece.Off, len: len(plain)})
 	}
 }
 
-// copyWritten serves a request from what this restore has written. It reports false,
-// and has done nothing, if the chunk is not there any more: what is read is held
-// against the chunk's id, so it does not matter who may have changed the file.
-func (r *restorer) copyWritten(c *chunkRequest, from writtenChunk) bool {
+// serveWritten serves a request from a chunk that this restore has written. It checks the content
+// against the chunk's id, because the file may have been changed. If it does not match, serveWritten
+// reports false and has done nothing.
+func (r *restorer) serveWritten(c *chunkRequest, from writtenChunk) bool {
 	buf := chunk.Buffers.Get()
 	defer chunk.Buffers.Put(buf)
 	plain := buf[:from.len]

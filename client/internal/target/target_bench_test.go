@@ -8,8 +8,8 @@ import (
 	"servidor-backup/client/treetest"
 )
 
-// BenchmarkPlaceSmall places files of 4 KiB, ten to a folder.
-func BenchmarkPlaceSmall(b *testing.B) {
+// BenchmarkSmallFiles restores files of 4 KiB, ten to a folder.
+func BenchmarkSmallFiles(b *testing.B) {
 	p, err := Open(b.TempDir(), Options{Owner: true, NumericOwner: true})
 	if err != nil {
 		b.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ACLs that the target folder hands down are not part of the version.
+// ACLs that are inherited from the target folder are not part of the version.
 func TestInheritedACLIsRemoved(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
 	for _, err := range []error{os.Mkdir(filepath.Join(from, "dir"), 0o755), os.WriteFile(filepath.Join(from, "dir", "file"), []byte("x"), 0o644)} {

@@ -19,8 +19,8 @@ import (
 	"servidor-backup/client/treetest"
 )
 
-// copyTree walks from and places everything below to, files on several
-// goroutines that finish in any order. It returns the warnings.
+// copyTree walks from and restores everything below to. Files are written by several goroutines,
+// which finish in any order. It returns the warnings.
 func copyTree(t *testing.T, from, to string, opt Options) []string {
 	t.Helper()
 	var mu sync.Mutex
@@ -41,13 +41,13 @@ func copyTree(t *testing.T, from, to string, opt Options) []string {
 	return warnings
 }
 
-// copyInto places everything below the folder from.
-func copyInto(p *Target, from string) error {
+// copyInto restores everything below the folder from.
+func copyInto(to *Target, from string) error {
 	roots, err := scan.NewRoots([]string{from})
 	if err != nil {
 		return err
 	}
-	c := copier{p: p, first: map[[2]uint64]string{}, slots: make(chan struct{}, 8)}
+	c := copier{to: to, first: map[[2]uint64]string{}, slots: make(chan struct{}, 8)}
 	_, err = scan.Walk(context.Background(), roots, nil, c.visit)
 	c.wait.Wait()
 	for _, d := range slices.Backward(c.dirs) {
@@ -57,8 +57,8 @@ func copyInto(p *Target, from string) error {
 }
 
 type copier struct {
-	p     *Target
-	first map[[2]uint64]string // file → path of its first name
+	to    *Target
+	first map[[2]uint64]string // by device and inode: the first name of a file
 	dirs  []*Dir               // the folders the walk is in
 
 	slots  chan struct{}
@@ -80,7 +80,7 @@ func (c *copier) visit(it scan.Item) error {
 		c.dirs = c.dirs[:len(c.dirs)-1]
 	}
 	if e.Type == tree.TypeDir {
-		d, err := c.p.Mkdir(e)
+		d, err := c.to.Mkdir(e)
 		if err == nil {
 			c.dirs = append(c.dirs, d)
 		}
@@ -92,9 +92,9 @@ func (c *copier) visit(it scan.Item) error {
 		}
 	}
 	if e.Type != tree.TypeFile || e.HardLink != "" {
-		return placeEntry(c.p, e)
+		return putEntry(c.to, e)
 	}
-	f, err := c.p.Create(e)
+	f, err := c.to.Create(e)
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (c *copier) visit(it scan.Item) error {
 	return nil
 }
 
-// copyContent copies what is no hole.
+// copyContent copies a file except for its holes.
 func copyContent(to *File, it scan.Item) error {
 	f, before, err := it.Open()
 	if err != nil {
@@ -130,7 +130,7 @@ func copyContent(to *File, it scan.Item) error {
 	}
 }
 
-// restoreOptions are what a restore takes for granted.
+// restoreOptions are the options of a usual restore.
 func restoreOptions() Options { return Options{Owner: os.Geteuid() == 0} }
 
 func wantSame(t *testing.T, from, to string) {
@@ -144,7 +144,7 @@ func wantSame(t *testing.T, from, to string) {
 	}
 }
 
-func TestWalkAndPlaceKeepATree(t *testing.T) {
+func TestWalkAndRestoreKeepATree(t *testing.T) {
 	from := treetest.New(t, 1, treetest.Small)
 	to := filepath.Join(treetest.TempDir(t), "made", "here")
 	for _, w := range copyTree(t, from, to, restoreOptions()) {
@@ -171,7 +171,7 @@ func TestRestoringAgain(t *testing.T) {
 	to := treetest.TempDir(t)
 	copyTree(t, from, to, restoreOptions())
 
-	t.Run("is refused without leave to overwrite", func(t *testing.T) {
+	t.Run("is refused unless overwriting is allowed", func(t *testing.T) {
 		p, err := Open(to, restoreOptions())
 		if err != nil {
 			t.Fatal(err)
@@ -198,7 +198,7 @@ func TestRestoringAgain(t *testing.T) {
 	})
 }
 
-// damage changes a restored tree in the ways that overwriting has to undo.
+// damage changes a restored tree in ways that overwriting undoes.
 func damage(t *testing.T, dir string) {
 	t.Helper()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -225,10 +225,10 @@ func TestFolderIsNeverReplaced(t *testing.T) {
 	}
 	p := newTestTarget(t, to, Options{Overwrite: true})
 	if _, err := p.Create(&tree.Entry{Path: "x", Type: tree.TypeFile}); err == nil {
-		t.Error("a file took the place of a folder")
+		t.Error("a file replaced a folder")
 	}
-	if err := placeEntry(p, &tree.Entry{Path: "x", Type: tree.TypeSymlink, Target: "y"}); err == nil {
-		t.Error("a link took the place of a folder")
+	if err := putEntry(p, &tree.Entry{Path: "x", Type: tree.TypeSymlink, Target: "y"}); err == nil {
+		t.Error("a link replaced a folder")
 	}
 	treetest.WantNames(t, to, "x")
 }
@@ -246,8 +246,8 @@ func newTestTarget(t *testing.T, dir string, opt Options) *Target {
 	return p
 }
 
-// placeEntry restores what is no regular file.
-func placeEntry(p *Target, e *tree.Entry) error {
+// putEntry restores an entry that is not a regular file.
+func putEntry(p *Target, e *tree.Entry) error {
 	switch {
 	case e.HardLink != "":
 		return p.Link(e)
@@ -258,8 +258,8 @@ func placeEntry(p *Target, e *tree.Entry) error {
 	return p.Put(e)
 }
 
-// placeFile restores a file with that content.
-func placeFile(p *Target, path, content string) error {
+// putFile restores a file with the given content.
+func putFile(p *Target, path, content string) error {
 	f, err := p.Create(&tree.Entry{Path: path, Type: tree.TypeFile, Mode: 0o644, Size: int64(len(content))})
 	if err != nil {
 		return err
@@ -278,26 +278,26 @@ func TestHostilePathsAreRefused(t *testing.T) {
 		"", ".", "..", "/", "/x", "../x", "a/../../x", "a/..", "a//b", "a/", "./a", "a/./b", "a\x00b", outer + "/x",
 		strings.Repeat("a/", tree.MaxPath) + "a",
 	} {
-		if err := placeFile(p, path, "x"); err == nil {
-			t.Errorf("the file %.40q was placed", path)
+		if err := putFile(p, path, "x"); err == nil {
+			t.Errorf("the file %.40q was made", path)
 		}
 		if path != "." {
-			if err := placeEntry(p, &tree.Entry{Path: path, Type: tree.TypeDir}); err == nil {
-				t.Errorf("the folder %.40q was placed", path)
+			if err := putEntry(p, &tree.Entry{Path: path, Type: tree.TypeDir}); err == nil {
+				t.Errorf("the folder %.40q was made", path)
 			}
-			if err := placeEntry(p, &tree.Entry{Path: "y", Type: tree.TypeFile, HardLink: path}); err == nil {
-				t.Errorf("a link to %.40q was placed", path)
+			if err := putEntry(p, &tree.Entry{Path: "y", Type: tree.TypeFile, HardLink: path}); err == nil {
+				t.Errorf("a link to %.40q was made", path)
 			}
 		}
-		if err := placeEntry(p, &tree.Entry{Path: path, Type: tree.TypeSymlink, Target: "x"}); err == nil {
-			t.Errorf("the link %.40q was placed", path)
+		if err := putEntry(p, &tree.Entry{Path: path, Type: tree.TypeSymlink, Target: "x"}); err == nil {
+			t.Errorf("the link %.40q was made", path)
 		}
 	}
 	treetest.WantNames(t, outer, "target")
 }
 
-// The attack on every unpacker: a link first, then something below it.
-func TestNothingIsPlacedThroughALink(t *testing.T) {
+// The usual attack on unpackers: an entry that is a symbolic link, followed by one below it.
+func TestNothingIsRestoredThroughALink(t *testing.T) {
 	outside := t.TempDir()
 	if err := os.WriteFile(filepath.Join(outside, "passwd"), []byte("root"), 0o600); err != nil {
 		t.Fatal(err)
@@ -307,19 +307,19 @@ func TestNothingIsPlacedThroughALink(t *testing.T) {
 			to := t.TempDir()
 			p := newTestTarget(t, to, Options{Overwrite: true})
 			ok := []error{
-				placeEntry(p, &tree.Entry{Path: "real", Type: tree.TypeDir, Mode: 0o755}),
-				placeEntry(p, &tree.Entry{Path: "a", Type: tree.TypeSymlink, Target: linkTarget}),
+				putEntry(p, &tree.Entry{Path: "real", Type: tree.TypeDir, Mode: 0o755}),
+				putEntry(p, &tree.Entry{Path: "a", Type: tree.TypeSymlink, Target: linkTarget}),
 			}
 			if err := errors.Join(ok...); err != nil {
 				t.Fatal(err)
 			}
 			for what, err := range map[string]error{
-				"file":        placeFile(p, "a/passwd", "x"),
-				"folder":      placeEntry(p, &tree.Entry{Path: "a/b", Type: tree.TypeDir}),
-				"deep folder": placeEntry(p, &tree.Entry{Path: "a/b/c", Type: tree.TypeDir}),
-				"link":        placeEntry(p, &tree.Entry{Path: "a/b", Type: tree.TypeSymlink, Target: "x"}),
-				"fifo":        placeEntry(p, &tree.Entry{Path: "a/b", Type: tree.TypeFifo}),
-				"hard link":   placeEntry(p, &tree.Entry{Path: "h", Type: tree.TypeFile, HardLink: "a/passwd", Size: 4}),
+				"file":        putFile(p, "a/passwd", "x"),
+				"folder":      putEntry(p, &tree.Entry{Path: "a/b", Type: tree.TypeDir}),
+				"deep folder": putEntry(p, &tree.Entry{Path: "a/b/c", Type: tree.TypeDir}),
+				"link":        putEntry(p, &tree.Entry{Path: "a/b", Type: tree.TypeSymlink, Target: "x"}),
+				"fifo":        putEntry(p, &tree.Entry{Path: "a/b", Type: tree.TypeFifo}),
+				"hard link":   putEntry(p, &tree.Entry{Path: "h", Type: tree.TypeFile, HardLink: "a/passwd", Size: 4}),
 			} {
 				if err == nil || !strings.Contains(err.Error(), "symbolic link") {
 					t.Errorf("a %s through the link: got %v, want a refusal that names the link", what, err)
@@ -332,27 +332,26 @@ func TestNothingIsPlacedThroughALink(t *testing.T) {
 	}
 }
 
-// A folder that is swapped for a link while it is used is noticed when it has
-// to be opened again.
+// A folder that is swapped for a link while the restore runs is noticed when it is opened again.
 func TestSwappedFolderIsNoticed(t *testing.T) {
 	outside, to := t.TempDir(), t.TempDir()
 	p := newTestTarget(t, to, Options{Warn: func(string, error) {}})
-	if err := placeEntry(p, &tree.Entry{Path: "d", Type: tree.TypeDir}); err != nil {
+	if err := putEntry(p, &tree.Entry{Path: "d", Type: tree.TypeDir}); err != nil {
 		t.Fatal(err)
 	}
-	p.dirs.Close() // so that every use opens anew
+	p.dirs.Close() // so that every use opens the folder again
 	d := filepath.Join(to, "d")
 	if err := errors.Join(os.Rename(d, d+"2"), os.Symlink(outside, d)); err != nil {
 		t.Fatal(err)
 	}
-	if err := placeFile(p, "d/x", "x"); err == nil {
-		t.Error("a file was placed through the link")
+	if err := putFile(p, "d/x", "x"); err == nil {
+		t.Error("a file was made through the link")
 	}
 	if err := errors.Join(os.Remove(d), os.Mkdir(d, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if err := placeFile(p, "d/x", "x"); !errors.Is(err, osfs.ErrReplaced) {
-		t.Errorf("got %v, want errReplaced", err)
+	if err := putFile(p, "d/x", "x"); !errors.Is(err, osfs.ErrReplaced) {
+		t.Errorf("got %v, want osfs.ErrReplaced", err)
 	}
 	treetest.WantNames(t, outside)
 	treetest.WantNames(t, d)
@@ -384,7 +383,7 @@ func TestHardLinkWaitsForItsFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := placeEntry(p, &tree.Entry{Path: "b", Type: tree.TypeFile, HardLink: "a", Size: 1}); err != nil {
+	if err := putEntry(p, &tree.Entry{Path: "b", Type: tree.TypeFile, HardLink: "a", Size: 1}); err != nil {
 		t.Fatal(err)
 	}
 	treetest.WantNames(t, to, "a")
@@ -405,7 +404,7 @@ func TestHardLinkWithoutItsFile(t *testing.T) {
 	}
 	p := newTestTarget(t, to, Options{})
 	for _, first := range []string{"missing", "no/folder", "other"} {
-		err := placeEntry(p, &tree.Entry{Path: "b", Type: tree.TypeFile, HardLink: first, Size: 1})
+		err := putEntry(p, &tree.Entry{Path: "b", Type: tree.TypeFile, HardLink: first, Size: 1})
 		if !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("another name of %q: got %v, want an error that is fs.ErrNotExist", first, err)
 		}
@@ -414,7 +413,7 @@ func TestHardLinkWithoutItsFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := placeEntry(p, &tree.Entry{Path: "b", Type: tree.TypeFile, HardLink: "a", Size: 1}); err != nil {
+	if err := putEntry(p, &tree.Entry{Path: "b", Type: tree.TypeFile, HardLink: "a", Size: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Abort(); err == nil || !strings.Contains(err.Error(), `"b"`) {
@@ -423,7 +422,7 @@ func TestHardLinkWithoutItsFile(t *testing.T) {
 	treetest.WantNames(t, to, "other")
 }
 
-func TestAbortKeepsWhatWasThere(t *testing.T) {
+func TestAbortKeepsTheOldFile(t *testing.T) {
 	to := t.TempDir()
 	if err := os.WriteFile(filepath.Join(to, "f"), []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
@@ -440,25 +439,25 @@ func TestAbortKeepsWhatWasThere(t *testing.T) {
 		t.Error(err)
 	}
 	if got, err := os.ReadFile(filepath.Join(to, "f")); string(got) != "old" {
-		t.Errorf("the file holds %q (%v), want what it held", got, err)
+		t.Errorf("the file holds %q (%v), want its old content", got, err)
 	}
 	treetest.WantNames(t, to, "f")
 }
 
-// A part of a version comes without the folders above it.
+// A part of a version is restored without the folders above it.
 func TestMissingFoldersAreMade(t *testing.T) {
 	to := t.TempDir()
 	p := newTestTarget(t, to, Options{})
-	if err := placeFile(p, "a/b/c", "x"); err != nil {
+	if err := putFile(p, "a/b/c", "x"); err != nil {
 		t.Fatal(err)
 	}
-	if err := placeFile(p, "a/b/d", "x"); err != nil {
+	if err := putFile(p, "a/b/d", "x"); err != nil {
 		t.Fatal(err)
 	}
 	treetest.WantNames(t, filepath.Join(to, "a", "b"), "c", "d")
 }
 
-func TestFolderInUseKeepsItsMetadata(t *testing.T) {
+func TestExistingFoldersKeepTheirMetadata(t *testing.T) {
 	to := t.TempDir()
 	if err := errors.Join(os.Mkdir(filepath.Join(to, "sub"), 0o711), os.Chmod(to, 0o711)); err != nil {
 		t.Fatal(err)
@@ -479,8 +478,7 @@ func TestFolderInUseKeepsItsMetadata(t *testing.T) {
 	}
 }
 
-// Bits that lend rights are not given to a file that belongs to somebody else
-// than it did.
+// A file that gets another owner than it had does not get its setuid and setgid bits.
 func TestSetuidGoesWithItsOwner(t *testing.T) {
 	to := t.TempDir()
 	p := newTestTarget(t, to, Options{NumericOwner: true})

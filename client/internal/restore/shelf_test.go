@@ -21,8 +21,8 @@ import (
 	"servidor-backup/schemas"
 )
 
-// shelf is a storage node that keeps chunks in memory and counts what is asked
-// of it, so that a test decides what a version looks like.
+// shelf is a storage node that holds chunks in memory and counts requests, so that a test decides
+// what a version looks like.
 type shelf struct {
 	t  testing.TB
 	k  *seal.Keys
@@ -31,7 +31,7 @@ type shelf struct {
 	mu     sync.Mutex
 	chunks map[schemas.ChunkID]schemas.Chunk
 	gets   map[schemas.ChunkID]int
-	// before is called with each id that is asked for; an error is the answer.
+	// before is called with each id that is requested; its error is the answer.
 	before func(schemas.ChunkID) error
 }
 
@@ -101,23 +101,23 @@ func (s *shelf) have(req *schemas.IDsRequest) []byte {
 	return b
 }
 
-// data keeps a data chunk.
+// data stores a data chunk and returns its id.
 func (s *shelf) data(plain []byte) schemas.ChunkID {
 	s.t.Helper()
 	id := s.k.DataID(plain)
 	frame, err := s.k.Seal(nil, id, plain, seal.CompressDefault)
-	s.keep(schemas.Chunk{ID: id, Kind: schemas.Data, Content: frame}, err)
+	s.add(schemas.Chunk{ID: id, Kind: schemas.Data, Content: frame}, err)
 	return id
 }
 
-// tree keeps a tree chunk; it is a treePut.
+// tree stores a tree chunk; the signature is that of tree.NewWriter's put.
 func (s *shelf) tree(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
 	frame, err := s.k.Seal(nil, id, payload, seal.CompressDefault)
-	s.keep(schemas.Chunk{ID: id, Kind: schemas.Tree, Trees: slices.Clone(trees), Data: slices.Clone(data), Content: frame}, err)
+	s.add(schemas.Chunk{ID: id, Kind: schemas.Tree, Trees: slices.Clone(trees), Data: slices.Clone(data), Content: frame}, err)
 	return nil
 }
 
-func (s *shelf) keep(c schemas.Chunk, err error) {
+func (s *shelf) add(c schemas.Chunk, err error) {
 	s.t.Helper()
 	if err != nil {
 		s.t.Fatal(err)
@@ -128,7 +128,7 @@ func (s *shelf) keep(c schemas.Chunk, err error) {
 	s.chunks[c.ID] = c
 }
 
-// version makes a tree of entries, which it puts in order, and opens it.
+// version makes a tree of entries, which it sorts, and opens it.
 func (s *shelf) version(entries []*tree.Entry) *Source {
 	s.t.Helper()
 	slices.SortFunc(entries, func(a, b *tree.Entry) int { return tree.ComparePath(a.Path, b.Path) })
@@ -146,13 +146,12 @@ func (s *shelf) version(entries []*tree.Entry) *Source {
 	return &Source{Chunks: chunks, Entries: tree.NewReader(chunks.TreeNodes, root)}
 }
 
-// shelfMap is a node map with the shelf alone.
+// shelfMap returns a node map with only the shelf.
 func shelfMap() *schemas.NodeMap {
 	return &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "shelf", Name: "shelf", State: schemas.Up, Weight: 1}}}
 }
 
-// restore brings src back into a new folder, as "r", which it returns, and says what was
-// warned of.
+// restore restores src as "r" into a new folder. It returns the path of "r" and the warnings.
 func (s *shelf) restore(src *Source) (to string, done Result, warnings []string) {
 	s.t.Helper()
 	to = s.t.TempDir()
@@ -174,7 +173,7 @@ func (s *shelf) restoreTo(to string, src *Source) (done Result, warnings []strin
 	return done, warnings
 }
 
-// run restores src, with the settings that a client has.
+// run restores src with the settings of a client.
 func (s *shelf) run(to string, src *Source, opt target.Options, warn func(string, error)) (Result, error) {
 	s.t.Helper()
 	opt.Owner, opt.Warn = os.Geteuid() == 0, warn
@@ -186,7 +185,7 @@ func (s *shelf) run(to string, src *Source, opt target.Options, warn func(string
 		Options{Progress: &transfer.Progress{}, Warn: warn})
 }
 
-// dataGets is how often each data chunk was fetched.
+// dataGets returns how often each data chunk was fetched.
 func (s *shelf) dataGets() map[schemas.ChunkID]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
