@@ -16,49 +16,47 @@ import (
 	"servidor-backup/schemas"
 )
 
-// What a bucket does while servers come and go: a question that nobody answered is
-// asked again; a write of which nobody knows what became of it is written again
-// under the same id, by which JetStream knows it.
+// Operations are retried while servers restart. A read without an answer is sent again. A
+// write whose outcome is unknown is sent again under the same message id, by which
+// JetStream recognizes it.
 
 const (
-	// attemptTime ends one write, or a watcher that brings nothing: it is lost when
-	// a server goes away in the middle.
-	attemptTime = 3 * time.Second
-	// askTime is the same for a question. It is short, because while there is no
-	// leader nobody says so, and whoever will lead has not heard what was asked
-	// before.
-	askTime = time.Second
-	// bucketTime is for how long an operation is begun again. A cluster chooses a
-	// new leader within 4 to 9 s; whoever asks a coordinator waits for
-	// RequestTimeout.
-	bucketTime = 10 * time.Second
-	// loneTime is the same for a server without others that says that it has no
-	// JetStream: nobody will take its place.
-	loneTime = 2 * time.Second
-	// openAttempt and openTime are the same for finding or making a bucket: whoever
-	// does so has just started, and the servers perhaps as well.
-	openAttempt = 5 * time.Second
-	openTime    = 30 * time.Second
-	// againTime lies between two attempts.
-	againTime = 25 * time.Millisecond
+	// tryTimeout is the timeout of one write, and of a watcher that delivers nothing. A
+	// write or a watcher is lost when its server stops in the middle.
+	tryTimeout = 3 * time.Second
+	// readTimeout is the timeout of one read. It is short: while the stream has no leader
+	// no server answers, and the next leader does not know earlier requests.
+	readTimeout = time.Second
+	// retryTime is the time for which an operation is retried. A cluster elects a new
+	// leader within 4 to 9 s, and a coordinator's client waits for bus.RequestTimeout.
+	retryTime = 10 * time.Second
+	// loneRetryTime is used instead if a lone server has no responder for JetStream: no
+	// other server will take its place.
+	loneRetryTime = 2 * time.Second
+	// openTryTimeout and openRetryTime are used for finding or making a bucket: the
+	// program has just started, and perhaps the servers have, too.
+	openTryTimeout = 5 * time.Second
+	openRetryTime  = 30 * time.Second
+	// retryPause is the time between two tries.
+	retryPause = 25 * time.Millisecond
 )
 
-// retry calls try until it succeeds, fails for a reason that does not pass, or
-// has done so for long enough.
+// retry calls try until it succeeds, fails with an error that is not transient, or limit
+// has passed.
 func (b *Bucket) retry(ctx context.Context, limit time.Duration, try func() error) error {
 	for start := time.Now(); ; {
 		err := try()
-		if !passes(err) || ctx.Err() != nil {
+		if !isTransient(err) || ctx.Err() != nil {
 			return err
 		}
 		took := time.Since(start)
-		if took > limit || took > loneTime && isNobody(err) && !b.clustered() {
+		if took > limit || took > loneRetryTime && isNoResponder(err) && !b.clustered() {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(againTime):
+		case <-time.After(retryPause):
 		}
 	}
 }
@@ -66,10 +64,10 @@ func (b *Bucket) retry(ctx context.Context, limit time.Duration, try func() erro
 // clustered reports whether the server at the other end is one of several.
 func (b *Bucket) clustered() bool { return b.nc.ConnectedClusterName() != "" }
 
-// errBehind says that what was read is older than what is known to be there.
+// errBehind says that a server answered with a state that is known to be old.
 var errBehind = errors.New("the server is behind the others")
 
-func isNobody(err error) bool {
+func isNoResponder(err error) bool {
 	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
@@ -79,10 +77,10 @@ func isLost(err error) bool {
 	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamNotFound
 }
 
-// passes reports whether err comes of servers that are away, starting, or choosing
-// a leader.
-func passes(err error) bool {
-	if isNobody(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) ||
+// isTransient reports whether err comes from servers that are unreachable, starting, or
+// electing a leader.
+func isTransient(err error) bool {
+	if isNoResponder(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) ||
 		errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, errBehind) {
 		return true
 	}
@@ -91,9 +89,9 @@ func passes(err error) bool {
 		return false
 	}
 	switch api.ErrorCode {
-	case jetstream.JSErrCodeJetStreamNotEnabled, jetstream.JSErrCodeJetStreamNotEnabledForAccount, noPeers:
+	case jetstream.JSErrCodeJetStreamNotEnabled, jetstream.JSErrCodeJetStreamNotEnabledForAccount, codeNoPeers:
 		return false
-	case inProcess:
+	case codeWriteInProcess:
 		return true
 	}
 	return api.Code == http.StatusServiceUnavailable
@@ -101,43 +99,43 @@ func passes(err error) bool {
 
 // Error codes of JetStream that the library has no names for.
 const (
-	noPeers   jetstream.ErrorCode = 10005 // fewer servers are there than are asked for
-	inProcess jetstream.ErrorCode = 10158 // a message with this id is being written
+	codeNoPeers        jetstream.ErrorCode = 10005 // the cluster has fewer servers than replicas
+	codeWriteInProcess jetstream.ErrorCode = 10158 // a message with this id is being written
 )
 
-// tooFew reports whether there are not enough servers for so many replicas.
-func tooFew(err error) bool {
+// isTooFewServers reports whether the cluster has too few servers for the replicas.
+func isTooFewServers(err error) bool {
 	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == noPeers
+	return errors.As(err, &api) && api.ErrorCode == codeNoPeers
 }
 
-// operation is the header by which a key-value bucket tells a deletion.
-const operation = "KV-Operation"
+// operationHeader is the header that marks a message of a bucket as a deletion.
+const operationHeader = "KV-Operation"
 
-// stored is a value as it stands in the bucket's stream.
+// stored is a value in the bucket's stream.
 type stored struct {
 	revision uint64
-	id       string // of the write
+	id       string // message id of the write
 	deleted  bool
 	value    []byte
 }
 
 func (b *Bucket) subject(key string) string { return "$KV." + b.name + "." + key }
 
-// last is the value that was written last to a key, or to any that matches a
-// filter; [ErrNotFound] if there is none. The library would ask any server that has
-// the stream, also one that is behind; this asks the one that leads.
-func (b *Bucket) last(ctx context.Context, filter string) (m stored, err error) {
+// readLast returns the value that was written last to a key, or to any key that matches a
+// filter, or [ErrNotFound]. It asks the stream's leader. The library would ask any server
+// that holds the stream, even one that is behind.
+func (b *Bucket) readLast(ctx context.Context, filter string) (m stored, err error) {
 	if !validFilter.MatchString(filter) {
 		return m, jetstream.ErrInvalidKey
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	question, err := json.Marshal(map[string]string{"last_by_subj": b.subject(filter)})
+	request, err := json.Marshal(map[string]string{"last_by_subj": b.subject(filter)})
 	if err != nil {
 		return m, err
 	}
-	answer, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET.KV_"+b.name, question)
+	answer, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+streamPrefix+b.name, request)
 	if err != nil {
 		return m, err
 	}
@@ -150,7 +148,7 @@ func (b *Bucket) last(ctx context.Context, filter string) (m stored, err error) 
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(answer.Data, &rep); err != nil {
-		return m, fmt.Errorf("the answer of JetStream: %w", err)
+		return m, fmt.Errorf("decode the answer of JetStream: %w", err)
 	}
 	switch {
 	case rep.Error != nil && rep.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
@@ -162,15 +160,15 @@ func (b *Bucket) last(ctx context.Context, filter string) (m stored, err error) 
 	if len(rep.Message.Header) > 0 {
 		h, err := nats.DecodeHeadersMsg(rep.Message.Header)
 		if err != nil {
-			return m, fmt.Errorf("the header of %s: %w", filter, err)
+			return m, fmt.Errorf("decode the header of %s: %w", filter, err)
 		}
 		m.id = h.Get(jetstream.MsgIDHeader)
-		m.deleted = h.Get(operation) != "" || h.Get(jetstream.MarkerReasonHeader) != ""
+		m.deleted = h.Get(operationHeader) != "" || h.Get(jetstream.MarkerReasonHeader) != ""
 	}
 	return m, nil
 }
 
-// What the library takes for keys, and for filters of them.
+// The keys and the filters that the library accepts.
 var (
 	validKey    = regexp.MustCompile(`^[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*$`)
 	validFilter = regexp.MustCompile(`^[-/_=a-zA-Z0-9*]+(\.[-/_=a-zA-Z0-9*]+)*(\.>)?$|^>$`)
@@ -180,11 +178,11 @@ func (b *Bucket) message(key string, value []byte) *nats.Msg {
 	return &nats.Msg{Subject: b.subject(key), Header: nats.Header{}, Data: value}
 }
 
-// publish is one attempt to write.
+// publish tries once to write a message, and returns its revision.
 func (b *Bucket) publish(ctx context.Context, m *nats.Msg, options ...jetstream.PublishOpt) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
-	// The library's own retries are ours.
+	// Bucket.retry retries instead of the library.
 	ack, err := b.js.PublishMsg(ctx, m, append(options, jetstream.WithRetryAttempts(0))...)
 	if err != nil {
 		return 0, err
@@ -192,11 +190,11 @@ func (b *Bucket) publish(ctx context.Context, m *nats.Msg, options ...jetstream.
 	return ack.Sequence, nil
 }
 
-// write writes key if its revision is still the given one, 0 for a key that is not
-// there. An attempt whose outcome is unknown is repeated under the same id: if it
-// was written after all, JetStream says so; and if it has forgotten the id, the id
-// that stands with the value tells. Only if the value has been overwritten as well
-// is it taken for one that was not written.
+// write writes key if its revision is still the given one; 0 means that the key has no
+// value. A try whose outcome is unknown is repeated under the same message id. If the first
+// try was written after all, JetStream says so; if JetStream has forgotten the id, the id
+// that is stored with the value tells. Only if the value has also been overwritten meanwhile
+// is the write reported as a conflict although it happened.
 func (b *Bucket) write(ctx context.Context, key string, v any, revision uint64) (next uint64, err error) {
 	if !validKey.MatchString(key) {
 		return 0, jetstream.ErrInvalidKey
@@ -205,27 +203,27 @@ func (b *Bucket) write(ctx context.Context, key string, v any, revision uint64) 
 	if err != nil {
 		return 0, err
 	}
-	return b.change(ctx, key, b.message(key, value), revision)
+	return b.replace(ctx, key, b.message(key, value), revision)
 }
 
-// change is write for the message that stands for the key's new state, which may be
-// its deletion.
-func (b *Bucket) change(ctx context.Context, key string, m *nats.Msg, revision uint64) (next uint64, err error) {
+// replace is [Bucket.write] for a message with the key's new state, which may be a
+// deletion.
+func (b *Bucket) replace(ctx context.Context, key string, m *nats.Msg, revision uint64) (next uint64, err error) {
 	id, expected := nuid.Next(), revision
-	err = b.retry(ctx, bucketTime, func() error {
+	err = b.retry(ctx, retryTime, func() error {
 		next, err = b.publish(ctx, m, jetstream.WithMsgID(id), jetstream.WithExpectLastSequencePerSubject(expected))
 		if !isMismatch(err) {
 			return err
 		}
-		now, err := b.last(ctx, key)
+		now, err := b.readLast(ctx, key)
 		switch {
 		case err == nil && now.id == id:
 			next = now.revision
 		case err == nil && now.deleted && revision == 0 && now.revision != expected:
-			expected = now.revision // a key that was deleted can be made again
+			expected = now.revision // a deleted key can be created again
 			err = errBehind
 		case err == nil && now.revision == expected, errors.Is(err, ErrNotFound) && expected == 0:
-			err = errBehind // a write that is not decided yet stands in the way
+			err = errBehind // another write of the key is not decided yet
 		case err == nil && revision == 0:
 			err = ErrExists
 		case err == nil, errors.Is(err, ErrNotFound):
@@ -236,8 +234,8 @@ func (b *Bucket) change(ctx context.Context, key string, m *nats.Msg, revision u
 	return next, err
 }
 
-// isMismatch reports whether the key's revision was another one. JetStream has two
-// codes for it, the second for a write that overtakes one which is not decided.
+// isMismatch reports whether the key had another revision than expected. JetStream has two
+// codes for that; the second is for a write that overtakes another one that is not decided.
 func isMismatch(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
