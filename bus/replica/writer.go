@@ -159,6 +159,7 @@ func (w *Writer) Send(ctx context.Context, set []schemas.NodeID, payload []byte,
 	return nil
 }
 
+// admit waits for space in the windows of all nodes of set, and registers the message.
 func (w *Writer) admit(ctx context.Context, set []schemas.NodeID, payload []byte, done func(error)) (*message, error) {
 	defer context.AfterFunc(ctx, func() {
 		w.mu.Lock()

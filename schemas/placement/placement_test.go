@@ -188,8 +188,8 @@ func TestDrawIsNotBelowItsBound(t *testing.T) {
 			u >>= r.IntN(64)
 		}
 		c := newCandidate(&schemas.Node{Weight: uint32(r.Uint64() >> (32 + r.IntN(32)))}, 0)
-		if least, _ := bits.Mul64(^u, c.rate); least > c.drawn(u) {
-			t.Fatalf("%x with 2^32/weight = %d draws %d, the bound is %d", u, c.inverse, c.drawn(u), least)
+		if least, _ := bits.Mul64(^u, c.rate); least > c.drawFrom(u) {
+			t.Fatalf("%x with 2^32/weight = %d draws %d, the bound is %d", u, c.inverse, c.drawFrom(u), least)
 		}
 	}
 }
