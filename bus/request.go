@@ -13,7 +13,7 @@ import (
 
 // ErrNoResponders is returned when nothing is subscribed to a request's subject: the
 // server is reachable, but the role is not running.
-var ErrNoResponders = errors.New("nobody answers")
+var ErrNoResponders = errors.New("no service responds")
 
 // RequestTimeout is the timeout of a request whose context has no deadline.
 const RequestTimeout = 15 * time.Second

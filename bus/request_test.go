@@ -59,7 +59,7 @@ func TestRequestDistinguishesFailures(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for _, subject := range []string{"t.silent", "t.garbage"} {
+	for _, subject := range []string{"t.unresponsive", "t.garbage"} {
 		sub, err := nc.Subscribe(subject, func(m *nats.Msg) {
 			if m.Subject == "t.garbage" {
 				_ = m.Respond([]byte("\xc1"))
@@ -77,7 +77,7 @@ func TestRequestDistinguishesFailures(t *testing.T) {
 	}
 	ask := func(subject string) error { return within(bustest.Patience, subject) }
 	bustest.WantIs(t, ask("t.nobody"), bus.ErrNoResponders)
-	bustest.WantIs(t, within(200*time.Millisecond, "t.silent"), context.DeadlineExceeded)
+	bustest.WantIs(t, within(200*time.Millisecond, "t.unresponsive"), context.DeadlineExceeded)
 	bustest.WantCode(t, ask("t.garbage"), schemas.BadRequest)
 	bustest.WantCode(t, ask("t.plain"), schemas.Internal)
 	err := ask("t.coded")
@@ -87,7 +87,7 @@ func TestRequestDistinguishesFailures(t *testing.T) {
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	bustest.WantIs(t, bus.Request(cancelled, nc, "t.silent", &schemas.ListRequest{}, &schemas.ListReply{}), context.Canceled)
+	bustest.WantIs(t, bus.Request(cancelled, nc, "t.unresponsive", &schemas.ListRequest{}, &schemas.ListReply{}), context.Canceled)
 }
 
 // The answer to a malformed message is 158 bad-request, in the payload for our

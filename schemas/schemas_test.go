@@ -210,7 +210,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
-	err := fmt.Errorf("put: %w", Errorf(DiskFull, "no room"))
+	err := fmt.Errorf("put: %w", Errorf(DiskFull, "the disk is full"))
 	if !errors.Is(err, &Error{Code: DiskFull}) || errors.Is(err, &Error{Code: Corrupt}) {
 		t.Error("errors.Is does not compare the codes")
 	}

@@ -1,5 +1,5 @@
 // Package placement decides which nodes a chunk belongs to, as a pure function of the node
-// map, the chunk's id and the number of nodes. Everyone who has the same map computes the
+// map, the chunk's id and the number of nodes. All programs with the same map compute the
 // same nodes, on every machine.
 //
 // [New] places new data, on the nodes that take data now. [NewAssigned] computes the nodes
