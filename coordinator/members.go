@@ -45,16 +45,34 @@ type members struct {
 // that it does not come back by itself.
 type card struct {
 	schemas.Node
+	// order is that of the node's card that was written last: of two coordinators, one may
+	// handle an older card after the other has written a newer one.
+	cardOrder
 	// Drain says that an operator wants the node empty, whether it is up or not.
 	Drain bool `msgpack:"drain,omitempty"`
 	// Empty says that it held nothing when it was removed.
 	Empty bool `msgpack:"empty,omitempty"`
 }
 
+// cardOrder is the position of a card among all cards of a node.
+type cardOrder struct {
+	Started int64  `msgpack:"started,omitempty"` // of the node's process, Unix ns
+	Seq     uint64 `msgpack:"seq,omitempty"`     // within the process
+}
+
+func orderOf(r *schemas.RegisterRequest) cardOrder { return cardOrder{r.Started, r.Seq} }
+
+// before reports whether a card is older than another one. A card without an order counts
+// as the newest: its node does not know of the order yet.
+func (o cardOrder) before(other cardOrder) bool {
+	return o.Started > 0 && (o.Started < other.Started || o.Started == other.Started && o.Seq < other.Seq)
+}
+
 type member struct {
 	card     card
 	revision uint64       // of the card
 	live     schemas.Node // as last heard
+	last     cardOrder    // of live
 	heard    time.Time    // when, or since when it could have been heard
 	spoke    bool         // it was heard by this coordinator
 	eased    time.Time    // when it last took puts again
@@ -189,7 +207,11 @@ func (m *members) register(ctx context.Context, req *schemas.RegisterRequest) (a
 	if err := checkCard(&req.Node); err != nil {
 		return nil, err
 	}
-	epoch, err := m.enter(ctx, req.Node)
+	epoch, err := m.enter(ctx, req)
+	var old *staleError
+	if errors.As(err, &old) {
+		return &schemas.RegisterReply{Reply: schemas.Fail(err), Started: old.known.Started}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -209,16 +231,33 @@ func checkCard(n *schemas.Node) error {
 	return nil
 }
 
-// enter writes the card if it says anything new, and notes that the node lives.
-func (m *members) enter(ctx context.Context, n schemas.Node) (epoch uint64, err error) {
+// staleError says that a card is older than the known one.
+type staleError struct {
+	error
+	known cardOrder
+}
+
+func (e *staleError) Unwrap() error { return e.error }
+
+func stale(n *schemas.Node, known cardOrder) error {
+	return &staleError{schemas.Errorf(schemas.NotNow, "node %s (%s) has sent a newer card than this one", n.Name, n.ID), known}
+}
+
+// enter writes the card if it says anything new, and notes that the node lives. A card that
+// is older than the one that was written last changes nothing: it is a [staleError].
+func (m *members) enter(ctx context.Context, req *schemas.RegisterRequest) (epoch uint64, err error) {
+	n, at := req.Node, orderOf(req)
 	var c card
 	back := false
 	revision, err := m.kv.Edit(ctx, string(n.ID), &c, func() { c = card{} }, func() (bool, error) {
 		if c.State == schemas.Removed {
 			return false, schemas.Errorf(schemas.NotNow, "node %s (%s) was removed: take it back with \"backup node undrain %s\", or give it an empty folder", n.Name, n.ID, n.ID)
 		}
+		if at.before(c.cardOrder) {
+			return false, stale(&n, c.cardOrder)
+		}
 		back = !c.State.Reachable() || c.ID == ""
-		next := card{Node: n, Drain: c.Drain}
+		next := card{Node: n, Drain: c.Drain, cardOrder: c.cardOrder}
 		next.State, next.Since, next.Registered = schemas.Up, c.Since, c.Registered
 		if c.Drain {
 			next.State = schemas.Draining
@@ -232,10 +271,10 @@ func (m *members) enter(ctx context.Context, n schemas.Node) (epoch uint64, err 
 		// What only the heartbeat carries is left out of the card. That the node
 		// refuses puts is in it, as placement depends on that.
 		next.Free, next.Chunks, next.Bytes, next.Damaged = 0, 0, 0, 0
-		if c == next {
+		if c == next && c.Started == at.Started {
 			return false, nil
 		}
-		c = next
+		c, c.cardOrder = next, at
 		return true, nil
 	})
 	if err == nil {
@@ -247,19 +286,24 @@ func (m *members) enter(ctx context.Context, n schemas.Node) (epoch uint64, err 
 	if back {
 		m.event(schemas.EventNodeRegistered, string(n.ID), "", "storage node %s (%s) is %s", n.Name, n.ID, c.State)
 	}
-	m.hear(n)
+	m.hear(req)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.epoch, nil
 }
 
-// hear notes a sign of life. It reports whether the card has to be written for it.
-func (m *members) hear(n schemas.Node) (news bool) {
+// hear notes a sign of life. It reports whether the card has to be written for it. A card
+// that is older than what is known is no sign of life.
+func (m *members) hear(req *schemas.RegisterRequest) (news bool) {
+	n, at := req.Node, orderOf(req)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	k := m.nodes[n.ID]
 	if k == nil {
 		return true
+	}
+	if at.before(k.card.cardOrder) || at.before(k.last) {
+		return false
 	}
 	if k.card.State == schemas.Removed {
 		if !k.ignored {
@@ -269,7 +313,7 @@ func (m *members) hear(n schemas.Node) (news bool) {
 		return false
 	}
 	now := time.Now()
-	k.live, k.heard, k.spoke = n, now, true
+	k.live, k.last, k.heard, k.spoke = n, at, now, true
 	if !k.card.State.Reachable() {
 		return true
 	}
@@ -287,14 +331,26 @@ func (m *members) alive(run context.Context, data []byte) {
 	ctx, cancel := context.WithTimeout(run, 5*time.Second)
 	defer cancel()
 	if req.Node.State == schemas.Down {
-		m.move(ctx, req.Node.ID, "it said that it leaves", lost(func(*member) bool { return true }))
+		m.leave(ctx, &req)
 		return
 	}
-	if m.hear(req.Node) {
-		if _, err := m.enter(ctx, req.Node); err != nil && run.Err() == nil && schemas.CodeOf(err) != schemas.NotNow {
+	if m.hear(&req) {
+		if _, err := m.enter(ctx, &req); err != nil && run.Err() == nil && schemas.CodeOf(err) != schemas.NotNow {
 			m.opt.Log.Warn("a node that lives could not be entered", "node", req.Node.ID, "error", err)
 		}
 	}
+}
+
+// leave handles a node's goodbye, the last card of the node's process. It says nothing any
+// more once a later process of the node has registered.
+func (m *members) leave(ctx context.Context, req *schemas.RegisterRequest) {
+	at := orderOf(req)
+	m.move(ctx, req.Node.ID, "it said that it leaves", func(n *member, c *card) {
+		if !at.before(c.cardOrder) && !at.before(n.last) {
+			c.cardOrder = at // also if it is down already: older cards must not bring it up
+			c.lose()
+		}
+	})
 }
 
 // nodeMap is the map as of now, sorted by name.

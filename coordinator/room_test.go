@@ -200,11 +200,11 @@ func TestTrustAndDamage(t *testing.T) {
 	w.save(opening("double"), w.newTree(1, 2))
 	n := w.c.members.nodeMap().Nodes[0]
 	n.Damaged = 3
-	w.c.members.hear(n)
+	w.c.members.hear(&schemas.RegisterRequest{Node: n})
 	if s := w.open(opening("single")); !s.Recheck {
 		t.Error("the only copy may be damaged and is trusted")
 	}
-	w.c.members.hear(n)
+	w.c.members.hear(&schemas.RegisterRequest{Node: n})
 	if s := w.open(opening("double")); s.Recheck {
 		t.Error("damage at one node makes two copies unknown")
 	}

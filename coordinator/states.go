@@ -32,19 +32,24 @@ func (m *members) clock(run context.Context, nc *nats.Conn) {
 			}
 			silent := func(n *member) bool { return now.Sub(n.heard) > m.opt.Silence }
 			for _, id := range m.which(func(n *member) bool { return n.card.State.Reachable() && silent(n) }) {
-				m.move(run, id, "it has been silent", lost(silent))
+				m.move(run, id, "it has been silent", func(n *member, c *card) {
+					if silent(n) {
+						c.lose()
+					}
+				})
 			}
 			grace := m.grace()
-			over := func(n *member, c *card) schemas.State {
-				// A coordinator that has just come up, perhaps with all the others,
-				// gives every node the time to be heard.
-				if c.State == schemas.Down && now.Sub(time.Unix(0, c.Since)) > grace && silent(n) {
-					return schemas.Gone
-				}
-				return ""
+			// A coordinator that has just come up, perhaps with all the others, gives every
+			// node the time to be heard.
+			over := func(n *member, c *card) bool {
+				return c.State == schemas.Down && now.Sub(time.Unix(0, c.Since)) > grace && silent(n)
 			}
-			for _, id := range m.which(func(n *member) bool { return over(n, &n.card) != "" }) {
-				m.move(run, id, fmt.Sprintf("it has been silent for %v", grace), over)
+			for _, id := range m.which(func(n *member) bool { return over(n, &n.card) }) {
+				m.move(run, id, fmt.Sprintf("it has been silent for %v", grace), func(n *member, c *card) {
+					if over(n, c) {
+						c.enterState(schemas.Gone)
+					}
+				})
 			}
 		}
 	}
@@ -70,35 +75,31 @@ func (m *members) which(is func(*member) bool) (ids []schemas.NodeID) {
 	return ids
 }
 
-// lost is the state of a node that is not there any more, as long as still holds.
-// Nobody waits for one that is draining: what it has is needed elsewhere anyway.
-func lost(still func(*member) bool) func(*member, *card) schemas.State {
-	return func(n *member, c *card) schemas.State {
-		switch {
-		case !c.State.Reachable() || !still(n):
-			return ""
-		case c.Drain:
-			return schemas.Gone
-		}
-		return schemas.Down
+// lose makes the state of a node that cannot be reached any more down. Nobody waits for one
+// that is draining, which is gone at once: what it has is needed elsewhere anyway.
+func (c *card) lose() {
+	switch {
+	case !c.State.Reachable():
+	case c.Drain:
+		c.enterState(schemas.Gone)
+	default:
+		c.enterState(schemas.Down)
 	}
 }
 
-// move writes the state that to names for a node ("" for none), if another coordinator
-// has not, and tells of it.
-func (m *members) move(ctx context.Context, id schemas.NodeID, why string, to func(*member, *card) schemas.State) {
+// move changes a node's card, if change does and another coordinator has not, and tells of
+// the state that it enters.
+func (m *members) move(ctx context.Context, id schemas.NodeID, why string, change func(*member, *card)) {
 	var c card
-	changed := false
+	changed, moved := false, false
 	revision, err := m.kv.Edit(ctx, string(id), &c, func() { c = card{} }, func() (bool, error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		n, next := m.nodes[id], schemas.State("")
-		if n != nil && c.ID != "" && c.State != schemas.Removed {
-			next = to(n, &c)
+		before := c
+		if n := m.nodes[id]; n != nil && c.ID != "" && c.State != schemas.Removed {
+			change(n, &c)
 		}
-		if changed = next != "" && next != c.State; changed {
-			c.enterState(next)
-		}
+		changed, moved = c != before, c.State != before.State
 		return changed, nil
 	})
 	if err == nil && changed {
@@ -107,7 +108,7 @@ func (m *members) move(ctx context.Context, id schemas.NodeID, why string, to fu
 	if err != nil && !errors.Is(err, bus.ErrNoKey) && ctx.Err() == nil {
 		m.opt.Log.Warn("a node's state could not be written", "node", id, "error", err)
 	}
-	if changed && err == nil {
+	if moved && err == nil {
 		kind := schemas.EventNodeDown
 		if c.State == schemas.Gone {
 			kind = schemas.EventNodeGone

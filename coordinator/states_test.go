@@ -68,6 +68,151 @@ func TestNodeIsGoneAfterGrace(t *testing.T) {
 	}
 }
 
+// orderedCard is a card of the node "abc" with a position in the order of its cards.
+func orderedCard(state schemas.State, started int64, seq uint64) *schemas.RegisterRequest {
+	return &schemas.RegisterRequest{Protocol: schemas.ProtocolVersion, Started: started, Seq: seq,
+		Node: schemas.Node{ID: "abc", Name: "disk", Weight: 1, State: state}}
+}
+
+// deliver makes one coordinator handle a heartbeat or a goodbye, and returns when it has.
+func (w *world) deliver(c *Coordinator, card *schemas.RegisterRequest) {
+	w.t.Helper()
+	b, err := schemas.Marshal(card)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c.members.alive(bustest.Patient(w.t), b)
+}
+
+// register makes one coordinator handle a registration.
+func (w *world) register(c *Coordinator, card *schemas.RegisterRequest) *schemas.RegisterReply {
+	w.t.Helper()
+	rep, err := c.members.register(bustest.Patient(w.t), card)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return rep.(*schemas.RegisterReply)
+}
+
+// is checks a node's state in the maps of coordinators; each has seen what all have written.
+func (w *world) is(what string, want schemas.State, all ...*Coordinator) {
+	w.t.Helper()
+	var revision uint64
+	for _, c := range all {
+		at, err := c.members.kv.Get(bustest.Patient(w.t), "abc", &card{})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		revision = max(revision, at)
+	}
+	for i, c := range all {
+		if err := c.members.reach(bustest.Patient(w.t), revision); err != nil {
+			w.t.Fatal(err)
+		}
+		if n := c.members.nodeMap().Find("abc"); n == nil || n.State != want {
+			w.t.Errorf("%s: for coordinator %d the node is %+v, want it to be %s", what, i, n, want)
+		}
+	}
+}
+
+// Two coordinators hear the same heartbeats, but one may handle a heartbeat only after the
+// other has handled the goodbye that followed it. The node stays down then, and is up again
+// when its next process registers.
+func TestOldCardsDoNotBringANodeUp(t *testing.T) {
+	w := newWorld(t, 0, Options{Silence: time.Hour})
+	fast, slow := w.c, w.coordinator(Options{Silence: time.Hour})
+	downs := w.events(schemas.EventNodeDown)
+	if rep := w.register(fast, orderedCard(schemas.Up, 100, 1)); rep.Err() != nil {
+		t.Fatal(rep.Err())
+	}
+	w.is("after the registration", schemas.Up, fast, slow)
+	w.deliver(fast, orderedCard(schemas.Up, 100, 2))
+	w.deliver(fast, orderedCard(schemas.Down, 100, 3))
+	w.is("after the goodbye", schemas.Down, fast, slow)
+	w.deliver(slow, orderedCard(schemas.Up, 100, 2))
+	w.is("after an old heartbeat", schemas.Down, fast, slow)
+	rep := w.register(slow, orderedCard(schemas.Up, 100, 2))
+	if wantCode(t, rep.Err(), schemas.NotNow); rep.Started != 100 {
+		t.Errorf("an old registration is answered with the start %d, want 100", rep.Started)
+	}
+	w.is("after an old registration", schemas.Down, fast, slow)
+	w.deliver(slow, orderedCard(schemas.Down, 100, 3))
+	w.is("after the goodbye is handled again", schemas.Down, fast, slow)
+	if rep := w.register(slow, orderedCard(schemas.Up, 200, 1)); rep.Err() != nil {
+		t.Fatal(rep.Err())
+	}
+	w.is("after the next process has registered", schemas.Up, fast, slow)
+	if e := bustest.Receive(t, "the event", downs); e.Subject != "abc" {
+		t.Errorf("the event is %+v", e)
+	}
+	select {
+	case e := <-downs:
+		t.Errorf("one event too many: %+v", e)
+	default:
+	}
+}
+
+// A goodbye is the end of one process of the node. It is no end of a later one, even if
+// no card of the later one has changed anything but the process.
+func TestOldGoodbyeDoesNotTakeANodeDown(t *testing.T) {
+	w := newWorld(t, 0, Options{Silence: time.Hour})
+	fast, slow := w.c, w.coordinator(Options{Silence: time.Hour})
+	for started := range int64(2) {
+		if rep := w.register(fast, orderedCard(schemas.Up, 100+started, 1)); rep.Err() != nil {
+			t.Fatal(rep.Err())
+		}
+	}
+	w.is("after both registrations", schemas.Up, fast, slow)
+	for _, c := range []*Coordinator{slow, fast} {
+		w.deliver(c, orderedCard(schemas.Down, 100, 2))
+		w.is("after the old goodbye", schemas.Up, fast, slow)
+	}
+	w.deliver(slow, orderedCard(schemas.Down, 101, 2))
+	w.is("after the goodbye of the later process", schemas.Down, fast, slow)
+}
+
+// A goodbye counts as well if the node was found silent before: heartbeats that are older
+// do not bring it up.
+func TestGoodbyeOfASilentNode(t *testing.T) {
+	w := newWorld(t, 0, Options{Silence: time.Hour})
+	fast, slow := w.c, w.coordinator(Options{Silence: time.Hour})
+	if rep := w.register(fast, orderedCard(schemas.Up, 100, 1)); rep.Err() != nil {
+		t.Fatal(rep.Err())
+	}
+	w.is("after the registration", schemas.Up, fast, slow)
+	fast.members.move(bustest.Patient(t), "abc", "it has been silent", func(_ *member, c *card) { c.lose() })
+	w.deliver(fast, orderedCard(schemas.Down, 100, 3))
+	w.is("after the goodbye", schemas.Down, fast, slow)
+	w.deliver(slow, orderedCard(schemas.Up, 100, 2))
+	w.is("after an old heartbeat", schemas.Down, fast, slow)
+}
+
+// What an older card says of free space and trouble does not replace what is known.
+func TestOldCardsDoNotReplaceWhatIsKnown(t *testing.T) {
+	w := newWorld(t, 0, Options{Silence: time.Hour})
+	w.register(w.c, orderedCard(schemas.Up, 100, 1))
+	full := orderedCard(schemas.Up, 100, 3)
+	full.Node.Trouble, full.Node.Chunks = string(schemas.DiskFull), 7
+	w.deliver(w.c, full)
+	w.deliver(w.c, orderedCard(schemas.Up, 100, 2))
+	w.register(w.c, orderedCard(schemas.Up, 100, 2))
+	if n := w.c.members.nodeMap().Find("abc"); n.Trouble != full.Node.Trouble || n.Chunks != 7 {
+		t.Errorf("after older cards the node has %d chunks and the trouble %q", n.Chunks, n.Trouble)
+	}
+}
+
+// Nodes that do not order their cards yet come and go as they say.
+func TestCardsWithoutAnOrder(t *testing.T) {
+	w := newWorld(t, 0, Options{Silence: time.Hour})
+	w.register(w.c, orderedCard(schemas.Up, 100, 5)) // the node is then replaced by an older program
+	for range 2 {
+		w.deliver(w.c, orderedCard(schemas.Down, 0, 0))
+		w.is("after the goodbye", schemas.Down, w.c)
+		w.register(w.c, orderedCard(schemas.Up, 0, 0))
+		w.is("after the registration", schemas.Up, w.c)
+	}
+}
+
 // A coordinator that comes up after everything was away for long gives the nodes the
 // time to be heard.
 func TestGoneNeedsSilence(t *testing.T) {

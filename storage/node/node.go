@@ -83,13 +83,16 @@ type Node struct {
 	told     atomic.Int64 // when of damage, Unix ns
 	// heartbeat is how often to publish the card; the coordinator decides.
 	heartbeat time.Duration
+	// started and cards order the node's cards: see schemas.RegisterRequest.
+	started int64
+	cards   uint64
 }
 
 // Start serves store on nc and registers. It returns when the node serves and
 // has registered, or ctx ends; a missing coordinator is waited for. The store
 // and the connection stay the caller's.
 func Start(ctx context.Context, nc *nats.Conn, store *storage.Store, opt Options) (*Node, error) {
-	n := &Node{nc: nc, store: store, id: store.NodeID(), opt: opt}
+	n := &Node{nc: nc, store: store, id: store.NodeID(), opt: opt, started: time.Now().UnixNano()}
 	n.setDefaults()
 	n.windows = newWindows(n.opt.Budget)
 	n.room = semaphore.NewWeighted(2 * n.opt.Budget)
