@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,9 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/coordinator/catalog"
+	"servidor-backup/coordinator/gc"
+	"servidor-backup/coordinator/internal/lease"
 	"servidor-backup/schemas"
 )
 
@@ -97,7 +101,7 @@ func TestCollection(t *testing.T) {
 	if _, err := w.content("f"); err != nil {
 		t.Error(err)
 	}
-	_, err := w.c.records.version(bustest.Patient(t), nickname, "r", 1)
+	_, err := w.c.catalog.Version(bustest.Patient(t), nickname, "r", 1)
 	wantCode(t, err, schemas.UnknownVersion)
 	wantCode(t, w.request(schemas.SubjectForget, &schemas.ForgetRequest{Nickname: nickname, ID: "r@1", Undo: true}, &schemas.ForgetReply{}), schemas.UnknownVersion)
 	if c := w.mustCollect(); c.Versions != 0 {
@@ -123,7 +127,7 @@ func (w *world) endSessions() {
 	w.t.Helper()
 	ctx := bustest.Patient(w.t)
 	var keys []string
-	err := w.c.sessions.Scan(ctx, ">", func(e bus.Entry) error {
+	err := w.c.buckets.sessions.Scan(ctx, ">", func(e bus.Entry) error {
 		keys = append(keys, e.Key)
 		return nil
 	})
@@ -168,14 +172,15 @@ func TestCollectionAndSessions(t *testing.T) {
 	parent := w.newTree(3, 4)
 	w.save(opening("r"), parent)
 	w.endSessions()
-	// One that dies before it marks leaves the parent in an older generation than the
-	// session will be.
-	g, err := w.c.newCollection(bustest.Patient(t), 0)
-	if err == nil {
-		err = g.tellNodes()
-	}
-	if err != nil {
-		t.Fatal(err)
+	// A collection that ends before it marks leaves the parent in an older generation than the
+	// session will have.
+	dead := w.steps(func(c *collecting, phase string) {
+		if phase == "marking" {
+			c.cancel()
+		}
+	})
+	if dead.Error == "" || dead.Marked != 0 {
+		t.Fatalf("the collection: %+v", dead)
 	}
 	s := w.open(opening("r"))
 	leaf, pieces := w.leaf(4)
@@ -205,11 +210,11 @@ func TestOpeningWhileCollecting(t *testing.T) {
 	w.save(opening("r"), tr)
 	ctx := bustest.Patient(t)
 	// The head still names the version, as it would on a replica that is behind.
-	if err := w.c.records.kv.Delete(ctx, versionKey(nickname, "r", 2)); err != nil {
+	if err := w.c.buckets.catalogue.Delete(ctx, versionKey(nickname, "r", 2)); err != nil {
 		t.Fatal(err)
 	}
 	wantCode(t, w.opens("r"), schemas.Unavailable)
-	if err := w.c.records.refresh(ctx, nickname, "r"); err != nil {
+	if _, err := w.c.catalog.Forget(ctx, nickname, "r", 0, true); err != nil { // which refreshes the head
 		t.Fatal(err)
 	}
 	if s := w.open(opening("r")); s.Parent == nil || s.Parent.Number != 1 {
@@ -220,22 +225,50 @@ func TestOpeningWhileCollecting(t *testing.T) {
 	}
 }
 
-// steps runs a collection up to its sweep, calls spoil before the marking and before the
-// sweep, and returns how it went.
-func (w *world) steps(spoil func(g *collection, before string)) schemas.Collection {
+// collecting is a collection that a test runs itself.
+type collecting struct {
+	ctx        context.Context // until the lease is lost
+	cancel     context.CancelFunc
+	generation uint32
+}
+
+// collectWith runs a collection, calls spoil before each phase, and returns how it went.
+func (w *world) collectWith(hooks gc.Hooks, spoil func(c *collecting, phase string)) schemas.Collection {
 	w.t.Helper()
-	held, release, err := w.c.leases.take(bustest.Patient(w.t), collectLease)
+	held, release, err := w.c.leases.TakeSoon(bustest.Patient(w.t), lease.Collection)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	defer release()
-	g, err := w.c.newCollection(held, 0)
+	begun, err := gc.Begin(held, w.c.catalog)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	g.step = func(name string) { spoil(g, name) }
-	g.run()
-	return g.res.Collection
+	held, cancel := context.WithCancel(held)
+	defer cancel()
+	d := w.c.collectionDeps(0)
+	d.Hooks = hooks
+	d.Hooks.Phase = func(phase string) { spoil(&collecting{held, cancel, begun.Generation}, phase) }
+	return w.c.runCollection(held, d, begun).Collection
+}
+
+// steps is collectWith without further hooks.
+func (w *world) steps(spoil func(c *collecting, phase string)) schemas.Collection {
+	w.t.Helper()
+	return w.collectWith(gc.Hooks{}, spoil)
+}
+
+// stealLease makes a running collection lose its lease.
+func (w *world) stealLease() {
+	w.t.Helper()
+	e := map[string]any{}
+	_, err := w.c.buckets.leases.Edit(bustest.Patient(w.t), lease.Collection, &e, func() {}, func() (bool, error) {
+		e["holder"] = "another"
+		return true, nil
+	})
+	if err != nil {
+		w.t.Error(err)
+	}
 }
 
 // Whenever something may have been missed, nothing is swept, and the collection says
@@ -247,25 +280,18 @@ func TestNothingIsSweptInDoubt(t *testing.T) {
 		says   string
 	}{
 		"the map changes": {"sweeping", func(w *world, nodes []*runningNode) {
-			if err := w.c.members.decide(bustest.Patient(w.t), "", &schemas.Policy{Degraded: new(bool)}); err != nil {
+			if _, err := w.c.members.SetPolicy(bustest.Patient(w.t), &schemas.PolicyRequest{Set: &schemas.Policy{Degraded: new(bool)}}); err != nil {
 				w.t.Error(err)
 			}
 		}, "changed"},
 		"a tree is lost": {"beginning", func(w *world, nodes []*runningNode) {
 			v := &schemas.Version{Nickname: nickname, Record: "x", Vault: schemas.SealedVault(nickname), Root: schemas.ChunkID{7}, RootKind: schemas.Tree, Session: "x"}
-			if _, err := w.c.records.commit(bustest.Patient(w.t), v, 0, false); err != nil {
+			if _, err := w.c.catalog.Commit(bustest.Patient(w.t), v, 0, false); err != nil {
 				w.t.Error(err)
 			}
 		}, "tree cannot be read"},
 		"the lease is lost": {"marking", func(w *world, nodes []*runningNode) {
-			var e leaseEntry
-			_, err := w.c.leases.kv.Edit(bustest.Patient(w.t), collectLease, &e, func() {}, func() (bool, error) {
-				e.Holder = "thief"
-				return true, nil
-			})
-			if err != nil {
-				w.t.Error(err)
-			}
+			w.stealLease()
 		}, "lease"},
 		"no node takes part": {"beginning", func(w *world, nodes []*runningNode) {
 			for _, n := range nodes {
@@ -273,7 +299,7 @@ func TestNothingIsSweptInDoubt(t *testing.T) {
 			}
 		}, "takes part"},
 		"the catalogue was lost": {"beginning", func(w *world, nodes []*runningNode) {
-			chunk, err := copyOf(&schemas.CatalogueEntry{Key: "version.ana.other.0000000001", Revision: 1})
+			chunk, err := catalog.BackupChunk(&schemas.CatalogueEntry{Key: "version.ana.other.0000000001", Revision: 1})
 			if err != nil {
 				w.t.Error(err)
 			}
@@ -296,8 +322,8 @@ func TestNothingIsSweptInDoubt(t *testing.T) {
 			if c.before == "beginning" {
 				c.spoil(w, nodes)
 			}
-			got := w.steps(func(g *collection, before string) {
-				if before != c.before {
+			got := w.steps(func(g *collecting, phase string) {
+				if phase != c.before {
 					return
 				}
 				c.spoil(w, nodes)
@@ -328,8 +354,8 @@ func TestCollectionSkipsNodes(t *testing.T) {
 		t.Fatal("the first node has nothing")
 	}
 	var ahead uint32
-	c := w.steps(func(_ *collection, before string) {
-		if before == "marking" {
+	c := w.steps(func(_ *collecting, phase string) {
+		if phase == "marking" {
 			ahead = nodes[0].store.Generation() + 4
 			if err := nodes[0].store.SetGeneration(bustest.Patient(t), ahead); err != nil {
 				t.Error(err)
@@ -356,7 +382,7 @@ func TestCollectionOfStraysInTwoVaults(t *testing.T) {
 	w.durability("", "1+0")
 	nodes := []*runningNode{w.node(), w.node()}
 	tr := w.newTree(3, 3)
-	m := w.c.members.nodeMap()
+	m := w.c.members.Map()
 	names := []string{nickname, "rui"}
 	for _, name := range names {
 		for _, c := range tr.all {
@@ -386,11 +412,11 @@ func TestCollectionOfStraysInTwoVaults(t *testing.T) {
 // somebody who looks from time to time.
 func TestCollectionOfTheDead(t *testing.T) {
 	w := newWorld(t, 1, Options{})
-	held, release, err := w.c.leases.take(bustest.Patient(t), collectLease)
+	held, release, err := w.c.leases.Take(bustest.Patient(t), lease.Collection)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.c.newCollection(held, 0); err != nil {
+	if _, err := gc.Begin(held, w.c.catalog); err != nil {
 		t.Fatal(err)
 	}
 	var rep schemas.CollectReply
@@ -432,7 +458,7 @@ func TestNothingIsSweptForAnotherCatalogue(t *testing.T) {
 	w = w.lose(nodes...)
 	w.save(opening("r"), w.newTree(1, 1)) // r@1 once more
 	w.endSessions()
-	w.c.look()
+	w.c.catalog.ScanBackup()
 	w.copied()
 	if c := w.collect(); !strings.Contains(c.Error, "rebuild-catalogue") {
 		t.Errorf("the collection: %+v", c)
@@ -450,13 +476,13 @@ func TestGenerationsOfALostState(t *testing.T) {
 	w.mustCollect()
 	before := w.mustCollect().Generation
 	ctx := bustest.Patient(t)
-	for _, key := range []string{generationsKey, collectionKey} {
-		if err := w.c.state.kv.Delete(ctx, key); err != nil {
+	for _, key := range []string{"generations", "collection"} {
+		if err := w.c.buckets.state.Delete(ctx, key); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// As if some time had passed since the first of them.
-	bustest.Eventually(t, "a second is over", func() bool { return secondsNow() > before })
+	bustest.Eventually(t, "a second is over", func() bool { return uint32(time.Now().Unix()) > before })
 	if now := w.mustCollect().Generation; now <= before {
 		t.Errorf("generation %d comes after %d", now, before)
 	}

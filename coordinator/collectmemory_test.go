@@ -138,7 +138,7 @@ func (v *bigVault) leaves(n int) (ids []schemas.ChunkID) {
 
 func (v *bigVault) add(c schemas.Chunk) {
 	if v.place == nil {
-		v.place, v.waiting = schemas.NewPlacement(v.c.members.nodeMap()), map[schemas.NodeID][]schemas.Chunk{}
+		v.place, v.waiting = schemas.NewPlacement(v.c.members.Map()), map[schemas.NodeID][]schemas.Chunk{}
 	}
 	for _, id := range v.place.Place(nil, c.ID, 2) {
 		if v.waiting[id] = append(v.waiting[id], c); len(v.waiting[id]) >= 8000 {

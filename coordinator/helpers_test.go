@@ -1,8 +1,10 @@
 package coordinator
 
 import (
+	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/vmihailenco/msgpack/v5"
@@ -189,7 +191,7 @@ func (w *world) put(chunks ...schemas.Chunk) {
 
 func (w *world) putOf(nickname string, chunks ...schemas.Chunk) {
 	w.t.Helper()
-	m, vault := w.c.members.nodeMap(), schemas.SealedVault(nickname)
+	m, vault := w.c.members.Map(), schemas.SealedVault(nickname)
 	placement := schemas.NewPlacement(m)
 	for i := range chunks {
 		for _, n := range placement.Place(nil, chunks[i].ID, m.DurabilityOf(vault).Copies()) {
@@ -213,6 +215,24 @@ func (w *world) putAt(n schemas.NodeID, vault schemas.VaultID, chunk schemas.Chu
 	if err != nil {
 		w.t.Fatalf("put: %v", err)
 	}
+}
+
+// Keys of the catalogue, as docs/formats.md gives them.
+
+func recordKey(nickname, record string) string {
+	return "record." + bus.KeyToken(nickname) + "." + bus.KeyToken(record)
+}
+
+func versionKey(nickname, record string, number uint64) string {
+	return fmt.Sprintf("version.%s.%s.%010d", bus.KeyToken(nickname), bus.KeyToken(record), number)
+}
+
+// createVersion creates a version as a commit does that dies before it moves the head.
+func (w *world) createVersion(v *schemas.Version, number uint64) error {
+	w.t.Helper()
+	v.Number, v.ID, v.Created = number, schemas.VersionID(v.Record, number), time.Now().UnixNano()
+	_, err := w.c.buckets.catalogue.Create(bustest.Patient(w.t), versionKey(v.Nickname, v.Record, number), v)
+	return err
 }
 
 // tree is a sealed tree as a coordinator sees it: edges and bytes.

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"servidor-backup/bus/bustest"
+	"servidor-backup/coordinator/gc"
 	"servidor-backup/schemas"
 )
 
@@ -25,9 +25,9 @@ func (w *world) enterVersion(v *schemas.Version) string {
 	w.t.Helper()
 	ctx := bustest.Patient(w.t)
 	v.Session = crypto.Text()
-	err := w.c.records.enterVault(ctx, v.Nickname, nil)
+	err := w.c.catalog.EnterVault(ctx, v.Nickname, nil)
 	if err == nil {
-		v, err = w.c.records.commit(ctx, v, 0, false)
+		v, err = w.c.catalog.Commit(ctx, v, 0, false)
 	}
 	if err != nil {
 		w.t.Fatal(err)
@@ -241,55 +241,19 @@ func (f *forest) walk(id schemas.ChunkID, seen map[schemas.ChunkID]bool, visit f
 	}
 }
 
-// What must be descended again while it is open is read once more, but is not asked for
-// twice at a time.
-func TestEnteredAgain(t *testing.T) {
-	w := &walk{g: new(collection), open: map[schemas.ChunkID]*opened{}}
-	o := w.enter(schemas.ChunkID{1})
-	if w.enter(o.id) != o || len(w.stack) != 1 || o.left != 1 {
-		t.Errorf("it waits to be read %d times, and is open for %d things", len(w.stack), o.left)
-	}
-	w.stack, o.waiting = nil, false
-	if w.enter(o.id) != o || len(w.stack) != 1 || o.left != 2 {
-		t.Errorf("after it was read it waits %d times, and is open for %d things", len(w.stack), o.left)
-	}
-}
-
 // More than what is remembered is lost: the version that is read first is named all the
 // same, and that there may be more is said.
 func TestMoreIsLostThanIsRemembered(t *testing.T) {
-	for limit, least := range []int64{1, 1, 2} {
+	for limit, least := range map[int]int64{-1: 1, 1: 1, 2: 2} {
 		w := newWorld(t, 1, Options{CollectEvery: -1})
 		leaf := w.above(w.Data(10), w.Data(10), w.Data(10))
 		root := w.above(leaf)
 		w.put(leaf, root)
 		w.enter(nickname, "r", root.ID)
-		c := w.steps(func(g *collection, before string) { g.taints.limit = limit })
+		c := w.collectWith(gc.Hooks{DamageLimit: limit}, func(*collecting, string) {})
 		rep := w.status()
 		if want := []schemas.Lost{{Nickname: nickname, Version: "r@1", Chunks: least}}; c.Error != "" || !slices.Equal(rep.Lost, want) || !rep.LostMore {
 			t.Errorf("with room for %d lost is %+v (more: %v), want %+v and more; %s", limit, rep.Lost, rep.LostMore, want, c.Error)
-		}
-	}
-}
-
-// Of very many versions that miss chunks so many are named as a message has room for.
-func TestMoreVersionsMissChunksThanAreNamed(t *testing.T) {
-	for name, want := range map[string]int{"r": maxLost, strings.Repeat("r", schemas.MaxName): maxLostNames / (schemas.MaxName + 10)} {
-		g := new(collection)
-		for i := range maxLost {
-			r := root{nickname: "ana", version: schemas.VersionID(name, uint64(i+1))}
-			g.tell(r, nil)
-			for range 2 {
-				g.tell(r, &taint{lost: make([]schemas.ChunkID, 1)})
-			}
-		}
-		if want == maxLost && g.res.LostMore {
-			t.Error("there is said to be more than was told")
-		}
-		g.tell(root{nickname: "ana", version: "s@1"}, &taint{})
-		b, err := schemas.Marshal(&g.res)
-		if err != nil || !g.res.LostMore || len(g.res.Lost) < want || len(g.res.Lost) > want+want/100 || len(b) > 1<<20 {
-			t.Errorf("%d of %d versions are named, in %d bytes (more: %v), %v", len(g.res.Lost), maxLost+1, len(b), g.res.LostMore, err)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package coordinator
 import (
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -43,13 +42,13 @@ func TestNodeGoesSilentAndComesBack(t *testing.T) {
 	if e := bustest.Receive(t, "the event", up); e.Subject != string(id) {
 		t.Errorf("the event is %+v", e)
 	}
-	epoch := w.c.members.nodeMap().Epoch
+	epoch := w.c.members.Map().Epoch
 	n.nc.Close() // as if the machine had lost its power
 	if e := bustest.Receive(t, "the event", down); e.Subject != string(id) || !strings.Contains(e.Text, "silent") {
 		t.Errorf("the event is %+v", e)
 	}
 	bustest.Eventually(t, "the node is down", func() bool { return w.stateOf(id) == schemas.Down })
-	if now := w.c.members.nodeMap().Epoch; now <= epoch {
+	if now := w.c.members.Map().Epoch; now <= epoch {
 		t.Errorf("the epoch went from %d to %d", epoch, now)
 	}
 	_ = n.Stop()
@@ -64,42 +63,6 @@ func TestNodeGoesSilentAndComesBack(t *testing.T) {
 			t.Errorf("one event too many: %+v", e)
 		default:
 		}
-	}
-}
-
-// A coordinator that learns from another that a node is back must not take the
-// old silence for a new one.
-func TestSilenceBeginsAnewWhenANodeComesBack(t *testing.T) {
-	kv, err := bus.OpenBucket(bustest.Patient(t), bustest.Connect(t, bustest.Server(t)), bus.BucketConfig{Name: "cards"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := newMembers(kv, Options{Log: slog.New(slog.DiscardHandler)}, nil, nil)
-	var n schemas.Node
-	card := func(state schemas.State) {
-		t.Helper()
-		_, err := kv.Edit(bustest.Patient(t), "n", &n, func() { n = schemas.Node{} }, func() (bool, error) {
-			n = schemas.Node{ID: "n", State: state}
-			return true, nil
-		})
-		if err == nil {
-			err = kv.Scan(bustest.Patient(t), "n", func(e bus.Entry) error { m.seen(&e); return nil })
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	long := func(n *member) bool { return n.card.State == schemas.Up && time.Since(n.heard) > time.Minute }
-	card(schemas.Up)
-	m.nodes["n"].heard = time.Now().Add(-time.Hour)
-	card(schemas.Up) // a change of its card is no sign of life
-	if ids := m.which(long); len(ids) != 1 {
-		t.Errorf("the silent node is not noticed: %v", ids)
-	}
-	card(schemas.Down)
-	card(schemas.Up)
-	if ids := m.which(long); len(ids) != 0 {
-		t.Errorf("a node that is back counts as silent: %v", ids)
 	}
 }
 
@@ -147,7 +110,7 @@ func TestBadCards(t *testing.T) {
 		t.Fatal(err)
 	}
 	bustest.Eventually(t, "the good card is entered", func() bool { return w.stateOf("abc") == schemas.Up })
-	if n := len(w.c.members.nodeMap().Nodes); n != 2 {
+	if n := len(w.c.members.Map().Nodes); n != 2 {
 		t.Errorf("there are %d nodes, want 2", n)
 	}
 }
@@ -269,7 +232,7 @@ func TestServerRestartsUnderACoordinator(t *testing.T) {
 	other := w.coordinator(Options{})
 	w.node()
 	for _, c := range []*Coordinator{w.c, other} {
-		bustest.Eventually(t, "the node is known", func() bool { return len(c.members.nodeMap().Nodes) == 1 })
+		bustest.Eventually(t, "the node is known", func() bool { return len(c.members.Map().Nodes) == 1 })
 	}
 	w.transmit(nickname, "f", "x")
 	if err := s.Shutdown(); err != nil {
@@ -287,7 +250,7 @@ func TestServerRestartsUnderACoordinator(t *testing.T) {
 	})
 	id := w.node().store.NodeID()
 	for _, c := range []*Coordinator{w.c, other} {
-		bustest.Eventually(t, "the new node is known", func() bool { return c.members.nodeMap().Find(id) != nil })
+		bustest.Eventually(t, "the new node is known", func() bool { return c.members.Map().Find(id) != nil })
 	}
 	if got := w.transmit(nickname, "f", "y"); got != "f@2" {
 		t.Errorf("the next version is %s", got)

@@ -55,7 +55,7 @@ func (w *world) interposed(what string, do func()) *Coordinator {
 			w.t.Error(err)
 		}
 	})
-	bustest.Eventually(w.t, "it knows the nodes", func() bool { return c.members.nodeMap().Epoch == w.c.members.nodeMap().Epoch })
+	bustest.Eventually(w.t, "it knows the nodes", func() bool { return c.members.Map().Epoch == w.c.members.Map().Epoch })
 	return c
 }
 
@@ -73,7 +73,7 @@ func TestParentCollectedBeforeTheSessionIsEntered(t *testing.T) {
 		if _, err := w.c.forget(ctx, &schemas.ForgetRequest{Nickname: nickname, ID: "r@2"}); err != nil {
 			t.Error(err)
 		}
-		c := w.steps(func(*collection, string) {})
+		c := w.steps(func(*collecting, string) {})
 		collected = c.Error == "" && c.Versions == 1
 	})
 	answer, err := late.openSession(ctx, opening("r"))
@@ -84,7 +84,7 @@ func TestParentCollectedBeforeTheSessionIsEntered(t *testing.T) {
 		t.Errorf("the session builds on %+v", s.Parent)
 	}
 	entered := 0
-	err = w.c.sessions.Scan(ctx, ">", func(e bus.Entry) error {
+	err = w.c.buckets.sessions.Scan(ctx, ">", func(e bus.Entry) error {
 		entered++
 		return nil
 	})

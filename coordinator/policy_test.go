@@ -47,15 +47,15 @@ func TestPolicies(t *testing.T) {
 	want := func(what string, dflt, ofAna, ofCatalogue string) {
 		t.Helper()
 		bustest.Eventually(t, what, func() bool {
-			m := w.c.members.nodeMap() // the other may have been asked, and be ahead
+			m := w.c.members.Map() // the other may have been asked, and be ahead
 			return m.Durability.String() == dflt && m.DurabilityOf(ana).String() == ofAna
 		})
-		m := w.c.members.nodeMap()
+		m := w.c.members.Map()
 		if m.Durability.String() != dflt || m.DurabilityOf(ana).String() != ofAna || m.DurabilityOf(schemas.PlainVault("ana")).String() != ofAna || m.DurabilityOf(catalogue).String() != ofCatalogue {
 			t.Errorf("%s: the map says %v, %v for ana and %v for the catalogue; want %s, %s, %s", what, m.Durability, m.DurabilityOf(ana), m.DurabilityOf(catalogue), dflt, ofAna, ofCatalogue)
 		}
-		bustest.Eventually(t, "the other coordinator has the map", func() bool { return other.members.nodeMap().Epoch >= m.Epoch })
-		if got := other.members.nodeMap(); got.Durability != m.Durability || len(got.Vaults) != len(m.Vaults) || got.Degraded != m.Degraded {
+		bustest.Eventually(t, "the other coordinator has the map", func() bool { return other.members.Map().Epoch >= m.Epoch })
+		if got := other.members.Map(); got.Durability != m.Durability || len(got.Vaults) != len(m.Vaults) || got.Degraded != m.Degraded {
 			t.Errorf("%s: the other coordinator has %+v, want %+v", what, got, m)
 		}
 	}
@@ -68,12 +68,12 @@ func TestPolicies(t *testing.T) {
 	bustest.Eventually(t, "the node is down", func() bool { return w.stateOf(second.store.NodeID()) == schemas.Down })
 	want("a node that is down is known", "1+1", "1+1", "1+1")
 
-	before := w.c.members.nodeMap().Epoch
+	before := w.c.members.Map().Epoch
 	if rep := w.durability("", "4+2"); rep.Effective.String() != "4+2" || rep.Policy.Durability.String() != "4+2" {
 		t.Errorf("the answer is %+v", rep)
 	}
 	want("a default", "4+2", "4+2", "4+2")
-	if now := w.c.members.nodeMap().Epoch; now <= before {
+	if now := w.c.members.Map().Epoch; now <= before {
 		t.Errorf("the epoch went from %d to %d", before, now)
 	}
 	if rep := w.durability("ana", "2+3"); len(rep.Nicknames) != 1 || rep.Nicknames[0] != (schemas.NicknamePolicy{Nickname: "ana", Durability: schemas.Durability{K: 2, M: 3}}) {
@@ -81,7 +81,7 @@ func TestPolicies(t *testing.T) {
 	}
 	want("a nickname's", "4+2", "2+3", "1+3")
 	w.degraded()
-	bustest.Eventually(t, "the leave is in the map", func() bool { return w.c.members.nodeMap().Degraded })
+	bustest.Eventually(t, "the leave is in the map", func() bool { return w.c.members.Map().Degraded })
 	want("with a leave", "4+2", "2+3", "1+3")
 	none := &schemas.Policy{Durability: &schemas.Durability{}}
 	for _, who := range []string{"ana", ""} {
@@ -91,14 +91,14 @@ func TestPolicies(t *testing.T) {
 	}
 	want("taken back", "1+1", "1+1", "1+1")
 	bustest.Eventually(t, "both have it", func() bool {
-		return other.members.nodeMap().Epoch == w.c.members.nodeMap().Epoch
+		return other.members.Map().Epoch == w.c.members.Map().Epoch
 	})
 	if rep, err := w.policy("", nil); err != nil || len(rep.Nicknames) != 0 || rep.Policy.Durability != nil || !*rep.Policy.Degraded {
 		t.Errorf("the policies are %+v, %v", rep, err)
 	}
 	// Who starts anew reads the same.
 	w.durability("ana", "3+2")
-	if m := w.coordinator(Options{}).members.nodeMap(); m.DurabilityOf(ana).String() != "3+2" || !m.Degraded {
+	if m := w.coordinator(Options{}).members.Map(); m.DurabilityOf(ana).String() != "3+2" || !m.Degraded {
 		t.Errorf("a new coordinator has %+v", m)
 	}
 }
@@ -152,7 +152,7 @@ func TestMapIsPublished(t *testing.T) {
 		}
 	}
 	t.Logf("the change took %v", time.Since(begun))
-	now := w.c.members.nodeMap()
+	now := w.c.members.Map()
 	if m := bustest.Receive(t, "the map again", maps); m.Epoch != now.Epoch || len(m.Nodes) != 1 {
 		t.Errorf("the map is %+v", m)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/coordinator/catalog"
 	"servidor-backup/schemas"
 	"servidor-backup/storage/storagetest"
 )
@@ -17,10 +18,10 @@ import (
 func (w *world) copied() {
 	w.t.Helper()
 	bustest.Eventually(w.t, "everything has its copies", func() bool {
-		m := w.c.members.nodeMap()
+		m := w.c.members.Map()
 		var ids []schemas.ChunkID
-		err := w.c.eachEntry(bustest.Patient(w.t), func(e *schemas.CatalogueEntry) error {
-			chunk, err := copyOf(e)
+		err := w.c.catalog.Entries(bustest.Patient(w.t), func(e *schemas.CatalogueEntry) error {
+			chunk, err := catalog.BackupChunk(e)
 			ids = append(ids, chunk.ID)
 			return err
 		})
@@ -49,7 +50,7 @@ func TestRebuild(t *testing.T) {
 	w.forget("f@4", false)
 	w.mustCollect()
 	w.forget("f@1", false)
-	w.c.look()
+	w.c.catalog.ScanBackup()
 	w.copied()
 	if rep := w.rebuild(); rep.Keys != 0 || len(rep.Moved) > 0 {
 		t.Errorf("of what is whole %+v was brought back", rep)
@@ -88,7 +89,7 @@ func TestRebuild(t *testing.T) {
 			t.Errorf("the versions of bob's are %v", got)
 		}
 		bustest.Eventually(t, "the policy is there", func() bool {
-			return len(w.c.members.nodeMap().Vaults) >= 2
+			return len(w.c.members.Map().Vaults) >= 2
 		})
 		if s := w.open(opening("r")); s.Parent == nil || s.Parent.Number != 2 || !s.Recheck {
 			t.Errorf("the next session is %+v", s)
@@ -100,7 +101,7 @@ func TestRebuild(t *testing.T) {
 		w.copied()
 		w.mustCollect()
 		w.wantHeld("the tree", back, tr.all, len(tr.all))
-		w.c.look()
+		w.c.catalog.ScanBackup()
 		w.copied()
 		for _, n := range back {
 			if err := n.Stop(); err != nil {
@@ -114,7 +115,7 @@ func TestRebuild(t *testing.T) {
 // lose begins anew with an empty catalogue, and with the nodes as they are.
 func (w *world) lose(nodes ...*runningNode) (lost *world) {
 	w.t.Helper()
-	w.c.look()
+	w.c.catalog.ScanBackup()
 	w.copied()
 	lost = &world{Maker: w.Maker, t: w.t, server: bustest.Server(w.t)}
 	lost.nc = bustest.Connect(w.t, lost.server)
@@ -203,7 +204,7 @@ func TestRebuildMerges(t *testing.T) {
 		if got := w.versions("bob", "f"); !slices.Equal(got, []uint64{1}) {
 			t.Errorf("bob's versions are %v", got)
 		}
-		w.c.look()
+		w.c.catalog.ScanBackup()
 		w.copied()
 		if c := w.collectAfter(time.Hour); c.Error != "" {
 			t.Errorf("the collection: %+v", c)
@@ -229,13 +230,13 @@ func TestRebuildOfALostPart(t *testing.T) {
 	if c := w.collectAfter(0); c.Versions != 1 {
 		t.Fatalf("the collection: %+v", c)
 	}
-	ctx, kv := bustest.Patient(t), w.c.records.kv
+	ctx, kv := bustest.Patient(t), w.c.buckets.catalogue
 	var unforgotten schemas.Version
 	if _, err := kv.Get(ctx, versionKey(nickname, "f", 2), &unforgotten); err != nil {
 		t.Fatal(err)
 	}
 	w.forget("f@2", false)
-	w.c.look()
+	w.c.catalog.ScanBackup()
 	w.copied()
 	// What is undone is in newer revisions than what was lost, as nothing else can be.
 	for key, v := range map[string]*schemas.Version{versionKey(nickname, "f", 1): nil, recordKey(nickname, "f"): nil, versionKey(nickname, "f", 2): &unforgotten} {
@@ -257,7 +258,7 @@ func TestRebuildOfALostPart(t *testing.T) {
 		t.Errorf("the versions are %v", got)
 	}
 	w.wantContents("of the rest", "one", "two", "", "four")
-	w.c.look()
+	w.c.catalog.ScanBackup()
 	w.copied()
 	w.mustCollect()
 }
@@ -323,7 +324,7 @@ func TestSavingWhileTheCatalogueIsBroughtBack(t *testing.T) {
 			if v, err := w.commit(s.Session, tr.root); err != nil || v.Session != s.Session || v.Number != 2 {
 				t.Errorf("committed again it is %+v, %v", v, err)
 			}
-			w.c.look()
+			w.c.catalog.ScanBackup()
 			w.copied()
 			w.mustCollect()
 		})
@@ -347,7 +348,7 @@ func TestRebuildAfterALongerCatalogue(t *testing.T) {
 			w = w.lose(nodes...)
 			w.rebuild()
 			w.wantAll("one", "two", "three")
-			w.c.look()
+			w.c.catalog.ScanBackup()
 			w.copied()
 			w.mustCollect()
 			w.wantAll("one", "two", "three")
@@ -362,7 +363,7 @@ func TestNothingIsRemovedThatIsThereTwice(t *testing.T) {
 	w.transmit(nickname, "f", "one")
 	w.transmit(nickname, "f", "two")
 	var v schemas.Version
-	ctx, kv := bustest.Patient(t), w.c.records.kv
+	ctx, kv := bustest.Patient(t), w.c.buckets.catalogue
 	if _, err := kv.Get(ctx, versionKey(nickname, "f", 1), &v); err != nil {
 		t.Fatal(err)
 	}
@@ -377,7 +378,7 @@ func TestNothingIsRemovedThatIsThereTwice(t *testing.T) {
 	w.forget("f@1", true)
 	w.rebuild()
 	w.wantAll("one", "two")
-	w.c.look()
+	w.c.catalog.ScanBackup()
 	w.copied()
 	w.mustCollect()
 }

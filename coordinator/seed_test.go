@@ -165,7 +165,7 @@ func TestNoNode(t *testing.T) {
 	if err := n.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	bustest.Eventually(t, "the node is down", func() bool { return len(w.c.members.nodeMap().Writable()) == 0 })
+	bustest.Eventually(t, "the node is down", func() bool { return len(w.c.members.Map().Writable()) == 0 })
 	err = send()
 	wantCode(t, err, schemas.NoNode)
 	if err != nil && !strings.Contains(err.Error(), "is down") {
@@ -182,7 +182,7 @@ func TestNoNode(t *testing.T) {
 // limit, every name once and in order.
 func TestListPages(t *testing.T) {
 	w := newWorld(t, 0, Options{})
-	if err := w.c.records.enterVault(bustest.Patient(t), nickname, nil); err != nil {
+	if err := w.c.catalog.EnterVault(bustest.Patient(t), nickname, nil); err != nil {
 		t.Fatal(err)
 	}
 	const n = 1100
@@ -192,7 +192,7 @@ func TestListPages(t *testing.T) {
 		all.Go(func() {
 			for i := g; i < n; i += 20 {
 				h := &schemas.Record{Name: name(i), Latest: 1, Versions: 1}
-				if _, err := w.c.records.kv.Create(bustest.Patient(t), recordKey(nickname, h.Name), h); err != nil {
+				if _, err := w.c.buckets.catalogue.Create(bustest.Patient(t), recordKey(nickname, h.Name), h); err != nil {
 					t.Error(err)
 				}
 			}
@@ -222,13 +222,13 @@ func TestListPages(t *testing.T) {
 func TestVersionPages(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	ctx := bustest.Patient(t)
-	if err := w.c.records.enterVault(ctx, nickname, nil); err != nil {
+	if err := w.c.catalog.EnterVault(ctx, nickname, nil); err != nil {
 		t.Fatal(err)
 	}
 	const n = 9
 	for i := range uint64(n) {
 		v := &schemas.Version{Nickname: nickname, Record: "r", RootKind: schemas.Tree, Session: fmt.Sprint(i), Sealed: make([]byte, maxSealed)}
-		if _, err := w.c.records.commit(ctx, v, i, false); err != nil {
+		if _, err := w.c.catalog.Commit(ctx, v, i, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -259,15 +259,15 @@ func TestDownloadChecksContent(t *testing.T) {
 	chunk.Sum = chunk.Checksum()
 	b := schemas.NewPut(nil, "test", vault)
 	b.Add(&chunk)
-	n := w.c.members.nodeMap().Writable()[0]
+	n := w.c.members.Map().Writable()[0]
 	if _, err := bus.RequestRaw(bustest.Patient(t), w.nc, schemas.PutSubject([]schemas.NodeID{n}), b.Put()); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.c.records.enterVault(bustest.Patient(t), nickname, nil); err != nil {
+	if err := w.c.catalog.EnterVault(bustest.Patient(t), nickname, nil); err != nil {
 		t.Fatal(err)
 	}
 	v := &schemas.Version{Nickname: nickname, Record: "f", Vault: vault, Root: chunk.ID, RootKind: schemas.Plain, Session: "s"}
-	if _, err := w.c.records.commit(bustest.Patient(t), v, 0, false); err != nil {
+	if _, err := w.c.catalog.Commit(bustest.Patient(t), v, 0, false); err != nil {
 		t.Fatal(err)
 	}
 	rep := w.ask("backup.download", map[string]any{"apelido": nickname, "id_arquivo": "f"})
@@ -282,7 +282,7 @@ func TestCollectionWhileSending(t *testing.T) {
 	w := newWorld(t, 2, Options{CollectEvery: -1})
 	var c schemas.Collection
 	late := w.interposed("PUB $KV.backup-catalogue.version.", func() {
-		c = w.steps(func(*collection, string) {})
+		c = w.steps(func(*collecting, string) {})
 	})
 	content := []byte("x")
 	_, err := late.transmit(bustest.Patient(t), &schemas.TransmitRequest{Nickname: nickname, Record: "f", Content: &content})

@@ -99,7 +99,7 @@ func TestCommitFindsChunksElsewhere(t *testing.T) {
 	s := w.open(opening("r"))
 	w.put(tr.all...)
 	w.node()
-	bustest.Eventually(t, "the second node is up", func() bool { return len(w.c.members.nodeMap().Writable()) == 2 })
+	bustest.Eventually(t, "the second node is up", func() bool { return len(w.c.members.Map().Writable()) == 2 })
 	if _, err := w.commit(s.Session, tr.root); err != nil {
 		t.Error(err)
 	}
@@ -198,7 +198,7 @@ func TestSessionLapses(t *testing.T) {
 		if err := renew(kept.Session); err != nil {
 			t.Fatalf("the session that is renewed: %v", err)
 		}
-		_, _, err := w.c.session(bustest.Patient(t), left.Session)
+		_, _, err := w.c.sessions.Get(bustest.Patient(t), left.Session)
 		return schemas.CodeOf(err) == schemas.UnknownSession
 	})
 	tr := w.newTree(1, 1)
@@ -246,7 +246,7 @@ func TestCommitTwiceAfterACrash(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	tr := w.newTree(1, 1)
 	s := w.open(opening("r"))
-	before, _, err := w.c.session(bustest.Patient(t), s.Session)
+	before, _, err := w.c.sessions.Get(bustest.Patient(t), s.Session)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,11 +257,11 @@ func TestCommitTwiceAfterACrash(t *testing.T) {
 	moved := opening("r")
 	moved.Moved, moved.Source = true, sourceOf(2)
 	w.save(moved, w.newTree(1, 1))
-	_, revision, err := w.c.session(bustest.Patient(t), s.Session)
+	_, revision, err := w.c.sessions.Get(bustest.Patient(t), s.Session)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.c.sessions.Update(bustest.Patient(t), s.Session, before, revision); err != nil {
+	if _, err := w.c.buckets.sessions.Update(bustest.Patient(t), s.Session, before, revision); err != nil {
 		t.Fatal(err)
 	}
 	v, err := w.commit(s.Session, tr.root)
@@ -298,7 +298,7 @@ func TestConcurrentCommits(t *testing.T) {
 	if got := w.versions(nickname, "r"); !slices.Equal(got, []uint64{8, 7, 6, 5, 4, 3, 2, 1}) {
 		t.Errorf("the versions are %v", got)
 	}
-	h, err := w.c.records.head(bustest.Patient(t), nickname, "r")
+	h, err := w.c.catalog.Head(bustest.Patient(t), nickname, "r")
 	if err != nil || h.Latest != n || h.Versions != n {
 		t.Errorf("the head is %+v, %v", h, err)
 	}
@@ -311,13 +311,13 @@ func TestHeadIsRepaired(t *testing.T) {
 	tr := w.newTree(1, 1)
 	w.save(opening("r"), tr)
 	lost := &schemas.Version{Nickname: nickname, Record: "r", Root: tr.root, RootKind: schemas.Tree, Session: "lost", Source: sourceOf(1)}
-	if err := w.c.records.create(bustest.Patient(t), lost, 2, 0); err != nil {
+	if err := w.createVersion(lost, 2); err != nil {
 		t.Fatal(err)
 	}
 	if v := w.save(opening("r"), w.newTree(1, 1)); v.Number != 3 {
 		t.Errorf("the version after the lost one is %d", v.Number)
 	}
-	h, err := w.c.records.head(bustest.Patient(t), nickname, "r")
+	h, err := w.c.catalog.Head(bustest.Patient(t), nickname, "r")
 	if err != nil || h.Latest != 3 || h.Versions != 3 {
 		t.Errorf("the head is %+v, %v", h, err)
 	}
@@ -368,7 +368,7 @@ func TestNameTakenAtCommit(t *testing.T) {
 			w.put(tr.all...)
 			if crash {
 				v := &schemas.Version{Nickname: nickname, Record: "r", Root: tr.root, RootKind: schemas.Tree, Session: one.Session, Source: sourceOf(1)}
-				if err := w.c.records.create(bustest.Patient(t), v, 1, 0); err != nil {
+				if err := w.createVersion(v, 1); err != nil {
 					t.Fatal(err)
 				}
 			} else if _, err := w.commit(one.Session, tr.root); err != nil {

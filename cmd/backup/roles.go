@@ -86,7 +86,7 @@ func (r *roles) connect(ctx context.Context, name string) (*nats.Conn, error) {
 // startCoordinator starts one. The options need not say what the program is.
 func (r *roles) startCoordinator(ctx context.Context, nc *nats.Conn, opt coordinator.Options) error {
 	opt.Version, opt.Log = programVersion(), r.log
-	stop, err := coordinator.Keep(ctx, nc, opt)
+	stop, err := coordinator.Run(ctx, nc, opt)
 	if err != nil {
 		return err
 	}

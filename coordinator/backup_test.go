@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"servidor-backup/bus/bustest"
+	"servidor-backup/coordinator/catalog"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 )
@@ -13,8 +14,8 @@ import (
 func (w *world) copiesOf() map[string]schemas.ChunkID {
 	w.t.Helper()
 	ids := map[string]schemas.ChunkID{}
-	err := w.c.eachEntry(bustest.Patient(w.t), func(e *schemas.CatalogueEntry) error {
-		chunk, err := copyOf(e)
+	err := w.c.catalog.Entries(bustest.Patient(w.t), func(e *schemas.CatalogueEntry) error {
+		chunk, err := catalog.BackupChunk(e)
 		ids[e.Key] = chunk.ID
 		return err
 	})
@@ -70,7 +71,7 @@ func TestCollectionOfCopies(t *testing.T) {
 	settled := func(when string, grace time.Duration) map[string]schemas.ChunkID {
 		t.Helper()
 		for range 3 { // what was being copied when the first began stays until the next
-			w.c.look()
+			w.c.catalog.ScanBackup()
 			w.copied()
 			w.collectAfter(grace)
 		}
@@ -88,7 +89,7 @@ func TestCollectionOfCopies(t *testing.T) {
 	if soft[live] != before[live] || soft[forgotten] == before[forgotten] {
 		t.Errorf("copied are %v, before %v", soft, before)
 	}
-	w.c.look()
+	w.c.catalog.ScanBackup()
 	w.copied()
 	if c := w.collectAfter(0); c.Versions != 1 {
 		t.Errorf("the collection: %+v", c)

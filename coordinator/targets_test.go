@@ -3,6 +3,7 @@ package coordinator
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
@@ -91,7 +92,7 @@ func TestTransmitCopies(t *testing.T) {
 	w.transmit(nickname, "f", "content")
 	vault := schemas.PlainVault(nickname)
 	id := schemas.PlainChunkID(vault, []byte("content"))
-	m := w.c.members.nodeMap()
+	m := w.c.members.Map()
 	for _, n := range m.Nodes {
 		have := askHave(w, n.ID, vault, id)
 		if !have {
@@ -193,19 +194,19 @@ func TestTrustOfARaisedDurability(t *testing.T) {
 
 // A node that knows of damage counts as one that is lost.
 func TestTrustAndDamage(t *testing.T) {
-	w := newWorld(t, 2, Options{})
+	w := newWorld(t, 2, Options{Silence: time.Hour}) // so that the node does not deny it soon
 	w.durability("", "1+0")
 	w.save(opening("single"), w.newTree(1, 2))
 	w.durability("", "1+1")
 	w.save(opening("double"), w.newTree(1, 2))
-	n := w.c.members.nodeMap().Nodes[0]
+	n := w.c.members.Map().Nodes[0]
 	n.Damaged = 3
-	w.c.members.hear(&schemas.RegisterRequest{Node: n})
+	w.heartbeat(n)
+	bustest.Eventually(t, "the damage is known", func() bool { return w.c.members.Map().Find(n.ID).Damaged == 3 })
 	if s := w.open(opening("single")); !s.Recheck {
-		t.Error("the only copy may be damaged and is trusted")
+		t.Error("the only replica may be damaged and is trusted")
 	}
-	w.c.members.hear(&schemas.RegisterRequest{Node: n})
 	if s := w.open(opening("double")); s.Recheck {
-		t.Error("damage at one node makes two copies unknown")
+		t.Error("damage at one node makes both replicas unknown")
 	}
 }

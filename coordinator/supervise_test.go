@@ -9,14 +9,16 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/coordinator/members"
 	"servidor-backup/schemas"
 	"servidor-backup/storage/storagetest"
 )
 
-// keep runs one more coordinator as long as the test.
-func (w *world) keep() {
+// supervised runs one more coordinator, which starts anew if its buckets are lost, as long as
+// the test.
+func (w *world) supervised() {
 	w.t.Helper()
-	stop, err := Keep(bustest.Patient(w.t), bustest.Connect(w.t, w.server), Options{})
+	stop, err := Run(bustest.Patient(w.t), bustest.Connect(w.t, w.server), Options{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -111,8 +113,8 @@ func TestCatalogueIsLostUnderCoordinators(t *testing.T) {
 				}
 			})
 			w.nc = bustest.Connect(t, w.server)
-			w.keep()
-			w.keep()
+			w.supervised()
+			w.supervised()
 			node := w.node()
 			content := []byte("old")
 			bustest.Eventually(t, "a coordinator that knows the node saves", func() bool {
@@ -139,31 +141,34 @@ func TestCatalogueIsLostUnderCoordinators(t *testing.T) {
 	}
 }
 
+// maxGap is more revisions than a coordinator may miss without taking the bucket for another.
+const maxGap = 10_000
+
 // A coordinator that has not noticed takes nothing of the new cards for changes of its
 // map, and nothing for held that was so under the map before.
 func TestMapsOfTwoBucketsAreNotMixed(t *testing.T) {
 	w := newWorld(t, 1, Options{})
-	before := w.c.members.nodeMap()
+	before := w.c.members.Map()
 	js, err := jetstream.New(w.nc)
 	if err != nil {
 		t.Fatal(err)
 	}
 	bustest.Eventually(t, "the bucket has lived for a moment", func() bool {
-		return uint64(time.Now().UnixMicro()) > before.Epoch+2*mostMissed
+		return uint64(time.Now().UnixMicro()) > before.Epoch+2*maxGap
 	})
 	if err := js.DeleteStream(bustest.Patient(t), "KV_backup-nodes"); err != nil {
 		t.Fatal(err)
 	}
 	next := w.coordinator(Options{})
-	bustest.Eventually(t, "the node is known to the next", func() bool { return len(next.members.nodeMap().Nodes) == 1 })
-	bustest.Receive(t, "that it is lost", w.c.members.gone)
-	if now := w.c.members.nodeMap(); now.Epoch != before.Epoch {
+	bustest.Eventually(t, "the node is known to the next", func() bool { return len(next.members.Map().Nodes) == 1 })
+	bustest.Receive(t, "that it is lost", w.c.members.Lost())
+	if now := w.c.members.Map(); now.Epoch != before.Epoch {
 		t.Errorf("the map of epoch %d went on as that of epoch %d", before.Epoch, now.Epoch)
 	}
-	if next.members.holds(basis{Epoch: before.Epoch, Tolerates: 9}) {
+	if next.members.Holds(members.Basis{Epoch: before.Epoch, Tolerates: 9}) {
 		t.Error("who was lost since an epoch of the lost cards is known")
 	}
-	if now := next.members.nodeMap(); !next.members.holds(basis{Epoch: now.Epoch}) {
+	if now := next.members.Map(); !next.members.Holds(members.Basis{Epoch: now.Epoch}) {
 		t.Error("what was held just now is not")
 	}
 }
