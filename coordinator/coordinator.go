@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nuid"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
+	"servidor-backup/bus/replica"
 	"servidor-backup/coordinator/catalog"
 	"servidor-backup/coordinator/internal/lease"
 	"servidor-backup/coordinator/internal/session"
@@ -78,7 +80,7 @@ type Coordinator struct {
 	catalog  *catalog.Catalog
 	sessions *session.Store
 	leases   *lease.Leases
-	sender   *bus.Sender
+	sender   *replica.Writer
 	run      context.Context // until Stop
 	stop     context.CancelFunc
 	loops    sync.WaitGroup
@@ -101,15 +103,15 @@ func Start(ctx context.Context, nc *nats.Conn, opt Options) (*Coordinator, error
 }
 
 // buckets are all buckets of a coordinator.
-type buckets struct{ catalogue, nodes, sessions, state, leases *bus.Bucket }
+type buckets struct{ catalogue, nodes, sessions, state, leases *kv.Bucket }
 
-func (b *buckets) all() []*bus.Bucket {
-	return []*bus.Bucket{b.catalogue, b.nodes, b.sessions, b.state, b.leases}
+func (b *buckets) all() []*kv.Bucket {
+	return []*kv.Bucket{b.catalogue, b.nodes, b.sessions, b.state, b.leases}
 }
 
 func openBuckets(ctx context.Context, nc *nats.Conn, opt *Options) (b buckets, err error) {
 	for _, o := range []struct {
-		bucket            **bus.Bucket
+		bucket            **kv.Bucket
 		name, description string
 		ttl               time.Duration
 	}{
@@ -119,7 +121,7 @@ func openBuckets(ctx context.Context, nc *nats.Conn, opt *Options) (b buckets, e
 		{&b.state, "backup-state", "collections", 0},
 		{&b.leases, "backup-leases", "which coordinator does the jobs that one must do alone", 0},
 	} {
-		*o.bucket, err = bus.OpenBucket(ctx, nc, bus.BucketConfig{Name: o.name, Description: o.description, TTL: o.ttl, Replicas: opt.Replicas})
+		*o.bucket, err = kv.Open(ctx, nc, kv.Config{Name: o.name, Description: o.description, TTL: o.ttl, Replicas: opt.Replicas})
 		if err != nil {
 			return buckets{}, err
 		}
@@ -150,7 +152,7 @@ func (c *Coordinator) open(ctx context.Context) (err error) {
 }
 
 func (c *Coordinator) start(ctx context.Context) (err error) {
-	if c.sender, err = bus.NewSender(c.nc, bus.SenderOptions{Silent: putTime}); err != nil {
+	if c.sender, err = replica.NewWriter(c.nc, replica.WriterOptions{Unresponsive: putTime}); err != nil {
 		return err
 	}
 	if err := c.members.Start(ctx, c.run, c.nc, &c.loops); err != nil {
@@ -205,7 +207,7 @@ func (c *Coordinator) spread() {
 	for logged := ""; ; {
 		var errs []error
 		for _, b := range c.buckets.all() {
-			errs = append(errs, b.Spread(c.run, c.opt.Replicas))
+			errs = append(errs, b.EnsureReplicas(c.run, c.opt.Replicas))
 		}
 		err := errors.Join(errs...)
 		if err == nil || c.run.Err() != nil {

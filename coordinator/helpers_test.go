@@ -12,7 +12,10 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/embedded"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 	"servidor-backup/storage"
 	"servidor-backup/storage/node"
 	"servidor-backup/storage/storagetest"
@@ -32,7 +35,7 @@ func wantCode(t *testing.T, err error, want schemas.Code) {
 type world struct {
 	*storagetest.Maker
 	t      *testing.T
-	server *bus.Server
+	server *embedded.Server
 	nc     *nats.Conn
 	c      *Coordinator
 }
@@ -192,9 +195,9 @@ func (w *world) put(chunks ...schemas.Chunk) {
 func (w *world) putOf(nickname string, chunks ...schemas.Chunk) {
 	w.t.Helper()
 	m, vault := w.c.members.Map(), schemas.SealedVault(nickname)
-	placement := schemas.NewPlacement(m)
+	p := placement.New(m)
 	for i := range chunks {
-		for _, n := range placement.Place(nil, chunks[i].ID, m.DurabilityOf(vault).Copies()) {
+		for _, n := range p.Place(nil, chunks[i].ID, m.DurabilityOf(vault).Replicas()) {
 			w.putAt(n, vault, chunks[i])
 		}
 	}
@@ -220,11 +223,11 @@ func (w *world) putAt(n schemas.NodeID, vault schemas.VaultID, chunk schemas.Chu
 // Keys of the catalogue, as docs/formats.md gives them.
 
 func recordKey(nickname, record string) string {
-	return "record." + bus.KeyToken(nickname) + "." + bus.KeyToken(record)
+	return "record." + kv.Token(nickname) + "." + kv.Token(record)
 }
 
 func versionKey(nickname, record string, number uint64) string {
-	return fmt.Sprintf("version.%s.%s.%010d", bus.KeyToken(nickname), bus.KeyToken(record), number)
+	return fmt.Sprintf("version.%s.%s.%010d", kv.Token(nickname), kv.Token(record), number)
 }
 
 // createVersion creates a version as a commit does that dies before it moves the head.

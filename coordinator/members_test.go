@@ -11,8 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go/micro"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/embedded"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 	"servidor-backup/storage/storagetest"
@@ -180,7 +180,7 @@ func TestRestartOfEverything(t *testing.T) {
 	sealed := tree{}
 	for round := range 3 {
 		t.Run(fmt.Sprint("round ", round), func(t *testing.T) {
-			s, err := bus.StartServer(bus.ServerOptions{Dir: serverDir, Listen: "127.0.0.1:0"})
+			s, err := embedded.Start(embedded.Options{Dir: serverDir, Listen: "127.0.0.1:0"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -217,8 +217,8 @@ func TestRestartOfEverything(t *testing.T) {
 // A coordinator goes on after the server was away: nodes and clients find it,
 // and changes of the map reach it.
 func TestServerRestartsUnderACoordinator(t *testing.T) {
-	opt := bus.ServerOptions{Dir: t.TempDir(), Listen: bustest.FreeAddress(t)}
-	s, err := bus.StartServer(opt)
+	opt := embedded.Options{Dir: t.TempDir(), Listen: bustest.FreeAddress(t)}
+	s, err := embedded.Start(opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestServerRestartsUnderACoordinator(t *testing.T) {
 	if err := s.Shutdown(); err != nil {
 		t.Fatal(err)
 	}
-	if s, err = bus.StartServer(opt); err != nil {
+	if s, err = embedded.Start(opt); err != nil {
 		t.Fatal(err)
 	}
 	w.server = s

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/replica"
 	"servidor-backup/coordinator/catalog"
 	"servidor-backup/schemas"
 	"servidor-backup/storage/storagetest"
@@ -28,7 +28,7 @@ func (w *world) copied() {
 		if err != nil || len(ids) == 0 {
 			return false
 		}
-		held, err := bus.NewHolders(w.nc, m).Have(bustest.Patient(w.t), schemas.CatalogueVault(), ids)
+		held, err := replica.NewReader(w.nc, m).Have(bustest.Patient(w.t), schemas.CatalogueVault(), ids)
 		return err == nil && !slices.Contains(held, false)
 	})
 }
@@ -230,9 +230,9 @@ func TestRebuildOfALostPart(t *testing.T) {
 	if c := w.collectAfter(0); c.Versions != 1 {
 		t.Fatalf("the collection: %+v", c)
 	}
-	ctx, kv := bustest.Patient(t), w.c.buckets.catalogue
+	ctx, bucket := bustest.Patient(t), w.c.buckets.catalogue
 	var unforgotten schemas.Version
-	if _, err := kv.Get(ctx, versionKey(nickname, "f", 2), &unforgotten); err != nil {
+	if _, err := bucket.Get(ctx, versionKey(nickname, "f", 2), &unforgotten); err != nil {
 		t.Fatal(err)
 	}
 	w.forget("f@2", false)
@@ -240,9 +240,9 @@ func TestRebuildOfALostPart(t *testing.T) {
 	w.copied()
 	// What is undone is in newer revisions than what was lost, as nothing else can be.
 	for key, v := range map[string]*schemas.Version{versionKey(nickname, "f", 1): nil, recordKey(nickname, "f"): nil, versionKey(nickname, "f", 2): &unforgotten} {
-		err := kv.Delete(ctx, key)
+		err := bucket.Delete(ctx, key)
 		if err == nil && v != nil {
-			_, err = kv.Create(ctx, key, v)
+			_, err = bucket.Create(ctx, key, v)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -363,12 +363,12 @@ func TestNothingIsRemovedThatIsThereTwice(t *testing.T) {
 	w.transmit(nickname, "f", "one")
 	w.transmit(nickname, "f", "two")
 	var v schemas.Version
-	ctx, kv := bustest.Patient(t), w.c.buckets.catalogue
-	if _, err := kv.Get(ctx, versionKey(nickname, "f", 1), &v); err != nil {
+	ctx, bucket := bustest.Patient(t), w.c.buckets.catalogue
+	if _, err := bucket.Get(ctx, versionKey(nickname, "f", 1), &v); err != nil {
 		t.Fatal(err)
 	}
 	v.Number, v.ID = 3, "f@3"
-	if _, err := kv.Create(ctx, versionKey(nickname, "f", 3), &v); err != nil {
+	if _, err := bucket.Create(ctx, versionKey(nickname, "f", 3), &v); err != nil {
 		t.Fatal(err)
 	}
 	w.forget("f@1", false)

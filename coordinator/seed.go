@@ -9,9 +9,11 @@ import (
 	"github.com/nats-io/nuid"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/coordinator/catalog"
 	"servidor-backup/coordinator/members"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 // transmit answers the seed's TRANSMITIR: the content goes to storage nodes as
@@ -38,7 +40,7 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 	}
 	chunk := schemas.Chunk{ID: schemas.PlainChunkID(vault, *req.Content), Kind: schemas.Plain, Content: *req.Content}
 	chunk.Sum = chunk.Checksum()
-	set := schemas.NewPlacement(targets.Map).Place(nil, chunk.ID, targets.Durability.Copies())
+	set := placement.New(targets.Map).Place(nil, chunk.ID, targets.Durability.Replicas())
 	generation, err := c.catalog.Generation(ctx)
 	if err != nil {
 		return nil, err
@@ -102,7 +104,7 @@ func (c *Coordinator) put(ctx context.Context, set []schemas.NodeID, vault schem
 	for range messages {
 		select {
 		case err := <-done:
-			if errors.Is(err, bus.ErrNodeSilent) {
+			if errors.Is(err, replica.ErrUnresponsive) {
 				return schemas.Errorf(schemas.NoNode, "%v: is it running?", err)
 			}
 			if err != nil {
@@ -206,14 +208,14 @@ func (c *Coordinator) download(ctx context.Context, req *schemas.DownloadRequest
 
 // fetchPlain asks a node with {id_arquivo} and returns its conteudo_arquivo.
 func (c *Coordinator) fetchPlain(ctx context.Context, v *schemas.Version, nodes *schemas.NodeMap) (content []byte, err error) {
-	err = bus.NewHolders(c.nc, nodes).Chunks(ctx, v.Vault, []schemas.ChunkID{v.Root}, false, func(_ int, chunk *schemas.Chunk) error {
+	err = replica.NewReader(c.nc, nodes).Fetch(ctx, v.Vault, []schemas.ChunkID{v.Root}, false, func(_ int, chunk *schemas.Chunk) error {
 		if schemas.PlainChunkID(v.Vault, chunk.Content) != v.Root {
 			return schemas.Errorf(schemas.Corrupt, "chunk %s does not match its id", v.Root.Short())
 		}
 		content = chunk.Content
 		return nil
 	})
-	if errors.Is(err, bus.ErrNobody) {
+	if errors.Is(err, bus.ErrNoResponders) {
 		err = schemas.Errorf(schemas.NoNode, "%v: is the storage node running?", err)
 	}
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 // started anew. That needs no further rules.
 //
 // No bucket is made in place of one that still exists. A bucket is taken to be lost only after
-// that was said several times in a row (bus.Bucket.Gone), and a coordinator that starts looks
+// that was said several times in a row (kv.Bucket.Lost), and a coordinator that starts looks
 // once more and uses a bucket that it finds. If even that is wrong, JetStream refuses a second
 // stream of the same name.
 
@@ -105,7 +105,7 @@ func (c *Coordinator) guard() {
 
 func (c *Coordinator) lostBucket() bool {
 	for _, b := range c.buckets.all() {
-		if lost, err := b.Gone(c.run); lost && err == nil {
+		if lost, err := b.Lost(c.run); lost && err == nil {
 			return true
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"sync"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -21,7 +21,7 @@ func (c *Coordinator) verify(ctx context.Context, vault schemas.VaultID, root, p
 	if root.IsZero() {
 		return schemas.Errorf(schemas.BadRequest, "the commit names no root")
 	}
-	v := &verifier{ctx: ctx, vault: vault, reader: bus.NewHolders(c.nc, c.members.Map())}
+	v := &verifier{ctx: ctx, vault: vault, reader: replica.NewReader(c.nc, c.members.Map())}
 	err := v.compare(root, parent)
 	if errors.Is(err, errParent) && ctx.Err() == nil {
 		// A parent that cannot be read saves no work, but it does not prevent a new version
@@ -53,7 +53,7 @@ func (s idSet) without(ids []schemas.ChunkID) (rest []schemas.ChunkID) {
 type verifier struct {
 	ctx    context.Context
 	vault  schemas.VaultID
-	reader *bus.Holders
+	reader *replica.Reader
 	// oldTrees and newTrees are the tree chunks seen so far on either side. They are few:
 	// one for about 64 KiB of entries, and only where the trees differ.
 	oldTrees, newTrees idSet
@@ -111,7 +111,7 @@ func (v *verifier) expand(trees []schemas.ChunkID, seen idSet, data func([]schem
 		trees = trees[len(batch):]
 		var edges []schemas.ChunkID
 		var mu sync.Mutex
-		err := v.reader.Chunks(v.ctx, v.vault, batch, true, func(_ int, c *schemas.Chunk) error {
+		err := v.reader.Fetch(v.ctx, v.vault, batch, true, func(_ int, c *schemas.Chunk) error {
 			if c.Kind != schemas.Tree {
 				return schemas.Errorf(schemas.BadRequest, "chunk %s is %v where a tree chunk is expected", c.ID.Short(), c.Kind)
 			}
@@ -139,7 +139,7 @@ func (v *verifier) expand(trees []schemas.ChunkID, seen idSet, data func([]schem
 // proveHeld proves that nodes hold data chunks.
 func (v *verifier) proveHeld(ids []schemas.ChunkID) error {
 	for len(ids) > 0 {
-		batch := ids[:min(len(ids), bus.MaxIDs)]
+		batch := ids[:min(len(ids), replica.MaxIDs)]
 		ids = ids[len(batch):]
 		held, err := v.reader.Recoverable(v.ctx, v.vault, batch)
 		if err != nil {

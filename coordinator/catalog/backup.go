@@ -11,8 +11,11 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
+	"servidor-backup/bus/replica"
 	"servidor-backup/coordinator/internal/lease"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 // A value is backed up after it was written, beside what the client asked for: no request fails
@@ -72,7 +75,7 @@ func (c *Catalog) isBackedUp(key string) bool {
 }
 
 // bucketOf is the bucket of a key that is backed up.
-func (c *Catalog) bucketOf(key string) *bus.Bucket {
+func (c *Catalog) bucketOf(key string) *kv.Bucket {
 	if strings.HasPrefix(key, c.opt.PolicyPrefix) {
 		return c.policies
 	}
@@ -86,13 +89,13 @@ func (c *Catalog) Entries(ctx context.Context, visit func(*schemas.CatalogueEntr
 	if err != nil {
 		return err
 	}
-	each := func(e bus.Entry) error {
+	each := func(e kv.Entry) error {
 		if !c.isBackedUp(e.Key) {
 			return nil
 		}
 		return visit(&schemas.CatalogueEntry{Key: e.Key, Revision: base + e.Revision, Value: e.Raw(), Deleted: e.Deleted})
 	}
-	if err := c.catalogue.Everything(ctx, ">", each); err != nil {
+	if err := c.catalogue.ScanAll(ctx, ">", each); err != nil {
 		return err
 	}
 	return c.policies.Scan(ctx, c.opt.PolicyPrefix+">", each) // policies are never deleted
@@ -110,7 +113,7 @@ func BackupChunk(e *schemas.CatalogueEntry) (schemas.Chunk, error) {
 func (c *Catalog) backUpKey(ctx context.Context, key string) error {
 	var value msgpack.RawMessage
 	revision, err := c.bucketOf(key).Get(ctx, key, &value)
-	if errors.Is(err, bus.ErrNoKey) {
+	if errors.Is(err, kv.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
@@ -137,14 +140,14 @@ func (c *Catalog) store(ctx context.Context, chunks []schemas.Chunk) error {
 		ids[i] = chunks[i].ID
 	}
 	// A node that does not respond counts as one that has none of them.
-	held, _ := bus.NewHolders(c.nc, nodes).Have(ctx, vault, ids)
-	placement := schemas.NewPlacement(nodes)
+	held, _ := replica.NewReader(c.nc, nodes).Have(ctx, vault, ids)
+	p := placement.New(nodes)
 	for i := range chunks {
 		if held[i] {
 			continue
 		}
 		// If there are fewer nodes than replicas, all nodes get one.
-		set := placement.Place(nil, ids[i], d.Copies())
+		set := p.Place(nil, ids[i], d.Replicas())
 		if err := c.opt.Put(ctx, set, vault, &chunks[i]); err != nil {
 			return err
 		}
@@ -223,7 +226,7 @@ func (c *Catalog) backupIDs(ctx context.Context, nodes []schemas.NodeID) (ids []
 // readBackup calls visit, from several goroutines, with the entries in backup chunks. It skips
 // a chunk that cannot be read any more, or holds no entry.
 func (c *Catalog) readBackup(ctx context.Context, nodes *schemas.NodeMap, ids []schemas.ChunkID, visit func(*schemas.CatalogueEntry)) error {
-	vault, reader := schemas.CatalogueVault(), bus.NewHolders(c.nc, nodes)
+	vault, reader := schemas.CatalogueVault(), replica.NewReader(c.nc, nodes)
 	decode := func(_ int, chunk *schemas.Chunk) error {
 		e := new(schemas.CatalogueEntry)
 		if schemas.PlainChunkID(vault, chunk.Content) == chunk.ID && schemas.Unmarshal(chunk.Content, e) == nil && c.isBackedUp(e.Key) {
@@ -237,8 +240,8 @@ func (c *Catalog) readBackup(ctx context.Context, nodes *schemas.NodeMap, ids []
 		code := schemas.CodeOf(err)
 		return code == schemas.NotHeld || code == schemas.Corrupt
 	}
-	for batch := range slices.Chunk(ids, bus.MaxIDs) {
-		err := reader.Chunks(ctx, vault, batch, false, decode)
+	for batch := range slices.Chunk(ids, replica.MaxIDs) {
+		err := reader.Fetch(ctx, vault, batch, false, decode)
 		if err == nil {
 			continue
 		}
@@ -247,7 +250,7 @@ func (c *Catalog) readBackup(ctx context.Context, nodes *schemas.NodeMap, ids []
 		}
 		// One by one, so that a chunk that cannot be read does not hide others.
 		for i := range batch {
-			if err := reader.Chunks(ctx, vault, batch[i:i+1], false, decode); err != nil && !unreadable(err) {
+			if err := reader.Fetch(ctx, vault, batch[i:i+1], false, decode); err != nil && !unreadable(err) {
 				return err
 			}
 		}

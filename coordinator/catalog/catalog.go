@@ -1,6 +1,6 @@
 // Package catalog is the catalogue: what was saved, by whom, under which name.
 //
-// Its bucket has three kinds of keys, in which every name is made a token by bus.KeyToken:
+// Its bucket has three kinds of keys, in which every name is made a token by kv.Token:
 //
 //	vault.NICKNAME                    Vault
 //	record.NICKNAME.RECORD            Head: what lists show
@@ -31,16 +31,16 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
 	"servidor-backup/coordinator/internal/lease"
 	"servidor-backup/schemas"
 )
 
 // Buckets are the buckets that a catalogue reads and writes.
 type Buckets struct {
-	Catalogue *bus.Bucket // vaults, records and versions
-	Policies  *bus.Bucket // has other keys too; those of policies begin with Options.PolicyPrefix
-	State     *bus.Bucket // see State
+	Catalogue *kv.Bucket // vaults, records and versions
+	Policies  *kv.Bucket // has other keys too; those of policies begin with Options.PolicyPrefix
+	State     *kv.Bucket // see State
 }
 
 // Options are what a catalogue needs to know of the coordinator.
@@ -61,8 +61,8 @@ type Catalog struct {
 	nc        *nats.Conn
 	opt       Options
 	leases    *lease.Leases
-	catalogue *bus.Bucket
-	policies  *bus.Bucket
+	catalogue *kv.Bucket
+	policies  *kv.Bucket
 	written   chan string   // keys that are to be backed up
 	scan      chan struct{} // wakes a scan for values without a backup
 }

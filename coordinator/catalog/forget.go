@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 )
 
@@ -90,7 +90,7 @@ func (c *Catalog) RemoveForgotten(ctx context.Context, grace time.Duration) (rem
 	records := map[record]bool{}
 	for _, v := range forgotten {
 		err := c.catalogue.DeleteAt(ctx, v.key, v.revision, v.tombstone)
-		if errors.Is(err, bus.ErrConflict) {
+		if errors.Is(err, kv.ErrConflict) {
 			continue
 		}
 		if err != nil {
@@ -112,7 +112,7 @@ func (c *Catalog) RemoveForgotten(ctx context.Context, grace time.Duration) (rem
 // numbers.
 func (c *Catalog) forgottenBefore(ctx context.Context, limit int64) (all []forgottenVersion, err error) {
 	sessions := map[string]bool{}
-	err = c.catalogue.Scan(ctx, versionPrefix+">", func(e bus.Entry) error {
+	err = c.catalogue.Scan(ctx, versionPrefix+">", func(e kv.Entry) error {
 		var v schemas.Version
 		if err := e.Decode(&v); err != nil {
 			return err

@@ -9,7 +9,7 @@ import (
 
 	"github.com/vmihailenco/msgpack/v5"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
 	"servidor-backup/coordinator/internal/lease"
 	"servidor-backup/schemas"
 )
@@ -64,11 +64,11 @@ func (c *Catalog) logMoves(m *merge) {
 // mergeUntilDone merges the catalogue into m and writes the result, again and again until
 // nothing is left to write, as versions may be saved meanwhile. It returns how many values it
 // has written.
-func (c *Catalog) mergeUntilDone(ctx context.Context, m *merge, highest map[*bus.Bucket]uint64) (written int64, err error) {
+func (c *Catalog) mergeUntilDone(ctx context.Context, m *merge, highest map[*kv.Bucket]uint64) (written int64, err error) {
 	for range mergeTries + 1 {
 		now, behind, err := c.mergeOnce(ctx, m, highest)
 		written += now
-		changed := errors.Is(err, bus.ErrExists) || errors.Is(err, bus.ErrConflict)
+		changed := errors.Is(err, kv.ErrExists) || errors.Is(err, kv.ErrConflict)
 		if err != nil && !changed {
 			return written, err
 		}
@@ -82,12 +82,12 @@ func (c *Catalog) mergeUntilDone(ctx context.Context, m *merge, highest map[*bus
 
 // mergeBackup adds the backups on nodes to m. It returns the highest revision in them, for
 // each bucket.
-func (c *Catalog) mergeBackup(ctx context.Context, m *merge, nodes *schemas.NodeMap, from []schemas.NodeID) (highest map[*bus.Bucket]uint64, err error) {
+func (c *Catalog) mergeBackup(ctx context.Context, m *merge, nodes *schemas.NodeMap, from []schemas.NodeID) (highest map[*kv.Bucket]uint64, err error) {
 	ids, err := c.backupIDs(ctx, from)
 	if err != nil {
 		return nil, err
 	}
-	highest = map[*bus.Bucket]uint64{}
+	highest = map[*kv.Bucket]uint64{}
 	var mu sync.Mutex
 	err = c.readBackup(ctx, nodes, ids, func(e *schemas.CatalogueEntry) {
 		mu.Lock()
@@ -107,14 +107,14 @@ func (c *Catalog) mergeBackup(ctx context.Context, m *merge, nodes *schemas.Node
 
 // mergeOnce adds the catalogue as it is now to m, and writes the values that differ. behind is
 // how far the catalogue's revisions are behind the highest ones in the backup.
-func (c *Catalog) mergeOnce(ctx context.Context, m *merge, highestRevision map[*bus.Bucket]uint64) (written int64, behind uint64, err error) {
+func (c *Catalog) mergeOnce(ctx context.Context, m *merge, highestRevision map[*kv.Bucket]uint64) (written int64, behind uint64, err error) {
 	w := mergeWriter{c: c, ctx: ctx, now: map[string]*schemas.CatalogueEntry{}, heads: map[string]Head{}}
 	if w.base, err = c.revisionBase(ctx); err != nil {
 		return 0, 0, err
 	}
-	reached := map[*bus.Bucket]uint64{} // the highest revision in the bucket, or what it began with
+	reached := map[*kv.Bucket]uint64{} // the highest revision in the bucket, or what it began with
 	for b := range highestRevision {
-		reached[b] = w.base + b.Began()
+		reached[b] = w.base + b.FirstRevision()
 	}
 	err = c.Entries(ctx, func(e *schemas.CatalogueEntry) error {
 		b := c.bucketOf(e.Key)
@@ -128,7 +128,7 @@ func (c *Catalog) mergeOnce(ctx context.Context, m *merge, highestRevision map[*
 	for b, r := range highestRevision {
 		behind = max(behind, r-min(r, reached[b]))
 	}
-	err = c.catalogue.Scan(ctx, recordPrefix+">", func(e bus.Entry) error {
+	err = c.catalogue.Scan(ctx, recordPrefix+">", func(e kv.Entry) error {
 		var h Head
 		err := e.Decode(&h)
 		h.complete()

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 )
 
@@ -38,14 +38,14 @@ const (
 	versionPrefix = "version."
 )
 
-func vaultKey(nickname string) string { return vaultPrefix + bus.KeyToken(nickname) }
+func vaultKey(nickname string) string { return vaultPrefix + kv.Token(nickname) }
 
 func recordKey(nickname, record string) string {
-	return recordPrefix + bus.KeyToken(nickname) + "." + bus.KeyToken(record)
+	return recordPrefix + kv.Token(nickname) + "." + kv.Token(record)
 }
 
 func versionKey(nickname, record string, number uint64) string {
-	return fmt.Sprintf(versionPrefix+"%s.%s.%010d", bus.KeyToken(nickname), bus.KeyToken(record), number)
+	return fmt.Sprintf(versionPrefix+"%s.%s.%010d", kv.Token(nickname), kv.Token(record), number)
 }
 
 // EnterVault makes the nickname's vault, and refuses a client with another key than the
@@ -76,7 +76,7 @@ func (c *Catalog) EnterVault(ctx context.Context, nickname string, fingerprint [
 // Vault reads a nickname's vault; [schemas.UnknownNickname] if there is none.
 func (c *Catalog) Vault(ctx context.Context, nickname string) (v Vault, err error) {
 	_, err = c.catalogue.Get(ctx, vaultKey(nickname), &v)
-	if errors.Is(err, bus.ErrNoKey) {
+	if errors.Is(err, kv.ErrNotFound) {
 		err = schemas.Errorf(schemas.UnknownNickname, "nothing was ever saved under the nickname %q", nickname)
 	}
 	return v, err
@@ -85,7 +85,7 @@ func (c *Catalog) Vault(ctx context.Context, nickname string) (v Vault, err erro
 // Head reads a record's head; a zero one if there is none.
 func (c *Catalog) Head(ctx context.Context, nickname, record string) (h Head, err error) {
 	_, err = c.catalogue.Get(ctx, recordKey(nickname, record), &h)
-	if errors.Is(err, bus.ErrNoKey) {
+	if errors.Is(err, kv.ErrNotFound) {
 		return Head{}, nil
 	}
 	h.complete()
@@ -116,7 +116,7 @@ func (c *Catalog) Version(ctx context.Context, nickname, record string, number u
 	}
 	v := new(schemas.Version)
 	_, err = c.catalogue.Get(ctx, versionKey(nickname, record, number), v)
-	if errors.Is(err, bus.ErrNoKey) {
+	if errors.Is(err, kv.ErrNotFound) {
 		return nil, schemas.Errorf(schemas.UnknownVersion, "%q has no version %d (its newest is %d)", record, number, h.Latest)
 	}
 	return v, err
@@ -125,13 +125,13 @@ func (c *Catalog) Version(ctx context.Context, nickname, record string, number u
 // HasVersion reports whether the catalogue has a version of that number, which was not
 // collected.
 func (c *Catalog) HasVersion(ctx context.Context, nickname, record string, number uint64) (bool, error) {
-	return c.catalogue.Holds(ctx, versionKey(nickname, record, number))
+	return c.catalogue.Exists(ctx, versionKey(nickname, record, number))
 }
 
 // Records lists a nickname's records whose names come after the given one, sorted by name.
 // forgotten includes records of which all versions were forgotten.
 func (c *Catalog) Records(ctx context.Context, nickname, after string, forgotten bool) (all []schemas.Record, err error) {
-	err = c.catalogue.Scan(ctx, recordPrefix+bus.KeyToken(nickname)+".*", func(e bus.Entry) error {
+	err = c.catalogue.Scan(ctx, recordPrefix+kv.Token(nickname)+".*", func(e kv.Entry) error {
 		var h Head
 		if err := e.Decode(&h); err != nil {
 			return err
@@ -148,8 +148,8 @@ func (c *Catalog) Records(ctx context.Context, nickname, after string, forgotten
 // Versions lists a record's versions below the given number (0: all), newest first. Forgotten
 // ones are among them.
 func (c *Catalog) Versions(ctx context.Context, nickname, record string, below uint64) (all []schemas.Version, err error) {
-	filter := fmt.Sprintf(versionPrefix+"%s.%s.*", bus.KeyToken(nickname), bus.KeyToken(record))
-	err = c.catalogue.Scan(ctx, filter, func(e bus.Entry) error {
+	filter := fmt.Sprintf(versionPrefix+"%s.%s.*", kv.Token(nickname), kv.Token(record))
+	err = c.catalogue.Scan(ctx, filter, func(e kv.Entry) error {
 		var v schemas.Version
 		if err := e.Decode(&v); err != nil {
 			return err
@@ -213,16 +213,16 @@ func (c *Catalog) Commit(ctx context.Context, v *schemas.Version, since uint64, 
 			if err == nil {
 				return v, c.moveHead(ctx, v)
 			}
-			if !errors.Is(err, bus.ErrExists) {
+			if !errors.Is(err, kv.ErrExists) {
 				return nil, err
 			}
 		}
 		var old schemas.Version
 		_, err := c.catalogue.Get(ctx, versionKey(v.Nickname, v.Record, number), &old)
 		switch {
-		case errors.Is(err, bus.ErrNoKey) && number > h.Highest:
+		case errors.Is(err, kv.ErrNotFound) && number > h.Highest:
 			number-- // the version was deleted meanwhile: try the number again
-		case errors.Is(err, bus.ErrNoKey): // collected: numbers are not used again
+		case errors.Is(err, kv.ErrNotFound): // collected: numbers are not used again
 		case err != nil:
 			return nil, err
 		case old.Session == v.Session:

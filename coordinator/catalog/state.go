@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 )
 
@@ -14,7 +14,7 @@ import (
 //	generations    generations
 //	collection     Collection, the newest one
 //	copies         revisionBase
-type State struct{ bucket *bus.Bucket }
+type State struct{ bucket *kv.Bucket }
 
 const (
 	generationsKey  = "generations"
@@ -52,7 +52,7 @@ type revisionBase struct {
 func (s *State) revisionBase(ctx context.Context) (uint64, error) {
 	var b revisionBase
 	_, err := s.bucket.Get(ctx, revisionBaseKey, &b)
-	if errors.Is(err, bus.ErrNoKey) {
+	if errors.Is(err, kv.ErrNotFound) {
 		err = nil
 	}
 	return b.Base, err
@@ -63,7 +63,7 @@ func (s *State) revisionBase(ctx context.Context) (uint64, error) {
 func (s *State) Generation(ctx context.Context) (uint32, error) {
 	var g generations
 	_, err := s.bucket.Get(ctx, generationsKey, &g)
-	if errors.Is(err, bus.ErrNoKey) {
+	if errors.Is(err, kv.ErrNotFound) {
 		err = nil
 	}
 	return g.Begun, err
@@ -99,7 +99,7 @@ func (s *State) editGenerations(ctx context.Context, change func(*generations)) 
 func (s *State) Collection(ctx context.Context) (*Collection, error) {
 	c := new(Collection)
 	_, err := s.bucket.Get(ctx, collectionKey, c)
-	if errors.Is(err, bus.ErrNoKey) {
+	if errors.Is(err, kv.ErrNotFound) {
 		err = nil
 	}
 	return c, err

@@ -53,7 +53,7 @@ func (d *descent) readBatch() error {
 		ids[i], f.waiting = f.id, false
 	}
 	trees, data := make([][]schemas.ChunkID, len(batch)), make([][]schemas.ChunkID, len(batch))
-	err := d.m.nodes.reader.Chunks(d.m.ctx, d.vault, ids, true, func(i int, c *schemas.Chunk) error {
+	err := d.m.nodes.reader.Fetch(d.m.ctx, d.vault, ids, true, func(i int, c *schemas.Chunk) error {
 		if c.Kind != schemas.Tree {
 			return schemas.Errorf(schemas.Corrupt, "chunk %s is %v where a tree chunk is expected", c.ID.Short(), c.Kind)
 		}

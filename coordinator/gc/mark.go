@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -68,7 +69,7 @@ func (m *marker) markRoot(r root) (*damage, error) {
 // markTrees marks tree chunks. It returns those that must be descended: some node has not
 // marked them before, or no node could mark them that they are assigned to.
 func (m *marker) markTrees(vault schemas.VaultID, ids []schemas.ChunkID) (fresh []schemas.ChunkID, err error) {
-	for batch := range slices.Chunk(ids, bus.MaxIDs) {
+	for batch := range slices.Chunk(ids, replica.MaxIDs) {
 		marked, err := m.markBatch(vault, batch)
 		if err != nil {
 			return nil, err
@@ -87,7 +88,7 @@ func (m *marker) markTrees(vault schemas.VaultID, ids []schemas.ChunkID) (fresh 
 
 // markLeaves marks chunks without edges to follow. It returns those that are lost.
 func (m *marker) markLeaves(vault schemas.VaultID, ids []schemas.ChunkID) (lost []schemas.ChunkID, err error) {
-	for batch := range slices.Chunk(ids, bus.MaxIDs) {
+	for batch := range slices.Chunk(ids, replica.MaxIDs) {
 		marked, err := m.markBatch(vault, batch)
 		if err != nil {
 			return nil, err

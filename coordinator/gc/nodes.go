@@ -11,7 +11,9 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 // nodeSet is the nodes of a collection, and which of them take part. A node that fails once is
@@ -19,8 +21,8 @@ import (
 type nodeSet struct {
 	nc         *nats.Conn
 	all        *schemas.NodeMap // as of the beginning
-	assigned   *schemas.Placement
-	reader     *bus.Holders
+	assigned   *placement.Placement
+	reader     *replica.Reader
 	generation uint32
 
 	mu      sync.Mutex
@@ -29,7 +31,7 @@ type nodeSet struct {
 }
 
 func newNodeSet(nc *nats.Conn, all *schemas.NodeMap, generation uint32) *nodeSet {
-	return &nodeSet{nc: nc, all: all, assigned: schemas.NewHomes(all), reader: bus.NewHolders(nc, all), generation: generation,
+	return &nodeSet{nc: nc, all: all, assigned: placement.NewAssigned(all), reader: replica.NewReader(nc, all), generation: generation,
 		inside: map[schemas.NodeID]bool{}, skipped: map[schemas.NodeID]string{}}
 }
 

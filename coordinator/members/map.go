@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -57,7 +57,7 @@ func (m *Members) publishMap(run context.Context, nc *nats.Conn) {
 		m.mu.Lock()
 		changed := m.changed
 		m.mu.Unlock()
-		if err := bus.PublishMap(nc, m.Map()); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		if err := replica.PublishMap(nc, m.Map()); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 			m.opt.Log.Warn("the node map could not be published", "error", err)
 		}
 		select {

@@ -37,7 +37,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 )
 
@@ -57,7 +57,7 @@ type Options struct {
 
 // Members are the nodes and policies that one coordinator knows.
 type Members struct {
-	bucket   *bus.Bucket
+	bucket   *kv.Bucket
 	opt      Options
 	ready    chan struct{} // closed when the watch has read everything
 	lost     chan struct{} // closed by Lose
@@ -93,7 +93,7 @@ type observation struct {
 func (o *observation) silentFor(d time.Duration, now time.Time) bool { return now.Sub(o.heard) > d }
 
 // New uses bucket. Nothing is known before [Members.Start].
-func New(bucket *bus.Bucket, opt Options) *Members {
+func New(bucket *kv.Bucket, opt Options) *Members {
 	return &Members{bucket: bucket, opt: opt, ready: make(chan struct{}), lost: make(chan struct{}), changed: make(chan struct{}),
 		nodes: map[schemas.NodeID]*member{}, nicknames: map[string]schemas.NicknamePolicy{}}
 }
@@ -118,7 +118,7 @@ func (m *Members) Start(ctx, run context.Context, nc *nats.Conn, loops *sync.Wai
 		return fmt.Errorf("read the nodes' cards: %w", ctx.Err())
 	}
 	// No map is given out before it is certain that all cards are of one bucket.
-	if lost, err := m.bucket.Gone(ctx); lost || err != nil {
+	if lost, err := m.bucket.Lost(ctx); lost || err != nil {
 		return errors.Join(errors.New("the nodes' cards were lost while they were read"), err)
 	}
 	loops.Go(func() { m.publishMap(run, nc) })
@@ -145,7 +145,7 @@ func (m *Members) watch(run context.Context, failed chan<- error) {
 }
 
 // apply applies an entry that the watch brings; nil says that all that was there has come.
-func (m *Members) apply(e *bus.Entry) {
+func (m *Members) apply(e *kv.Entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if e == nil {
@@ -174,7 +174,7 @@ func (m *Members) apply(e *bus.Entry) {
 }
 
 // applyCard applies a node's card, under the lock.
-func (m *Members) applyCard(e *bus.Entry) {
+func (m *Members) applyCard(e *kv.Entry) {
 	id := schemas.NodeID(e.Key)
 	if e.Deleted {
 		delete(m.nodes, id)
@@ -249,7 +249,7 @@ const maxGap = 10_000
 // the watch may continue in a new bucket without saying so, and then there would be two maps
 // with one epoch. The first entries that are read may lie further apart; Start checks the
 // bucket once more before it returns.
-func (m *Members) isForeign(e *bus.Entry) bool {
+func (m *Members) isForeign(e *kv.Entry) bool {
 	select {
 	case <-m.ready:
 		return m.epoch > 0 && e.Revision > m.epoch+maxGap

@@ -10,8 +10,9 @@ import (
 
 	"go.uber.org/goleak"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/embedded"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 )
 
@@ -20,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fixture is the members of several coordinators, on one server, and what they publish.
 type fixture struct {
 	t      *testing.T
-	server *bus.Server
+	server *embedded.Server
 	all    []*Members
 	events chan schemas.Event
 }
@@ -39,7 +40,7 @@ func newFixture(t *testing.T, count int, opt Options) *fixture {
 func (f *fixture) start(opt Options) *Members {
 	f.t.Helper()
 	nc := bustest.Connect(f.t, f.server)
-	bucket, err := bus.OpenBucket(bustest.Patient(f.t), nc, bus.BucketConfig{Name: "cards"})
+	bucket, err := kv.Open(bustest.Patient(f.t), nc, kv.Config{Name: "cards"})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 )
 
@@ -21,10 +21,10 @@ const (
 	defaultPolicy = PolicyPrefix + "default"
 )
 
-func policyKey(nickname string) string { return PolicyPrefix + "of." + bus.KeyToken(nickname) }
+func policyKey(nickname string) string { return PolicyPrefix + "of." + kv.Token(nickname) }
 
 // applyPolicy applies a policy that the watch brings, under the lock.
-func (m *Members) applyPolicy(e *bus.Entry) {
+func (m *Members) applyPolicy(e *kv.Entry) {
 	var err error
 	switch {
 	case e.Key == defaultPolicy:
@@ -130,7 +130,7 @@ func checkPolicy(req *schemas.PolicyRequest) error {
 		case d.Nodes() > maxNodes:
 			return schemas.Errorf(schemas.BadRequest, "the durability %v takes %d nodes, at most %d are allowed", d, d.Nodes(), maxNodes)
 		case d.K == 1 && d.M > maxReplicas:
-			return schemas.Errorf(schemas.BadRequest, "the durability %v makes %d replicas, at most %d are allowed: \"4+%d\" takes less space", d, d.Copies(), maxReplicas+1, d.M)
+			return schemas.Errorf(schemas.BadRequest, "the durability %v makes %d replicas, at most %d are allowed: \"4+%d\" takes less space", d, d.Replicas(), maxReplicas+1, d.M)
 		}
 	}
 	switch {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 )
 
@@ -112,7 +112,7 @@ func (m *Members) changeCard(ctx context.Context, id schemas.NodeID, why string,
 	if err == nil && changed {
 		err = m.waitFor(ctx, revision)
 	}
-	if err != nil && !errors.Is(err, bus.ErrNoKey) && ctx.Err() == nil {
+	if err != nil && !errors.Is(err, kv.ErrNotFound) && ctx.Err() == nil {
 		m.opt.Log.Warn("a node's state could not be written", "node", id, "error", err)
 	}
 	if entered && err == nil {

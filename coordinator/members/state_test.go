@@ -5,28 +5,28 @@ import (
 	"testing"
 	"time"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 )
 
 // A coordinator that learns from another that a node is back must not take the
 // old silence for a new one.
 func TestSilenceBeginsAnewWhenANodeComesBack(t *testing.T) {
-	kv, err := bus.OpenBucket(bustest.Patient(t), bustest.Connect(t, bustest.Server(t)), bus.BucketConfig{Name: "cards"})
+	bucket, err := kv.Open(bustest.Patient(t), bustest.Connect(t, bustest.Server(t)), kv.Config{Name: "cards"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := New(kv, Options{Log: slog.New(slog.DiscardHandler), Silence: time.Minute})
+	m := New(bucket, Options{Log: slog.New(slog.DiscardHandler), Silence: time.Minute})
 	var n schemas.Node
 	card := func(state schemas.State) {
 		t.Helper()
-		_, err := kv.Edit(bustest.Patient(t), "n", &n, func() { n = schemas.Node{} }, func() (bool, error) {
+		_, err := bucket.Edit(bustest.Patient(t), "n", &n, func() { n = schemas.Node{} }, func() (bool, error) {
 			n = schemas.Node{ID: "n", State: state}
 			return true, nil
 		})
 		if err == nil {
-			err = kv.Scan(bustest.Patient(t), "n", func(e bus.Entry) error { m.apply(&e); return nil })
+			err = bucket.Scan(bustest.Patient(t), "n", func(e kv.Entry) error { m.apply(&e); return nil })
 		}
 		if err != nil {
 			t.Fatal(err)

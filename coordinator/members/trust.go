@@ -43,7 +43,7 @@ func (m *Members) Holds(b Basis) bool { return m.lostSince(b.Epoch) <= int(b.Tol
 // it. If the epoch is from a bucket that was lost, nothing is known of the nodes that were
 // lost since, and the count is the highest number.
 func (m *Members) lostSince(epoch uint64) (count int) {
-	if epoch < m.bucket.Began() {
+	if epoch < m.bucket.FirstRevision() {
 		return math.MaxInt
 	}
 	m.mu.Lock()

@@ -17,7 +17,7 @@ import (
 
 	"github.com/nats-io/nuid"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 )
 
@@ -32,7 +32,7 @@ const (
 
 // Leases takes and renews leases. All are in one bucket.
 type Leases struct {
-	bucket *bus.Bucket
+	bucket *kv.Bucket
 	term   time.Duration
 
 	mu   sync.Mutex
@@ -53,7 +53,7 @@ type entry struct {
 }
 
 // New uses bucket. term is how long a job stays undone after its coordinator has died.
-func New(bucket *bus.Bucket, term time.Duration) *Leases {
+func New(bucket *kv.Bucket, term time.Duration) *Leases {
 	return &Leases{bucket: bucket, term: term, seen: map[string]sighting{}}
 }
 
@@ -70,7 +70,7 @@ func (l *Leases) Take(ctx context.Context, name string) (held context.Context, r
 	revision, err := l.bucket.Get(ctx, name, &e)
 	mine := &entry{Holder: nuid.Next(), Term: int64(l.term)}
 	switch {
-	case errors.Is(err, bus.ErrNoKey):
+	case errors.Is(err, kv.ErrNotFound):
 		revision, err = l.bucket.Create(ctx, name, mine)
 	case err != nil:
 		return nil, nil, err
@@ -79,7 +79,7 @@ func (l *Leases) Take(ctx context.Context, name string) (held context.Context, r
 	default:
 		revision, err = l.bucket.Update(ctx, name, mine, revision)
 	}
-	if errors.Is(err, bus.ErrExists) || errors.Is(err, bus.ErrConflict) {
+	if errors.Is(err, kv.ErrExists) || errors.Is(err, kv.ErrConflict) {
 		return nil, nil, ErrHeld
 	}
 	if err != nil {
@@ -147,7 +147,7 @@ func (l *Leases) renew(held context.Context, lose context.CancelCauseFunc, name 
 		// the lease could not be given back.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(held), l.term/4)
 		next, err := l.bucket.Update(ctx, name, mine, revision)
-		if errors.Is(err, bus.ErrConflict) {
+		if errors.Is(err, kv.ErrConflict) {
 			// The write before may have succeeded although its answer was lost.
 			var e entry
 			if next, err = l.bucket.Get(ctx, name, &e); err == nil && e.Holder != mine.Holder {

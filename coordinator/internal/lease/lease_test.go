@@ -7,8 +7,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/kv"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -17,13 +17,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // of a holder that has died after its term. The context of a holder ends when the lease is lost.
 func TestLease(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
-	kv, err := bus.OpenBucket(bustest.Patient(t), nc, bus.BucketConfig{Name: "leases"})
+	bucket, err := kv.Open(bustest.Patient(t), nc, kv.Config{Name: "leases"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	const term = 800 * time.Millisecond
-	one := New(kv, term)
-	two := New(kv, term)
+	one := New(bucket, term)
+	two := New(bucket, term)
 	ctx := bustest.Patient(t)
 	held, release, err := one.Take(ctx, "job")
 	if err != nil {
@@ -58,7 +58,7 @@ func TestLease(t *testing.T) {
 
 	// The holder dies: what it wrote last stays.
 	var dead entry
-	if _, err := kv.Edit(ctx, "job", &dead, func() {}, func() (bool, error) {
+	if _, err := bucket.Edit(ctx, "job", &dead, func() {}, func() (bool, error) {
 		dead = entry{Holder: "dead", Term: int64(term)}
 		return true, nil
 	}); err != nil {
@@ -74,7 +74,7 @@ func TestLease(t *testing.T) {
 	}
 	defer func() { release() }()
 	// Another coordinator takes the lease away.
-	if _, err := kv.Edit(ctx, "job", &dead, func() {}, func() (bool, error) { dead.Holder = "another"; return true, nil }); err != nil {
+	if _, err := bucket.Edit(ctx, "job", &dead, func() {}, func() (bool, error) { dead.Holder = "another"; return true, nil }); err != nil {
 		t.Fatal(err)
 	}
 	<-held.Done()

@@ -9,7 +9,7 @@ import (
 	"context"
 	"errors"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
 	"servidor-backup/coordinator/members"
 	"servidor-backup/schemas"
 )
@@ -49,10 +49,10 @@ func (s *Session) LimitMargin(m uint8) {
 }
 
 // Store reads and writes sessions.
-type Store struct{ bucket *bus.Bucket }
+type Store struct{ bucket *kv.Bucket }
 
 // NewStore stores sessions in bucket.
-func NewStore(bucket *bus.Bucket) *Store { return &Store{bucket} }
+func NewStore(bucket *kv.Bucket) *Store { return &Store{bucket} }
 
 // Create stores a new session.
 func (s *Store) Create(ctx context.Context, new *Session) error {
@@ -62,12 +62,12 @@ func (s *Store) Create(ctx context.Context, new *Session) error {
 
 // Get reads a session and its revision; [schemas.UnknownSession] if there is none.
 func (s *Store) Get(ctx context.Context, id string) (*Session, uint64, error) {
-	if id == "" || bus.KeyToken(id) != id {
+	if id == "" || kv.Token(id) != id {
 		return nil, 0, schemas.Errorf(schemas.BadRequest, "%q is not the id of a session", id)
 	}
 	found := new(Session)
 	revision, err := s.bucket.Get(ctx, id, found)
-	if errors.Is(err, bus.ErrNoKey) {
+	if errors.Is(err, kv.ErrNotFound) {
 		err = schemas.Errorf(schemas.UnknownSession, "the session %s has lapsed or never existed: begin again, chunks that are stored are not sent twice", id)
 	}
 	return found, revision, err
@@ -82,7 +82,7 @@ func (s *Store) Renew(ctx context.Context, id string, change func(*Session)) (*S
 			return nil, err
 		}
 		change(found)
-		if _, err = s.bucket.Update(ctx, found.ID, found, revision); !errors.Is(err, bus.ErrConflict) {
+		if _, err = s.bucket.Update(ctx, found.ID, found, revision); !errors.Is(err, kv.ErrConflict) {
 			return found, err
 		}
 		if ctx.Err() != nil {
@@ -110,7 +110,7 @@ func (s *Store) Delete(ctx context.Context, id string) error { return s.bucket.D
 
 // Each calls visit with every session, committed ones too.
 func (s *Store) Each(ctx context.Context, visit func(*Session) error) error {
-	return s.bucket.Scan(ctx, ">", func(e bus.Entry) error {
+	return s.bucket.Scan(ctx, ">", func(e kv.Entry) error {
 		found := new(Session)
 		if err := e.Decode(found); err != nil {
 			return err
