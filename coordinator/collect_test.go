@@ -44,7 +44,7 @@ func (w *world) mustCollect() schemas.Collection {
 	return c
 }
 
-// holding is how many of the chunks some node has, without a promise for them.
+// holding counts the chunks that some node has. It does not pin them.
 func holding(t *testing.T, nodes []*runningNode, chunks []schemas.Chunk) (n int) {
 	t.Helper()
 	for i := range chunks {
@@ -65,8 +65,8 @@ func (w *world) wantHeld(what string, nodes []*runningNode, chunks []schemas.Chu
 	}
 }
 
-// A collection takes what no version needs any more, and nothing else: what two
-// versions share stays with the one that is left.
+// A collection removes the chunks that no version needs any more, and no others: chunks that two
+// versions share stay as long as one of the versions exists.
 func TestCollection(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	nodes := []*runningNode{w.node(), w.node(), w.node()}
@@ -82,7 +82,7 @@ func TestCollection(t *testing.T) {
 
 	done := w.events(schemas.EventCollected)
 	c := w.mustCollect()
-	if c.Versions != 0 || c.Chunks != int64(2*len(garbage.all)) { // two copies
+	if c.Versions != 0 || c.Chunks != int64(2*len(garbage.all)) { // two replicas
 		t.Errorf("the collection: %+v", c)
 	}
 	bustest.Receive(t, "the event", done)
@@ -142,7 +142,7 @@ func (w *world) endSessions() {
 	}
 }
 
-// What was forgotten a moment ago is not collected yet.
+// A version that was forgotten a moment ago is not collected yet.
 func TestCollectionWaits(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	w.transmit(nickname, "f", "x")
@@ -165,8 +165,8 @@ func TestCollectionWaits(t *testing.T) {
 	}
 }
 
-// A session that is open keeps what it has put, and what it builds on although that
-// was forgotten and collected; and it becomes a version.
+// An open session keeps the chunks that it has put, and those of its parent even if the parent was
+// forgotten and collected; and it can become a version.
 func TestCollectionAndSessions(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	nodes := []*runningNode{w.node(), w.node()}
@@ -189,7 +189,7 @@ func TestCollectionAndSessions(t *testing.T) {
 	w.put(append(pieces, leaf)...)
 	w.forget("r", false)
 	for range 2 {
-		if c := w.mustCollect(); c.Chunks > 2*3 { // copies of the catalogue
+		if c := w.mustCollect(); c.Chunks > 2*3 { // the catalogue's backup
 			t.Errorf("the collection: %+v", c)
 		}
 	}
@@ -200,7 +200,7 @@ func TestCollectionAndSessions(t *testing.T) {
 	w.endSessions()
 	w.mustCollect()
 	w.wantHeld("the new leaf", nodes, append(pieces, leaf), 5)
-	w.wantHeld("what was taken over", nodes, parent.all, 2*5)
+	w.wantHeld("reused chunks", nodes, parent.all, 2*5)
 }
 
 // A session does not build on a version that is collected while it is opened.
@@ -272,8 +272,7 @@ func (w *world) stealLease() {
 	}
 }
 
-// Whenever something may have been missed, nothing is swept, and the collection says
-// why.
+// Whenever marking may have missed a chunk, nothing is swept, and the collection says why.
 func TestNothingIsSweptInDoubt(t *testing.T) {
 	for name, c := range map[string]struct {
 		before string
@@ -341,7 +340,7 @@ func TestNothingIsSweptInDoubt(t *testing.T) {
 	}
 }
 
-// A node that fails while marking does not sweep, and is named; the others do. Nothing
+// A node that fails while marking does not sweep, and is named; the other nodes sweep. No chunk
 // that is needed is lost.
 func TestCollectionSkipsNodes(t *testing.T) {
 	w := newWorld(t, 0, Options{CollectEvery: -1})
@@ -370,15 +369,15 @@ func TestCollectionSkipsNodes(t *testing.T) {
 	w.wantHeld("at the others", nodes[1:], garbage.all, 0)
 	w.wantHeld("the version", nodes, tr.all, len(tr.all))
 	for c.Generation <= ahead {
-		c = w.collect() // the node refuses what it has passed already
+		c = w.collect() // the node refuses generations below its own
 	}
 	w.wantHeld("garbage", nodes, garbage.all, 0)
 	w.wantHeld("the version", nodes, tr.all, len(tr.all))
 }
 
-// Two nicknames that share a key have chunks of the same ids. Trees that are not at home
-// are descended for both.
-func TestCollectionOfStraysInTwoVaults(t *testing.T) {
+// Two nicknames that share a key have chunks of the same ids. Misplaced trees are descended for
+// both.
+func TestCollectionOfMisplacedTreesInTwoVaults(t *testing.T) {
 	w := newWorld(t, 0, Options{CollectEvery: -1})
 	w.durability("", "1+0")
 	nodes := []*runningNode{w.node(), w.node()}
@@ -387,9 +386,9 @@ func TestCollectionOfStraysInTwoVaults(t *testing.T) {
 	names := []string{nickname, "rui"}
 	for _, name := range names {
 		for _, c := range tr.all {
-			away := placement.New(m).Place(nil, c.ID, 2)[1]
+			second := placement.New(m).Place(nil, c.ID, 2)[1]
 			if c.Kind == schemas.Tree {
-				w.putAt(away, schemas.SealedVault(name), c)
+				w.putAt(second, schemas.SealedVault(name), c)
 			} else {
 				w.putOf(name, c)
 			}
@@ -409,9 +408,9 @@ func TestCollectionOfStraysInTwoVaults(t *testing.T) {
 	}
 }
 
-// Whoever waits for a collection hears that nobody runs it any more, and need not wait for
-// somebody who looks from time to time.
-func TestCollectionOfTheDead(t *testing.T) {
+// A client that waits for a collection hears that no coordinator runs it any more, before the
+// schedule of a coordinator finds that out.
+func TestAbandonedCollection(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	held, release, err := w.c.leases.Take(bustest.Patient(t), lease.Collection)
 	if err != nil {
@@ -422,7 +421,7 @@ func TestCollectionOfTheDead(t *testing.T) {
 	}
 	var rep schemas.CollectReply
 	if err := w.request(schemas.SubjectCollect, &schemas.CollectRequest{}, &rep); err != nil || rep.Collection.Ended > 0 {
-		t.Fatalf("of one that is under way is said %+v, %v", rep.Collection, err)
+		t.Fatalf("the running collection: %+v, %v", rep.Collection, err)
 	}
 	release()
 	bustest.Eventually(t, "it is over", func() bool {
@@ -432,8 +431,8 @@ func TestCollectionOfTheDead(t *testing.T) {
 	w.mustCollect()
 }
 
-// A collection runs by itself, once, however many coordinators there are.
-func TestCollectionByItself(t *testing.T) {
+// A collection is started on schedule, once, however many coordinators there are.
+func TestScheduledCollection(t *testing.T) {
 	w := newWorld(t, 0, Options{CollectEvery: 2 * time.Second})
 	w.coordinator(Options{CollectEvery: 2 * time.Second})
 	w.node()
@@ -449,18 +448,19 @@ func TestCollectionByItself(t *testing.T) {
 	}
 }
 
-// A catalogue that was lost, and in which backups went on, may know all keys again, in newer
-// revisions: what the lost one knew is not swept for it, but brought back.
+// After the catalogue was lost and backups went on, the new catalogue may have all keys of the
+// lost one, in newer revisions. The chunks of the lost versions are not swept, and a rebuild
+// brings the versions back.
 func TestNothingIsSweptForAnotherCatalogue(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	nodes := []*runningNode{w.node()}
 	tr := w.newTree(2, 2)
 	w.save(opening("r"), tr)
 	w = w.lose(nodes...)
-	w.save(opening("r"), w.newTree(1, 1)) // r@1 once more
+	w.save(opening("r"), w.newTree(1, 1)) // becomes r@1, too
 	w.endSessions()
 	w.c.catalog.ScanBackup()
-	w.copied()
+	w.backedUp()
 	if c := w.collect(); !strings.Contains(c.Error, "rebuild-catalogue") {
 		t.Errorf("the collection: %+v", c)
 	}
@@ -470,8 +470,8 @@ func TestNothingIsSweptForAnotherCatalogue(t *testing.T) {
 	w.wantHeld("the lost version", nodes, tr.all, len(tr.all))
 }
 
-// A state that is lost alone takes no number with it: no collection is in a generation in
-// which another one has marked, and a node that was in it takes part.
+// If only the state bucket is lost, generations continue above those before: no collection uses
+// a generation in which another one has marked, and nodes of earlier generations take part.
 func TestGenerationsOfALostState(t *testing.T) {
 	w := newWorld(t, 1, Options{CollectEvery: -1})
 	w.mustCollect()
@@ -482,7 +482,7 @@ func TestGenerationsOfALostState(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// As if some time had passed since the first of them.
+	// Numbers continue with the time, which must be above the earlier numbers.
 	bustest.Eventually(t, "a second is over", func() bool { return uint32(time.Now().Unix()) > before })
 	if now := w.mustCollect().Generation; now <= before {
 		t.Errorf("generation %d comes after %d", now, before)

@@ -28,8 +28,8 @@ func (w *world) content(id string) (string, error) {
 	return string(*rep.Content), nil
 }
 
-// What was forgotten is not listed, unless it is asked for, and is not the newest; by
-// its id it is there until it is collected; and it can be taken back.
+// A forgotten version is not listed unless a request asks for it, and does not count as the
+// newest. It can be read by its id and taken back until it is collected.
 func TestForget(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	for _, c := range []string{"one", "two", "three"} {
@@ -94,8 +94,8 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// A backup builds on a version that was forgotten when there is no other, and the name
-// still stands for its source.
+// A session builds on a forgotten version if there is no other, and the name still stands for its
+// source.
 func TestForgottenParent(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	tr := w.newTree(2, 2)
@@ -117,7 +117,7 @@ func TestForgottenParent(t *testing.T) {
 	}
 }
 
-// ago makes a version look as if it had been forgotten that long ago.
+// ago makes a forgotten version look as if it had been forgotten earlier by that time.
 func (w *world) ago(record string, number uint64, ago time.Duration) {
 	w.t.Helper()
 	var v schemas.Version
@@ -130,7 +130,8 @@ func (w *world) ago(record string, number uint64, ago time.Duration) {
 	}
 }
 
-// collectAfter runs a whole collection, which removes what was forgotten for so long.
+// collectAfter runs a whole collection, which deletes versions that were forgotten at least grace
+// ago.
 func (w *world) collectAfter(grace time.Duration) schemas.Collection {
 	w.t.Helper()
 	if err := w.c.startCollection(grace, func(*catalog.Collection) bool { return true }); err != nil {
@@ -146,8 +147,8 @@ func (w *world) collectAfter(grace time.Duration) schemas.Collection {
 	return rep.Collection
 }
 
-// What was forgotten can be taken back, with all that it needs, until the first
-// collection after the grace time; then it is gone, and nothing else is.
+// A forgotten version can be taken back, with all chunks that it needs, until the first collection
+// after the grace period. That collection removes it, and nothing else.
 func TestForgetGrace(t *testing.T) {
 	const grace = 2 * time.Hour
 	w := newWorld(t, 0, Options{CollectEvery: -1})

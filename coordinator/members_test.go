@@ -18,7 +18,7 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// stateOf is what the coordinator says of a node; "" if it does not know it.
+// stateOf asks for the state of a node; "" if the coordinator does not know the node.
 func (w *world) stateOf(id schemas.NodeID) schemas.State {
 	w.t.Helper()
 	var rep schemas.NodesReply
@@ -31,11 +31,11 @@ func (w *world) stateOf(id schemas.NodeID) schemas.State {
 	return ""
 }
 
-// A node that goes without a word is down after a silence, every change raises
-// the epoch and is told once, and the node is up again when it speaks.
-func TestNodeGoesSilentAndComesBack(t *testing.T) {
+// A node that stops without a goodbye is down after a silence, and up again when it responds. Every
+// change raises the epoch and is published as one event.
+func TestNodeGoesDownAndComesBack(t *testing.T) {
 	w := newWorld(t, 0, Options{Silence: time.Second})
-	w.coordinator(Options{Silence: time.Second}) // two clocks, one verdict
+	w.coordinator(Options{Silence: time.Second}) // both detect the failure
 	up, down := w.events(schemas.EventNodeRegistered), w.events(schemas.EventNodeDown)
 	n := w.node()
 	id := n.store.NodeID()
@@ -44,7 +44,7 @@ func TestNodeGoesSilentAndComesBack(t *testing.T) {
 	}
 	epoch := w.c.members.Map().Epoch
 	n.nc.Close() // as if the machine had lost its power
-	if e := bustest.Receive(t, "the event", down); e.Subject != string(id) || !strings.Contains(e.Text, "silent") {
+	if e := bustest.Receive(t, "the event", down); e.Subject != string(id) || !strings.Contains(e.Text, "not responded") {
 		t.Errorf("the event is %+v", e)
 	}
 	bustest.Eventually(t, "the node is down", func() bool { return w.stateOf(id) == schemas.Down })
@@ -66,8 +66,8 @@ func TestNodeGoesSilentAndComesBack(t *testing.T) {
 	}
 }
 
-// A card that makes no sense is refused, and a heartbeat with one is passed
-// over; neither gets onto the map.
+// A registration with a bad card is refused, and a heartbeat with one is ignored. Neither gets into
+// the map.
 func TestBadCards(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	good := schemas.Node{ID: "abc", Name: "disk", Weight: 1, State: schemas.Up}
@@ -115,8 +115,8 @@ func TestBadCards(t *testing.T) {
 	}
 }
 
-// Any number of coordinators share the requests; when one stops, the others go
-// on, and nothing that was asked meanwhile is lost without an answer.
+// Any number of coordinators share the requests. When one stops, the others go on, and every
+// request that was sent meanwhile is answered.
 func TestCoordinatorsShareTheLoad(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	second := w.coordinator(Options{})
@@ -173,8 +173,8 @@ func TestCoordinatorsShareTheLoad(t *testing.T) {
 	})
 }
 
-// Everything may be stopped and started again: what was listed is listed, can be
-// read, and goes on.
+// After everything was stopped and started again, all versions are listed and can be read, and new
+// ones continue them.
 func TestRestartOfEverything(t *testing.T) {
 	serverDir, storeDir := t.TempDir(), t.TempDir()
 	sealed := tree{}
@@ -214,15 +214,15 @@ func TestRestartOfEverything(t *testing.T) {
 	}
 }
 
-// A coordinator goes on after the server was away: nodes and clients find it,
-// and changes of the map reach it.
+// A coordinator goes on after a restart of the server: nodes and clients find it, and changes of
+// the map reach it.
 func TestServerRestartsUnderACoordinator(t *testing.T) {
 	opt := embedded.Options{Dir: t.TempDir(), Listen: bustest.FreeAddress(t)}
 	s, err := embedded.Start(opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // after everyone who uses it
+	t.Cleanup(func() { // after everything that uses it
 		if err := s.Shutdown(); err != nil {
 			t.Error(err)
 		}

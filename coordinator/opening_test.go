@@ -13,7 +13,7 @@ import (
 	"servidor-backup/schemas"
 )
 
-// interposed dials connections that do something before certain bytes are sent, once.
+// interposed dials connections that call do once, before the bytes what are sent.
 type interposed struct {
 	what []byte
 	do   func()
@@ -37,8 +37,8 @@ func (c *interposedConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// interposed is a coordinator that does something before it sends certain bytes, once.
-// It is to be called, as requests may go to the other.
+// interposed starts a coordinator that calls do once, before it sends certain bytes. Tests call its
+// handlers directly, as requests may go to the other coordinator.
 func (w *world) interposed(what string, do func()) *Coordinator {
 	w.t.Helper()
 	nc, err := nats.Connect(w.server.URL(), nats.SetCustomDialer(interposed{[]byte(what), do, new(sync.Once)}))
@@ -59,8 +59,8 @@ func (w *world) interposed(what string, do func()) *Coordinator {
 	return c
 }
 
-// A version that is collected after a session has found it for its parent, and before
-// the session is entered where a collection would see it, is not built on.
+// A session does not build on a version that is collected after the session has chosen it as its
+// parent and before a collection could see the session.
 func TestParentCollectedBeforeTheSessionIsEntered(t *testing.T) {
 	w := newWorld(t, 1, Options{CollectEvery: -1})
 	w.save(opening("r"), w.newTree(1, 1))

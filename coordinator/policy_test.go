@@ -9,7 +9,7 @@ import (
 	"servidor-backup/schemas"
 )
 
-// policy sets a policy, or with nil only reads.
+// policy sets a policy, or only reads it if set is nil.
 func (w *world) policy(nickname string, set *schemas.Policy) (*schemas.PolicyReply, error) {
 	w.t.Helper()
 	rep := new(schemas.PolicyReply)
@@ -38,8 +38,8 @@ func (w *world) degraded() {
 	}
 }
 
-// What an operator decides is in the map, under a new epoch, at every coordinator;
-// what nobody has decided follows from how many nodes are known.
+// A policy is in the map of every coordinator, under a new epoch. Without a policy the durability
+// follows from the number of nodes.
 func TestPolicies(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	other := w.coordinator(Options{})
@@ -81,11 +81,11 @@ func TestPolicies(t *testing.T) {
 	}
 	want("a nickname's", "4+2", "2+3", "1+3")
 	w.degraded()
-	bustest.Eventually(t, "the leave is in the map", func() bool { return w.c.members.Map().Degraded })
-	want("with a leave", "4+2", "2+3", "1+3")
+	bustest.Eventually(t, "degraded is in the map", func() bool { return w.c.members.Map().Degraded })
+	want("degraded", "4+2", "2+3", "1+3")
 	none := &schemas.Policy{Durability: &schemas.Durability{}}
-	for _, who := range []string{"ana", ""} {
-		if _, err := w.policy(who, none); err != nil {
+	for _, nickname := range []string{"ana", ""} {
+		if _, err := w.policy(nickname, none); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -96,14 +96,14 @@ func TestPolicies(t *testing.T) {
 	if rep, err := w.policy("", nil); err != nil || len(rep.Nicknames) != 0 || rep.Policy.Durability != nil || !*rep.Policy.Degraded {
 		t.Errorf("the policies are %+v, %v", rep, err)
 	}
-	// Who starts anew reads the same.
+	// A coordinator that starts reads the same.
 	w.durability("ana", "3+2")
 	if m := w.coordinator(Options{}).members.Map(); m.DurabilityOf(ana).String() != "3+2" || !m.Degraded {
 		t.Errorf("a new coordinator has %+v", m)
 	}
 }
 
-// What makes no sense is refused, and what needs more nodes than there are is not.
+// A policy that makes no sense is refused. One that needs more nodes than there are is accepted.
 func TestBadPolicies(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	yes, minus := true, int64(-1)
@@ -114,10 +114,10 @@ func TestBadPolicies(t *testing.T) {
 		code     schemas.Code
 	}{
 		"too many nodes":             {"", d(30, 3), schemas.BadRequest},
-		"too many copies":            {"", d(1, 8), schemas.BadRequest},
-		"a nickname's leave":         {"ana", schemas.Policy{Degraded: &yes}, schemas.BadRequest},
+		"too many replicas":          {"", d(1, 8), schemas.BadRequest},
+		"a degraded nickname":        {"ana", schemas.Policy{Degraded: &yes}, schemas.BadRequest},
 		"a nickname's grace":         {"ana", schemas.Policy{Grace: &minus}, schemas.BadRequest},
-		"less than no grace":         {"", schemas.Policy{Grace: &minus}, schemas.BadRequest},
+		"a negative grace":           {"", schemas.Policy{Grace: &minus}, schemas.BadRequest},
 		"a nickname that is no name": {"a/b", d(1, 1), schemas.BadName},
 	} {
 		_, err := w.policy(bad.nickname, &bad.set)
@@ -132,7 +132,7 @@ func TestBadPolicies(t *testing.T) {
 	}
 }
 
-// Every change of the map is published, and the map of now again and again.
+// Every change of the map is published, and the current map again and again.
 func TestMapIsPublished(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	maps := make(chan *schemas.NodeMap, 1000)

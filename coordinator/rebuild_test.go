@@ -14,10 +14,10 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// copied waits until everything that should have copies has them.
-func (w *world) copied() {
+// backedUp waits until all values are backed up that should be.
+func (w *world) backedUp() {
 	w.t.Helper()
-	bustest.Eventually(w.t, "everything has its copies", func() bool {
+	bustest.Eventually(w.t, "everything is backed up", func() bool {
 		m := w.c.members.Map()
 		var ids []schemas.ChunkID
 		err := w.c.catalog.Entries(bustest.Patient(w.t), func(e *schemas.CatalogueEntry) error {
@@ -33,9 +33,9 @@ func (w *world) copied() {
 	})
 }
 
-// A catalogue that was lost is made anew from the nodes, from any one of them if each
-// has everything: what was listed is listed, what was forgotten is forgotten, what was
-// collected does not come back, and all of it goes on.
+// A lost catalogue is rebuilt from the nodes, and from any one of them if each has the whole
+// backup. Versions are listed or forgotten as before, collected ones do not come back, and records continue
+// with the next numbers.
 func TestRebuild(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	nodes := []*runningNode{w.node(), w.node()}
@@ -51,7 +51,7 @@ func TestRebuild(t *testing.T) {
 	w.mustCollect()
 	w.forget("f@1", false)
 	w.c.catalog.ScanBackup()
-	w.copied()
+	w.backedUp()
 	if rep := w.rebuild(); rep.Keys != 0 || len(rep.Moved) > 0 {
 		t.Errorf("of what is whole %+v was brought back", rep)
 	}
@@ -62,7 +62,7 @@ func TestRebuild(t *testing.T) {
 		n.nc.Close()
 	}
 
-	for round := range 2 { // and it is lost again
+	for round := range 2 { // and the catalogue is lost again
 		w = &world{Maker: storagetest.NewMaker(byte(9 + round)), t: t, server: bustest.Server(t)}
 		w.nc = bustest.Connect(t, w.server)
 		w.c = w.coordinator(Options{})
@@ -98,11 +98,11 @@ func TestRebuild(t *testing.T) {
 			t.Errorf("the next version is %s", id)
 		}
 		w.endSessions()
-		w.copied()
+		w.backedUp()
 		w.mustCollect()
 		w.wantHeld("the tree", back, tr.all, len(tr.all))
 		w.c.catalog.ScanBackup()
-		w.copied()
+		w.backedUp()
 		for _, n := range back {
 			if err := n.Stop(); err != nil {
 				t.Fatal(err)
@@ -112,11 +112,11 @@ func TestRebuild(t *testing.T) {
 	}
 }
 
-// lose begins anew with an empty catalogue, and with the nodes as they are.
+// lose starts a new server with an empty catalogue, and the nodes with the stores they have.
 func (w *world) lose(nodes ...*runningNode) (lost *world) {
 	w.t.Helper()
 	w.c.catalog.ScanBackup()
-	w.copied()
+	w.backedUp()
 	lost = &world{Maker: w.Maker, t: w.t, server: bustest.Server(w.t)}
 	lost.nc = bustest.Connect(w.t, lost.server)
 	lost.c = lost.coordinator(Options{CollectEvery: -1})
@@ -138,7 +138,7 @@ func (w *world) rebuild() (rep schemas.RebuildReply) {
 	return rep
 }
 
-// wantContents compares what versions of f contain; "" is one that is not there.
+// wantContents compares the contents of the versions of f; "" stands for one that does not exist.
 func (w *world) wantContents(when string, want ...string) {
 	w.t.Helper()
 	for i, content := range want {
@@ -155,8 +155,8 @@ func (w *world) wantContents(when string, want ...string) {
 	}
 }
 
-// Backups that went on in a catalogue which had lost everything stay, behind those that were
-// lost; also when it is lost again, with and without being brought back in between.
+// Versions that were saved after the catalogue was lost stay, and follow on the lost ones after a
+// rebuild. That holds, too, if the catalogue is lost again, with and without a rebuild in between.
 func TestRebuildMerges(t *testing.T) {
 	w := newWorld(t, 0, Options{CollectEvery: -1})
 	nodes := []*runningNode{w.node(), w.node()}
@@ -175,7 +175,7 @@ func TestRebuildMerges(t *testing.T) {
 	w.transmit(nickname, "f", "four")
 	w.transmit(nickname, "f", "five")
 	w.transmit("bob", "f", "bob's")
-	w = w.lose(nodes...) // and nobody has seen it
+	w = w.lose(nodes...) // before anybody rebuilds
 	w.transmit(nickname, "f", "six")
 	w.transmit(nickname, "f", "no more")
 	w.forget("f@2", false)
@@ -189,7 +189,7 @@ func TestRebuildMerges(t *testing.T) {
 			{Nickname: nickname, From: "f@1", To: "f@4"}, {Nickname: nickname, From: "f@1", To: "f@6"}, {Nickname: nickname, From: "f@2", To: "f@5"},
 		}
 		if round > 0 {
-			want = nil // it was done before
+			want = nil // they were moved before
 		}
 		if !slices.Equal(rep.Moved, want) {
 			t.Errorf("in round %d %v were moved, want %v", round, rep.Moved, want)
@@ -205,7 +205,7 @@ func TestRebuildMerges(t *testing.T) {
 			t.Errorf("bob's versions are %v", got)
 		}
 		w.c.catalog.ScanBackup()
-		w.copied()
+		w.backedUp()
 		if c := w.collectAfter(time.Hour); c.Error != "" {
 			t.Errorf("the collection: %+v", c)
 		}
@@ -218,8 +218,8 @@ func TestRebuildMerges(t *testing.T) {
 	}
 }
 
-// JetStream may lose what it has acknowledged. Nothing is collected then, and all of it is
-// brought back: a version, that one was forgotten, that one was collected, and a record.
+// JetStream may lose writes that it has acknowledged: a version, that a version was forgotten or
+// collected, or a record. Nothing is collected then, and a rebuild brings all of them back.
 func TestRebuildOfALostPart(t *testing.T) {
 	w := newWorld(t, 1, Options{CollectEvery: -1})
 	for _, c := range []string{"one", "two", "three", "four"} {
@@ -237,8 +237,8 @@ func TestRebuildOfALostPart(t *testing.T) {
 	}
 	w.forget("f@2", false)
 	w.c.catalog.ScanBackup()
-	w.copied()
-	// What is undone is in newer revisions than what was lost, as nothing else can be.
+	w.backedUp()
+	// Only newer revisions can undo the writes.
 	for key, v := range map[string]*schemas.Version{versionKey(nickname, "f", 1): nil, recordKey(nickname, "f"): nil, versionKey(nickname, "f", 2): &unforgotten} {
 		err := bucket.Delete(ctx, key)
 		if err == nil && v != nil {
@@ -259,11 +259,11 @@ func TestRebuildOfALostPart(t *testing.T) {
 	}
 	w.wantContents("of the rest", "one", "two", "", "four")
 	w.c.catalog.ScanBackup()
-	w.copied()
+	w.backedUp()
 	w.mustCollect()
 }
 
-// wantAll compares what all versions of f contain, the oldest first.
+// wantAll compares the contents of all versions of f, oldest first.
 func (w *world) wantAll(want ...string) {
 	w.t.Helper()
 	numbers := w.versions(nickname, "f")
@@ -282,9 +282,9 @@ func (w *world) wantAll(want ...string) {
 	}
 }
 
-// Who saves while the catalogue is being written takes nobody's place, and is the newest. A
-// collection does not begin meanwhile.
-func TestSavingWhileTheCatalogueIsBroughtBack(t *testing.T) {
+// A version that is saved during a rebuild replaces no other version, and is the newest. No
+// collection begins during a rebuild.
+func TestSavingDuringARebuild(t *testing.T) {
 	for name, at := range map[string]string{"before the first is written": "0000000001", "between": "0000000005"} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 0, Options{CollectEvery: -1})
@@ -320,19 +320,19 @@ func TestSavingWhileTheCatalogueIsBroughtBack(t *testing.T) {
 			if got := w.versions(nickname, "r"); !slices.Equal(got, []uint64{2, 1}) {
 				t.Errorf("the versions of r are %v", got)
 			}
-			// Who has not heard the answer hears the number that it has now.
+			// A client that has missed the answer gets the version's present number.
 			if v, err := w.commit(s.Session, tr.root); err != nil || v.Session != s.Session || v.Number != 2 {
 				t.Errorf("committed again it is %+v, %v", v, err)
 			}
 			w.c.catalog.ScanBackup()
-			w.copied()
+			w.backedUp()
 			w.mustCollect()
 		})
 	}
 }
 
-// A catalogue that has come further than the one before it leaves numbers that nobody has
-// any more. They keep no collection from running.
+// A catalogue that was given more numbers than the one before it leaves numbers without a version.
+// They do not prevent a collection.
 func TestRebuildAfterALongerCatalogue(t *testing.T) {
 	for name, between := range map[string]bool{"brought back in between": true, "not noticed": false} {
 		t.Run(name, func(t *testing.T) {
@@ -349,16 +349,16 @@ func TestRebuildAfterALongerCatalogue(t *testing.T) {
 			w.rebuild()
 			w.wantAll("one", "two", "three")
 			w.c.catalog.ScanBackup()
-			w.copied()
+			w.backedUp()
 			w.mustCollect()
 			w.wantAll("one", "two", "three")
 		})
 	}
 }
 
-// A version that a rebuild, which was broken off, has left under two numbers is not removed
-// under one of them: its mark would take it from under the other.
-func TestNothingIsRemovedThatIsThereTwice(t *testing.T) {
+// If a rebuild was broken off and has left a version under two numbers, the version is not removed
+// under one of them: the tombstone would remove it under the other one, too.
+func TestAVersionWithTwoNumbersIsNotRemoved(t *testing.T) {
 	w := newWorld(t, 1, Options{CollectEvery: -1})
 	w.transmit(nickname, "f", "one")
 	w.transmit(nickname, "f", "two")
@@ -379,12 +379,12 @@ func TestNothingIsRemovedThatIsThereTwice(t *testing.T) {
 	w.rebuild()
 	w.wantAll("one", "two")
 	w.c.catalog.ScanBackup()
-	w.copied()
+	w.backedUp()
 	w.mustCollect()
 }
 
-// What is known only to a node that is away comes back when it does; until then nothing is
-// collected that it could need.
+// Versions that only a node knows which is down come back when the node comes back. Until then
+// no collection runs.
 func TestRebuildWithoutANode(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	nodes := []*runningNode{w.node(), w.node()}
@@ -413,8 +413,8 @@ func TestRebuildWithoutANode(t *testing.T) {
 	w.wantContents("with all nodes", "one", "two", "three", "four", "five", "six")
 }
 
-// One that was broken off goes on when it is asked for again, and one that cannot ask a node
-// that is up fails.
+// A rebuild that was broken off continues when it is asked for again. A rebuild fails if a node
+// that is up does not respond.
 func TestRebuildGoesOn(t *testing.T) {
 	w := newWorld(t, 0, Options{CollectEvery: -1})
 	nodes := []*runningNode{w.node()}
@@ -434,7 +434,7 @@ func TestRebuildGoesOn(t *testing.T) {
 	another := w.node()
 	another.nc.Close()
 	if err := w.request(schemas.SubjectRebuild, &schemas.RebuildRequest{}, &schemas.RebuildReply{}); err == nil {
-		t.Error("it is brought back without a node that is up")
+		t.Error("the rebuild succeeds without a node that is up")
 	}
 	w.becomes(another.store.NodeID(), schemas.Down)
 	w.rebuild()

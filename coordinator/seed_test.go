@@ -13,8 +13,7 @@ import (
 	"servidor-backup/schemas"
 )
 
-// The seed's three verbs, with messages written by hand as a client in any
-// language would.
+// The seed's three verbs, with messages as a client in any language would write them.
 func TestSeedProtocol(t *testing.T) {
 	w := newWorld(t, 2, Options{})
 	biggest := bytes.Repeat([]byte{7}, schemas.MaxContent)
@@ -75,8 +74,8 @@ func TestSeedVersions(t *testing.T) {
 	}
 }
 
-// Every wrong message has its answer, 158, a code and a sentence, and leaves
-// nothing in the catalogue.
+// Every wrong message is answered with 158, a code and a sentence, and leaves nothing in the
+// catalogue.
 func TestSeedRefusals(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	w.transmit("ana", "f", "x")
@@ -143,8 +142,8 @@ func TestSeedRefusals(t *testing.T) {
 	wantCode(t, w.request(schemas.SubjectList, &schemas.ListRequest{Nickname: "eva"}, &schemas.ListReply{}), schemas.UnknownNickname)
 }
 
-// Without a node there is a clear answer in good time: before one has ever
-// registered, and when all have left.
+// Without a node there is a clear answer in time, both before a node has ever registered and after
+// all have left.
 func TestNoNode(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	content := []byte("x")
@@ -178,8 +177,8 @@ func TestNoNode(t *testing.T) {
 	}
 }
 
-// A list that does not fit one message comes in pages, each within NATS's
-// limit, every name once and in order.
+// A list that does not fit into one message comes in pages, each within NATS's limit. Every name
+// comes once and in order.
 func TestListPages(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	if err := w.c.catalog.EnterVault(bustest.Patient(t), nickname, nil); err != nil {
@@ -218,7 +217,7 @@ func TestListPages(t *testing.T) {
 	}
 }
 
-// The same for a record's versions, newest first.
+// A list of versions comes in pages, too, newest first.
 func TestVersionPages(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	ctx := bustest.Patient(t)
@@ -249,7 +248,7 @@ func TestVersionPages(t *testing.T) {
 	}
 }
 
-// A damaged content is never given out: the answer is 906 with the reason.
+// Damaged content is never returned: the answer is 906 with the reason.
 func TestDownloadChecksContent(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	// A node holds something else under the id that the catalogue names.
@@ -276,8 +275,8 @@ func TestDownloadChecksContent(t *testing.T) {
 	}
 }
 
-// What was sent is there when that is said, although a collection came between the put
-// and the version.
+// After a transmit is answered its content is held, even if a collection ran between the put and
+// the creation of the version.
 func TestCollectionWhileSending(t *testing.T) {
 	w := newWorld(t, 2, Options{CollectEvery: -1})
 	var c schemas.Collection

@@ -9,8 +9,8 @@ import (
 	"servidor-backup/schemas"
 )
 
-// state asks for a node's state.
-func (w *world) state(name string, want schemas.State, force bool) error {
+// setState asks a coordinator to change a node's state.
+func (w *world) setState(name string, want schemas.State, force bool) error {
 	w.t.Helper()
 	return w.request(schemas.SubjectNodeState, &schemas.NodeStateRequest{Node: name, State: want, Force: force}, &schemas.NodeStateReply{})
 }
@@ -32,8 +32,8 @@ func (w *world) heartbeat(n schemas.Node) {
 	}
 }
 
-// A node that is down for longer than the grace time is gone, told once; it is up
-// again when it speaks.
+// A node that is down for longer than the grace period is gone, which is published once. It is up
+// again when it responds.
 func TestNodeIsGoneAfterGrace(t *testing.T) {
 	w := newWorld(t, 0, Options{Silence: time.Second, Grace: time.Hour})
 	w.coordinator(Options{Silence: time.Second, Grace: time.Hour})
@@ -68,14 +68,14 @@ func TestNodeIsGoneAfterGrace(t *testing.T) {
 	}
 }
 
-// An operator drains a node and takes that back; the wish outlives the node's
-// absence, for which nobody waits.
+// An operator drains a node and takes that back. A draining node that leaves is gone at once, and
+// draining again when it comes back.
 func TestDrain(t *testing.T) {
 	w := newWorld(t, 2, Options{})
 	n := w.node()
 	id := n.store.NodeID()
 	changed := w.events(schemas.EventNodeState)
-	if err := w.state(string(id), schemas.Draining, false); err != nil {
+	if err := w.setState(string(id), schemas.Draining, false); err != nil {
 		t.Fatal(err)
 	}
 	if e := bustest.Receive(t, "the event", changed); e.Subject != string(id) {
@@ -90,7 +90,7 @@ func TestDrain(t *testing.T) {
 	w.becomes(id, schemas.Gone)
 	n = w.nodeOn(n.store)
 	w.becomes(id, schemas.Draining)
-	if err := w.state(string(id), schemas.Up, false); err != nil {
+	if err := w.setState(string(id), schemas.Up, false); err != nil {
 		t.Fatal(err)
 	}
 	w.becomes(id, schemas.Up)
@@ -100,8 +100,8 @@ func TestDrain(t *testing.T) {
 	w.becomes(id, schemas.Down)
 }
 
-// Only a node that holds nothing, or is gone, is removed, unless the operator insists;
-// and one that was removed does not come back until he says so.
+// Only a node that is empty or gone is removed, unless the operator forces it. A removed node does
+// not come back until the operator takes it back.
 func TestRemove(t *testing.T) {
 	w := newWorld(t, 2, Options{})
 	n := w.node()
@@ -114,10 +114,10 @@ func TestRemove(t *testing.T) {
 	bustest.Eventually(t, "the coordinator hears that the node holds something", func() bool {
 		return w.c.members.Map().Find(id).Chunks > 0
 	})
-	wantCode(t, w.state(string(id), schemas.Removed, false), schemas.NotNow)
-	wantCode(t, w.state("nosuch", schemas.Draining, false), schemas.UnknownNode)
-	wantCode(t, w.state(string(id), schemas.Down, false), schemas.BadRequest)
-	if err := w.state(string(id), schemas.Removed, true); err != nil {
+	wantCode(t, w.setState(string(id), schemas.Removed, false), schemas.NotNow)
+	wantCode(t, w.setState("nosuch", schemas.Draining, false), schemas.UnknownNode)
+	wantCode(t, w.setState(string(id), schemas.Down, false), schemas.BadRequest)
+	if err := w.setState(string(id), schemas.Removed, true); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.stateOf(id); got != "" {
@@ -140,17 +140,17 @@ func TestRemove(t *testing.T) {
 	if err := late.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	bustest.Eventually(t, "one that does not stop answers", func() bool { return w.state(string(id), schemas.Up, false) == nil })
+	bustest.Eventually(t, "one that does not stop answers", func() bool { return w.setState(string(id), schemas.Up, false) == nil })
 	w.becomes(id, schemas.Up) // at its next heartbeat
 
 	empty := w.node()
 	bustest.Eventually(t, "a node that holds nothing is removed", func() bool {
-		return w.state(string(empty.store.NodeID()), schemas.Removed, false) == nil // once it was heard
+		return w.setState(string(empty.store.NodeID()), schemas.Removed, false) == nil // once it has responded
 	})
 }
 
-// What nobody has heard since the coordinators started is not taken for empty.
-func TestRemoveWhatNobodyKnows(t *testing.T) {
+// A node that has not responded since the coordinator started is not taken for empty.
+func TestRemoveOfAnUnknownNode(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	n := w.node()
 	id := n.store.NodeID()
@@ -163,7 +163,7 @@ func TestRemoveWhatNobodyKnows(t *testing.T) {
 	wantCode(t, err, schemas.NotNow)
 }
 
-// A name is as good as an id as long as one node has it.
+// A node can be called by its name as long as no other node has the same one.
 func TestNodesByName(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	for _, n := range []schemas.Node{{ID: "a", Name: "disk", Weight: 1}, {ID: "b", Name: "disk", Weight: 1}, {ID: "c", Name: "b", Weight: 1}} {
@@ -171,22 +171,22 @@ func TestNodesByName(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	err := w.state("disk", schemas.Draining, false)
+	err := w.setState("disk", schemas.Draining, false)
 	wantCode(t, err, schemas.BadRequest)
 	if err != nil && (!strings.Contains(err.Error(), "a") || !strings.Contains(err.Error(), "id")) {
 		t.Errorf("the error is %q", err)
 	}
-	if err := w.state("b", schemas.Draining, false); err != nil { // an id goes over a name
+	if err := w.setState("b", schemas.Draining, false); err != nil { // an id is preferred to a name
 		t.Fatal(err)
 	}
 	if w.stateOf("b") != schemas.Draining || w.stateOf("c") != schemas.Up {
 		t.Errorf("b is %s, c is %s", w.stateOf("b"), w.stateOf("c"))
 	}
-	// Nobody has heard of it but in its registration, so it holds nothing.
-	if err := w.state("b", schemas.Removed, false); err != nil {
+	// Only its registration is known, which says that it holds nothing.
+	if err := w.setState("b", schemas.Removed, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.state("disk", schemas.Draining, false); err != nil { // one is left
+	if err := w.setState("disk", schemas.Draining, false); err != nil { // one is left
 		t.Error(err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"servidor-backup/schemas"
 )
 
-// stuck stands for a node, and says of its sweep what status says.
+// stuck answers in place of a node. status changes the progress of the sweep before each answer.
 func (w *world) stuck(n *runningNode, c *collecting, status func(*schemas.SweepStatus)) {
 	w.t.Helper()
 	n.nc.Close()
@@ -42,8 +42,7 @@ func (w *world) stuck(n *runningNode, c *collecting, status func(*schemas.SweepS
 	}
 }
 
-// A node whose sweep never ends does not hold the collection; one that is only slow is
-// waited for.
+// A collection does not wait for a node whose sweep makes no progress, but for one that is slow.
 func TestCollectionLeavesAStuckNode(t *testing.T) {
 	w := newWorld(t, 0, Options{CollectEvery: -1})
 	w.durability("", "1+1")

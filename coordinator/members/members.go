@@ -83,14 +83,16 @@ type member struct {
 
 // observation is what this coordinator has heard of a node.
 type observation struct {
-	latest    schemas.Node // as last heard
-	order     cardOrder    // of latest
-	heard     time.Time    // when the node was last heard, or since when it could have been
-	responded bool         // it was heard by this coordinator
+	latest      schemas.Node // what the node last said of itself
+	order       cardOrder    // of latest
+	respondedAt time.Time    // when the node last responded, or since when it could have been heard
+	responded   bool         // to this coordinator
 }
 
 // silentFor reports whether the node has not been heard for longer than d.
-func (o *observation) silentFor(d time.Duration, now time.Time) bool { return now.Sub(o.heard) > d }
+func (o *observation) silentFor(d time.Duration, now time.Time) bool {
+	return now.Sub(o.respondedAt) > d
+}
 
 // New uses bucket. Nothing is known before [Members.Start].
 func New(bucket *kv.Bucket, opt Options) *Members {
@@ -189,11 +191,11 @@ func (m *Members) applyCard(e *kv.Entry) {
 	if n == nil {
 		// The silence of the node begins now, so that a coordinator that has just started
 		// does not find a node down that it has had no time to hear.
-		n = &member{observation: observation{latest: c.Node, heard: time.Now()}}
+		n = &member{observation: observation{latest: c.Node, respondedAt: time.Now()}}
 		m.nodes[id] = n
 	}
 	if !n.card.State.Reachable() && c.State.Reachable() {
-		n.heard = time.Now() // by another coordinator
+		n.respondedAt = time.Now() // by another coordinator
 	}
 	if n.card.Trouble != "" && c.Trouble == "" {
 		n.troubleEnded = time.Now()

@@ -71,7 +71,7 @@ func (m *Members) enter(ctx context.Context, req *schemas.RegisterRequest) (epoc
 	if back {
 		m.opt.Event(schemas.EventNodeRegistered, string(n.ID), "", "storage node %s (%s) is %s", n.Name, n.ID, c.State)
 	}
-	m.hear(req)
+	m.noteResponse(req)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.epoch, nil
@@ -96,9 +96,9 @@ func nextCard(c *card, n schemas.Node, back bool) card {
 	return next
 }
 
-// hear notes that a node has responded. It reports whether the node's card has to be written
-// because of that. A card that is older than what is known is no sign of life.
-func (m *Members) hear(req *schemas.RegisterRequest) (write bool) {
+// noteResponse notes that a node has responded. It reports whether the node's card has to be
+// written because of that. A card that is older than what is known is no sign of life.
+func (m *Members) noteResponse(req *schemas.RegisterRequest) (write bool) {
 	order := orderOf(req)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -117,7 +117,7 @@ func (m *Members) hear(req *schemas.RegisterRequest) (write bool) {
 		return false
 	}
 	now := time.Now()
-	n.observation = observation{latest: req.Node, order: order, heard: now, responded: true}
+	n.observation = observation{latest: req.Node, order: order, respondedAt: now, responded: true}
 	if !n.card.State.Reachable() {
 		return true
 	}
@@ -141,7 +141,7 @@ func (m *Members) heartbeat(run context.Context, data []byte) {
 		m.leave(ctx, &req)
 		return
 	}
-	if m.hear(&req) {
+	if m.noteResponse(&req) {
 		if _, err := m.enter(ctx, &req); err != nil && run.Err() == nil && schemas.CodeOf(err) != schemas.NotNow {
 			m.opt.Log.Warn("the card of a node that responds could not be written", "node", req.Node.ID, "error", err)
 		}

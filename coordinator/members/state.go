@@ -47,13 +47,13 @@ func (m *Members) detectFailuresAt(run context.Context, now time.Time) {
 	for id, n := range m.present() {
 		switch {
 		case down(&n.observation, &n.card):
-			m.changeCard(run, id, "it has been silent", func(o *observation, c *card) {
+			m.changeCard(run, id, "it has not responded", func(o *observation, c *card) {
 				if down(o, c) {
 					c.markUnreachable()
 				}
 			})
 		case gone(&n.observation, &n.card):
-			m.changeCard(run, id, fmt.Sprintf("it has been silent for %v", grace), func(o *observation, c *card) {
+			m.changeCard(run, id, fmt.Sprintf("it has not responded for %v", grace), func(o *observation, c *card) {
 				if gone(o, c) {
 					c.enterState(schemas.Gone)
 				}
@@ -67,7 +67,7 @@ func (m *Members) resetSilence() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, n := range m.nodes {
-		n.heard = time.Now()
+		n.respondedAt = time.Now()
 	}
 }
 

@@ -37,7 +37,7 @@ func TestSilenceBeginsAnewWhenANodeComesBack(t *testing.T) {
 		return n.card.State == schemas.Up && n.silentFor(time.Minute, time.Now())
 	}
 	card(schemas.Up)
-	m.nodes["n"].heard = time.Now().Add(-time.Hour)
+	m.nodes["n"].respondedAt = time.Now().Add(-time.Hour)
 	card(schemas.Up) // a change of its card is no sign of life
 	if !silent() {
 		t.Error("the silent node is not noticed")
@@ -64,7 +64,7 @@ func TestGoneNeedsSilence(t *testing.T) {
 	for waiting := true; waiting; {
 		select {
 		case <-tick.C:
-			if n := node(); n.card.State == schemas.Gone && time.Since(n.heard) < silence {
+			if n := node(); n.card.State == schemas.Gone && time.Since(n.respondedAt) < silence {
 				t.Error("the node is gone before it could be heard")
 				waiting = false
 			}
