@@ -80,7 +80,7 @@ type Coordinator struct {
 	catalog  *catalog.Catalog
 	sessions *session.Store
 	leases   *lease.Leases
-	sender   *replica.Writer
+	writer   *replica.Writer
 	run      context.Context // until Stop
 	stop     context.CancelFunc
 	loops    sync.WaitGroup
@@ -152,7 +152,7 @@ func (c *Coordinator) open(ctx context.Context) (err error) {
 }
 
 func (c *Coordinator) start(ctx context.Context) (err error) {
-	if c.sender, err = replica.NewWriter(c.nc, replica.WriterOptions{Unresponsive: putTime}); err != nil {
+	if c.writer, err = replica.NewWriter(c.nc, replica.WriterOptions{Unresponsive: putTime}); err != nil {
 		return err
 	}
 	if err := c.members.Start(ctx, c.run, c.nc, &c.loops); err != nil {
@@ -233,8 +233,8 @@ func (c *Coordinator) Stop() error {
 	}
 	c.stop()
 	c.loops.Wait()
-	if c.sender != nil {
-		c.sender.Close()
+	if c.writer != nil {
+		c.writer.Close()
 	}
 	return err
 }

@@ -96,7 +96,7 @@ func (c *Coordinator) put(ctx context.Context, set []schemas.NodeID, vault schem
 	done := make(chan error, len(set))
 	messages := 0
 	for batch := range slices.Chunk(set, schemas.MaxSet) {
-		if err := c.sender.Send(ctx, batch, b.Put(), func(err error) { done <- err }); err != nil {
+		if err := c.writer.Send(ctx, batch, b.Put(), func(err error) { done <- err }); err != nil {
 			return err
 		}
 		messages++

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nuid"
 
+	"servidor-backup/bus/replica"
 	"servidor-backup/coordinator/catalog"
 	"servidor-backup/coordinator/internal/session"
 	"servidor-backup/coordinator/members"
@@ -143,7 +144,8 @@ func (c *Coordinator) commitSession(ctx context.Context, req *schemas.CommitRequ
 	if s.Trusted && c.members.Holds(s.Basis) {
 		parent = s.ParentRoot
 	}
-	if err := c.verify(ctx, vault, req.Root, parent); err != nil {
+	reader := replica.NewReader(c.nc, c.members.Map())
+	if err := verify(ctx, reader, vault, req.Root, parent); err != nil {
 		return nil, err
 	}
 	// The check takes time, and no collection sees a session that has lapsed meanwhile. So the

@@ -17,11 +17,11 @@ import (
 // Both trees are descended level by level. A chunk that both trees have is skipped with
 // everything below it: equal ids mean equal subtrees, because the id of a tree chunk covers its
 // edges. So the work is proportional to the difference, and no contents are read.
-func (c *Coordinator) verify(ctx context.Context, vault schemas.VaultID, root, parent schemas.ChunkID) error {
+func verify(ctx context.Context, reader *replica.Reader, vault schemas.VaultID, root, parent schemas.ChunkID) error {
 	if root.IsZero() {
 		return schemas.Errorf(schemas.BadRequest, "the commit names no root")
 	}
-	v := &verifier{ctx: ctx, vault: vault, reader: replica.NewReader(c.nc, c.members.Map())}
+	v := &verifier{ctx: ctx, vault: vault, reader: reader}
 	err := v.compare(root, parent)
 	if errors.Is(err, errParent) && ctx.Err() == nil {
 		// A parent that cannot be read saves no work, but it does not prevent a new version

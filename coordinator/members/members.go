@@ -189,8 +189,8 @@ func (m *Members) applyCard(e *kv.Entry) {
 	}
 	n := m.nodes[id]
 	if n == nil {
-		// The silence of the node begins now, so that a coordinator that has just started
-		// does not find a node down that it has had no time to hear.
+		// The silence of the node begins now: a coordinator that has just started gives every
+		// node the time to be heard before it marks the node as down.
 		n = &member{observation: observation{latest: c.Node, respondedAt: time.Now()}}
 		m.nodes[id] = n
 	}

@@ -13,8 +13,8 @@ import (
 	"servidor-backup/schemas"
 )
 
-// detectFailures finds nodes that have been silent for too long down, and nodes that have been
-// down for longer than the grace period gone.
+// detectFailures marks nodes as down that have not responded for too long, and nodes as gone
+// that have been down for longer than the grace period.
 func (m *Members) detectFailures(run context.Context, nc *nats.Conn) {
 	connected := nc.StatusChanged(nats.CONNECTED)
 	defer nc.RemoveStatusListener(connected)

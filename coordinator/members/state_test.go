@@ -50,7 +50,7 @@ func TestSilenceBeginsAnewWhenANodeComesBack(t *testing.T) {
 }
 
 // A coordinator that starts after everything was off for long gives the nodes the time to be
-// heard before it finds them gone.
+// heard before it marks them as gone.
 func TestGoneNeedsSilence(t *testing.T) {
 	f := newFixture(t, 1, Options{Silence: time.Hour, Grace: time.Millisecond})
 	f.mustRegister(f.all[0], orderedCard(schemas.Up, 100, 1))
