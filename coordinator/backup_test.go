@@ -82,12 +82,12 @@ func TestCollectionOfTheBackup(t *testing.T) {
 	before := settled("at first", 0)
 	live, forgotten := versionKey(nickname, "r", 2), versionKey(nickname, "r", 1)
 	if len(before) != 4 || before[live].IsZero() || before[forgotten].IsZero() { // and the vault, and f
-		t.Fatalf("backed up are %v", before)
+		t.Fatalf("the backup is %v", before)
 	}
 	w.forget("r@1", false)
 	soft := settled("when one is forgotten", time.Hour)
 	if soft[live] != before[live] || soft[forgotten] == before[forgotten] {
-		t.Errorf("backed up are %v, before %v", soft, before)
+		t.Errorf("the backup is %v, it was %v", soft, before)
 	}
 	w.c.catalog.ScanBackup()
 	w.backedUp()
@@ -96,6 +96,6 @@ func TestCollectionOfTheBackup(t *testing.T) {
 	}
 	gone := settled("when it is collected", 0)
 	if gone[live] != before[live] || gone[forgotten] == soft[forgotten] {
-		t.Errorf("backed up are %v, before %v", gone, soft)
+		t.Errorf("the backup is %v, it was %v", gone, soft)
 	}
 }

@@ -106,7 +106,7 @@ func TestCollection(t *testing.T) {
 	wantCode(t, err, schemas.UnknownVersion)
 	wantCode(t, w.request(schemas.SubjectForget, &schemas.ForgetRequest{Nickname: nickname, ID: "r@1", Undo: true}, &schemas.ForgetReply{}), schemas.UnknownVersion)
 	if c := w.mustCollect(); c.Versions != 0 {
-		t.Errorf("once more: %+v", c)
+		t.Errorf("the second collection: %+v", c)
 	}
 	if v := w.save(opening("r"), new); v.Number != 3 {
 		t.Errorf("the next version is %d", v.Number)
@@ -158,7 +158,7 @@ func TestCollectionWaits(t *testing.T) {
 		t.Errorf("the collection: %+v", rep.Collection)
 	}
 	if got := w.forget("f", true); len(got) != 1 {
-		t.Errorf("taken back are %v", got)
+		t.Errorf("the versions taken back are %v", got)
 	}
 	if _, err := w.content("f"); err != nil {
 		t.Error(err)
@@ -424,7 +424,7 @@ func TestAbandonedCollection(t *testing.T) {
 		t.Fatalf("the running collection: %+v, %v", rep.Collection, err)
 	}
 	release()
-	bustest.Eventually(t, "it is over", func() bool {
+	bustest.Eventually(t, "the collection has ended", func() bool {
 		err := w.request(schemas.SubjectCollect, &schemas.CollectRequest{}, &rep)
 		return err == nil && rep.Collection.Ended > 0 && rep.Collection.Error != ""
 	})

@@ -37,16 +37,16 @@ func TestForget(t *testing.T) {
 	}
 	forgotten := w.events(schemas.EventVersionForgotten)
 	if got := w.forget("f@3", false); !slices.Equal(got, []string{"f@3"}) {
-		t.Errorf("forgotten are %v", got)
+		t.Errorf("the forgotten versions are %v", got)
 	}
 	if e := bustest.Receive(t, "the event", forgotten); e.Subject != "f@3" || e.Owner != nickname {
 		t.Errorf("the event is %+v", e)
 	}
 	if got := w.forget("f@3", false); len(got) != 0 {
-		t.Errorf("forgotten again are %v", got)
+		t.Errorf("the versions forgotten again are %v", got)
 	}
 	if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{2, 1}) {
-		t.Errorf("listed are %v", got)
+		t.Errorf("the list is %v", got)
 	}
 	for id, want := range map[string]string{"f": "two", "f@3": "three"} {
 		if got, err := w.content(id); err != nil || got != want {
@@ -66,10 +66,10 @@ func TestForget(t *testing.T) {
 	}
 
 	if got := w.forget("f", false); len(got) != 2 {
-		t.Errorf("forgotten are %v", got)
+		t.Errorf("the forgotten versions are %v", got)
 	}
 	if names := w.list(nickname); len(names) != 0 {
-		t.Errorf("listed are %v", names)
+		t.Errorf("the list is %v", names)
 	}
 	if err := w.request(schemas.SubjectList, &schemas.ListRequest{Nickname: nickname, Forgotten: true}, &all); err != nil || len(all.Names) != 1 {
 		t.Errorf("with what was forgotten the names are %v, %v", all.Names, err)
@@ -80,13 +80,13 @@ func TestForget(t *testing.T) {
 		t.Errorf("the next version is %s", got)
 	}
 	if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{4}) {
-		t.Errorf("listed are %v", got)
+		t.Errorf("the list is %v", got)
 	}
 	if got := w.forget("f", true); len(got) != 3 {
-		t.Errorf("taken back are %v", got)
+		t.Errorf("the versions taken back are %v", got)
 	}
 	if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{4, 3, 2, 1}) {
-		t.Errorf("listed are %v", got)
+		t.Errorf("the list is %v", got)
 	}
 	for id, code := range map[string]schemas.Code{"f@9": schemas.UnknownVersion, "g": schemas.UnknownRecord, "f@0": schemas.BadName} {
 		err := w.request(schemas.SubjectForget, &schemas.ForgetRequest{Nickname: nickname, ID: id}, &schemas.ForgetReply{})
@@ -113,7 +113,7 @@ func TestForgottenParent(t *testing.T) {
 		t.Errorf("the next version is %d", v.Number)
 	}
 	if got := w.versions(nickname, "r"); !slices.Equal(got, []uint64{3}) {
-		t.Errorf("listed are %v", got)
+		t.Errorf("the list is %v", got)
 	}
 }
 
@@ -166,7 +166,7 @@ func TestForgetGrace(t *testing.T) {
 	w.ago("r", 2, grace-time.Hour)
 	w.ago("r", 3, grace+time.Minute)
 	if got := w.forget("r@3", true); !slices.Equal(got, []string{"r@3"}) { // in time
-		t.Errorf("taken back are %v", got)
+		t.Errorf("the versions taken back are %v", got)
 	}
 	if c := w.collectAfter(grace); c.Versions != 1 {
 		t.Errorf("the collection: %+v", c)
@@ -178,13 +178,13 @@ func TestForgetGrace(t *testing.T) {
 	err := w.request(schemas.SubjectForget, &schemas.ForgetRequest{Nickname: nickname, ID: "r@1", Undo: true}, &schemas.ForgetReply{})
 	wantCode(t, err, schemas.UnknownVersion)
 	if got := w.forget("r@2", true); !slices.Equal(got, []string{"r@2"}) {
-		t.Errorf("taken back are %v", got)
+		t.Errorf("the versions taken back are %v", got)
 	}
 	if c := w.collectAfter(grace); c.Versions != 0 {
 		t.Errorf("the collection: %+v", c)
 	}
 	w.wantHeld("version 2", nodes, trees[1].all, len(trees[1].all))
 	if got := w.versions(nickname, "r"); !slices.Equal(got, []uint64{4, 3, 2}) {
-		t.Errorf("listed are %v", got)
+		t.Errorf("the list is %v", got)
 	}
 }

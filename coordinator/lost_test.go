@@ -61,7 +61,7 @@ func (w *world) wantLost(want ...string) {
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) || rep.LostMore {
-		w.t.Errorf("lost is %q (more: %v), want %q", got, rep.LostMore, want)
+		w.t.Errorf("the versions with lost chunks are %q (more: %v), want %q", got, rep.LostMore, want)
 	}
 }
 

@@ -159,7 +159,7 @@ func TestCoordinatorsShareTheLoad(t *testing.T) {
 				var rep schemas.ListReply
 				err := w.request(schemas.SubjectList, &schemas.ListRequest{Nickname: nickname}, &rep)
 				if code := schemas.CodeOf(err); err != nil && code != schemas.Unavailable {
-					t.Errorf("asker %d: %v", i, err)
+					t.Errorf("client %d: %v", i, err)
 				}
 			}
 		})
@@ -242,7 +242,7 @@ func TestServerRestartsUnderACoordinator(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.server = s
-	bustest.Eventually(t, "everyone is back", func() bool {
+	bustest.Eventually(t, "all connections are back", func() bool {
 		return w.nc.IsConnected() && w.c.nc.IsConnected() && other.nc.IsConnected()
 	})
 	bustest.Eventually(t, "a list", func() bool {

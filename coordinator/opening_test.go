@@ -55,7 +55,7 @@ func (w *world) interposed(what string, do func()) *Coordinator {
 			w.t.Error(err)
 		}
 	})
-	bustest.Eventually(w.t, "it knows the nodes", func() bool { return c.members.Map().Epoch == w.c.members.Map().Epoch })
+	bustest.Eventually(w.t, "the coordinator knows the nodes", func() bool { return c.members.Map().Epoch == w.c.members.Map().Epoch })
 	return c
 }
 

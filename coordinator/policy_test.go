@@ -90,7 +90,7 @@ func TestPolicies(t *testing.T) {
 		}
 	}
 	want("taken back", "1+1", "1+1", "1+1")
-	bustest.Eventually(t, "both have it", func() bool {
+	bustest.Eventually(t, "both coordinators have it", func() bool {
 		return other.members.Map().Epoch == w.c.members.Map().Epoch
 	})
 	if rep, err := w.policy("", nil); err != nil || len(rep.Nicknames) != 0 || rep.Policy.Durability != nil || !*rep.Policy.Degraded {

@@ -53,7 +53,7 @@ func TestRebuild(t *testing.T) {
 	w.c.catalog.ScanBackup()
 	w.backedUp()
 	if rep := w.rebuild(); rep.Keys != 0 || len(rep.Moved) > 0 {
-		t.Errorf("of what is whole %+v was brought back", rep)
+		t.Errorf("a rebuild of a complete catalogue writes %+v", rep)
 	}
 	for _, n := range nodes {
 		if err := n.Stop(); err != nil {
@@ -68,14 +68,14 @@ func TestRebuild(t *testing.T) {
 		w.c = w.coordinator(Options{})
 		back := []*runningNode{w.nodeOn(nodes[0].store), w.nodeOn(nodes[1].store)}
 		if c := w.collect(); c.Error == "" {
-			t.Errorf("an empty catalogue is collected for: %+v", c)
+			t.Errorf("a collection runs for an empty catalogue: %+v", c)
 		}
 		rep := w.rebuild()
 		if want := int64(2 + 1 + 2 + 4 + 1 + round); rep.Keys != want { // vaults, a policy, versions of r, f and g
 			t.Errorf("%d values were written, want %d", rep.Keys, want)
 		}
 		if names := w.list(nickname); !slices.Equal(names, []string{"f", "r"}) {
-			t.Errorf("listed are %v", names)
+			t.Errorf("the list is %v", names)
 		}
 		if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{3, 2}) && round == 0 {
 			t.Errorf("the versions of f are %v", got)
@@ -195,7 +195,7 @@ func TestRebuildMerges(t *testing.T) {
 			t.Errorf("in round %d %v were moved, want %v", round, rep.Moved, want)
 		}
 		if again := w.rebuild(); again.Keys != 0 || len(again.Moved) > 0 {
-			t.Errorf("a second time %+v was brought back", again)
+			t.Errorf("a second rebuild writes %+v", again)
 		}
 		if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{6, 5, 4, 3}) { // 1 is forgotten
 			t.Errorf("the versions are %v", got)
@@ -252,7 +252,7 @@ func TestRebuildOfALostPart(t *testing.T) {
 		t.Errorf("the collection: %+v", c)
 	}
 	if rep := w.rebuild(); rep.Keys != 1 || len(rep.Moved) > 0 {
-		t.Errorf("brought back: %+v", rep)
+		t.Errorf("the rebuild: %+v", rep)
 	}
 	if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{4, 2, 1}) {
 		t.Errorf("the versions are %v", got)
@@ -322,7 +322,7 @@ func TestSavingDuringARebuild(t *testing.T) {
 			}
 			// A client that has missed the answer gets the version's present number.
 			if v, err := w.commit(s.Session, tr.root); err != nil || v.Session != s.Session || v.Number != 2 {
-				t.Errorf("committed again it is %+v, %v", v, err)
+				t.Errorf("the second commit gives %+v, %v", v, err)
 			}
 			w.c.catalog.ScanBackup()
 			w.backedUp()
@@ -399,7 +399,7 @@ func TestRebuildWithoutANode(t *testing.T) {
 	w.becomes(nodes[1].store.NodeID(), schemas.Down)
 	rep := w.rebuild()
 	if len(rep.Missing) != 1 {
-		t.Errorf("missing are %v", rep.Missing)
+		t.Errorf("the missing nodes are %v", rep.Missing)
 	}
 	known := len(w.versions(nickname, "f"))
 	w.nodeOn(nodes[1].store)
@@ -408,7 +408,7 @@ func TestRebuildWithoutANode(t *testing.T) {
 		t.Errorf("with %d of 6 versions the collection says %+v", known, c)
 	}
 	if rep := w.rebuild(); len(rep.Missing) != 0 {
-		t.Errorf("missing are %v", rep.Missing)
+		t.Errorf("the missing nodes are %v", rep.Missing)
 	}
 	w.wantContents("with all nodes", "one", "two", "three", "four", "five", "six")
 }
@@ -426,7 +426,7 @@ func TestRebuildGoesOn(t *testing.T) {
 	ctx, cancel := context.WithCancel(bustest.Patient(t))
 	late := w.interposed("PUB $KV.backup-catalogue.version.", cancel)
 	if _, err := late.rebuild(ctx, &schemas.RebuildRequest{}); err == nil {
-		t.Error("it was not broken off")
+		t.Error("the rebuild was not broken off")
 	}
 	if c := w.collect(); !strings.Contains(c.Error, "rebuild-catalogue") {
 		t.Errorf("the collection: %+v", c)

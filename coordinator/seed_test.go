@@ -137,7 +137,7 @@ func TestSeedRefusals(t *testing.T) {
 		})
 	}
 	if names := w.list("ana"); !slices.Equal(names, []string{"f"}) {
-		t.Errorf("the refused left %v", names)
+		t.Errorf("refused messages have left %v", names)
 	}
 	wantCode(t, w.request(schemas.SubjectList, &schemas.ListRequest{Nickname: "eva"}, &schemas.ListReply{}), schemas.UnknownNickname)
 }

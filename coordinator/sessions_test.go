@@ -68,7 +68,7 @@ func TestCommitRefusesWhatIsIncomplete(t *testing.T) {
 			_, err := w.commit(s.Session, tr.root)
 			wantCode(t, err, schemas.Incomplete)
 			if names := w.list(nickname); len(names) != 0 {
-				t.Errorf("listed are %v", names)
+				t.Errorf("the list is %v", names)
 			}
 			w.put(tr.all[at])
 			if v, err := w.commit(s.Session, tr.root); err != nil || v.Number != 1 {

@@ -162,7 +162,7 @@ func TestMapsOfTwoBucketsAreNotMixed(t *testing.T) {
 	}
 	next := w.coordinator(Options{})
 	bustest.Eventually(t, "the node is known to the next", func() bool { return len(next.members.Map().Nodes) == 1 })
-	bustest.Receive(t, "that it is lost", w.c.members.Lost())
+	bustest.Receive(t, "the loss of the bucket", w.c.members.Lost())
 	if now := w.c.members.Map(); now.Epoch != before.Epoch {
 		t.Errorf("the map of epoch %d went on as that of epoch %d", before.Epoch, now.Epoch)
 	}
@@ -170,6 +170,6 @@ func TestMapsOfTwoBucketsAreNotMixed(t *testing.T) {
 		t.Error("the losses since an epoch of the lost bucket are taken to be known")
 	}
 	if now := next.members.Map(); !next.members.Holds(members.Basis{Epoch: now.Epoch}) {
-		t.Error("what was held just now is not")
+		t.Error("chunks that were held just now do not count as held")
 	}
 }

@@ -182,11 +182,11 @@ func (m *mergeModel) merge(breakOff bool) {
 	}
 	for key, s := range again.renumber() {
 		if was := result[key]; was == nil || was.collected != s.collected || was.version.Session != s.version.Session {
-			m.t.Errorf("merged again %s is %+v", key, s)
+			m.t.Errorf("a second merge makes of %s %+v", key, s)
 		}
 	}
 	if len(again.moved) > 0 {
-		m.t.Errorf("merged again %v were moved", again.moved)
+		m.t.Errorf("a second merge moves %v", again.moved)
 	}
 }
 
