@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"servidor-backup/bus/bustest"
@@ -242,8 +243,11 @@ func TestServerRestartsUnderACoordinator(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.server = s
+	// A connection that has not noticed the end of the server says that it is connected, and
+	// loses what is sent to it.
+	back := func(nc *nats.Conn) bool { return nc.Stats().Reconnects > 0 && nc.IsConnected() }
 	bustest.Eventually(t, "all connections are back", func() bool {
-		return w.nc.IsConnected() && w.c.nc.IsConnected() && other.nc.IsConnected()
+		return back(w.nc) && back(w.c.nc) && back(other.nc)
 	})
 	bustest.Eventually(t, "a list", func() bool {
 		return w.request(schemas.SubjectList, &schemas.ListRequest{Nickname: nickname}, &schemas.ListReply{}) == nil
