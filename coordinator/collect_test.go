@@ -304,7 +304,7 @@ func TestNothingIsSweptInDoubt(t *testing.T) {
 				w.t.Error(err)
 			}
 			w.putAt(nodes[0].store.NodeID(), schemas.CatalogueVault(), chunk)
-		}, "rebuild-catalogue"},
+		}, "rebuild the catalogue"},
 		"a node has its marks of another collection": {"marking", func(w *world, nodes []*runningNode) {
 			for _, n := range nodes {
 				if err := n.store.SetGeneration(bustest.Patient(w.t), n.store.Generation()+99); err != nil {
@@ -461,7 +461,7 @@ func TestNothingIsSweptForAnotherCatalogue(t *testing.T) {
 	w.endSessions()
 	w.c.catalog.ScanBackup()
 	w.backedUp()
-	if c := w.collect(); !strings.Contains(c.Error, "rebuild-catalogue") {
+	if c := w.collect(); !strings.Contains(c.Error, "rebuild the catalogue") {
 		t.Errorf("the collection: %+v", c)
 	}
 	w.wantHeld("the lost version", nodes, tr.all, len(tr.all))

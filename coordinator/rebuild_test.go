@@ -180,7 +180,7 @@ func TestRebuildMerges(t *testing.T) {
 	w.transmit(nickname, "f", "no more")
 	w.forget("f@2", false)
 	w.endSessions()
-	if c := w.collect(); c.Versions != 1 || !strings.Contains(c.Error, "rebuild-catalogue") {
+	if c := w.collect(); c.Versions != 1 || !strings.Contains(c.Error, "rebuild the catalogue") {
 		t.Errorf("the collection: %+v", c)
 	}
 	for round := range 2 {
@@ -248,7 +248,7 @@ func TestRebuildOfALostPart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if c := w.collect(); !strings.Contains(c.Error, "rebuild-catalogue") {
+	if c := w.collect(); !strings.Contains(c.Error, "rebuild the catalogue") {
 		t.Errorf("the collection: %+v", c)
 	}
 	if rep := w.rebuild(); rep.Keys != 1 || len(rep.Moved) > 0 {
@@ -404,7 +404,7 @@ func TestRebuildWithoutANode(t *testing.T) {
 	known := len(w.versions(nickname, "f"))
 	w.nodeOn(nodes[1].store)
 	w.becomes(nodes[1].store.NodeID(), schemas.Up)
-	if c := w.collect(); known < 6 && !strings.Contains(c.Error, "rebuild-catalogue") {
+	if c := w.collect(); known < 6 && !strings.Contains(c.Error, "rebuild the catalogue") {
 		t.Errorf("with %d of 6 versions the collection says %+v", known, c)
 	}
 	if rep := w.rebuild(); len(rep.Missing) != 0 {
@@ -428,7 +428,7 @@ func TestRebuildGoesOn(t *testing.T) {
 	if _, err := late.rebuild(ctx, &schemas.RebuildRequest{}); err == nil {
 		t.Error("the rebuild was not broken off")
 	}
-	if c := w.collect(); !strings.Contains(c.Error, "rebuild-catalogue") {
+	if c := w.collect(); !strings.Contains(c.Error, "rebuild the catalogue") {
 		t.Errorf("the collection: %+v", c)
 	}
 	another := w.node()

@@ -118,7 +118,7 @@ func (c *Catalog) forgottenBefore(ctx context.Context, limit int64) (all []forgo
 			return err
 		}
 		if sessions[v.Session] && v.Session != "" {
-			return schemas.Errorf(schemas.NotNow, "%s of %q is in the catalogue twice, as a rebuild was broken off: finish it with \"backup rebuild-catalogue\"", v.ID, v.Nickname)
+			return schemas.Errorf(schemas.NotNow, "%s of %q is in the catalogue twice, as a rebuild was broken off: rebuild the catalogue again", v.ID, v.Nickname)
 		}
 		sessions[v.Session] = true
 		if v.Forgotten > 0 && v.Forgotten <= limit {

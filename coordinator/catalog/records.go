@@ -110,7 +110,7 @@ func (c *Catalog) Version(ctx context.Context, nickname, record string, number u
 	}
 	if number == 0 {
 		if h.Versions == 0 {
-			return nil, schemas.Errorf(schemas.UnknownRecord, "all versions of %q were forgotten: take one back with \"backup unforget\", or name one as NAME@NUMBER", record)
+			return nil, schemas.Errorf(schemas.UnknownRecord, "all versions of %q were forgotten: take one back, or name one as NAME@NUMBER", record)
 		}
 		number = h.Latest
 	}

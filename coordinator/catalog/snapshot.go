@@ -71,7 +71,7 @@ func (c *Catalog) checkBackup(ctx context.Context, nodes *schemas.NodeMap, ids [
 		}
 	})
 	if err == nil && unknown != "" {
-		err = schemas.Errorf(schemas.NotNow, "the storage nodes have the backup of a catalogue that knows more than this one (%s): bring it back with \"backup rebuild-catalogue\"", unknown)
+		err = schemas.Errorf(schemas.NotNow, "the storage nodes have the backup of a catalogue that knows more than this one (%s): rebuild the catalogue first", unknown)
 	}
 	return err
 }

@@ -35,7 +35,7 @@ func FindTargets(nodes *schemas.NodeMap, vault schemas.VaultID, plain bool) (*Ta
 		t.Durability.M = uint8(writable) - t.Durability.K
 		return t, nil
 	case len(nodes.Nodes) == 0:
-		return nil, schemas.Errorf(schemas.NoNode, "no storage node has registered yet: start one with \"backup storage\"")
+		return nil, schemas.Errorf(schemas.NoNode, "no storage node has registered yet")
 	}
 	code, reasons := whyNotWritable(nodes, needed)
 	if needed == 1 {
