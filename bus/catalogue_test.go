@@ -75,19 +75,19 @@ func TestBucketComparesAndSets(t *testing.T) {
 	ctx, b := bustest.Patient(t), openBucket(t, nc, "cas")
 	var got counter
 	_, err := b.Get(ctx, "k", &got)
-	wantIs(t, err, bus.ErrNoKey)
+	bustest.WantIs(t, err, bus.ErrNoKey)
 	first, err := b.Create(ctx, "k", counter{1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = b.Create(ctx, "k", counter{2})
-	wantIs(t, err, bus.ErrExists)
+	bustest.WantIs(t, err, bus.ErrExists)
 	second, err := b.Update(ctx, "k", counter{2}, first)
 	if err != nil || second <= first {
 		t.Fatalf("the update gives revision %d after %d, %v", second, first, err)
 	}
 	_, err = b.Update(ctx, "k", counter{3}, first)
-	wantIs(t, err, bus.ErrConflict)
+	bustest.WantIs(t, err, bus.ErrConflict)
 	if revision, err := b.Get(ctx, "k", &got); err != nil || got.N != 2 || revision != second {
 		t.Errorf("the value is %v at %d, %v", got, revision, err)
 	}
@@ -95,7 +95,7 @@ func TestBucketComparesAndSets(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = b.Get(ctx, "k", &got)
-	wantIs(t, err, bus.ErrNoKey)
+	bustest.WantIs(t, err, bus.ErrNoKey)
 	if _, err := b.Create(ctx, "k", counter{4}); err != nil {
 		t.Errorf("a deleted key cannot be created again: %v", err)
 	}
@@ -152,9 +152,9 @@ func TestBucketEditMayDecline(t *testing.T) {
 	}
 	mine := errors.New("mine")
 	_, err := b.Edit(ctx, "k", &c, reset, func() (bool, error) { return true, mine })
-	wantIs(t, err, mine)
+	bustest.WantIs(t, err, mine)
 	_, err = b.Get(ctx, "k", &c)
-	wantIs(t, err, bus.ErrNoKey)
+	bustest.WantIs(t, err, bus.ErrNoKey)
 }
 
 // A scan sees what matches, in the order of writing, and nothing deleted.
@@ -252,18 +252,18 @@ func TestBucketScanBrokenOff(t *testing.T) {
 		bustest.Eventually(t, "the values arrive", func() bool { return nc.Stats().InMsgs > before+500 })
 	}
 	stop := errors.New("stop")
-	wantIs(t, b.Scan(ctx, ">", func(bus.Entry) error { arrived(); return stop }), stop)
+	bustest.WantIs(t, b.Scan(ctx, ">", func(bus.Entry) error { arrived(); return stop }), stop)
 	before = nc.Stats().InMsgs
 	ended, cancel := context.WithCancel(ctx)
-	wantIs(t, b.Watch(ended, ">", func(*bus.Entry) { arrived(); cancel() }), context.Canceled)
+	bustest.WantIs(t, b.Watch(ended, ">", func(*bus.Entry) { arrived(); cancel() }), context.Canceled)
 }
 
 // A watch sees what is there, then nil, then what changes, also after the
 // connection was away.
 func TestBucketWatchSurvivesReconnect(t *testing.T) {
 	dir := t.TempDir()
-	s := startServer(t, bus.ServerOptions{Dir: dir, Listen: bustest.FreeAddress(t)})
-	nc := dial(t, s.URL())
+	s := bustest.StartServer(t, bus.ServerOptions{Dir: dir, Listen: bustest.FreeAddress(t)})
+	nc := bustest.Dial(t, s.URL())
 	b := openBucket(t, nc, "watched")
 	ctx := bustest.Patient(t)
 	create := func(key string) {
@@ -274,37 +274,37 @@ func TestBucketWatchSurvivesReconnect(t *testing.T) {
 	}
 	create("before")
 	watching, stop := context.WithCancel(ctx)
-	var seen statuses
+	var seen bustest.Statuses
 	ended := make(chan error, 1)
 	go func() {
 		ended <- b.Watch(watching, ">", func(e *bus.Entry) {
 			switch {
 			case e == nil:
-				seen.add("all")
+				seen.Add("all")
 			case e.Deleted:
-				seen.add("-" + e.Key)
+				seen.Add("-" + e.Key)
 			default:
-				seen.add(e.Key)
+				seen.Add(e.Key)
 			}
 		})
 	}()
 	sees := func(want ...string) {
 		t.Helper()
-		bustest.Eventually(t, strings.Join(want, " "), func() bool { return slices.Equal(seen.all(), want) })
+		bustest.Eventually(t, strings.Join(want, " "), func() bool { return slices.Equal(seen.All(), want) })
 	}
 	sees("before", "all")
 	create("after")
 	sees("before", "all", "after")
-	restart(t, s, dir, nc, func() {})
+	bustest.Restart(t, s, dir, nc, func() {})
 	bustest.Eventually(t, "the connection is back", nc.IsConnected)
 	create("again")
-	bustest.Eventually(t, "the change after the restart", func() bool { return seen.last() == "again" })
+	bustest.Eventually(t, "the change after the restart", func() bool { return seen.Last() == "again" })
 	if err := b.Delete(ctx, "after"); err != nil {
 		t.Fatal(err)
 	}
-	bustest.Eventually(t, "the deletion", func() bool { return seen.last() == "-after" })
+	bustest.Eventually(t, "the deletion", func() bool { return seen.Last() == "-after" })
 	stop()
-	wantIs(t, bustest.Receive(t, "the end of the watch", ended), context.Canceled)
+	bustest.WantIs(t, bustest.Receive(t, "the end of the watch", ended), context.Canceled)
 }
 
 // Without a connection a watch ends instead of being deaf.

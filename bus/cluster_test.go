@@ -18,81 +18,6 @@ import (
 	"servidor-backup/schemas"
 )
 
-// cluster is embedded servers of one cluster, which may come and go.
-type cluster struct {
-	*testing.T
-	opt     []bus.ServerOptions
-	servers []*bus.Server
-}
-
-// prepare is a cluster of which no server runs yet. Tests of clusters wait rather
-// than compute, so they run beside each other.
-func prepare(t *testing.T, size int) *cluster {
-	t.Helper()
-	t.Parallel()
-	c := &cluster{T: t, opt: make([]bus.ServerOptions, size), servers: make([]*bus.Server, size)}
-	var routes []string
-	for i := range c.opt {
-		address := bustest.FreeAddress(t)
-		routes = append(routes, "nats://"+address)
-		c.opt[i] = bus.ServerOptions{
-			Dir: t.TempDir(), Listen: bustest.FreeAddress(t),
-			Cluster: &bus.Cluster{Name: "test", Listen: address},
-		}
-	}
-	for i := range c.opt {
-		c.opt[i].Cluster.Routes = routes
-	}
-	t.Cleanup(func() { c.stop(all(size)...) })
-	return c
-}
-
-func newCluster(t *testing.T, size int) *cluster {
-	t.Helper()
-	c := prepare(t, size)
-	c.start(all(size)...)
-	return c
-}
-
-func all(size int) (places []int) {
-	for i := range size {
-		places = append(places, i)
-	}
-	return places
-}
-
-// start starts servers and waits until they have found each other.
-func (c *cluster) start(places ...int) {
-	c.Helper()
-	for _, i := range places {
-		c.servers[i] = startServer(c.T, c.opt[i])
-	}
-	for _, i := range places {
-		if err := c.servers[i].WaitForCluster(bustest.Patient(c.T), func(string) {}); err != nil {
-			c.Fatal(err)
-		}
-	}
-}
-
-func (c *cluster) stop(places ...int) {
-	c.Helper()
-	for _, i := range places {
-		if c.servers[i] != nil {
-			shutdown(c.T, c.servers[i])
-			c.servers[i] = nil
-		}
-	}
-}
-
-// urls are all servers' addresses, beginning with the i-th.
-func (c *cluster) urls(i int) string {
-	var urls []string
-	for k := range c.opt {
-		urls = append(urls, "nats://"+c.opt[(i+k)%len(c.opt)].Listen)
-	}
-	return strings.Join(urls, ",")
-}
-
 // replicas is how many servers keep the bucket, and how many of them have all of it.
 func replicas(t *testing.T, nc *nats.Conn, bucket string) (asked, current int) {
 	t.Helper()
@@ -135,13 +60,13 @@ func whole(t *testing.T, nc *nats.Conn, bucket string) {
 // them, and comes back: no acknowledged increment is lost or made twice, and
 // watches on all servers see the end, never going back.
 func TestClusterLosesAServer(t *testing.T) {
-	c := newCluster(t, 3)
+	c := bustest.StartCluster(t, 3)
 	ctx := bustest.Patient(t)
 	var buckets [3]*bus.Bucket
 	for i := range buckets {
-		buckets[i] = openBucket(t, dial(t, c.urls(i)), "counted")
+		buckets[i] = openBucket(t, bustest.Dial(t, c.URLs(i)), "counted")
 	}
-	nc := dial(t, c.urls(1))
+	nc := bustest.Dial(t, c.URLs(1))
 	whole(t, nc, "counted")
 
 	var watched [3]atomic.Int64
@@ -194,9 +119,9 @@ func TestClusterLosesAServer(t *testing.T) {
 	}
 	grow("the writers are under way")
 	killed := leaderOf(t, nc, c, "counted")
-	c.stop(killed)
+	c.Stop(killed)
 	grow("the writers go on with two servers")
-	c.start(killed)
+	c.Start(killed)
 	grow("the writers go on with three")
 	done.Store(true)
 	writers.Wait()
@@ -218,10 +143,10 @@ func TestClusterLosesAServer(t *testing.T) {
 }
 
 // leaderOf is the server that leads the bucket, by its place in the cluster.
-func leaderOf(t *testing.T, nc *nats.Conn, c *cluster, bucket string) int {
+func leaderOf(t *testing.T, nc *nats.Conn, c *bustest.Cluster, bucket string) int {
 	t.Helper()
 	leader := stream(t, nc, bucket).Cluster.Leader
-	for i, opt := range c.opt {
+	for i, opt := range c.Options {
 		if name, err := os.ReadFile(opt.Dir + "/SERVER"); err == nil && strings.TrimSpace(string(name)) == leader {
 			return i
 		}
@@ -233,11 +158,11 @@ func leaderOf(t *testing.T, nc *nats.Conn, c *cluster, bucket string) int {
 // What one connection has written, every other reads, gets and lists at once:
 // nobody asks a server that is behind.
 func TestClusterReadsWhatWasWritten(t *testing.T) {
-	c := newCluster(t, 3)
+	c := bustest.StartCluster(t, 3)
 	ctx := bustest.Patient(t)
 	var buckets [3]*bus.Bucket
 	for i := range buckets {
-		nc, err := bus.Connect(ctx, bus.ConnOptions{Server: c.servers[i]})
+		nc, err := bus.Connect(ctx, bus.ConnOptions{InProcess: c.Servers[i]})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -285,10 +210,10 @@ func TestClusterReadsWhatWasWritten(t *testing.T) {
 
 // Those who come at the same time, through different servers, make one bucket.
 func TestClusterMakesABucketOnce(t *testing.T) {
-	c := newCluster(t, 3)
+	c := bustest.StartCluster(t, 3)
 	var conns [3]*nats.Conn
 	for i := range conns {
-		conns[i] = dial(t, c.urls(i))
+		conns[i] = bustest.Dial(t, c.URLs(i))
 	}
 	for round := range 4 {
 		name := fmt.Sprint("once-", round)
@@ -307,9 +232,9 @@ func TestClusterMakesABucketOnce(t *testing.T) {
 // A bucket that is kept once is spread when that is asked for, and keeps its
 // settings.
 func TestClusterSpreadsABucket(t *testing.T) {
-	c := newCluster(t, 3)
+	c := bustest.StartCluster(t, 3)
 	ctx := bustest.Patient(t)
-	nc := dial(t, c.urls(0))
+	nc := bustest.Dial(t, c.URLs(0))
 	b, err := bus.OpenBucket(ctx, nc, bus.BucketConfig{Name: "grown", Description: "as it was", TTL: bustest.Patience, Replicas: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -341,8 +266,8 @@ func TestClusterSpreadsABucket(t *testing.T) {
 // After all servers have ended, two of three are enough to begin again. (The first
 // time all must be there.)
 func TestClusterStartsWithTwo(t *testing.T) {
-	c := newCluster(t, 3)
-	nc := dial(t, c.urls(0))
+	c := bustest.StartCluster(t, 3)
+	nc := bustest.Dial(t, c.URLs(0))
 	b := openBucket(t, nc, "kept")
 	if _, err := b.Create(bustest.Patient(t), "k", counter{7}); err != nil {
 		t.Fatal(err)
@@ -350,8 +275,8 @@ func TestClusterStartsWithTwo(t *testing.T) {
 	if asked := stream(t, nc, "kept").Config.Replicas; asked != 3 {
 		t.Fatalf("%d servers keep the bucket", asked)
 	}
-	c.stop(0, 1, 2)
-	c.start(1, 2)
+	c.Stop(0, 1, 2)
+	c.Start(1, 2)
 	var got counter
 	bustest.Eventually(t, "the value is read without the first server", func() bool {
 		_, err := b.Get(t.Context(), "k", &got)
@@ -362,9 +287,9 @@ func TestClusterStartsWithTwo(t *testing.T) {
 // Where there are fewer servers than three, a bucket is kept once unless told
 // otherwise.
 func TestClusterOfTwo(t *testing.T) {
-	c := newCluster(t, 2)
+	c := bustest.StartCluster(t, 2)
 	ctx := bustest.Patient(t)
-	nc := dial(t, c.urls(0))
+	nc := bustest.Dial(t, c.URLs(0))
 	b := openBucket(t, nc, "two")
 	if asked := stream(t, nc, "two").Config.Replicas; asked != 1 {
 		t.Errorf("on two servers the bucket has %d replicas", asked)
@@ -379,61 +304,5 @@ func TestReplicasNeedACluster(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
 	if _, err := bus.OpenBucket(bustest.Patient(t), nc, bus.BucketConfig{Name: "three", Replicas: 3}); err == nil {
 		t.Error("a lone server keeps a bucket three times")
-	}
-}
-
-// A server that is to wait says for what, and ends waiting when it is told.
-func TestClusterIsWaitedFor(t *testing.T) {
-	c := prepare(t, 3)
-	c.servers[0] = startServer(t, c.opt[0])
-	var said statuses
-	ctx, cancel := context.WithCancel(bustest.Patient(t))
-	ended := make(chan error, 1)
-	go func() { ended <- c.servers[0].WaitForCluster(ctx, said.add) }()
-	bustest.Eventually(t, "a status", func() bool { return said.last() == "waiting for the cluster: 1 of 3 servers" })
-	cancel()
-	wantIs(t, bustest.Receive(t, "the end", ended), context.Canceled)
-	go func() { ended <- c.servers[0].WaitForCluster(bustest.Patient(t), said.add) }()
-	c.start(1, 2)
-	if err := bustest.Receive(t, "the cluster", ended); err != nil {
-		t.Error(err)
-	}
-	if last := said.last(); last != "" {
-		t.Errorf("the last status is %q, want that it goes on", last)
-	}
-}
-
-// A lone server's data is not JetStream's to tidy away in a cluster, nor the other
-// way round.
-func TestClusterKeepsOutOfOtherData(t *testing.T) {
-	alone := bus.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"}
-	shutdown(t, startServer(t, alone))
-	joined := alone
-	joined.Cluster = &bus.Cluster{Name: "test", Listen: "127.0.0.1:0", Routes: []string{"nats://127.0.0.1:1"}}
-	refused := func(opt bus.ServerOptions) {
-		t.Helper()
-		s, err := bus.StartServer(opt)
-		if err == nil {
-			shutdown(t, s)
-		}
-		wantIs(t, err, bus.ErrClustered)
-	}
-	refused(joined)
-	shutdown(t, startServer(t, alone)) // as before
-	joined.Dir, alone.Dir = t.TempDir(), ""
-	shutdown(t, startServer(t, joined))
-	alone.Dir = joined.Dir
-	refused(alone)
-	shutdown(t, startServer(t, joined))
-}
-
-func TestClusterRefusesWrongRoutes(t *testing.T) {
-	for _, route := range []string{"127.0.0.1", "nats://:1", "nats://[::1", "", "nats://a b:1"} {
-		s, err := bus.StartServer(bus.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0",
-			Cluster: &bus.Cluster{Name: "test", Listen: "127.0.0.1:0", Routes: []string{route}}})
-		if err == nil {
-			shutdown(t, s)
-			t.Errorf("the route %q was accepted", route)
-		}
 	}
 }

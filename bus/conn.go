@@ -17,8 +17,9 @@ var ErrNoServer = errors.New("no NATS server answers")
 type ConnOptions struct {
 	// URL is one or more nats:// addresses, separated by commas.
 	URL string
-	// Server, when set, is used instead of URL, without a socket.
-	Server *Server
+	// InProcess, when set, is dialed instead of URL: a server of this process, reached
+	// without a socket.
+	InProcess nats.InProcessConnProvider
 	// Name is shown by the server's monitoring.
 	Name string
 	// Wait makes Connect wait for a server for as long as ctx lets it, saying
@@ -64,8 +65,8 @@ func Connect(ctx context.Context, opt ConnOptions) (*nats.Conn, error) {
 		// Errors of subscriptions are seen by their owners; the default would print.
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}
-	if opt.Server != nil {
-		options = append(options, nats.InProcessServer(opt.Server.ns))
+	if opt.InProcess != nil {
+		options = append(options, nats.InProcessServer(opt.InProcess))
 		where = "the server of this process"
 	}
 	for {

@@ -57,7 +57,7 @@ func TestSilentServersAreTriedBesideEachOther(t *testing.T) {
 	holes := []string{blackHole(t), blackHole(t), blackHole(t)}
 	fails := func(addresses ...string) {
 		_, err := bus.Connect(t.Context(), bus.ConnOptions{URL: strings.Join(addresses, ",")})
-		wantIs(t, err, bus.ErrNoServer)
+		bustest.WantIs(t, err, bus.ErrNoServer)
 	}
 	succeeds := func() {
 		nc, err := bus.Connect(t.Context(), bus.ConnOptions{URL: strings.Join([]string{holes[0], holes[1], s.URL()}, ",")})

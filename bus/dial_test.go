@@ -78,7 +78,7 @@ func TestServersAreNotDialedInVain(t *testing.T) {
 		return n == 1
 	})
 	n, err := dials(func(net.Conn) {})
-	wantIs(t, err, bus.ErrNoServer)
+	bustest.WantIs(t, err, bus.ErrNoServer)
 	if n != 3 {
 		t.Errorf("%d servers were dialed", n)
 	}

@@ -249,7 +249,7 @@ func TestHoldersNameWhatIsMissing(t *testing.T) {
 	}
 	delete(shelves[owner[3]].chunks, ids[3])
 	err := fetched(t, h, chunks, ids)
-	wantCode(t, err, schemas.NotHeld)
+	bustest.WantCode(t, err, schemas.NotHeld)
 	if err != nil && !strings.Contains(err.Error(), ids[3].Short()) {
 		t.Errorf("%q does not name chunk %s", err, ids[3].Short())
 	}
@@ -260,7 +260,7 @@ func TestHoldersNameWhatIsMissing(t *testing.T) {
 	// That it is damaged says more than that others never had it.
 	shelves[owner[3]].hold(chunks[3])
 	shelves[owner[3]].corrupt[ids[3]] = true
-	wantCode(t, fetched(t, h, chunks, ids), schemas.Corrupt)
+	bustest.WantCode(t, fetched(t, h, chunks, ids), schemas.Corrupt)
 }
 
 // A node that is gone is an error only for what it alone may have.
@@ -285,9 +285,9 @@ func TestHoldersWithoutANode(t *testing.T) {
 	if held, err := h.Have(bustest.Patient(t), vault, ids[:1]); err != nil || !held[0] {
 		t.Errorf("a chunk that b has is held: %v, %v", held, err)
 	}
-	wantIs(t, fetched(t, h, chunks, ids), bus.ErrNobody)
+	bustest.WantIs(t, fetched(t, h, chunks, ids), bus.ErrNobody)
 	held, err := h.Have(bustest.Patient(t), vault, ids)
-	wantIs(t, err, bus.ErrNobody)
+	bustest.WantIs(t, err, bus.ErrNobody)
 	if !held[0] || held[1] {
 		t.Errorf("held are %v", held)
 	}
@@ -296,14 +296,14 @@ func TestHoldersWithoutANode(t *testing.T) {
 	down.Nodes[2].State = schemas.Down
 	h.SetMap(down)
 	err = fetched(t, h, chunks, ids)
-	wantCode(t, err, schemas.NotHeld)
+	bustest.WantCode(t, err, schemas.NotHeld)
 	if err != nil && !strings.Contains(err.Error(), "disk-absent is down") {
 		t.Errorf("%q does not say that a node is down", err)
 	}
 	// An older map changes nothing.
 	h.SetMap(m)
 	h.SetMap(nil)
-	wantCode(t, fetched(t, h, chunks, ids), schemas.NotHeld)
+	bustest.WantCode(t, fetched(t, h, chunks, ids), schemas.NotHeld)
 }
 
 // A node that is being emptied is read from, even when no other is up.
@@ -319,7 +319,7 @@ func TestHoldersReadFromDrainingNodes(t *testing.T) {
 		t.Errorf("held are %v, %v", held, err)
 	}
 	h.SetMap(&schemas.NodeMap{Epoch: 3})
-	wantCode(t, fetched(t, h, chunks, ids), schemas.NoNode)
+	bustest.WantCode(t, fetched(t, h, chunks, ids), schemas.NoNode)
 }
 
 // One question is about MaxIDs chunks at most; the same chunk may be asked for
@@ -362,5 +362,5 @@ func TestHoldersEdges(t *testing.T) {
 		t.Error(err)
 	}
 	mine := errors.New("mine")
-	wantIs(t, h.Chunks(bustest.Patient(t), vault, []schemas.ChunkID{tree.ID}, false, func(int, *schemas.Chunk) error { return mine }), mine)
+	bustest.WantIs(t, h.Chunks(bustest.Patient(t), vault, []schemas.ChunkID{tree.ID}, false, func(int, *schemas.Chunk) error { return mine }), mine)
 }

@@ -28,7 +28,7 @@ func TestSenderKeepsToThePace(t *testing.T) {
 	node.next().ack()
 	snd.delivered("the first", first)
 	err := snd.Send(bustest.Patient(t), []schemas.NodeID{"n1"}, snd.payload(200), func(error) { t.Error("done was called") })
-	wantIs(t, err, full)
+	bustest.WantIs(t, err, full)
 	last := snd.send("n1")
 	if p := node.next(); len(p.Chunks[0].Content) != 100 {
 		t.Errorf("a message with %d bytes came", len(p.Chunks[0].Content))

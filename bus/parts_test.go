@@ -17,7 +17,7 @@ var sixNodes = []schemas.NodeID{"a", "b", "c", "d", "e", "f"}
 // split makes the shards of a chunk.
 func split(t *testing.T, d schemas.Durability, c schemas.Chunk) []schemas.Chunk {
 	t.Helper()
-	shards, _, err := d.Split(&c, nil)
+	shards, _, err := schemas.Split(d, &c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 func TestBucketKnowsItsOwnWrite(t *testing.T) {
 	s := bustest.Server(t)
 	p := newMuffler(t, strings.TrimPrefix(s.URL(), "nats://"))
-	nc, other := dial(t, p.url()), bustest.Connect(t, s)
+	nc, other := bustest.Dial(t, p.url()), bustest.Connect(t, s)
 	b, direct := openBucket(t, nc, "own"), openBucket(t, other, "own")
 	ctx := bustest.Patient(t)
 	if _, err := b.Create(ctx, "warm", counter{}); err != nil {

@@ -76,18 +76,18 @@ func TestRequestFailures(t *testing.T) {
 		return bus.Request(ctx, nc, subject, &schemas.ListRequest{}, &schemas.ListReply{})
 	}
 	ask := func(subject string) error { return within(bustest.Patience, subject) }
-	wantIs(t, ask("t.nobody"), bus.ErrNobody)
-	wantIs(t, within(200*time.Millisecond, "t.silent"), context.DeadlineExceeded)
-	wantCode(t, ask("t.garbage"), schemas.BadRequest)
-	wantCode(t, ask("t.plain"), schemas.Internal)
+	bustest.WantIs(t, ask("t.nobody"), bus.ErrNobody)
+	bustest.WantIs(t, within(200*time.Millisecond, "t.silent"), context.DeadlineExceeded)
+	bustest.WantCode(t, ask("t.garbage"), schemas.BadRequest)
+	bustest.WantCode(t, ask("t.plain"), schemas.Internal)
 	err := ask("t.coded")
-	wantCode(t, err, schemas.UnknownNickname)
+	bustest.WantCode(t, err, schemas.UnknownNickname)
 	if err.Error() != "while listing: no ana" {
 		t.Errorf("the sentence became %q", err)
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	wantIs(t, bus.Request(cancelled, nc, "t.silent", &schemas.ListRequest{}, &schemas.ListReply{}), context.Canceled)
+	bustest.WantIs(t, bus.Request(cancelled, nc, "t.silent", &schemas.ListRequest{}, &schemas.ListReply{}), context.Canceled)
 }
 
 // Whatever bytes come in, the answer is 158 bad-request, in the payload for our

@@ -26,7 +26,7 @@ type ServerOptions struct {
 	// Dir is JetStream's directory. It is made if needed.
 	Dir string
 	// Listen is HOST:PORT; port 0 takes a free one. Empty means no listener:
-	// only connections of this process ([ConnOptions].Server) reach it.
+	// only connections of this process (its [Server.InProcessConn]) reach it.
 	Listen string
 	// Cluster makes it one of several servers; nil is a server of its own.
 	Cluster *Cluster
@@ -150,6 +150,10 @@ func (s *Server) URL() string {
 	}
 	return "nats://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
 }
+
+// InProcessConn connects to the server within the process, without a socket. With it
+// a Server is what [bus.ConnOptions] takes as InProcess.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn() }
 
 // Shutdown ends the server, its connections with it, and frees the directory.
 func (s *Server) Shutdown() error {

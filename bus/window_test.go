@@ -220,7 +220,7 @@ func TestSenderReportsRefusals(t *testing.T) {
 	for _, code := range []schemas.Code{schemas.DiskFull, schemas.DiskFailed, schemas.BadChunk, schemas.BadRequest} {
 		done := snd.send("n1")
 		node.next().answer(0, code)
-		wantCode(t, bustest.Receive(t, "the refusal", done), code)
+		bustest.WantCode(t, bustest.Receive(t, "the refusal", done), code)
 	}
 	done := snd.send("n1")
 	node.next().ack()
@@ -262,15 +262,15 @@ func TestSenderGivesUp(t *testing.T) {
 			if there {
 				newFakeNode(t, bustest.Connect(t, s), "n1")
 			}
-			var said statuses
-			opt := bus.SenderOptions{Resend: 40 * time.Millisecond, Absent: 100 * time.Millisecond, Silent: time.Minute, Status: said.add}
+			var said bustest.Statuses
+			opt := bus.SenderOptions{Resend: 40 * time.Millisecond, Absent: 100 * time.Millisecond, Silent: time.Minute, Status: said.Add}
 			if there {
 				opt.Absent, opt.Silent = time.Minute, 100*time.Millisecond
 			}
 			snd := newSender(t, bustest.Connect(t, s), "s", opt)
-			wantIs(t, bustest.Receive(t, "the failure", snd.send("n1")), bus.ErrNodeSilent)
-			if !said.contains("n1") {
-				t.Errorf("nothing was said of n1: %q", said.all())
+			bustest.WantIs(t, bustest.Receive(t, "the failure", snd.send("n1")), bus.ErrNodeSilent)
+			if !said.Contains("n1") {
+				t.Errorf("nothing was said of n1: %q", said.All())
 			}
 		})
 	}
@@ -336,20 +336,20 @@ func TestSenderNamesWhoDoesNotTakeIt(t *testing.T) {
 func TestSenderWaitsForARestart(t *testing.T) {
 	s := bustest.Server(t)
 	node := newFakeNode(t, bustest.Connect(t, s), "n1")
-	var said statuses
+	var said bustest.Statuses
 	snd := newSender(t, bustest.Connect(t, s), "s", bus.SenderOptions{
-		Resend: 100 * time.Millisecond, Absent: time.Millisecond, Silent: bustest.Patience / 2, Status: said.add})
+		Resend: 100 * time.Millisecond, Absent: time.Millisecond, Silent: bustest.Patience / 2, Status: said.Add})
 	first := snd.send("n1")
 	node.next().ack()
 	snd.delivered("the first put", first)
 	node.unsubscribe()
 	done := snd.send("n1")
-	bustest.Eventually(t, "a status", func() bool { return said.contains("waiting for storage node n1") })
+	bustest.Eventually(t, "a status", func() bool { return said.Contains("waiting for storage node n1") })
 	stillOpen(t, "a put to a node that restarts", done)
 	node.subscribe()
 	node.next().ack()
 	snd.delivered("the put", done)
-	if last := said.last(); last != "" {
+	if last := said.Last(); last != "" {
 		t.Errorf("the last status is %q, want that it goes on", last)
 	}
 }
@@ -358,8 +358,8 @@ func TestSenderWaitsForARestart(t *testing.T) {
 // the time without a connection is nobody's silence.
 func TestSenderSurvivesReconnect(t *testing.T) {
 	dir := t.TempDir()
-	s := startServer(t, bus.ServerOptions{Dir: dir, Listen: bustest.FreeAddress(t)})
-	nc := dial(t, s.URL())
+	s := bustest.StartServer(t, bus.ServerOptions{Dir: dir, Listen: bustest.FreeAddress(t)})
+	nc := bustest.Dial(t, s.URL())
 	node := newFakeNode(t, nc, "n1") // on the sender's own connection: both are back at once
 	const silent = time.Second
 	snd := newSender(t, nc, "s", bus.SenderOptions{Resend: time.Minute, Absent: silent, Silent: silent})
@@ -372,7 +372,7 @@ func TestSenderSurvivesReconnect(t *testing.T) {
 		done = append(done, snd.send("n1"))
 		node.next() // and says nothing
 	}
-	restart(t, s, dir, nc, func() {
+	bustest.Restart(t, s, dir, nc, func() {
 		bustest.Eventually(t, "it was away for longer than a node may be", func() bool { return time.Since(sent) > silent*3/2 })
 	})
 	for range done {
@@ -392,8 +392,8 @@ func TestSenderEndsWithTheConnection(t *testing.T) {
 	done := snd.send("n1")
 	node.next()
 	nc.Close()
-	wantIs(t, bustest.Receive(t, "the failure", done), nats.ErrConnectionClosed)
-	wantIs(t, snd.Send(bustest.Patient(t), []schemas.NodeID{"n1"}, snd.payload(1), func(error) {}), nats.ErrConnectionClosed)
+	bustest.WantIs(t, bustest.Receive(t, "the failure", done), nats.ErrConnectionClosed)
+	bustest.WantIs(t, snd.Send(bustest.Patient(t), []schemas.NodeID{"n1"}, snd.payload(1), func(error) {}), nats.ErrConnectionClosed)
 }
 
 // Close tells everyone who waits: those whose message is pending, and those who
@@ -424,19 +424,19 @@ func TestSenderRefuses(t *testing.T) {
 	s := bustest.Server(t)
 	node := newFakeNode(t, bustest.Connect(t, s), "n1")
 	snd := newSender(t, bustest.Connect(t, s), "s", quiet)
-	wantCode(t, snd.Send(bustest.Patient(t), nil, snd.payload(1), func(error) {}), schemas.NoNode)
+	bustest.WantCode(t, snd.Send(bustest.Patient(t), nil, snd.payload(1), func(error) {}), schemas.NoNode)
 	huge := make(chan error, 1)
 	if err := snd.Send(bustest.Patient(t), []schemas.NodeID{"n1"}, make([]byte, 2<<20), func(err error) { huge <- err }); err != nil {
 		t.Fatal(err)
 	}
-	wantIs(t, bustest.Receive(t, "the failure", huge), nats.ErrMaxPayload)
+	bustest.WantIs(t, bustest.Receive(t, "the failure", huge), nats.ErrMaxPayload)
 	pending := snd.send("n1") // what failed left its room
 	p := node.next()
 	ctx, cancel := context.WithCancel(t.Context())
 	blocked := make(chan error, 1)
 	go func() { blocked <- snd.Send(ctx, []schemas.NodeID{"n1"}, snd.payload(1), func(error) {}) }()
 	cancel()
-	wantIs(t, bustest.Receive(t, "the end of waiting", blocked), context.Canceled)
+	bustest.WantIs(t, bustest.Receive(t, "the end of waiting", blocked), context.Canceled)
 	p.ack()
 	snd.delivered("the put before", pending)
 }

@@ -28,9 +28,9 @@ var ErrNoKey = errors.New("the vault's key is not on this machine")
 type Options struct {
 	// Server is one or more NATS URLs, separated by commas.
 	Server string
-	// Bus, when set, is used instead of Server: a server of this process, which
-	// outlives the client.
-	Bus *bus.Server
+	// InProcess, when set, is dialed instead of Server: a server of this process
+	// (bus/embedded), which outlives the client.
+	InProcess nats.InProcessConnProvider
 	// Nickname is whose vault it is.
 	Nickname string
 	// KeyFile holds the vault's key. It is made at the first backup.
@@ -110,13 +110,13 @@ func (c *Client) dial(ctx context.Context, what string) (*nats.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	return bus.Connect(ctx, bus.ConnOptions{
-		URL: c.opt.Server, Server: c.opt.Bus, Name: "backup client " + what + " of " + c.opt.Nickname, Status: c.opt.Status,
+		URL: c.opt.Server, InProcess: c.opt.InProcess, Name: "backup client " + what + " of " + c.opt.Nickname, Status: c.opt.Status,
 	})
 }
 
 // where names the server for messages.
 func (c *Client) where() string {
-	if c.opt.Bus != nil {
+	if c.opt.InProcess != nil {
 		return "the server of this process"
 	}
 	return c.opt.Server
@@ -183,7 +183,7 @@ func (c *Client) request(ctx context.Context, subject string, req any, rep bus.R
 	case err == nil:
 		c.met.Store(true)
 	case errors.Is(err, bus.ErrNobody):
-		if c.opt.Bus != nil {
+		if c.opt.InProcess != nil {
 			return fmt.Errorf("%w in this process", ErrNoCoordinator)
 		}
 		return fmt.Errorf("%w at %s: start one with \"backup coordinator --server %s\"", ErrNoCoordinator, c.opt.Server, c.opt.Server)

@@ -17,7 +17,7 @@ func TestAServerOfTheSameProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { check(t, server.Shutdown()) })
-	opt := client.Options{Bus: server, Nickname: "ana", KeyFile: filepath.Join(t.TempDir(), "ana.key"), Host: "here"}
+	opt := client.Options{InProcess: server, Nickname: "ana", KeyFile: filepath.Join(t.TempDir(), "ana.key"), Host: "here"}
 	alone, err := client.Connect(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +28,7 @@ func TestAServerOfTheSameProcess(t *testing.T) {
 	}
 
 	w := newWorld(t, 1)
-	c := w.client(func(o *client.Options) { o.Server, o.Bus = "", w.server })
+	c := w.client(func(o *client.Options) { o.Server, o.InProcess = "", w.server })
 	src, to := treetest.New(t, 1, treetest.Small), treetest.TempDir(t)
 	save(t, c, client.BackupOptions{Paths: []string{src}, Name: "things"})
 	res := bringBack(t, c, client.RestoreOptions{ID: "things", To: to})

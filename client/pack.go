@@ -132,7 +132,7 @@ func (s *sealer) split(c *schemas.Chunk, size int, d schemas.Durability, set []s
 	var shards []schemas.Chunk
 	if err == nil {
 		c.Sum = c.Checksum()
-		shards, s.shards, err = d.Split(c, s.shards)
+		shards, s.shards, err = schemas.Split(d, c, s.shards)
 	}
 	end()
 	if err != nil {

@@ -69,13 +69,3 @@ const MinSplit = 64 << 10
 func (d Durability) Splits(kind Kind, content int) bool {
 	return d.K > 1 && kind == Data && content >= MinSplit
 }
-
-// A shard's content begins with what only the whole chunk could tell:
-//
-//	sum of the whole chunk 32 | length of its content u32le | bytes
-const shardHead = len(Sum{}) + 4
-
-// appendShardHead begins a shard's content.
-func appendShardHead(b []byte, whole Sum, length int) []byte {
-	return binary.LittleEndian.AppendUint32(append(b, whole[:]...), uint32(length))
-}

@@ -8,10 +8,8 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,31 +17,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vmihailenco/msgpack/v5"
+
+	"servidor-backup/schemas/doctest"
 )
 
-// docs/protocol.md is what other programs are written from, so what it shows
-// must be what this package does. In it, a fenced block whose first line is
-// "hex NAME" holds the bytes of a message, with comments behind semicolons,
-// "json NAME" the same message as JSON, and "vectors NAME" results of functions.
+// docs/protocol.md is what other programs are written from, so what it shows must be
+// what this package does. Package doctest says how its examples are marked.
 
-var docBlock = regexp.MustCompile("(?ms)^```(hex|json|vectors) ([a-z0-9-]+)\n(.*?)^```$")
-
-func readProtocolDoc(t *testing.T) (text string, blocks map[string]string) {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join("..", "docs", "protocol.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, blocks = strings.ReplaceAll(string(b), "\r\n", "\n"), map[string]string{}
-	for _, m := range docBlock.FindAllStringSubmatch(text, -1) {
-		key := m[1] + " " + m[2]
-		if _, twice := blocks[key]; twice {
-			t.Errorf("the document has two blocks %q", key)
-		}
-		blocks[key] = m[3]
-	}
-	return text, blocks
-}
+var protocolDoc = filepath.Join("..", "docs", "protocol.md")
 
 // docExample is a message that the document shows.
 type docExample struct {
@@ -199,7 +180,7 @@ func bulkExamples() map[string]docExample {
 }
 
 func TestProtocolDocExamples(t *testing.T) {
-	_, blocks := readProtocolDoc(t)
+	_, blocks := doctest.Read(t, protocolDoc)
 	examples := docExamples(t)
 	for key := range blocks {
 		kind, name, _ := strings.Cut(key, " ")
@@ -335,7 +316,7 @@ func (a *annotator) line(code, note string) { fmt.Fprintf(&a.out, "%s ; %s\n", c
 
 // Whatever this package adds to the wire, the document must speak of.
 func TestProtocolDocIsComplete(t *testing.T) {
-	text, _ := readProtocolDoc(t)
+	text, _ := doctest.Read(t, protocolDoc)
 	spans := codeSpans(text)
 	for _, c := range []struct {
 		file  string

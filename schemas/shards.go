@@ -24,9 +24,9 @@ func coder(d Durability) (reedsolomon.Encoder, error) {
 	return c, nil
 }
 
-// ShardContent is how long the content of each shard is of a chunk whose content
-// has so many bytes.
-func (d Durability) ShardContent(length int) int {
+// shardSize returns the length of the content of each shard of a chunk whose content
+// is length bytes long.
+func shardSize(d Durability, length int) int {
 	return shardHead + (length+int(d.K)-1)/int(d.K)
 }
 
@@ -35,12 +35,12 @@ func (d Durability) ShardContent(length int) int {
 // itself, cut into equal parts, the last filled up with zeros. Each shard is a chunk
 // of its own with the same id, its [Part] and its sum. Their contents use buf if it
 // is long enough, and are good as long as buf is; buf comes back for the next call.
-func (d Durability) Split(c *Chunk, buf []byte) (shards []Chunk, _ []byte, err error) {
+func Split(d Durability, c *Chunk, buf []byte) (shards []Chunk, _ []byte, err error) {
 	enc, err := coder(d)
 	if err != nil {
 		return nil, buf, err
 	}
-	n, size := d.Nodes(), d.ShardContent(len(c.Content))
+	n, size := d.Nodes(), shardSize(d, len(c.Content))
 	if cap(buf) < n*size {
 		buf = make([]byte, n*size)
 	}
@@ -77,7 +77,7 @@ func Join(shards []Chunk, buf []byte) (c Chunk, err error) {
 	}
 	first := &shards[0]
 	k := first.Part.K()
-	sum, length, err := first.shardHead()
+	sum, length, err := readShardHead(first)
 	if err != nil {
 		return c, err
 	}
@@ -86,7 +86,7 @@ func Join(shards []Chunk, buf []byte) (c Chunk, err error) {
 	size := len(first.Content)
 	for i := range shards {
 		s := &shards[i]
-		otherSum, otherLength, err := s.shardHead()
+		otherSum, otherLength, err := readShardHead(s)
 		switch {
 		case err != nil:
 			return c, err
@@ -138,13 +138,13 @@ func reconstruct(k, n int, rows [][]byte) error {
 // SameWhole reports whether two shards are of one whole, as far as they say: a chunk
 // that was sealed twice is two wholes, whose shards do not belong together.
 func SameWhole(a, b *Chunk) bool {
-	x, n, err := a.shardHead()
-	y, m, other := b.shardHead()
+	x, n, err := readShardHead(a)
+	y, m, other := readShardHead(b)
 	return a.ID == b.ID && err == nil && other == nil && x == y && n == m
 }
 
-// shardHead reads what a shard says of the whole chunk.
-func (c *Chunk) shardHead() (whole Sum, length int, err error) {
+// readShardHead reads what a shard says of the whole chunk.
+func readShardHead(c *Chunk) (whole Sum, length int, err error) {
 	if c.Part == Whole || len(c.Content) < shardHead {
 		return whole, 0, Errorf(Corrupt, "chunk %s is no shard", c.ID.Short())
 	}
@@ -154,4 +154,14 @@ func (c *Chunk) shardHead() (whole Sum, length int, err error) {
 		return whole, 0, Errorf(Corrupt, "a shard of chunk %s is of %d bytes, which no chunk has", c.ID.Short(), length)
 	}
 	return whole, length, nil
+}
+
+// A shard's content begins with what only the whole chunk could tell:
+//
+//	sum of the whole chunk 32 | length of its content u32le | bytes
+const shardHead = len(Sum{}) + 4
+
+// appendShardHead begins a shard's content.
+func appendShardHead(b []byte, whole Sum, length int) []byte {
+	return binary.LittleEndian.AppendUint32(append(b, whole[:]...), uint32(length))
 }

@@ -23,7 +23,7 @@ func TestAnyKShardsMakeTheChunk(t *testing.T) {
 		for _, size := range []int{1, int(d.K), MinSplit, MinSplit + 1, 777_777} {
 			c := Chunk{ID: ChunkID(random(32)), Kind: Data, Content: random(size)}
 			c.Sum = c.Checksum()
-			shards, used, err := d.Split(&c, buf)
+			shards, used, err := Split(d, &c, buf)
 			if buf = used; err != nil {
 				t.Fatal(err)
 			}
@@ -31,7 +31,7 @@ func TestAnyKShardsMakeTheChunk(t *testing.T) {
 				t.Fatalf("%v made %d shards", d, len(shards))
 			}
 			for i := range shards {
-				if err := shards[i].Validate(); err != nil || shards[i].Sum != shards[i].Checksum() || len(shards[i].Content) != d.ShardContent(size) {
+				if err := shards[i].Validate(); err != nil || shards[i].Sum != shards[i].Checksum() || len(shards[i].Content) != shardSize(d, size) {
 					t.Fatalf("%v of %d bytes: shard %d has %d bytes, %v", d, size, i, len(shards[i].Content), err)
 				}
 			}
@@ -65,11 +65,11 @@ func TestAnyKShardsMakeTheChunk(t *testing.T) {
 func TestMoreParityLeavesShardsAsTheyAre(t *testing.T) {
 	c := Chunk{ID: ChunkID{1}, Kind: Data, Content: slices.Repeat([]byte("content "), 20_000)}
 	c.Sum = c.Checksum()
-	less, _, err := Durability{4, 2}.Split(&c, nil)
+	less, _, err := Split(Durability{4, 2}, &c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	more, _, err := Durability{4, 5}.Split(&c, nil)
+	more, _, err := Split(Durability{4, 5}, &c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestMoreParityLeavesShardsAsTheyAre(t *testing.T) {
 func TestShardsTravel(t *testing.T) {
 	c := Chunk{ID: ChunkID{9}, Kind: Data, Content: slices.Repeat([]byte{7}, MinSplit)}
 	c.Sum = c.Checksum()
-	shards, _, err := Durability{2, 1}.Split(&c, nil)
+	shards, _, err := Split(Durability{2, 1}, &c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,10 +170,10 @@ func BenchmarkSplitJoin(b *testing.B) {
 	b.Run("split", func(b *testing.B) {
 		b.SetBytes(int64(len(c.Content)))
 		for b.Loop() {
-			_, buf, _ = d.Split(&c, buf)
+			_, buf, _ = Split(d, &c, buf)
 		}
 	})
-	shards, _, _ := d.Split(&c, nil)
+	shards, _, _ := Split(d, &c, nil)
 	for name, some := range map[string][]Chunk{"join data": shards[:4], "join parity": shards[2:]} {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(c.Content)))

@@ -59,7 +59,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 // shards are those of the chunk under 2+1.
 func shards(t *testing.T, c schemas.Chunk) []schemas.Chunk {
 	t.Helper()
-	all, _, err := schemas.Durability{K: 2, M: 1}.Split(&c, nil)
+	all, _, err := schemas.Split(schemas.Durability{K: 2, M: 1}, &c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

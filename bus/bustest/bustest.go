@@ -1,37 +1,120 @@
-// Package bustest runs a real NATS server inside a test.
+// Package bustest gives tests what they need of a bus: real NATS servers, alone and
+// as clusters, connections, bounded waits, and free addresses.
 package bustest
 
 import (
+	"errors"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
 
 	"servidor-backup/bus"
+	"servidor-backup/schemas"
 )
 
 // Server starts an embedded server on a free port of loopback, with its data in
 // the test's directory, and ends it with the test.
 func Server(t testing.TB) *bus.Server {
 	t.Helper()
-	s, err := bus.StartServer(bus.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	s := StartServer(t, bus.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	t.Cleanup(func() { Shutdown(t, s) })
+	return s
+}
+
+// StartServer starts an embedded server, which the test ends with [Shutdown].
+func StartServer(t testing.TB, opt bus.ServerOptions) *bus.Server {
+	t.Helper()
+	s, err := bus.StartServer(opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.Shutdown(); err != nil {
-			t.Error(err)
-		}
-	})
 	return s
+}
+
+// Shutdown ends a server.
+func Shutdown(t testing.TB, s *bus.Server) {
+	t.Helper()
+	if err := s.Shutdown(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Restart ends s, whose address is a [FreeAddress], waits until nc notices, runs
+// meanwhile, and starts the server again on the same address and directory.
+func Restart(t testing.TB, s *bus.Server, dir string, nc *nats.Conn, meanwhile func()) {
+	t.Helper()
+	listen := strings.TrimPrefix(s.URL(), "nats://")
+	Shutdown(t, s)
+	Eventually(t, "the connection notices", func() bool { return !nc.IsConnected() })
+	meanwhile()
+	again := StartServer(t, bus.ServerOptions{Dir: dir, Listen: listen})
+	t.Cleanup(func() { Shutdown(t, again) })
 }
 
 // Connect connects to s and closes the connection with the test.
 func Connect(t testing.TB, s *bus.Server) *nats.Conn {
 	t.Helper()
-	nc, err := bus.Connect(t.Context(), bus.ConnOptions{URL: s.URL(), Name: t.Name()})
+	return Dial(t, s.URL())
+}
+
+// Dial connects to the servers at url and closes the connection with the test.
+func Dial(t testing.TB, url string) *nats.Conn {
+	t.Helper()
+	nc, err := bus.Connect(t.Context(), bus.ConnOptions{URL: url, Name: t.Name()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
 	return nc
+}
+
+// Statuses records what a Status function is told. The zero value is ready.
+type Statuses struct {
+	mu   sync.Mutex
+	said []string
+}
+
+// Add is the Status function.
+func (s *Statuses) Add(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.said = append(s.said, text)
+}
+
+// All returns everything that was said, in order.
+func (s *Statuses) All() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.said...)
+}
+
+// Last returns what was said last, or "nothing".
+func (s *Statuses) Last() string {
+	if all := s.All(); len(all) > 0 {
+		return all[len(all)-1]
+	}
+	return "nothing"
+}
+
+// Contains reports whether part was said.
+func (s *Statuses) Contains(part string) bool {
+	return strings.Contains(strings.Join(s.All(), "\n"), part)
+}
+
+// WantCode fails the test unless err carries the code.
+func WantCode(t testing.TB, err error, want schemas.Code) {
+	t.Helper()
+	if err == nil || schemas.CodeOf(err) != want {
+		t.Errorf("the error is %v of code %q, want %q", err, schemas.CodeOf(err), want)
+	}
+}
+
+// WantIs fails the test unless err wraps want.
+func WantIs(t testing.TB, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("the error is %v, want %v", err, want)
+	}
 }

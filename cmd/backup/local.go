@@ -63,7 +63,7 @@ func (a *app) useData(ctx context.Context, dir string, makes bool, opt *client.O
 func (a *app) lead(opt *client.Options, err error) error {
 	if err == nil {
 		a.console.status("")
-		opt.Bus, opt.Room = a.local.server, a.local.room
+		opt.InProcess, opt.Room = a.local.server, a.local.room
 	}
 	return err
 }

@@ -66,13 +66,11 @@ func (r *roles) startServer(ctx context.Context, dir string, opt upOptions) erro
 
 // connect dials the server, waiting for it as long as it takes.
 func (r *roles) connect(ctx context.Context, name string) (*nats.Conn, error) {
-	nc, err := bus.Connect(ctx, bus.ConnOptions{
-		URL:    r.url,
-		Server: r.server,
-		Name:   name,
-		Wait:   true,
-		Status: r.a.console.status,
-	})
+	opt := bus.ConnOptions{URL: r.url, Name: name, Wait: true, Status: r.a.console.status}
+	if r.server != nil {
+		opt.InProcess = r.server
+	}
+	nc, err := bus.Connect(ctx, opt)
 	if err != nil {
 		return nil, err
 	}

@@ -91,7 +91,7 @@ func benchNode(b *testing.B, how string, t task) {
 	newRegistrar(b, bustest.Connect(b, s), nil)
 	opt := bus.ConnOptions{URL: s.URL()}
 	if how == "in-process" {
-		opt.Server = s
+		opt.InProcess = s
 	}
 	nc, err := bus.Connect(b.Context(), opt)
 	if err != nil {

@@ -141,7 +141,7 @@ func TestHaveParts(t *testing.T) {
 	s := newSystem(t, 1, schemas.Durability{K: 1}, node.Options{Survey: 1 << 40})
 	n := s.nodes[0]
 	whole, split, missing := s.Data(100), s.Data(200), s.Data(1)
-	shards, _, err := d21.Split(&split, nil)
+	shards, _, err := schemas.Split(d21, &split, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestChunks(t *testing.T) {
 	s := newSystem(t, 1, schemas.Durability{K: 1}, node.Options{Survey: 1 << 40})
 	n := s.nodes[0]
 	chunks := s.some(9)
-	shards, _, err := d21.Split(&chunks[8], nil)
+	shards, _, err := schemas.Split(d21, &chunks[8], nil)
 	if err != nil {
 		t.Fatal(err)
 	}

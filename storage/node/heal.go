@@ -176,7 +176,7 @@ func (o *outbox) part(i int, j job, whole **schemas.Chunk, shards *[]schemas.Chu
 		return **whole, nil
 	}
 	if *shards == nil {
-		if *shards, o.buf, err = o.b.sights[i].durability.Split(*whole, o.buf); err != nil {
+		if *shards, o.buf, err = schemas.Split(o.b.sights[i].durability, *whole, o.buf); err != nil {
 			return c, err
 		}
 	}

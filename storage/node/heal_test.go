@@ -127,7 +127,7 @@ func TestStrayDoesNotWaitForASleeper(t *testing.T) {
 				parts := []schemas.Chunk{c, c}
 				if d.K > 1 {
 					var err error
-					if parts, _, err = d.Split(&c, nil); err != nil {
+					if parts, _, err = schemas.Split(d, &c, nil); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -227,7 +227,7 @@ func (s *system) save(chunks ...schemas.Chunk) {
 	for i := range chunks {
 		c := &chunks[i]
 		if d.Splits(c.Kind, len(c.Content)) {
-			shards, _, err := d.Split(c, nil)
+			shards, _, err := schemas.Split(d, c, nil)
 			if err != nil {
 				s.t.Fatal(err)
 			}
@@ -374,7 +374,7 @@ func (s *system) intact(chunks ...schemas.Chunk) {
 				}
 				want := *c
 				if p != schemas.Whole {
-					shards, _, err := schemas.Durability{K: uint8(p.K()), M: uint8(max(p.Shard()-p.K()+1, 1))}.Split(c, nil)
+					shards, _, err := schemas.Split(schemas.Durability{K: uint8(p.K()), M: uint8(max(p.Shard()-p.K()+1, 1))}, c, nil)
 					if err != nil {
 						s.t.Fatal(err)
 					}

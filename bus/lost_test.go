@@ -22,8 +22,8 @@ func wantGone(t *testing.T, when string, b *bus.Bucket, want bool) {
 
 // A bucket is gone when its stream is, and stays so when another one takes its place.
 func TestBucketIsGone(t *testing.T) {
-	s := startServer(t, bus.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
-	nc := dial(t, s.URL())
+	s := bustest.StartServer(t, bus.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	nc := bustest.Dial(t, s.URL())
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
@@ -41,14 +41,14 @@ func TestBucketIsGone(t *testing.T) {
 	}
 	wantGone(t, "without its stream", b, true)
 	_, err = b.Get(ctx, "k", &counter{})
-	wantCode(t, err, schemas.Unavailable)
+	bustest.WantCode(t, err, schemas.Unavailable)
 	next := openBucket(t, nc, "gone")
 	wantGone(t, "with another in its place", b, true)
 	wantGone(t, "once more", next, false)
 	if next.Began() <= b.Began() {
 		t.Errorf("the next one began with %d after %d", next.Began(), b.Began())
 	}
-	shutdown(t, s)
+	bustest.Shutdown(t, s)
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	if gone, err := next.Gone(ctx); gone || err == nil {
@@ -58,10 +58,10 @@ func TestBucketIsGone(t *testing.T) {
 
 // While servers go away, come back and choose leaders, nothing is taken for gone.
 func TestClusterHasLostNothing(t *testing.T) {
-	c := newCluster(t, 3)
+	c := bustest.StartCluster(t, 3)
 	var buckets [3]*bus.Bucket
 	for i := range buckets {
-		buckets[i] = openBucket(t, dial(t, c.urls(i)), "there")
+		buckets[i] = openBucket(t, bustest.Dial(t, c.URLs(i)), "there")
 	}
 	looking, end := context.WithCancel(t.Context())
 	var looks sync.WaitGroup
@@ -80,11 +80,11 @@ func TestClusterHasLostNothing(t *testing.T) {
 	defer looks.Wait()
 	defer end()
 	for i := range 3 {
-		c.stop(i)
-		c.start(i)
+		c.Stop(i)
+		c.Start(i)
 	}
-	c.stop(0, 1, 2)
-	c.start(0, 1, 2)
+	c.Stop(0, 1, 2)
+	c.Start(0, 1, 2)
 	for _, b := range buckets {
 		bustest.Eventually(t, "it is seen again", func() bool {
 			gone, err := b.Gone(t.Context())

@@ -1,0 +1,87 @@
+package bustest
+
+import (
+	"strings"
+	"testing"
+
+	"servidor-backup/bus"
+)
+
+// Cluster is embedded servers of one cluster, which a test can stop and start. A
+// server that does not run is nil.
+type Cluster struct {
+	*testing.T
+	Options []bus.ServerOptions
+	Servers []*bus.Server
+}
+
+// PrepareCluster makes a cluster of which no server runs yet. The test becomes
+// parallel, because tests of clusters wait rather than compute.
+func PrepareCluster(t *testing.T, size int) *Cluster {
+	t.Helper()
+	t.Parallel()
+	c := &Cluster{T: t, Options: make([]bus.ServerOptions, size), Servers: make([]*bus.Server, size)}
+	var routes []string
+	for i := range c.Options {
+		address := FreeAddress(t)
+		routes = append(routes, "nats://"+address)
+		c.Options[i] = bus.ServerOptions{
+			Dir: t.TempDir(), Listen: FreeAddress(t),
+			Cluster: &bus.Cluster{Name: "test", Listen: address},
+		}
+	}
+	for i := range c.Options {
+		c.Options[i].Cluster.Routes = routes
+	}
+	t.Cleanup(func() { c.Stop(c.all()...) })
+	return c
+}
+
+// StartCluster starts a cluster and waits until its servers have found each other.
+func StartCluster(t *testing.T, size int) *Cluster {
+	t.Helper()
+	c := PrepareCluster(t, size)
+	c.Start(c.all()...)
+	return c
+}
+
+func (c *Cluster) all() (indexes []int) {
+	for i := range c.Options {
+		indexes = append(indexes, i)
+	}
+	return indexes
+}
+
+// Start starts the servers with these indexes and waits until they have found the
+// others.
+func (c *Cluster) Start(indexes ...int) {
+	c.Helper()
+	for _, i := range indexes {
+		c.Servers[i] = StartServer(c.T, c.Options[i])
+	}
+	for _, i := range indexes {
+		if err := c.Servers[i].WaitForCluster(Patient(c.T), func(string) {}); err != nil {
+			c.Fatal(err)
+		}
+	}
+}
+
+// Stop ends the servers with these indexes.
+func (c *Cluster) Stop(indexes ...int) {
+	c.Helper()
+	for _, i := range indexes {
+		if c.Servers[i] != nil {
+			Shutdown(c.T, c.Servers[i])
+			c.Servers[i] = nil
+		}
+	}
+}
+
+// URLs are the addresses of all servers, beginning with the i-th.
+func (c *Cluster) URLs(i int) string {
+	var urls []string
+	for k := range c.Options {
+		urls = append(urls, "nats://"+c.Options[(i+k)%len(c.Options)].Listen)
+	}
+	return strings.Join(urls, ",")
+}
