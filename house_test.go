@@ -17,17 +17,23 @@ const module = "servidor-backup/"
 // here may import none of ours; tests are free.
 var allowed = map[string][]string{
 	"schemas":             {},
+	"schemas/placement":   {"schemas"},
+	"schemas/erasure":     {"schemas"},
+	"schemas/doctest":     {},
 	"bus":                 {"schemas"},
-	"bus/bustest":         {"bus", "schemas"},
+	"bus/embedded":        {},
+	"bus/kv":              {"schemas"},
+	"bus/replica":         {"schemas", "schemas/placement", "schemas/erasure", "bus"},
+	"bus/bustest":         {"bus", "bus/embedded", "schemas"},
 	"storage":             {"schemas"},
 	"storage/storagetest": {"storage", "schemas"},
-	"storage/node":        {"schemas", "bus", "storage"},
-	"coordinator":         {"schemas", "bus"},
-	"client":              {"schemas", "bus"},
+	"storage/node":        {"schemas", "schemas/placement", "schemas/erasure", "bus", "bus/replica", "storage"},
+	"coordinator":         {"schemas", "schemas/placement", "bus", "bus/kv", "bus/replica"},
+	"client":              {"schemas", "schemas/placement", "schemas/erasure", "bus", "bus/replica"},
 	"client/treetest":     {},
-	"cmd/backup":          {"schemas", "bus", "storage", "storage/node", "coordinator", "client"},
+	"cmd/backup":          {"schemas", "schemas/placement", "bus", "bus/embedded", "bus/replica", "storage", "storage/node", "coordinator", "client"},
 	"cmd/bench":           {},
-	"cmd/scale":           {"schemas"},
+	"cmd/scale":           {"schemas", "schemas/placement"},
 }
 
 // forbidden are imports that a floor must not have although they are not ours:
@@ -38,6 +44,11 @@ var forbidden = map[string][]string{
 	"bus":         {"flag", "log"},
 	"coordinator": {"flag", "log", "crypto/aes", "github.com/klauspost/compress"},
 	"client":      {"flag", "log"},
+}
+
+// only says which packages of ours may import something at all, tests apart.
+var only = map[string][]string{
+	"github.com/nats-io/nats-server/": {"bus/embedded"},
 }
 
 type goPackage struct {
@@ -84,8 +95,13 @@ func TestArrowsPointDownwards(t *testing.T) {
 				t.Errorf("%s imports %s", name, own)
 			}
 			for _, bad := range forbidden[name] {
-				if i == bad || strings.HasSuffix(bad, "/") && strings.HasPrefix(i, bad) {
+				if matches(i, bad) {
 					t.Errorf("%s imports %s", name, i)
+				}
+			}
+			for what, who := range only {
+				if matches(i, what) && !contains(who, name) {
+					t.Errorf("%s imports %s, which only %v may", name, i, who)
 				}
 			}
 		}
@@ -95,6 +111,12 @@ func TestArrowsPointDownwards(t *testing.T) {
 			t.Errorf("the package %s is gone: take it out here and in docs/design.md", name)
 		}
 	}
+}
+
+// matches reports whether an import is the one named, or below it if the name ends in a
+// slash.
+func matches(path, name string) bool {
+	return path == name || strings.HasSuffix(name, "/") && strings.HasPrefix(path, name)
 }
 
 func TestEveryPackageTellsItsStory(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/embedded"
 )
 
 // soon is how long it may take to say that there is no server: a few seconds, and
@@ -61,7 +62,7 @@ func TestConnectWaits(t *testing.T) {
 		connected <- err
 	}()
 	bustest.Eventually(t, "a status", func() bool { return said.Contains("waiting for nats://" + address + ": nats: ") })
-	s := bustest.StartServer(t, bus.ServerOptions{Dir: t.TempDir(), Listen: address})
+	s := bustest.StartServer(t, embedded.Options{Dir: t.TempDir(), Listen: address})
 	t.Cleanup(func() { bustest.Shutdown(t, s) })
 	if err := bustest.Receive(t, "the connection", connected); err != nil {
 		t.Fatal(err)
@@ -89,7 +90,7 @@ func TestConnectWaitIsBounded(t *testing.T) {
 // A lost connection says so, comes back by itself, and says that too.
 func TestConnectionComesBack(t *testing.T) {
 	dir := t.TempDir()
-	s := bustest.StartServer(t, bus.ServerOptions{Dir: dir, Listen: bustest.FreeAddress(t)})
+	s := bustest.StartServer(t, embedded.Options{Dir: dir, Listen: bustest.FreeAddress(t)})
 	var said bustest.Statuses
 	nc, err := bus.Connect(bustest.Patient(t), bus.ConnOptions{URL: s.URL(), Status: said.Add})
 	if err != nil {

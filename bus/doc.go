@@ -1,17 +1,19 @@
-// Package bus is the floor that knows NATS. Everything that the system says to
-// itself goes through here:
+// Package bus connects the roles of the system over NATS: connections that say what
+// they wait for, typed request and reply, and services.
 //
-//   - server.go: the embedded NATS server with JetStream, synced on every write;
-//   - cluster.go: several of them as one;
-//   - conn.go: connections that say what they wait for, and never wait silently;
-//   - request.go: typed request and reply, with failures as *schemas.Error;
-//   - service.go: endpoints of nats.go/micro services, with a pool behind them;
-//   - window.go: bulk transfer under the receiver's flow control;
-//   - resend.go: what that does about messages, nodes and connections that are lost;
-//   - holders.go: finding and fetching chunks, wherever they are;
-//   - catalogue.go: what is kept in JetStream key-value buckets, under CAS;
-//   - patience.go: what these do while servers come and go;
-//   - watch.go: lists and changes of buckets.
+// Beside it are packages for what the roles do with the bus:
 //
-// It imports schemas and no role.
+//   - bus/embedded runs a NATS server within the process. It is the only package that
+//     imports nats-server, so a program that only connects does not carry a server.
+//   - bus/kv keeps values in JetStream key-value buckets, under compare-and-set.
+//   - bus/replica writes chunks to the nodes of a replica set and reads them back,
+//     under the receiver's flow control.
+//   - bus/bustest gives tests real servers.
+//
+// # Invariants
+//
+// A connection comes back by itself for as long as it is not closed, and says through its
+// Status function what it waits for. A request without a deadline ends after
+// [RequestTimeout]. A service handles a bounded number of requests side by side, and those
+// who ask take turns. A failure travels as a [schemas.Error] with a stable code.
 package bus

@@ -11,9 +11,9 @@ import (
 	"servidor-backup/schemas"
 )
 
-// ErrNobody is returned when no one is subscribed to a request's subject: the
+// ErrNoResponders is returned when no one is subscribed to a request's subject: the
 // server is there, the role is not.
-var ErrNobody = errors.New("nobody answers")
+var ErrNoResponders = errors.New("nobody answers")
 
 // RequestTimeout ends a request whose context has no deadline.
 const RequestTimeout = 15 * time.Second
@@ -24,7 +24,7 @@ type Reply interface{ Err() error }
 
 // Request sends req to subject and decodes the answer into rep. A failure that
 // the answer carries is returned as *[schemas.Error], a missing role as
-// [ErrNobody], silence as [context.DeadlineExceeded].
+// [ErrNoResponders], silence as [context.DeadlineExceeded].
 func Request(ctx context.Context, nc *nats.Conn, subject string, req any, rep Reply) error {
 	b, err := schemas.Marshal(req)
 	if err != nil {
@@ -52,7 +52,7 @@ func RequestRaw(ctx context.Context, nc *nats.Conn, subject string, req []byte) 
 	case err == nil:
 		return m.Data, nil
 	case errors.Is(err, nats.ErrNoResponders):
-		return nil, fmt.Errorf("%w on %s", ErrNobody, subject)
+		return nil, fmt.Errorf("%w on %s", ErrNoResponders, subject)
 	case errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrReconnectBufExceeded):
 		// The second is silence too: the connection is away, and what waits for
 		// it to come back is more than it takes.

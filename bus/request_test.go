@@ -76,7 +76,7 @@ func TestRequestFailures(t *testing.T) {
 		return bus.Request(ctx, nc, subject, &schemas.ListRequest{}, &schemas.ListReply{})
 	}
 	ask := func(subject string) error { return within(bustest.Patience, subject) }
-	bustest.WantIs(t, ask("t.nobody"), bus.ErrNobody)
+	bustest.WantIs(t, ask("t.nobody"), bus.ErrNoResponders)
 	bustest.WantIs(t, within(200*time.Millisecond, "t.silent"), context.DeadlineExceeded)
 	bustest.WantCode(t, ask("t.garbage"), schemas.BadRequest)
 	bustest.WantCode(t, ask("t.plain"), schemas.Internal)
@@ -235,7 +235,7 @@ func TestServiceStopWaits(t *testing.T) {
 	go func() { answered <- ask(bustest.Patience) }()
 	bustest.Receive(t, "the request", began)
 	go func() { stopped <- s.Stop() }()
-	bustest.Eventually(t, "the service takes no more", func() bool { return errors.Is(ask(50*time.Millisecond), bus.ErrNobody) })
+	bustest.Eventually(t, "the service takes no more", func() bool { return errors.Is(ask(50*time.Millisecond), bus.ErrNoResponders) })
 	select {
 	case err := <-stopped:
 		t.Errorf("Stop did not wait: %v", err)

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -189,8 +189,8 @@ type session struct {
 	parent  *schemas.Version
 	recheck bool // the parent's chunks may be lost
 	vault   schemas.VaultID
-	holders *bus.Holders
-	out     *bus.Sender
+	holders *replica.Reader
+	out     *replica.Writer
 	stop    context.CancelFunc
 	deaf    func()        // ends the following of the map
 	renewed chan struct{} // closed when the renewing has ended
@@ -210,16 +210,16 @@ func (c *Client) openSession(ctx context.Context, p *plan) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := bus.NewSender(data, bus.SenderOptions{Status: c.opt.Status, Pace: c.upload.wait})
+	out, err := replica.NewWriter(data, replica.WriterOptions{Status: c.opt.Status, Pace: c.upload.wait})
 	if err != nil {
 		return nil, err
 	}
 	s := &session{
 		c: c, k: p.k, id: rep.Session, parent: rep.Parent, recheck: rep.Recheck, vault: schemas.SealedVault(c.opt.Nickname),
-		holders: bus.NewHolders(data, rep.Map), out: out, renewed: make(chan struct{}),
+		holders: replica.NewReader(data, rep.Map), out: out, renewed: make(chan struct{}),
 	}
 	s.follow(&rep)
-	if s.deaf, err = bus.FollowMap(data, func(m *schemas.NodeMap) { s.follow(&schemas.SessionReply{Map: m}) }); err != nil {
+	if s.deaf, err = replica.WatchMap(data, func(m *schemas.NodeMap) { s.follow(&schemas.SessionReply{Map: m}) }); err != nil {
 		out.Close()
 		return nil, err
 	}
@@ -254,7 +254,7 @@ func (s *session) follow(rep *schemas.SessionReply) {
 	s.out.SetMap(rep.Map)
 	want := s.holders.Map().DurabilityOf(s.vault)
 	if rep.Durability.K == want.K && rep.Durability.M < want.M {
-		s.holders.AcceptLess()
+		s.holders.AllowDegraded()
 	}
 }
 

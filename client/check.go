@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -195,7 +195,7 @@ func (ck *checker) chunks(ctx context.Context, v *opened, ids []schemas.ChunkID)
 			ask = append(ask, id)
 		}
 	}
-	for some := range slices.Chunk(ask, bus.MaxIDs) {
+	for some := range slices.Chunk(ask, replica.MaxIDs) {
 		var held []bool
 		err := v.source.ask(ctx, func() (err error) {
 			held, err = v.source.holders.Recoverable(ctx, v.Vault, some)

@@ -182,7 +182,7 @@ func (c *Client) request(ctx context.Context, subject string, req any, rep bus.R
 	switch {
 	case err == nil:
 		c.met.Store(true)
-	case errors.Is(err, bus.ErrNobody):
+	case errors.Is(err, bus.ErrNoResponders):
 		if c.opt.InProcess != nil {
 			return fmt.Errorf("%w in this process", ErrNoCoordinator)
 		}

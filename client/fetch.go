@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -46,7 +47,7 @@ func (c *Client) open(ctx context.Context, id string) (*opened, error) {
 	if v.label, err = v.k.openLabel(&v.Version); err != nil {
 		return nil, err
 	}
-	v.source = newSource(v.Vault, bus.NewHolders(data, rep.Map), c.opt.Status)
+	v.source = newSource(v.Vault, replica.NewReader(data, rep.Map), c.opt.Status)
 	v.source.throttle = c.download
 	v.source.nodes = c.Nodes
 	v.get = treeGetter(v.k, v.source)
@@ -171,7 +172,7 @@ func (v *opened) openChunk(c *schemas.Chunk, use func(plain []byte) error) error
 // otherCopy asks for another copy of a chunk that is damaged.
 func otherCopy(err error) error {
 	if isDamage(err) {
-		return bus.BadCopy(err)
+		return replica.BadReplica(err)
 	}
 	return err
 }
@@ -193,7 +194,7 @@ func isDamage(err error) bool {
 
 // unreachable turns silence of nodes into what a person can act on.
 func unreachable(err error) error {
-	if errors.Is(err, bus.ErrNobody) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, bus.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("a storage node that holds the data does not answer; is it running? (%w)", err)
 	}
 	return err

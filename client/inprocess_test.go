@@ -4,15 +4,15 @@ import (
 	"path/filepath"
 	"testing"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/embedded"
 	"servidor-backup/client"
 	"servidor-backup/client/treetest"
 )
 
 // A server of the same process is used without a socket: it need not listen.
 func TestAServerOfTheSameProcess(t *testing.T) {
-	server, err := bus.StartServer(bus.ServerOptions{Dir: t.TempDir()})
+	server, err := embedded.Start(embedded.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func (c *Client) Scrub(ctx context.Context, node string) (names []string, err er
 		}
 		var rep schemas.ScrubReply
 		if err := bus.Request(ctx, c.ctl, schemas.ScrubSubject(n.ID), &schemas.ScrubRequest{}, &rep); err != nil {
-			if errors.Is(err, bus.ErrNobody) {
+			if errors.Is(err, bus.ErrNoResponders) {
 				err = fmt.Errorf("it does not answer: is it running? (%w)", err)
 			}
 			return names, fmt.Errorf("storage node %s: %w", n.Name, err)

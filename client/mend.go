@@ -4,7 +4,7 @@ import (
 	"errors"
 	"slices"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -49,7 +49,7 @@ func (u *uploader) again(p *parcel) error {
 		c := &put.Chunks[i]
 		var to []schemas.NodeID
 		if c.Part == schemas.Whole {
-			_, to, err = u.targets.of(u.ctx, nil, c.ID, schemas.Durability.Copies)
+			_, to, err = u.targets.of(u.ctx, nil, c.ID, schemas.Durability.Replicas)
 			to = slices.DeleteFunc(to, func(n schemas.NodeID) bool { return slices.Contains(has, n) })
 		} else {
 			to, err = u.otherNode(c)
@@ -101,13 +101,13 @@ func (u *uploader) otherNode(c *schemas.Chunk) ([]schemas.NodeID, error) {
 
 // ended notes that a part of a message's set has taken it, or why it has not.
 func (u *uploader) ended(p *parcel, err error) {
-	var some *bus.Undelivered
+	var some *replica.PartialFailure
 	u.mu.Lock()
 	p.left--
 	last := p.left == 0
 	if errors.As(err, &some) {
 		if p.failed == nil {
-			p.failed = &bus.Undelivered{Err: some.Err}
+			p.failed = &replica.PartialFailure{Err: some.Err}
 		}
 		p.failed.Nodes = append(p.failed.Nodes, some.Nodes...)
 	}

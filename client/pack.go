@@ -4,8 +4,9 @@ import (
 	"slices"
 	"time"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/erasure"
 )
 
 const (
@@ -35,7 +36,7 @@ type parcel struct {
 
 	payload []byte
 	left    int // parts of the set that have not all answered
-	failed  *bus.Undelivered
+	failed  *replica.PartialFailure
 }
 
 // add puts a sealed chunk, or a shard, into the message.
@@ -88,7 +89,7 @@ func (s *sealer) add(o *outgoing) error {
 		if split = d.Splits(c.Kind, size) && !o.whole; split {
 			return d.Nodes()
 		}
-		return d.Copies()
+		return d.Replicas()
 	})
 	if err != nil {
 		return err
@@ -132,7 +133,7 @@ func (s *sealer) split(c *schemas.Chunk, size int, d schemas.Durability, set []s
 	var shards []schemas.Chunk
 	if err == nil {
 		c.Sum = c.Checksum()
-		shards, s.shards, err = schemas.Split(d, c, s.shards)
+		shards, s.shards, err = erasure.Split(d, c, s.shards)
 	}
 	end()
 	if err != nil {

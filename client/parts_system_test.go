@@ -68,7 +68,7 @@ func TestSmallChunksAreCopies(t *testing.T) {
 					parts = append(parts, some...)
 				}
 				slices.Sort(parts)
-				copies := len(parts) == d.Copies() && len(h.parts) == len(parts) && parts[len(parts)-1] == schemas.Whole
+				copies := len(parts) == d.Replicas() && len(h.parts) == len(parts) && parts[len(parts)-1] == schemas.Whole
 				split := len(slices.Compact(slices.Clone(parts))) == d.Nodes() && len(h.parts) == d.Nodes() && parts[0] != schemas.Whole && h.content*int(d.K) >= schemas.MinSplit
 				switch {
 				case h.kind == schemas.Data && split:
@@ -120,7 +120,7 @@ func TestTwoSealTheSameChunk(t *testing.T) {
 			codes := map[schemas.Part]bool{}
 			for _, parts := range h.parts {
 				for _, p := range parts {
-					codes[p.Code()] = true
+					codes[p.Stripe()] = true
 				}
 			}
 			if len(codes) > 1 {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -18,7 +19,7 @@ import (
 // the connection, and as the map may be another one by then. It is shared by all
 // questions of a backup or restore.
 type patience struct {
-	holders *bus.Holders
+	holders *replica.Reader
 	limit   time.Duration // for how long it is asked
 	status  func(text string)
 }
@@ -32,10 +33,10 @@ func (p *patience) ask(ctx context.Context, try func() error) error {
 			return nil
 		}
 		limit := p.limit
-		if errors.Is(err, bus.ErrNobody) && !p.holders.Heard() {
+		if errors.Is(err, bus.ErrNoResponders) && !p.holders.Responded() {
 			limit = absentTime
 		}
-		again := isSilence(err) || schemas.CodeOf(err) == schemas.NoNode && p.holders.Heard()
+		again := isSilence(err) || schemas.CodeOf(err) == schemas.NoNode && p.holders.Responded()
 		if !again || ctx.Err() != nil || time.Since(start) > limit {
 			return err
 		}
@@ -56,7 +57,7 @@ func isSilence(err error) bool {
 	case schemas.Unavailable, schemas.NodeClosed:
 		return true
 	}
-	return errors.Is(err, bus.ErrNobody) || errors.Is(err, context.DeadlineExceeded)
+	return errors.Is(err, bus.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // renewTime is how long after a question for the node map no other is asked.
@@ -75,11 +76,11 @@ type source struct {
 	renewed time.Time
 }
 
-func newSource(vault schemas.VaultID, holders *bus.Holders, status func(string)) *source {
+func newSource(vault schemas.VaultID, holders *replica.Reader, status func(string)) *source {
 	return &source{patience: patience{holders: holders, limit: roleTime, status: status}, vault: vault, first: holders.Map()}
 }
 
-// chunks is [bus.Holders.Chunks], patiently: got is called once for each chunk,
+// chunks is [replica.Reader.Chunks], patiently: got is called once for each chunk,
 // however often it has to be asked for. What is not found is looked for again
 // with a newer node map, if there is one.
 func (s *source) chunks(ctx context.Context, ids []schemas.ChunkID, got func(place int, c *schemas.Chunk) error) error {
@@ -103,7 +104,7 @@ func (s *source) patiently(ctx context.Context, ids []schemas.ChunkID, got func(
 				at, rest = append(at, i), append(rest, ids[i])
 			}
 		}
-		return s.holders.Chunks(ctx, s.vault, rest, false, func(i int, c *schemas.Chunk) error {
+		return s.holders.Fetch(ctx, s.vault, rest, false, func(i int, c *schemas.Chunk) error {
 			err := got(at[i], c)
 			came[at[i]].Store(err == nil)
 			return err
@@ -128,7 +129,7 @@ func (s *source) patiently(ctx context.Context, ids []schemas.ChunkID, got func(
 }
 
 // errLeft says that a node which was there has left, and may have had what is asked for.
-var errLeft = fmt.Errorf("a storage node is away: %w", bus.ErrNobody)
+var errLeft = fmt.Errorf("a storage node is away: %w", bus.ErrNoResponders)
 
 // isAbsence reports whether err may come of a node map that is out of date.
 func isAbsence(err error) bool {

@@ -78,7 +78,7 @@ func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResul
 	}
 	res := &RestoreResult{Version: v.Version, Files: r.files.Load(), Bytes: r.bytes.Load(), Failed: r.failed.Load(), Top: r.tops}
 	if v.source != nil {
-		res.Received = v.source.holders.Received()
+		res.Received = v.source.holders.BytesReceived()
 	}
 	return res, nil
 }

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"testing"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -223,7 +223,7 @@ func TestTheNodeMapIsRenewed(t *testing.T) {
 	v := s.version([]*Entry{dirEntry("."), partOf("f", s.data(content), 0, 5000)})
 	now := v.source.holders.Map()
 	asked := 0
-	v.source.holders = bus.NewHolders(s.nc, &schemas.NodeMap{Epoch: 0})
+	v.source.holders = replica.NewReader(s.nc, &schemas.NodeMap{Epoch: 0})
 	v.source.nodes = func(context.Context) (*schemas.NodeMap, error) {
 		asked++
 		return now, nil
@@ -245,7 +245,7 @@ func TestANodeThatIsDownIsNotForgotten(t *testing.T) {
 	other.State = schemas.Down
 	now := &schemas.NodeMap{Epoch: 2, Nodes: []schemas.Node{shelf, other}}
 	for _, m := range []*schemas.NodeMap{before, now} {
-		from := newSource(schemas.VaultID{}, bus.NewHolders(s.nc, m), func(string) {})
+		from := newSource(schemas.VaultID{}, replica.NewReader(s.nc, m), func(string) {})
 		from.limit = 0
 		from.nodes = func(context.Context) (*schemas.NodeMap, error) { return now, nil }
 		err := from.chunks(bustest.Patient(t), []schemas.ChunkID{{1}}, nil)

@@ -113,7 +113,7 @@ func (r *restorer) fetch(batch []*order) error {
 		came[place] = err == nil
 		return err
 	})
-	r.opt.Progress.Sent.Store(r.v.source.holders.Received())
+	r.opt.Progress.Sent.Store(r.v.source.holders.BytesReceived())
 	if err == nil || !isDamage(err) {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -35,8 +35,8 @@ type uploader struct {
 	k       *keys
 	vault   schemas.VaultID
 	session string
-	holders *bus.Holders
-	out     *bus.Sender
+	holders *replica.Reader
+	out     *replica.Writer
 	seal    sealOptions
 	economy economy
 	nodes   patience
@@ -71,7 +71,7 @@ type outgoing struct {
 }
 
 // newUploader starts the steps. They end with finish, or with ctx.
-func newUploader(ctx context.Context, k *keys, vault schemas.VaultID, session string, holders *bus.Holders, out *bus.Sender, seal sealOptions, room room, status func(string)) *uploader {
+func newUploader(ctx context.Context, k *keys, vault schemas.VaultID, session string, holders *replica.Reader, out *replica.Writer, seal sealOptions, room room, status func(string)) *uploader {
 	u := &uploader{
 		k: k, vault: vault, session: session, holders: holders, out: out, seal: seal,
 		nodes: patience{holders: holders, limit: shortTime, status: status}, targets: newTargets(holders, vault, status),
@@ -230,10 +230,10 @@ func (u *uploader) question(ctx context.Context, some []*outgoing) error {
 		ids[i] = o.chunk.ID
 	}
 	var d schemas.Durability
-	var held []bus.Holding
+	var held []replica.Presence
 	err := u.nodes.ask(ctx, func() (err error) {
 		d = u.holders.Durability(u.vault)
-		held, err = u.holders.Holdings(ctx, u.vault, ids)
+		held, err = u.holders.Presences(ctx, u.vault, ids)
 		return err
 	})
 	if err != nil {
@@ -245,7 +245,7 @@ func (u *uploader) question(ctx context.Context, some []*outgoing) error {
 			u.done(o.chunk.ID)
 			continue
 		}
-		o.whole = held[i].Shards()
+		o.whole = held[i].HasShards()
 		select {
 		case u.wanted <- o:
 		case <-ctx.Done():
@@ -262,7 +262,7 @@ func (u *uploader) holds(ctx context.Context, e *Entry) (bool, error) {
 	pieces := newPieceIter(ctx, get, e.Content, e.Size)
 	for more := true; more; {
 		var ids []schemas.ChunkID
-		for more && len(ids) < bus.MaxIDs {
+		for more && len(ids) < replica.MaxIDs {
 			p, ok, err := pieces.Next()
 			if isDamage(err) {
 				return false, nil
@@ -311,7 +311,7 @@ func (u *uploader) verdict(id schemas.ChunkID) (held, known bool) {
 func (u *uploader) remember(ids []schemas.ChunkID, held []bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if len(u.verdicts) > bus.MaxIDs {
+	if len(u.verdicts) > replica.MaxIDs {
 		clear(u.verdicts)
 	}
 	for i, id := range ids {

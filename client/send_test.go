@@ -8,21 +8,21 @@ import (
 	"testing"
 	"time"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
 // A question that fails ends the backup, however much is waiting behind it.
 func TestAFailedQuestionEndsTheUpload(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
-	out, err := bus.NewSender(nc, bus.SenderOptions{})
+	out, err := replica.NewWriter(nc, replica.WriterOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer out.Close()
 	k := newKeys(VaultKey{1})
-	nobody := bus.NewHolders(nc, &schemas.NodeMap{Epoch: 1}) // no node is up
+	nobody := replica.NewReader(nc, &schemas.NodeMap{Epoch: 1}) // no node is up
 	u := newUploader(bustest.Patient(t), k, schemas.VaultID{}, "s", nobody, out, sealOptions{}, 1, func(string) {})
 	done := make(chan error, 1)
 	go func() {
@@ -66,7 +66,7 @@ func TestPlaintextThatChangesOnItsWayIsFound(t *testing.T) {
 		}
 		k := newKeys(testKey())
 		o := &outgoing{chunk: schemas.Chunk{ID: k.dataID(plain), Kind: schemas.Data}, plain: plaintext{bytes: plain, sum: checksum(plain)}}
-		one := bus.NewHolders(nil, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "n", State: schemas.Up, Weight: 1}}})
+		one := replica.NewReader(nil, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "n", State: schemas.Up, Weight: 1}}})
 		u := &uploader{k: k, ctx: t.Context(), targets: newTargets(one, schemas.VaultID{}, func(string) {}), underWay: map[schemas.ChunkID]*journey{o.chunk.ID: {}}}
 		if err := newSealer(u).add(o); err != nil {
 			t.Errorf("a sound chunk of %d bytes: %v", n, err)

@@ -10,8 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -136,7 +136,7 @@ func (s *shelf) version(entries []*Entry) *opened {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	holders := bus.NewHolders(s.nc, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "shelf", Name: "shelf", State: schemas.Up, Weight: 1}}})
+	holders := replica.NewReader(s.nc, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "shelf", Name: "shelf", State: schemas.Up, Weight: 1}}})
 	v := &opened{Version: schemas.Version{ID: "r@1", Record: "r", Root: root}, k: s.k, label: &label{Top: "r"},
 		source: newSource(schemas.VaultID{}, holders, func(string) {})}
 	v.get = treeGetter(s.k, v.source)

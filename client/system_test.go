@@ -20,6 +20,7 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/embedded"
 	"servidor-backup/client"
 	"servidor-backup/client/treetest"
 	"servidor-backup/coordinator"
@@ -33,7 +34,7 @@ import (
 // storage nodes on real disks.
 type world struct {
 	t      testing.TB
-	server *bus.Server
+	server *embedded.Server
 	stores []*storage.Store
 	dirs   []string
 	key    string

@@ -7,8 +7,9 @@ import (
 	"sync"
 	"time"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 const (
@@ -24,13 +25,13 @@ const (
 // targets says to which nodes chunks go: those of the newest map, but for nodes that
 // have just not taken something. When there are too few, it waits for more.
 type targets struct {
-	holders *bus.Holders
+	holders *replica.Reader
 	vault   schemas.VaultID
 	status  func(string)
 
 	mu       sync.Mutex
 	m        *schemas.NodeMap // that of placement
-	place    *schemas.Placement
+	place    *placement.Placement
 	avoided  map[schemas.NodeID]avoided
 	next     time.Time // when the first of them is tried again
 	short    time.Time // since when there are too few; zero if there are enough
@@ -44,7 +45,7 @@ type avoided struct {
 	why   error
 }
 
-func newTargets(holders *bus.Holders, vault schemas.VaultID, status func(string)) *targets {
+func newTargets(holders *replica.Reader, vault schemas.VaultID, status func(string)) *targets {
 	return &targets{holders: holders, vault: vault, status: status, avoided: map[schemas.NodeID]avoided{}}
 }
 
@@ -57,7 +58,7 @@ func (t *targets) acknowledged() {
 
 // failed notes that nodes did not take something. It fails when that goes on for so
 // long that there is no sense in trying again.
-func (t *targets) failed(u *bus.Undelivered) error {
+func (t *targets) failed(u *replica.PartialFailure) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
@@ -96,7 +97,7 @@ func (t *targets) of(ctx context.Context, dst []schemas.NodeID, id schemas.Chunk
 }
 
 // enough is the placement, if it has as many nodes as need says.
-func (t *targets) enough(need func(schemas.Durability) int) (schemas.Durability, *schemas.Placement, int, error) {
+func (t *targets) enough(need func(schemas.Durability) int) (schemas.Durability, *placement.Placement, int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
@@ -132,7 +133,7 @@ func (t *targets) follow(m *schemas.NodeMap, now time.Time) {
 			t.next = a.until
 		}
 	}
-	t.place = schemas.NewPlacement(&rest)
+	t.place = placement.New(&rest)
 }
 
 // lacking says what is waited for while there are fewer nodes than n, and fails when
@@ -183,7 +184,7 @@ func (t *targets) lacking(n int, now time.Time) error {
 	if t.progress.After(since) {
 		since = t.progress
 	}
-	if !t.holders.Heard() || now.Sub(since) > shortTime {
+	if !t.holders.Responded() || now.Sub(since) > shortTime {
 		return schemas.Errorf(schemas.NoNode, "too few storage nodes for this backup: %s: start more and run it again, what has been stored is not sent twice", text)
 	}
 	t.say("waiting for storage nodes: " + text)

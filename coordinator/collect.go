@@ -12,7 +12,10 @@ import (
 	"time"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 const collectLease = "collect"
@@ -126,8 +129,8 @@ type collection struct {
 	ctx     context.Context // until the lease is lost
 	grace   time.Duration
 	nodes   *schemas.NodeMap
-	homes   *schemas.Placement
-	holders *bus.Holders
+	homes   *placement.Placement
+	holders *replica.Reader
 	before  uint32
 	roots   []root
 	current []schemas.ChunkID // the catalogue's copies
@@ -225,7 +228,7 @@ func (g *collection) steps() error {
 // tellNodes makes all nodes be in the generation, and then the sessions.
 func (g *collection) tellNodes() error {
 	g.nodes = g.c.members.nodeMap()
-	g.homes, g.holders = schemas.NewHomes(g.nodes), bus.NewHolders(g.c.nc, g.nodes)
+	g.homes, g.holders = placement.NewAssigned(g.nodes), replica.NewReader(g.c.nc, g.nodes)
 	var all sync.WaitGroup
 	for i := range g.nodes.Nodes {
 		n := &g.nodes.Nodes[i]
@@ -294,7 +297,7 @@ func (g *collection) removeForgotten() error {
 	sessions := map[string]bool{}
 	limit := time.Now().Add(-g.grace).UnixNano()
 	r := g.c.records
-	err := r.kv.Scan(g.ctx, versionPrefix+">", func(e bus.Entry) error {
+	err := r.kv.Scan(g.ctx, versionPrefix+">", func(e kv.Entry) error {
 		var v schemas.Version
 		if err := e.Decode(&v); err != nil {
 			return err
@@ -314,7 +317,7 @@ func (g *collection) removeForgotten() error {
 	heads := map[[2]string]bool{}
 	for _, v := range over {
 		err := r.kv.DeleteAt(g.ctx, v.key, v.revision, v.mark)
-		if errors.Is(err, bus.ErrConflict) {
+		if errors.Is(err, kv.ErrConflict) {
 			continue
 		}
 		if err != nil {
@@ -336,7 +339,7 @@ func (g *collection) removeForgotten() error {
 // made sure then that its parent was not removed.
 func (g *collection) readSessions() error {
 	g.before = g.res.Generation
-	return g.c.sessions.Scan(g.ctx, ">", func(e bus.Entry) error {
+	return g.c.sessions.Scan(g.ctx, ">", func(e kv.Entry) error {
 		var s session
 		if err := e.Decode(&s); err != nil {
 			return err

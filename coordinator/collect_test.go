@@ -7,9 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 // collect runs a whole collection and returns how it went.
@@ -123,7 +124,7 @@ func (w *world) endSessions() {
 	w.t.Helper()
 	ctx := bustest.Patient(w.t)
 	var keys []string
-	err := w.c.sessions.Scan(ctx, ">", func(e bus.Entry) error {
+	err := w.c.sessions.Scan(ctx, ">", func(e kv.Entry) error {
 		keys = append(keys, e.Key)
 		return nil
 	})
@@ -360,7 +361,7 @@ func TestCollectionOfStraysInTwoVaults(t *testing.T) {
 	names := []string{nickname, "rui"}
 	for _, name := range names {
 		for _, c := range tr.all {
-			away := schemas.NewPlacement(m).Place(nil, c.ID, 2)[1]
+			away := placement.New(m).Place(nil, c.ID, 2)[1]
 			if c.Kind == schemas.Tree {
 				w.putAt(away, schemas.SealedVault(name), c)
 			} else {

@@ -12,6 +12,7 @@ import (
 
 	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 	"servidor-backup/storage"
 )
 
@@ -86,7 +87,7 @@ type bigVault struct {
 	nodes   []*runningNode
 	tree    []schemas.ChunkID // the leaves of the newest version
 	waiting map[schemas.NodeID][]schemas.Chunk
-	place   *schemas.Placement
+	place   *placement.Placement
 }
 
 // save makes a version that differs from the one before in so many leaves from the given
@@ -138,7 +139,7 @@ func (v *bigVault) leaves(n int) (ids []schemas.ChunkID) {
 
 func (v *bigVault) add(c schemas.Chunk) {
 	if v.place == nil {
-		v.place, v.waiting = schemas.NewPlacement(v.c.members.nodeMap()), map[schemas.NodeID][]schemas.Chunk{}
+		v.place, v.waiting = placement.New(v.c.members.nodeMap()), map[schemas.NodeID][]schemas.Chunk{}
 	}
 	for _, id := range v.place.Place(nil, c.ID, 2) {
 		if v.waiting[id] = append(v.waiting[id], c); len(v.waiting[id]) >= 8000 {

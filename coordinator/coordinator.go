@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nuid"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -55,11 +57,11 @@ type Coordinator struct {
 	service  *bus.Service
 	members  *members
 	records  *records
-	sessions *bus.Bucket
+	sessions *kv.Bucket
 	state    *state
 	leases   *leases
-	buckets  []*bus.Bucket // all of them
-	sender   *bus.Sender
+	buckets  []*kv.Bucket // all of them
+	sender   *replica.Writer
 	run      context.Context // until Stop
 	stop     context.CancelFunc
 	loops    sync.WaitGroup
@@ -107,8 +109,8 @@ func Start(ctx context.Context, nc *nats.Conn, opt Options) (*Coordinator, error
 }
 
 func (c *Coordinator) open(ctx context.Context) error {
-	bucket := func(name, what string, ttl time.Duration) (*bus.Bucket, error) {
-		return bus.OpenBucket(ctx, c.nc, bus.BucketConfig{Name: name, Description: what, TTL: ttl, Replicas: c.opt.Replicas})
+	bucket := func(name, what string, ttl time.Duration) (*kv.Bucket, error) {
+		return kv.Open(ctx, c.nc, kv.Config{Name: name, Description: what, TTL: ttl, Replicas: c.opt.Replicas})
 	}
 	catalogue, err := bucket("backup-catalogue", "records and versions", 0)
 	if err != nil {
@@ -132,12 +134,12 @@ func (c *Coordinator) open(ctx context.Context) error {
 	c.leases = &leases{kv: held, term: c.opt.LeaseTerm, seen: map[string]sighting{}}
 	c.records, c.state = &records{kv: catalogue, wrote: c.wrote}, &state{kv: known}
 	c.members = newMembers(nodes, c.opt, c.event, c.wrote)
-	c.buckets = []*bus.Bucket{catalogue, nodes, c.sessions, known, held}
+	c.buckets = []*kv.Bucket{catalogue, nodes, c.sessions, known, held}
 	return nil
 }
 
 func (c *Coordinator) start(ctx, run context.Context) (err error) {
-	if c.sender, err = bus.NewSender(c.nc, bus.SenderOptions{Silent: putTime}); err != nil {
+	if c.sender, err = replica.NewWriter(c.nc, replica.WriterOptions{Unresponsive: putTime}); err != nil {
 		return err
 	}
 	if err := c.members.start(ctx, run, c.nc, &c.loops); err != nil {
@@ -189,7 +191,7 @@ func (c *Coordinator) spread(run context.Context) {
 	for said := ""; ; {
 		var errs []error
 		for _, b := range c.buckets {
-			errs = append(errs, b.Spread(run, c.opt.Replicas))
+			errs = append(errs, b.EnsureReplicas(run, c.opt.Replicas))
 		}
 		err := errors.Join(errs...)
 		if err == nil || run.Err() != nil {

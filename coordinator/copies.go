@@ -9,8 +9,10 @@ import (
 
 	"github.com/vmihailenco/msgpack/v5"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 // Nodes keep copies of what matters of the catalogue, as plain chunks in a vault of
@@ -62,7 +64,7 @@ func (c *Coordinator) keepCopies() {
 }
 
 // bucketOf is where a key that has copies is.
-func (c *Coordinator) bucketOf(key string) *bus.Bucket {
+func (c *Coordinator) bucketOf(key string) *kv.Bucket {
 	if strings.HasPrefix(key, policyPrefix) {
 		return c.members.kv
 	}
@@ -73,7 +75,7 @@ func (c *Coordinator) bucketOf(key string) *bus.Bucket {
 func (c *Coordinator) copyKey(ctx context.Context, key string) error {
 	var value msgpack.RawMessage
 	revision, err := c.bucketOf(key).Get(ctx, key, &value)
-	if errors.Is(err, bus.ErrNoKey) {
+	if errors.Is(err, kv.ErrNotFound) {
 		return nil // collected since
 	}
 	if err != nil {
@@ -108,14 +110,14 @@ func (c *Coordinator) hold(ctx context.Context, chunks []schemas.Chunk) error {
 		ids[i] = chunks[i].ID
 	}
 	// What is not known to be held, because a node does not answer, is stored.
-	held, _ := bus.NewHolders(c.nc, nodes).Have(ctx, vault, ids)
-	placement := schemas.NewPlacement(nodes)
+	held, _ := replica.NewReader(c.nc, nodes).Have(ctx, vault, ids)
+	placement := placement.New(nodes)
 	for i := range chunks {
 		if held[i] {
 			continue
 		}
 		// With fewer nodes than it needs a copy is better than none.
-		set := placement.Place(nil, ids[i], d.Copies())
+		set := placement.Place(nil, ids[i], d.Replicas())
 		if err := c.put(ctx, set, vault, &chunks[i]); err != nil {
 			return err
 		}
@@ -178,13 +180,13 @@ func (c *Coordinator) eachEntry(ctx context.Context, visit func(*schemas.Catalog
 	if err != nil {
 		return err
 	}
-	each := func(e bus.Entry) error {
+	each := func(e kv.Entry) error {
 		if !hasCopies(e.Key) {
 			return nil
 		}
 		return visit(&schemas.CatalogueEntry{Key: e.Key, Revision: base + e.Revision, Value: e.Raw(), Deleted: e.Deleted})
 	}
-	if err := c.records.kv.Everything(ctx, ">", each); err != nil {
+	if err := c.records.kv.ScanAll(ctx, ">", each); err != nil {
 		return err
 	}
 	return c.members.kv.Scan(ctx, policyPrefix+">", each) // which are never deleted

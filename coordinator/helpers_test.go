@@ -10,7 +10,9 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/embedded"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 	"servidor-backup/storage"
 	"servidor-backup/storage/node"
 	"servidor-backup/storage/storagetest"
@@ -30,7 +32,7 @@ func wantCode(t *testing.T, err error, want schemas.Code) {
 type world struct {
 	*storagetest.Maker
 	t      *testing.T
-	server *bus.Server
+	server *embedded.Server
 	nc     *nats.Conn
 	c      *Coordinator
 }
@@ -190,9 +192,9 @@ func (w *world) put(chunks ...schemas.Chunk) {
 func (w *world) putOf(nickname string, chunks ...schemas.Chunk) {
 	w.t.Helper()
 	m, vault := w.c.members.nodeMap(), schemas.SealedVault(nickname)
-	placement := schemas.NewPlacement(m)
+	placement := placement.New(m)
 	for i := range chunks {
-		for _, n := range placement.Place(nil, chunks[i].ID, m.DurabilityOf(vault).Copies()) {
+		for _, n := range placement.Place(nil, chunks[i].ID, m.DurabilityOf(vault).Replicas()) {
 			w.putAt(n, vault, chunks[i])
 		}
 	}

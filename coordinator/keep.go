@@ -2,12 +2,11 @@ package coordinator
 
 import (
 	"context"
+	"servidor-backup/bus/kv"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
-
-	"servidor-backup/bus"
 )
 
 // JetStream may be lost while coordinators run: its servers come back with nothing, or
@@ -16,7 +15,7 @@ import (
 // had been started anew, which needs no further rules.
 //
 // No bucket is made over one that is still there. That one is gone is believed only when
-// it was said for some time ([bus.Bucket.Gone]), and who starts then looks once more and
+// it was said for some time ([kv.Bucket.Gone]), and who starts then looks once more and
 // finds what is there. What is not seen even so is not replaced: JetStream refuses a
 // second stream of a name.
 
@@ -106,7 +105,7 @@ func (c *Coordinator) guard(run context.Context) {
 
 func (c *Coordinator) lacksOne(run context.Context) bool {
 	for _, b := range c.buckets {
-		if gone, err := b.Gone(run); gone && err == nil {
+		if gone, err := b.Lost(run); gone && err == nil {
 			return true
 		}
 	}
@@ -136,7 +135,7 @@ func (m *members) isLost() bool {
 
 // isForeign reports whether an entry is of another bucket, under the lock. The first
 // that are read may lie apart: nobody needs them before it was looked once more.
-func (m *members) isForeign(e *bus.Entry) bool {
+func (m *members) isForeign(e *kv.Entry) bool {
 	select {
 	case <-m.ready:
 		return m.epoch > 0 && e.Revision > m.epoch+mostMissed

@@ -9,6 +9,7 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/embedded"
 	"servidor-backup/schemas"
 	"servidor-backup/storage/storagetest"
 )
@@ -30,7 +31,7 @@ func (w *world) keep() {
 func (w *world) startServer(listen string) {
 	w.t.Helper()
 	var err error
-	if w.server, err = bus.StartServer(bus.ServerOptions{Dir: w.t.TempDir(), Listen: listen}); err != nil {
+	if w.server, err = embedded.Start(embedded.Options{Dir: w.t.TempDir(), Listen: listen}); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -66,7 +67,7 @@ func (w *world) eventually(subject string, req any, rep bus.Reply) (err error) {
 	w.t.Helper()
 	bustest.Eventually(w.t, subject+" is answered", func() bool {
 		err = w.request(subject, req, rep)
-		return schemas.CodeOf(err) != schemas.Unavailable && !strings.Contains(errorText(err), bus.ErrNobody.Error())
+		return schemas.CodeOf(err) != schemas.Unavailable && !strings.Contains(errorText(err), bus.ErrNoResponders.Error())
 	})
 	return err
 }

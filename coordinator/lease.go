@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nuid"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 )
 
@@ -19,7 +19,7 @@ import (
 // two clocks are compared. What the job writes is fenced apart (a collection's
 // generation), as a process may sleep between any two instructions.
 type leases struct {
-	kv   *bus.Bucket
+	kv   *kv.Bucket
 	term time.Duration
 
 	mu   sync.Mutex
@@ -48,7 +48,7 @@ func (l *leases) take(ctx context.Context, name string) (held context.Context, r
 	revision, err := l.kv.Get(ctx, name, &e)
 	mine := &leaseEntry{Holder: nuid.Next(), Term: int64(l.term)}
 	switch {
-	case errors.Is(err, bus.ErrNoKey):
+	case errors.Is(err, kv.ErrNotFound):
 		revision, err = l.kv.Create(ctx, name, mine)
 	case err != nil:
 		return nil, nil, err
@@ -57,7 +57,7 @@ func (l *leases) take(ctx context.Context, name string) (held context.Context, r
 	default:
 		revision, err = l.kv.Update(ctx, name, mine, revision)
 	}
-	if errors.Is(err, bus.ErrExists) || errors.Is(err, bus.ErrConflict) {
+	if errors.Is(err, kv.ErrExists) || errors.Is(err, kv.ErrConflict) {
 		return nil, nil, errHeld
 	}
 	if err != nil {
@@ -125,7 +125,7 @@ func (l *leases) keep(held context.Context, lose context.CancelCauseFunc, name s
 		// Giving back waits for it: of a write that was cut short nobody knows the revision.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(held), l.term/4)
 		next, err := l.kv.Update(ctx, name, mine, revision)
-		if errors.Is(err, bus.ErrConflict) {
+		if errors.Is(err, kv.ErrConflict) {
 			// The answer to a write of one's own may have got lost.
 			var e leaseEntry
 			if next, err = l.kv.Get(ctx, name, &e); err == nil && e.Holder != mine.Holder {

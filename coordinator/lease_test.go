@@ -5,15 +5,15 @@ import (
 	"testing"
 	"time"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/kv"
 )
 
 // One at a time has a lease. Given back it is free at once; from who has died it is
 // taken after the term, and who lost it is told.
 func TestLease(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
-	kv, err := bus.OpenBucket(bustest.Patient(t), nc, bus.BucketConfig{Name: "leases"})
+	kv, err := kv.Open(bustest.Patient(t), nc, kv.Config{Name: "leases"})
 	if err != nil {
 		t.Fatal(err)
 	}

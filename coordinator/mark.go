@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -34,7 +35,7 @@ func unique(ids []schemas.ChunkID) []schemas.ChunkID {
 // be descended: some node had not marked them, or none at home could say. lost are the
 // leaves that no node holds.
 func (g *collection) markAll(vault schemas.VaultID, ids []schemas.ChunkID, leaves bool) (fresh, lost []schemas.ChunkID, err error) {
-	for some := range slices.Chunk(ids, bus.MaxIDs) {
+	for some := range slices.Chunk(ids, replica.MaxIDs) {
 		have, news, err := g.markSome(vault, some)
 		if err != nil {
 			return nil, nil, err

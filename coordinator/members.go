@@ -11,7 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -25,7 +26,7 @@ import (
 // to, and nothing but the watch changes what is known: so two coordinators with the
 // same epoch have the same map.
 type members struct {
-	kv    *bus.Bucket
+	kv    *kv.Bucket
 	opt   Options
 	event func(kind, subject, owner, text string, args ...any)
 	wrote func(key string) // a policy
@@ -61,7 +62,7 @@ type member struct {
 	ignored  bool         // it was removed and still speaks, and that was told
 }
 
-func newMembers(kv *bus.Bucket, opt Options, event func(kind, subject, owner, text string, args ...any), wrote func(key string)) *members {
+func newMembers(kv *kv.Bucket, opt Options, event func(kind, subject, owner, text string, args ...any), wrote func(key string)) *members {
 	return &members{kv: kv, opt: opt, event: event, wrote: wrote, ready: make(chan struct{}), gone: make(chan struct{}), moved: make(chan struct{}),
 		nodes: map[schemas.NodeID]*member{}, nicknames: map[string]schemas.NicknamePolicy{}}
 }
@@ -85,7 +86,7 @@ func (m *members) start(ctx, run context.Context, nc *nats.Conn, loops *sync.Wai
 		return fmt.Errorf("read the nodes' cards: %w", ctx.Err())
 	}
 	// Nobody has a map of them before it is certain that all are of one bucket.
-	if gone, err := m.kv.Gone(ctx); gone || err != nil {
+	if gone, err := m.kv.Lost(ctx); gone || err != nil {
 		return errors.Join(errors.New("the nodes' cards were lost while they were read"), err)
 	}
 	loops.Go(func() { m.herald(run, nc) })
@@ -111,7 +112,7 @@ func (m *members) watch(run context.Context, failed chan<- error) {
 	}
 }
 
-func (m *members) seen(e *bus.Entry) {
+func (m *members) seen(e *kv.Entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if e == nil {
@@ -335,7 +336,7 @@ func (m *members) herald(run context.Context, nc *nats.Conn) {
 		m.mu.Lock()
 		moved := m.moved
 		m.mu.Unlock()
-		if err := bus.PublishMap(nc, m.nodeMap()); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		if err := replica.PublishMap(nc, m.nodeMap()); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 			m.opt.Log.Warn("the node map could not be published", "error", err)
 		}
 		select {

@@ -12,8 +12,9 @@ import (
 
 	"github.com/nats-io/nats.go/micro"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/embedded"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 	"servidor-backup/storage/storagetest"
@@ -70,20 +71,20 @@ func TestNodeGoesSilentAndComesBack(t *testing.T) {
 // A coordinator that learns from another that a node is back must not take the
 // old silence for a new one.
 func TestSilenceBeginsAnewWhenANodeComesBack(t *testing.T) {
-	kv, err := bus.OpenBucket(bustest.Patient(t), bustest.Connect(t, bustest.Server(t)), bus.BucketConfig{Name: "cards"})
+	bucket, err := kv.Open(bustest.Patient(t), bustest.Connect(t, bustest.Server(t)), kv.Config{Name: "cards"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := newMembers(kv, Options{Log: slog.New(slog.DiscardHandler)}, nil, nil)
+	m := newMembers(bucket, Options{Log: slog.New(slog.DiscardHandler)}, nil, nil)
 	var n schemas.Node
 	card := func(state schemas.State) {
 		t.Helper()
-		_, err := kv.Edit(bustest.Patient(t), "n", &n, func() { n = schemas.Node{} }, func() (bool, error) {
+		_, err := bucket.Edit(bustest.Patient(t), "n", &n, func() { n = schemas.Node{} }, func() (bool, error) {
 			n = schemas.Node{ID: "n", State: state}
 			return true, nil
 		})
 		if err == nil {
-			err = kv.Scan(bustest.Patient(t), "n", func(e bus.Entry) error { m.seen(&e); return nil })
+			err = bucket.Scan(bustest.Patient(t), "n", func(e kv.Entry) error { m.seen(&e); return nil })
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -217,7 +218,7 @@ func TestRestartOfEverything(t *testing.T) {
 	sealed := tree{}
 	for round := range 3 {
 		t.Run(fmt.Sprint("round ", round), func(t *testing.T) {
-			s, err := bus.StartServer(bus.ServerOptions{Dir: serverDir, Listen: "127.0.0.1:0"})
+			s, err := embedded.Start(embedded.Options{Dir: serverDir, Listen: "127.0.0.1:0"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -254,8 +255,8 @@ func TestRestartOfEverything(t *testing.T) {
 // A coordinator goes on after the server was away: nodes and clients find it,
 // and changes of the map reach it.
 func TestServerRestartsUnderACoordinator(t *testing.T) {
-	opt := bus.ServerOptions{Dir: t.TempDir(), Listen: bustest.FreeAddress(t)}
-	s, err := bus.StartServer(opt)
+	opt := embedded.Options{Dir: t.TempDir(), Listen: bustest.FreeAddress(t)}
+	s, err := embedded.Start(opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +276,7 @@ func TestServerRestartsUnderACoordinator(t *testing.T) {
 	if err := s.Shutdown(); err != nil {
 		t.Fatal(err)
 	}
-	if s, err = bus.StartServer(opt); err != nil {
+	if s, err = embedded.Start(opt); err != nil {
 		t.Fatal(err)
 	}
 	w.server = s

@@ -8,8 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 )
 
@@ -84,7 +84,7 @@ func TestParentCollectedBeforeTheSessionIsEntered(t *testing.T) {
 		t.Errorf("the session builds on %+v", s.Parent)
 	}
 	entered := 0
-	err = w.c.sessions.Scan(ctx, ">", func(e bus.Entry) error {
+	err = w.c.sessions.Scan(ctx, ">", func(e kv.Entry) error {
 		entered++
 		return nil
 	})

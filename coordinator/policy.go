@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 )
 
@@ -20,10 +20,10 @@ const (
 	policyDefault = policyPrefix + "default"
 )
 
-func policyKey(nickname string) string { return policyPrefix + "of." + bus.KeyToken(nickname) }
+func policyKey(nickname string) string { return policyPrefix + "of." + kv.Token(nickname) }
 
 // seenPolicy is told by the watch, under the lock.
-func (m *members) seenPolicy(e *bus.Entry) {
+func (m *members) seenPolicy(e *kv.Entry) {
 	var err error
 	switch {
 	case e.Key == policyDefault:
@@ -130,7 +130,7 @@ func checkPolicy(req *schemas.PolicyRequest) error {
 		case d.Nodes() > maxNodes:
 			return schemas.Errorf(schemas.BadRequest, "the durability %v takes %d nodes, at most %d are allowed", d, d.Nodes(), maxNodes)
 		case d.K == 1 && d.M > maxCopies:
-			return schemas.Errorf(schemas.BadRequest, "the durability %v makes %d copies, at most %d are allowed: \"4+%d\" takes less room", d, d.Copies(), maxCopies+1, d.M)
+			return schemas.Errorf(schemas.BadRequest, "the durability %v makes %d copies, at most %d are allowed: \"4+%d\" takes less room", d, d.Replicas(), maxCopies+1, d.M)
 		}
 	}
 	switch {

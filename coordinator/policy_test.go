@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -136,7 +136,7 @@ func TestBadPolicies(t *testing.T) {
 func TestMapIsPublished(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	maps := make(chan *schemas.NodeMap, 1000)
-	stop, err := bus.FollowMap(w.nc, func(m *schemas.NodeMap) { maps <- m })
+	stop, err := replica.WatchMap(w.nc, func(m *schemas.NodeMap) { maps <- m })
 	if err != nil {
 		t.Fatal(err)
 	}

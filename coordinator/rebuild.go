@@ -11,6 +11,8 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -52,7 +54,7 @@ func (c *Coordinator) rebuild(ctx context.Context, _ *schemas.RebuildRequest) (a
 	for tries := 0; ; tries++ {
 		written, behind, err := c.mergeOnce(held, m, highest)
 		rep.Keys += written
-		again := errors.Is(err, bus.ErrExists) || errors.Is(err, bus.ErrConflict)
+		again := errors.Is(err, kv.ErrExists) || errors.Is(err, kv.ErrConflict)
 		if err != nil && !again {
 			return nil, err
 		}
@@ -79,12 +81,12 @@ const mergeTries = 20
 
 // mergeCopies adds what the nodes have copies of. highest is the highest revision of each
 // bucket.
-func (c *Coordinator) mergeCopies(ctx context.Context, m *merge, nodes *schemas.NodeMap, from []schemas.NodeID) (highest map[*bus.Bucket]uint64, err error) {
+func (c *Coordinator) mergeCopies(ctx context.Context, m *merge, nodes *schemas.NodeMap, from []schemas.NodeID) (highest map[*kv.Bucket]uint64, err error) {
 	copies, err := c.copiesAt(ctx, from)
 	if err != nil {
 		return nil, err
 	}
-	highest = map[*bus.Bucket]uint64{}
+	highest = map[*kv.Bucket]uint64{}
 	var mu sync.Mutex
 	err = c.readCopies(ctx, nodes, copies, func(e *schemas.CatalogueEntry) {
 		mu.Lock()
@@ -104,14 +106,14 @@ func (c *Coordinator) mergeCopies(ctx context.Context, m *merge, nodes *schemas.
 
 // mergeOnce adds what the catalogue says now, and writes what is to be otherwise. behind is
 // by how much its revisions are behind those of copies.
-func (c *Coordinator) mergeOnce(ctx context.Context, m *merge, highest map[*bus.Bucket]uint64) (written int64, behind uint64, err error) {
+func (c *Coordinator) mergeOnce(ctx context.Context, m *merge, highest map[*kv.Bucket]uint64) (written int64, behind uint64, err error) {
 	w := mergeWriter{c: c, ctx: ctx, now: map[string]*schemas.CatalogueEntry{}, heads: map[string]head{}}
 	if w.base, err = c.state.copyBase(ctx); err != nil {
 		return 0, 0, err
 	}
-	at := map[*bus.Bucket]uint64{} // the revision that it has come to, at least
+	at := map[*kv.Bucket]uint64{} // the revision that it has come to, at least
 	for b := range highest {
-		at[b] = w.base + b.Began()
+		at[b] = w.base + b.FirstRevision()
 	}
 	err = c.eachEntry(ctx, func(e *schemas.CatalogueEntry) error {
 		b := c.bucketOf(e.Key)
@@ -125,7 +127,7 @@ func (c *Coordinator) mergeOnce(ctx context.Context, m *merge, highest map[*bus.
 	for b, r := range highest {
 		behind = max(behind, r-min(r, at[b]))
 	}
-	err = c.records.kv.Scan(ctx, recordPrefix+">", func(e bus.Entry) error {
+	err = c.records.kv.Scan(ctx, recordPrefix+">", func(e kv.Entry) error {
 		var h head
 		err := e.Decode(&h)
 		h.mend()
@@ -276,7 +278,7 @@ func (c *Coordinator) copiesAt(ctx context.Context, nodes []schemas.NodeID) ([]s
 // readCopies hands out what is in copies, from several goroutines. One that cannot be
 // read any more, or is none, is passed over.
 func (c *Coordinator) readCopies(ctx context.Context, nodes *schemas.NodeMap, ids []schemas.ChunkID, got func(*schemas.CatalogueEntry)) error {
-	vault, holders := schemas.CatalogueVault(), bus.NewHolders(c.nc, nodes)
+	vault, holders := schemas.CatalogueVault(), replica.NewReader(c.nc, nodes)
 	take := func(_ int, chunk *schemas.Chunk) error {
 		e := new(schemas.CatalogueEntry)
 		if schemas.PlainChunkID(vault, chunk.Content) == chunk.ID && schemas.Unmarshal(chunk.Content, e) == nil && hasCopies(e.Key) {
@@ -286,12 +288,12 @@ func (c *Coordinator) readCopies(ctx context.Context, nodes *schemas.NodeMap, id
 		}
 		return nil
 	}
-	for some := range slices.Chunk(ids, bus.MaxIDs) {
-		err := holders.Chunks(ctx, vault, some, false, take)
+	for some := range slices.Chunk(ids, replica.MaxIDs) {
+		err := holders.Fetch(ctx, vault, some, false, take)
 		if code := schemas.CodeOf(err); code == schemas.NotHeld || code == schemas.Corrupt {
 			// One by one, so that a bad one does not hide others.
 			for i := range some {
-				err = holders.Chunks(ctx, vault, some[i:i+1], false, take)
+				err = holders.Fetch(ctx, vault, some[i:i+1], false, take)
 				if code := schemas.CodeOf(err); err != nil && code != schemas.NotHeld && code != schemas.Corrupt {
 					return err
 				}

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage/storagetest"
 )
@@ -27,7 +27,7 @@ func (w *world) copied() {
 		if err != nil || len(ids) == 0 {
 			return false
 		}
-		held, err := bus.NewHolders(w.nc, m).Have(bustest.Patient(w.t), schemas.CatalogueVault(), ids)
+		held, err := replica.NewReader(w.nc, m).Have(bustest.Patient(w.t), schemas.CatalogueVault(), ids)
 		return err == nil && !slices.Contains(held, false)
 	})
 }

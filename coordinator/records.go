@@ -8,13 +8,13 @@ import (
 	"strings"
 	"time"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 )
 
 // records is the catalogue: what was saved, by whom, under which name.
 //
-// Its bucket has three kinds of key, each name made a token by bus.KeyToken:
+// Its bucket has three kinds of key, each name made a token by kv.Token:
 //
 //	vault.NICKNAME                    vaultEntry
 //	record.NICKNAME.RECORD            head: what lists show
@@ -27,7 +27,7 @@ import (
 // The head follows; if a crash comes between, the next commit finds the version and
 // moves on.
 type records struct {
-	kv    *bus.Bucket
+	kv    *kv.Bucket
 	wrote func(key string) // is told of vaults and versions that were written
 }
 
@@ -56,14 +56,14 @@ const (
 	versionPrefix = "version."
 )
 
-func vaultKey(nickname string) string { return vaultPrefix + bus.KeyToken(nickname) }
+func vaultKey(nickname string) string { return vaultPrefix + kv.Token(nickname) }
 
 func recordKey(nickname, record string) string {
-	return recordPrefix + bus.KeyToken(nickname) + "." + bus.KeyToken(record)
+	return recordPrefix + kv.Token(nickname) + "." + kv.Token(record)
 }
 
 func versionKey(nickname, record string, number uint64) string {
-	return fmt.Sprintf(versionPrefix+"%s.%s.%010d", bus.KeyToken(nickname), bus.KeyToken(record), number)
+	return fmt.Sprintf(versionPrefix+"%s.%s.%010d", kv.Token(nickname), kv.Token(record), number)
 }
 
 // enterVault makes the nickname's entry, and holds a client with another key
@@ -94,7 +94,7 @@ func (r *records) enterVault(ctx context.Context, nickname string, fingerprint [
 // vault tells whether the nickname is known; [schemas.UnknownNickname] if not.
 func (r *records) vault(ctx context.Context, nickname string) (v vaultEntry, err error) {
 	_, err = r.kv.Get(ctx, vaultKey(nickname), &v)
-	if errors.Is(err, bus.ErrNoKey) {
+	if errors.Is(err, kv.ErrNotFound) {
 		err = schemas.Errorf(schemas.UnknownNickname, "nothing was ever saved under the nickname %q", nickname)
 	}
 	return v, err
@@ -103,7 +103,7 @@ func (r *records) vault(ctx context.Context, nickname string) (v vaultEntry, err
 // head reads a record's head; a zero one if there is none.
 func (r *records) head(ctx context.Context, nickname, record string) (h head, err error) {
 	_, err = r.kv.Get(ctx, recordKey(nickname, record), &h)
-	if errors.Is(err, bus.ErrNoKey) {
+	if errors.Is(err, kv.ErrNotFound) {
 		return head{}, nil
 	}
 	h.mend()
@@ -134,7 +134,7 @@ func (r *records) version(ctx context.Context, nickname, record string, number u
 	}
 	v := new(schemas.Version)
 	_, err = r.kv.Get(ctx, versionKey(nickname, record, number), v)
-	if errors.Is(err, bus.ErrNoKey) {
+	if errors.Is(err, kv.ErrNotFound) {
 		return nil, schemas.Errorf(schemas.UnknownVersion, "%q has no version %d (its newest is %d)", record, number, h.Latest)
 	}
 	return v, err
@@ -143,7 +143,7 @@ func (r *records) version(ctx context.Context, nickname, record string, number u
 // heads lists a nickname's records after the given name, sorted by name, with
 // forgotten also those of which all versions were forgotten.
 func (r *records) heads(ctx context.Context, nickname, after string, forgotten bool) (all []schemas.Record, err error) {
-	err = r.kv.Scan(ctx, recordPrefix+bus.KeyToken(nickname)+".*", func(e bus.Entry) error {
+	err = r.kv.Scan(ctx, recordPrefix+kv.Token(nickname)+".*", func(e kv.Entry) error {
 		var h head
 		if err := e.Decode(&h); err != nil {
 			return err
@@ -160,8 +160,8 @@ func (r *records) heads(ctx context.Context, nickname, after string, forgotten b
 // versions lists a record's versions below the given number (0: all), newest
 // first, those that were forgotten among them.
 func (r *records) versions(ctx context.Context, nickname, record string, below uint64) (all []schemas.Version, err error) {
-	filter := fmt.Sprintf(versionPrefix+"%s.%s.*", bus.KeyToken(nickname), bus.KeyToken(record))
-	err = r.kv.Scan(ctx, filter, func(e bus.Entry) error {
+	filter := fmt.Sprintf(versionPrefix+"%s.%s.*", kv.Token(nickname), kv.Token(record))
+	err = r.kv.Scan(ctx, filter, func(e kv.Entry) error {
 		var v schemas.Version
 		if err := e.Decode(&v); err != nil {
 			return err
@@ -217,16 +217,16 @@ func (r *records) commit(ctx context.Context, v *schemas.Version, since uint64, 
 			if err == nil {
 				return v, r.moveHead(ctx, v)
 			}
-			if !errors.Is(err, bus.ErrExists) {
+			if !errors.Is(err, kv.ErrExists) {
 				return nil, err
 			}
 		}
 		var old schemas.Version
 		_, err := r.kv.Get(ctx, versionKey(v.Nickname, v.Record, number), &old)
 		switch {
-		case errors.Is(err, bus.ErrNoKey) && number > h.Highest:
+		case errors.Is(err, kv.ErrNotFound) && number > h.Highest:
 			number-- // it was taken away in between: ask again
-		case errors.Is(err, bus.ErrNoKey): // it was there once: numbers are not used again
+		case errors.Is(err, kv.ErrNotFound): // it was there once: numbers are not used again
 		case err != nil:
 			return nil, err
 		case old.Session == v.Session:

@@ -96,7 +96,7 @@ func (m *members) holds(b basis) bool { return m.missing(b.Epoch) <= int(b.Toler
 // know of damage. One that came later counts, as chunks may have moved to it. Who was lost
 // since an epoch of cards that were lost nobody knows.
 func (m *members) missing(epoch uint64) (n int) {
-	if epoch < m.kv.Began() {
+	if epoch < m.kv.FirstRevision() {
 		return math.MaxInt
 	}
 	m.mu.Lock()

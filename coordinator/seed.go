@@ -9,7 +9,9 @@ import (
 	"github.com/nats-io/nuid"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 // transmit answers the seed's TRANSMITIR: the content goes to a storage node as
@@ -36,7 +38,7 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 	}
 	chunk := schemas.Chunk{ID: schemas.PlainChunkID(vault, *req.Content), Kind: schemas.Plain, Content: *req.Content}
 	chunk.Sum = chunk.Checksum()
-	set := schemas.NewPlacement(room.nodes).Place(nil, chunk.ID, room.durability.Copies())
+	set := placement.New(room.nodes).Place(nil, chunk.ID, room.durability.Replicas())
 	generation, err := c.state.generation(ctx)
 	if err != nil {
 		return nil, err
@@ -100,7 +102,7 @@ func (c *Coordinator) put(ctx context.Context, set []schemas.NodeID, vault schem
 	for range messages {
 		select {
 		case err := <-done:
-			if errors.Is(err, bus.ErrNodeSilent) {
+			if errors.Is(err, replica.ErrUnresponsive) {
 				return schemas.Errorf(schemas.NoNode, "%v: is it running?", err)
 			}
 			if err != nil {
@@ -203,15 +205,15 @@ func (c *Coordinator) download(ctx context.Context, req *schemas.DownloadRequest
 
 // fetchPlain asks a node with {id_arquivo} and takes conteudo_arquivo.
 func (c *Coordinator) fetchPlain(ctx context.Context, v *schemas.Version, nodes *schemas.NodeMap) (content []byte, err error) {
-	holders := bus.NewHolders(c.nc, nodes)
-	err = holders.Chunks(ctx, v.Vault, []schemas.ChunkID{v.Root}, false, func(_ int, chunk *schemas.Chunk) error {
+	holders := replica.NewReader(c.nc, nodes)
+	err = holders.Fetch(ctx, v.Vault, []schemas.ChunkID{v.Root}, false, func(_ int, chunk *schemas.Chunk) error {
 		if schemas.PlainChunkID(v.Vault, chunk.Content) != v.Root {
 			return schemas.Errorf(schemas.Corrupt, "chunk %s does not match its id", v.Root.Short())
 		}
 		content = chunk.Content
 		return nil
 	})
-	if errors.Is(err, bus.ErrNobody) {
+	if errors.Is(err, bus.ErrNoResponders) {
 		err = schemas.Errorf(schemas.NoNode, "%v: is the storage node running?", err)
 	}
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/nats-io/nuid"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 )
 
@@ -101,7 +101,7 @@ func (c *Coordinator) tryOpen(ctx context.Context, req *schemas.SessionRequest, 
 	// A collection that does not see the session has deleted before what it does not
 	// keep. So whoever still finds its parent now can build on it.
 	if rep.Parent != nil {
-		there, err := c.records.kv.Holds(ctx, versionKey(s.Nickname, s.Record, s.Parent))
+		there, err := c.records.kv.Exists(ctx, versionKey(s.Nickname, s.Record, s.Parent))
 		if err != nil || !there {
 			return nil, errors.Join(err, c.sessions.Delete(ctx, s.ID))
 		}
@@ -162,7 +162,7 @@ func (c *Coordinator) renew(ctx context.Context, id string, change func(*session
 			return nil, err
 		}
 		change(s)
-		if _, err = c.sessions.Update(ctx, s.ID, s, revision); !errors.Is(err, bus.ErrConflict) {
+		if _, err = c.sessions.Update(ctx, s.ID, s, revision); !errors.Is(err, kv.ErrConflict) {
 			return s, err
 		}
 		if ctx.Err() != nil {
@@ -173,11 +173,11 @@ func (c *Coordinator) renew(ctx context.Context, id string, change func(*session
 
 func (c *Coordinator) session(ctx context.Context, id string) (*session, uint64, error) {
 	s := new(session)
-	if id == "" || bus.KeyToken(id) != id {
+	if id == "" || kv.Token(id) != id {
 		return nil, 0, schemas.Errorf(schemas.BadRequest, "%q is not a session's id", id)
 	}
 	revision, err := c.sessions.Get(ctx, id, s)
-	if errors.Is(err, bus.ErrNoKey) {
+	if errors.Is(err, kv.ErrNotFound) {
 		err = schemas.Errorf(schemas.UnknownSession, "the session %s has lapsed or never was: begin again, what has been stored is not sent twice", id)
 	}
 	return s, revision, err

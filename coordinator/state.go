@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 )
 
@@ -14,7 +14,7 @@ import (
 //	generations    generations
 //	collection     collected, of the newest collection
 //	copies         copyBase
-type state struct{ kv *bus.Bucket }
+type state struct{ kv *kv.Bucket }
 
 const (
 	generationsKey = "generations"
@@ -48,7 +48,7 @@ type copyBase struct {
 func (s *state) copyBase(ctx context.Context) (uint64, error) {
 	var b copyBase
 	_, err := s.kv.Get(ctx, copiesKey, &b)
-	if errors.Is(err, bus.ErrNoKey) {
+	if errors.Is(err, kv.ErrNotFound) {
 		err = nil
 	}
 	return b.Base, err
@@ -58,7 +58,7 @@ func (s *state) copyBase(ctx context.Context) (uint64, error) {
 func (s *state) generation(ctx context.Context) (uint32, error) {
 	var g generations
 	_, err := s.kv.Get(ctx, generationsKey, &g)
-	if errors.Is(err, bus.ErrNoKey) {
+	if errors.Is(err, kv.ErrNotFound) {
 		err = nil
 	}
 	return g.Begun, err
@@ -94,7 +94,7 @@ func (s *state) number(ctx context.Context, change func(*generations)) error {
 func (s *state) collection(ctx context.Context) (*collected, error) {
 	r := new(collected)
 	_, err := s.kv.Get(ctx, collectionKey, r)
-	if errors.Is(err, bus.ErrNoKey) {
+	if errors.Is(err, kv.ErrNotFound) {
 		err = nil
 	}
 	return r, err

@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 )
 
@@ -104,7 +104,7 @@ func (m *members) move(ctx context.Context, id schemas.NodeID, why string, to fu
 	if err == nil && changed {
 		err = m.reach(ctx, revision)
 	}
-	if err != nil && !errors.Is(err, bus.ErrNoKey) && ctx.Err() == nil {
+	if err != nil && !errors.Is(err, kv.ErrNotFound) && ctx.Err() == nil {
 		m.opt.Log.Warn("a node's state could not be written", "node", id, "error", err)
 	}
 	if changed && err == nil {

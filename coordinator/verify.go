@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"sync"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -24,7 +24,7 @@ func (c *Coordinator) verify(ctx context.Context, vault schemas.VaultID, root, p
 		return schemas.Errorf(schemas.BadRequest, "the commit names no root")
 	}
 	v := &verifier{
-		ctx: ctx, vault: vault, holders: bus.NewHolders(c.nc, c.members.nodeMap()),
+		ctx: ctx, vault: vault, holders: replica.NewReader(c.nc, c.members.nodeMap()),
 		oldTrees: idSet{}, newTrees: idSet{root: {}},
 	}
 	fresh, old := []schemas.ChunkID{root}, []schemas.ChunkID{}
@@ -73,7 +73,7 @@ func (s idSet) without(ids []schemas.ChunkID) (rest []schemas.ChunkID) {
 type verifier struct {
 	ctx     context.Context
 	vault   schemas.VaultID
-	holders *bus.Holders
+	holders *replica.Reader
 	// Tree chunks seen so far on either side. They are few: one for some 64 KiB
 	// of entries, and only where the trees differ.
 	oldTrees, newTrees idSet
@@ -110,7 +110,7 @@ func (v *verifier) expand(trees []schemas.ChunkID, seen idSet, data func([]schem
 		trees = trees[len(some):]
 		var edges []schemas.ChunkID
 		var mu sync.Mutex
-		err := v.holders.Chunks(v.ctx, v.vault, some, true, func(_ int, c *schemas.Chunk) error {
+		err := v.holders.Fetch(v.ctx, v.vault, some, true, func(_ int, c *schemas.Chunk) error {
 			if c.Kind != schemas.Tree {
 				return schemas.Errorf(schemas.BadRequest, "chunk %s is %v where a tree chunk is expected", c.ID.Short(), c.Kind)
 			}
@@ -138,7 +138,7 @@ func (v *verifier) expand(trees []schemas.ChunkID, seen idSet, data func([]schem
 // held proves that data chunks are held.
 func (v *verifier) held(ids []schemas.ChunkID) error {
 	for len(ids) > 0 {
-		some := ids[:min(len(ids), bus.MaxIDs)]
+		some := ids[:min(len(ids), replica.MaxIDs)]
 		ids = ids[len(some):]
 		held, err := v.holders.Recoverable(v.ctx, v.vault, some)
 		if err != nil {

@@ -63,7 +63,7 @@ func (w *walk) read() error {
 		ids[i], o.waiting = o.id, false
 	}
 	trees, data := make([][]schemas.ChunkID, len(some)), make([][]schemas.ChunkID, len(some))
-	err := w.g.holders.Chunks(w.g.ctx, w.vault, ids, true, func(i int, c *schemas.Chunk) error {
+	err := w.g.holders.Fetch(w.g.ctx, w.vault, ids, true, func(i int, c *schemas.Chunk) error {
 		if c.Kind != schemas.Tree {
 			return schemas.Errorf(schemas.Corrupt, "chunk %s is %v where a tree chunk is expected", c.ID.Short(), c.Kind)
 		}

@@ -17,19 +17,10 @@
 // coordinator to commit; the coordinator checks through the clear edges that
 // everything new is held, and only then writes the [Version] to the catalogue.
 //
-// # What is here
+// # Beside it
 //
-//   - message.go: the messages, as Go structs with their names on the wire. Those
-//     of the seed ("apelido", "nome_arquivo", "conteudo_arquivo", "id_arquivo")
-//     keep their names; newer ones are English.
-//   - bulk.go, bulkread.go: the messages that carry chunks, encoded by hand.
-//   - codec.go: msgpack, with limits for bytes from outside.
-//   - subject.go: every NATS subject, built and taken apart in one place.
-//   - status.go: the seed's 255, 158 and 906, and stable error codes.
-//   - name.go: which names are allowed, and how a version is written.
-//   - nodemap.go: the node map; placement.go: where chunks belong, as a pure
-//     function of it.
-//   - id.go, chunk.go: ids, and the chunk as nodes keep it.
+// Package schemas/placement says where chunks belong under a node map, and
+// schemas/erasure splits chunks into shards.
 //
 // The formats are documented for other languages in docs/protocol.md.
 package schemas

@@ -30,13 +30,13 @@ type Survey struct {
 	// survive now.
 	Levels []Level `msgpack:"levels,omitempty"`
 	// Strays are parts here that belong elsewhere and are not there yet.
-	Strays  int64  `msgpack:"strays"`
-	ToHeal  int64  `msgpack:"to_heal"` // parts that this node is to make or move
-	Healed  int64  `msgpack:"healed"`  // parts made or moved since the program started
-	Bytes   int64  `msgpack:"bytes"`   // of those
-	Left    int64  `msgpack:"left"`    // ns until all that is to be healed is, at the rate so far; 0 if unknown
-	Dropped int64  `msgpack:"dropped"` // parts given up after their owners had them
-	Waiting string `msgpack:"waiting,omitempty"`
+	Misplaced int64  `msgpack:"misplaced"`
+	ToHeal    int64  `msgpack:"to_heal"` // parts that this node is to make or move
+	Healed    int64  `msgpack:"healed"`  // parts made or moved since the program started
+	Bytes     int64  `msgpack:"bytes"`   // of those
+	Left      int64  `msgpack:"left"`    // ns until all that is to be healed is, at the rate so far; 0 if unknown
+	Dropped   int64  `msgpack:"dropped"` // parts given up after their owners had them
+	Waiting   string `msgpack:"waiting,omitempty"`
 }
 
 // Level counts chunks of one durability.
@@ -44,7 +44,7 @@ type Level struct {
 	Durability Durability `msgpack:"durability"`
 	// Spare is how many more nodes can be lost: M or more is whole, less is
 	// endangered, negative is lost.
-	Spare  int   `msgpack:"spare"`
+	Margin int   `msgpack:"margin"`
 	Chunks int64 `msgpack:"chunks"`
 }
 

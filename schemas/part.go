@@ -24,11 +24,11 @@ const Whole Part = 0
 // ShardOf is shard i, counted from zero, of those of which any k, at least 2, make the
 // chunk with that sum.
 func ShardOf(k int, whole Sum, i int) Part {
-	return TaggedShard(k, binary.BigEndian.Uint32(whole[:]), i)
+	return ShardOfSeal(k, binary.BigEndian.Uint32(whole[:]), i)
 }
 
-// TaggedShard is [ShardOf] by the tag.
-func TaggedShard(k int, tag uint32, i int) Part { return Part(k)<<40 | Part(tag)<<8 | Part(i) }
+// ShardOfSeal is [ShardOf] by the tag.
+func ShardOfSeal(k int, tag uint32, i int) Part { return Part(k)<<40 | Part(tag)<<8 | Part(i) }
 
 // K is how many such parts make the chunk: 1 for the whole.
 func (p Part) K() int { return max(1, int(p>>40)) }
@@ -36,11 +36,11 @@ func (p Part) K() int { return max(1, int(p>>40)) }
 // Shard is the shard's number, 0 for the whole.
 func (p Part) Shard() int { return int(p & 0xff) }
 
-// Tag is the beginning of the whole chunk's sum, 0 for the whole.
-func (p Part) Tag() uint32 { return uint32(p >> 8) }
+// SealID is the beginning of the whole chunk's sum, 0 for the whole.
+func (p Part) SealID() uint32 { return uint32(p >> 8) }
 
-// Code is what all shards have in common that make the chunk together.
-func (p Part) Code() Part { return p &^ 0xff }
+// Stripe is what all shards have in common that make the chunk together.
+func (p Part) Stripe() Part { return p &^ 0xff }
 
 // String is for people: "whole", or "shard 3 of k=4".
 func (p Part) String() string {
@@ -56,8 +56,8 @@ func (p Part) Valid() bool { return p == Whole || p>>40 >= 2 && p>>40 <= 0xff }
 // Nodes is on how many nodes a chunk with shards is: k+m.
 func (d Durability) Nodes() int { return int(d.K) + int(d.M) }
 
-// Copies is on how many nodes a chunk is that is not cut into shards: m+1.
-func (d Durability) Copies() int { return int(d.M) + 1 }
+// Replicas is on how many nodes a chunk is that is not cut into shards: m+1.
+func (d Durability) Replicas() int { return int(d.M) + 1 }
 
 // MinSplit is the shortest content that is cut into shards, in bytes. What is
 // shorter, all tree chunks (whose edges every holder must be able to tell) and all

@@ -328,8 +328,10 @@ func TestProtocolDocIsComplete(t *testing.T) {
 		{"message.go", fieldNames},
 		{"bulk.go", fieldNames},
 		{"nodemap.go", fieldNames},
-		{"keeping.go", fieldNames},
-		{"keeping.go", constants},
+		{"admin.go", fieldNames},
+		{"maintenance.go", fieldNames},
+		{"admin.go", constants},
+		{"maintenance.go", constants},
 	} {
 		file, err := parser.ParseFile(token.NewFileSet(), c.file, nil, 0)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/erasure"
 	"servidor-backup/storage"
 	"servidor-backup/storage/storagetest"
 )
@@ -59,7 +60,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 // shards are those of the chunk under 2+1.
 func shards(t *testing.T, c schemas.Chunk) []schemas.Chunk {
 	t.Helper()
-	all, _, err := schemas.Split(schemas.Durability{K: 2, M: 1}, &c, nil)
+	all, _, err := erasure.Split(schemas.Durability{K: 2, M: 1}, &c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

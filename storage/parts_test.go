@@ -57,7 +57,7 @@ func TestParts(t *testing.T) {
 			}
 			storagetest.Same(t, want, got)
 		}
-		_, err := s.GetPart(storagetest.Vault, a.ID, schemas.TaggedShard(2, 7, 1))
+		_, err := s.GetPart(storagetest.Vault, a.ID, schemas.ShardOfSeal(2, 7, 1))
 		storagetest.Code(t, err, schemas.NotHeld)
 		for _, read := range []func(schemas.VaultID, schemas.ChunkID) (schemas.Chunk, error){s.Get, s.Edges} {
 			_, err := read(storagetest.Vault, a.ID)

@@ -120,7 +120,7 @@ func (h *recordHeader) part() schemas.Part {
 	if h.k < 2 {
 		return schemas.Whole
 	}
-	return schemas.TaggedShard(int(h.k), h.tag, int(h.shard))
+	return schemas.ShardOfSeal(int(h.k), h.tag, int(h.shard))
 }
 
 // edgeBytes is the length of the edges in the body.
@@ -233,7 +233,7 @@ func (c *codec) decodeHeader(b []byte, at location) (h recordHeader, err error) 
 // back filled.
 func (c *codec) appendFront(dst []byte, at location, h *recordHeader, chunk *schemas.Chunk) []byte {
 	h.kind, h.id, h.sum = chunk.Kind, chunk.ID, chunk.Sum
-	h.shard, h.k, h.tag = uint8(chunk.Part.Shard()), uint8(chunk.Part.K()), chunk.Part.Tag()
+	h.shard, h.k, h.tag = uint8(chunk.Part.Shard()), uint8(chunk.Part.K()), chunk.Part.SealID()
 	h.trees, h.data = uint32(len(chunk.Trees)), uint32(len(chunk.Data))
 	h.content = uint32(len(chunk.Content))
 	h.edgeSum = edgeSum(chunk.Trees, chunk.Data)

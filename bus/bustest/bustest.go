@@ -11,22 +11,23 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/embedded"
 	"servidor-backup/schemas"
 )
 
 // Server starts an embedded server on a free port of loopback, with its data in
 // the test's directory, and ends it with the test.
-func Server(t testing.TB) *bus.Server {
+func Server(t testing.TB) *embedded.Server {
 	t.Helper()
-	s := StartServer(t, bus.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	s := StartServer(t, embedded.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
 	t.Cleanup(func() { Shutdown(t, s) })
 	return s
 }
 
 // StartServer starts an embedded server, which the test ends with [Shutdown].
-func StartServer(t testing.TB, opt bus.ServerOptions) *bus.Server {
+func StartServer(t testing.TB, opt embedded.Options) *embedded.Server {
 	t.Helper()
-	s, err := bus.StartServer(opt)
+	s, err := embedded.Start(opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +35,7 @@ func StartServer(t testing.TB, opt bus.ServerOptions) *bus.Server {
 }
 
 // Shutdown ends a server.
-func Shutdown(t testing.TB, s *bus.Server) {
+func Shutdown(t testing.TB, s *embedded.Server) {
 	t.Helper()
 	if err := s.Shutdown(); err != nil {
 		t.Error(err)
@@ -43,18 +44,18 @@ func Shutdown(t testing.TB, s *bus.Server) {
 
 // Restart ends s, whose address is a [FreeAddress], waits until nc notices, runs
 // meanwhile, and starts the server again on the same address and directory.
-func Restart(t testing.TB, s *bus.Server, dir string, nc *nats.Conn, meanwhile func()) {
+func Restart(t testing.TB, s *embedded.Server, dir string, nc *nats.Conn, meanwhile func()) {
 	t.Helper()
 	listen := strings.TrimPrefix(s.URL(), "nats://")
 	Shutdown(t, s)
 	Eventually(t, "the connection notices", func() bool { return !nc.IsConnected() })
 	meanwhile()
-	again := StartServer(t, bus.ServerOptions{Dir: dir, Listen: listen})
+	again := StartServer(t, embedded.Options{Dir: dir, Listen: listen})
 	t.Cleanup(func() { Shutdown(t, again) })
 }
 
 // Connect connects to s and closes the connection with the test.
-func Connect(t testing.TB, s *bus.Server) *nats.Conn {
+func Connect(t testing.TB, s *embedded.Server) *nats.Conn {
 	t.Helper()
 	return Dial(t, s.URL())
 }

@@ -1,18 +1,17 @@
 package bustest
 
 import (
+	"servidor-backup/bus/embedded"
 	"strings"
 	"testing"
-
-	"servidor-backup/bus"
 )
 
 // Cluster is embedded servers of one cluster, which a test can stop and start. A
 // server that does not run is nil.
 type Cluster struct {
 	*testing.T
-	Options []bus.ServerOptions
-	Servers []*bus.Server
+	Options []embedded.Options
+	Servers []*embedded.Server
 }
 
 // PrepareCluster makes a cluster of which no server runs yet. The test becomes
@@ -20,14 +19,14 @@ type Cluster struct {
 func PrepareCluster(t *testing.T, size int) *Cluster {
 	t.Helper()
 	t.Parallel()
-	c := &Cluster{T: t, Options: make([]bus.ServerOptions, size), Servers: make([]*bus.Server, size)}
+	c := &Cluster{T: t, Options: make([]embedded.Options, size), Servers: make([]*embedded.Server, size)}
 	var routes []string
 	for i := range c.Options {
 		address := FreeAddress(t)
 		routes = append(routes, "nats://"+address)
-		c.Options[i] = bus.ServerOptions{
+		c.Options[i] = embedded.Options{
 			Dir: t.TempDir(), Listen: FreeAddress(t),
-			Cluster: &bus.Cluster{Name: "test", Listen: address},
+			Cluster: &embedded.Cluster{Name: "test", Listen: address},
 		}
 	}
 	for i := range c.Options {

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/embedded"
 	"servidor-backup/client"
 	"servidor-backup/storage"
 )
@@ -38,7 +38,7 @@ func (a *app) useData(ctx context.Context, dir string, makes bool, opt *client.O
 	}
 	for start := time.Now(); a.local == nil; {
 		a.local, err = a.startLocal(ctx, dir)
-		if !errors.Is(err, bus.ErrInUse) && !errors.Is(err, storage.ErrInUse) {
+		if !errors.Is(err, embedded.ErrInUse) && !errors.Is(err, storage.ErrInUse) {
 			return a.lead(opt, err)
 		}
 		if url := a.servedAt(dir); url != "" {

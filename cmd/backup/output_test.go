@@ -66,10 +66,10 @@ func filled(t *testing.T) *cli {
 		Map: &schemas.NodeMap{Epoch: 9, Nodes: c.backend.nodes},
 		Nodes: []schemas.NodeStatus{{
 			Node: c.backend.nodes[0], Epoch: 9,
-			Survey: schemas.Survey{Epoch: 9, Ended: testTime, Strays: 1, ToHeal: 3, Healed: 40, Bytes: 20_000_000, Left: 95e9, Waiting: "cellar is full", Levels: []schemas.Level{
-				{Durability: schemas.Durability{K: 1, M: 1}, Spare: 1, Chunks: 12000},
-				{Durability: schemas.Durability{K: 1, M: 1}, Spare: 0, Chunks: 3},
-				{Durability: schemas.Durability{K: 4, M: 2}, Spare: -1, Chunks: 2},
+			Survey: schemas.Survey{Epoch: 9, Ended: testTime, Misplaced: 1, ToHeal: 3, Healed: 40, Bytes: 20_000_000, Left: 95e9, Waiting: "cellar is full", Levels: []schemas.Level{
+				{Durability: schemas.Durability{K: 1, M: 1}, Margin: 1, Chunks: 12000},
+				{Durability: schemas.Durability{K: 1, M: 1}, Margin: 0, Chunks: 3},
+				{Durability: schemas.Durability{K: 4, M: 2}, Margin: -1, Chunks: 2},
 			}},
 			Scrub: schemas.ScrubStatus{Running: true, Done: 0.371, Found: 1},
 		}},
@@ -242,7 +242,7 @@ func TestWhole(t *testing.T) {
 		two := schemas.Durability{K: 1, M: 1}
 		node := func(id string) schemas.NodeStatus {
 			return schemas.NodeStatus{Node: schemas.Node{ID: schemas.NodeID(id)}, Survey: schemas.Survey{
-				Epoch: 5, Ended: 1, Levels: []schemas.Level{{Durability: two, Spare: 1, Chunks: 7}}}}
+				Epoch: 5, Ended: 1, Levels: []schemas.Level{{Durability: two, Margin: 1, Chunks: 7}}}}
 		}
 		return &schemas.StatusReply{
 			Map:   &schemas.NodeMap{Epoch: 5, Nodes: []schemas.Node{{ID: "a", State: schemas.Up}, {ID: "b", State: schemas.Draining}, {ID: "c", State: schemas.Gone}}},
@@ -260,9 +260,9 @@ func TestWhole(t *testing.T) {
 		"a survey runs":              func(s *schemas.StatusReply) { s.Nodes[0].Survey.Running = true },
 		"no survey yet":              func(s *schemas.StatusReply) { s.Nodes[0].Survey.Ended = 0 },
 		"something is to be healed":  func(s *schemas.StatusReply) { s.Nodes[0].Survey.ToHeal = 1 },
-		"something is not at home":   func(s *schemas.StatusReply) { s.Nodes[1].Survey.Strays = 1 },
-		"something is endangered":    func(s *schemas.StatusReply) { s.Nodes[1].Survey.Levels[0].Spare = 0 },
-		"something is lost for good": func(s *schemas.StatusReply) { s.Nodes[1].Survey.Levels[0].Spare = -1 },
+		"something is not at home":   func(s *schemas.StatusReply) { s.Nodes[1].Survey.Misplaced = 1 },
+		"something is endangered":    func(s *schemas.StatusReply) { s.Nodes[1].Survey.Levels[0].Margin = 0 },
+		"something is lost for good": func(s *schemas.StatusReply) { s.Nodes[1].Survey.Levels[0].Margin = -1 },
 	} {
 		s := state()
 		spoil(s)

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/embedded"
 	"servidor-backup/coordinator"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
@@ -25,9 +26,9 @@ import (
 type roles struct {
 	a      *app
 	log    *slog.Logger
-	url    string      // of the NATS server
-	server *bus.Server // it, when it runs here
-	room   float64     // the part of the usual memory that the roles may use
+	url    string           // of the NATS server
+	server *embedded.Server // it, when it runs here
+	room   float64          // the part of the usual memory that the roles may use
 	stops  []func() error
 }
 
@@ -50,12 +51,12 @@ func (r *roles) stop() error {
 // startServer starts a NATS server with its data in dir, and waits for the others
 // of its cluster. The parts that are started afterwards reach it without a socket.
 func (r *roles) startServer(ctx context.Context, dir string, opt upOptions) error {
-	so := bus.ServerOptions{Dir: dir, Listen: opt.listen, Log: r.log}
+	so := embedded.Options{Dir: dir, Listen: opt.listen, Log: r.log}
 	if opt.cluster.Listen != "" {
 		so.Cluster = &opt.cluster
 		so.Cluster.Name = cmp.Or(so.Cluster.Name, defaultCluster)
 	}
-	server, err := bus.StartServer(so)
+	server, err := embedded.Start(so)
 	if err != nil {
 		return err
 	}

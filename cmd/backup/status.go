@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 func newStatus(a *app) *cobra.Command {
@@ -41,7 +42,7 @@ type condition struct {
 }
 
 func conditionOf(s *schemas.StatusReply) condition {
-	c := condition{surveyed: true, homes: schemas.NewHomes(s.Map).Len()}
+	c := condition{surveyed: true, homes: placement.NewAssigned(s.Map).Len()}
 	sums := map[schemas.Level]int64{}
 	answered := map[schemas.NodeID]bool{}
 	for i := range s.Nodes {
@@ -52,7 +53,7 @@ func conditionOf(s *schemas.StatusReply) condition {
 			l.Chunks = 0
 			sums[l] += chunks
 		}
-		c.strays += v.Strays
+		c.strays += v.Misplaced
 		c.toHeal += v.ToHeal
 		c.healed += v.Healed
 		c.bytes += v.Bytes
@@ -74,7 +75,7 @@ func conditionOf(s *schemas.StatusReply) condition {
 	}
 	slices.SortFunc(c.short, func(x, y schemas.Durability) int { return cmp.Compare(x.Nodes(), y.Nodes()) })
 	slices.SortFunc(c.levels, func(x, y schemas.Level) int {
-		return cmp.Or(cmp.Compare(x.Spare, y.Spare), cmp.Compare(x.Durability.K, y.Durability.K), cmp.Compare(x.Durability.M, y.Durability.M))
+		return cmp.Or(cmp.Compare(x.Margin, y.Margin), cmp.Compare(x.Durability.K, y.Durability.K), cmp.Compare(x.Durability.M, y.Durability.M))
 	})
 	return c
 }
@@ -129,9 +130,9 @@ type jsonScrub struct {
 // levelState is the state of chunks in a word that does not change.
 func levelState(l schemas.Level) string {
 	switch {
-	case l.Spare < 0:
+	case l.Margin < 0:
 		return "lost"
-	case l.Spare < int(l.Durability.M):
+	case l.Margin < int(l.Durability.M):
 		return "endangered"
 	}
 	return "whole"
@@ -187,7 +188,7 @@ func (a *app) levelText(l schemas.Level) string {
 	case "lost":
 		return a.t("status.lost")
 	case "endangered":
-		return a.n("status.endangered", int64(l.Spare))
+		return a.n("status.endangered", int64(l.Margin))
 	}
 	return a.t("status.whole")
 }
@@ -239,7 +240,7 @@ func statusJSON(s *schemas.StatusReply, c *condition) *jsonStatus {
 		out.Nodes = append(out.Nodes, nodeJSON(&s.Map.Nodes[i]))
 	}
 	for _, l := range c.levels {
-		out.Levels = append(out.Levels, jsonLevel{l.Durability.String(), levelState(l), l.Spare, l.Chunks})
+		out.Levels = append(out.Levels, jsonLevel{l.Durability.String(), levelState(l), l.Margin, l.Chunks})
 	}
 	for _, l := range s.Lost {
 		out.Lost = append(out.Lost, jsonLost(l))

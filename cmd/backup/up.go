@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/embedded"
 	"servidor-backup/coordinator"
 )
 
@@ -29,7 +29,7 @@ const defaultCluster = "backup"
 type upOptions struct {
 	nodeOptions        // of the one node; data is the folder with everything
 	listen      string // "": only this process reaches the system
-	cluster     bus.Cluster
+	cluster     embedded.Cluster
 	replicas    int
 	insecure    bool
 	grace       time.Duration // for nodes that are down; 0: the usual
@@ -82,7 +82,7 @@ func (a *app) checkUp(opt upOptions) error {
 		}
 	}
 	for _, route := range c.Routes {
-		if err := bus.CheckRoute(route); err != nil {
+		if err := embedded.CheckRoute(route); err != nil {
 			return a.usage("up.bad-route", "Route", route)
 		}
 	}

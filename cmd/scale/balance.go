@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 // A cluster is nodes that differ in nothing but what is told here.
@@ -54,7 +55,7 @@ func eachSet(m *schemas.NodeMap, chunks, n int, do func(worker, chunk int, set [
 	for i := range m.Nodes {
 		number[m.Nodes[i].ID] = i
 	}
-	p := schemas.NewPlacement(m)
+	p := placement.New(m)
 	var wait sync.WaitGroup
 	for w := range workers {
 		wait.Go(func() {

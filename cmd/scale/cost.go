@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 // A cost is what placing one chunk takes.
@@ -21,7 +22,7 @@ var costSizes = struct{ nodes, sets []int }{
 // it longer.
 func measureCosts() (all []cost) {
 	for _, nodes := range costSizes.nodes {
-		p := schemas.NewPlacement(cluster{nodes: nodes, weights: mixedWeights}.nodeMap())
+		p := placement.New(cluster{nodes: nodes, weights: mixedWeights}.nodeMap())
 		for _, n := range costSizes.sets {
 			if n > nodes {
 				continue

@@ -7,6 +7,8 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/embedded"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 	"servidor-backup/storage/node"
@@ -83,7 +85,7 @@ func (t *task) work(seed byte) *storagetest.Work {
 }
 
 func benchNode(b *testing.B, how string, t task) {
-	s, err := bus.StartServer(bus.ServerOptions{Dir: b.TempDir(), Listen: "127.0.0.1:0"})
+	s, err := embedded.Start(embedded.Options{Dir: b.TempDir(), Listen: "127.0.0.1:0"})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -122,7 +124,7 @@ func benchNode(b *testing.B, how string, t task) {
 	meter := storagetest.StartMeter(b)
 	client.run(b)
 	if t.Op == "have" {
-		meter.Stop(bus.MaxIDs, int64(bus.MaxIDs*len(schemas.ChunkID{})))
+		meter.Stop(replica.MaxIDs, int64(replica.MaxIDs*len(schemas.ChunkID{})))
 	} else {
 		meter.Stop(t.Each, int64(t.Each*t.Size))
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage/storagetest"
 )
@@ -129,7 +130,7 @@ func (t *task) session(w *storagetest.Work, first, step int) error {
 		return err
 	}
 	defer nc.Close()
-	s, err := bus.NewSender(nc, bus.SenderOptions{})
+	s, err := replica.NewWriter(nc, replica.WriterOptions{})
 	if err != nil {
 		return err
 	}
@@ -194,10 +195,10 @@ func (t *task) have(nc *nats.Conn) func() error {
 	held, other := t.work(1), t.work(2)
 	for i := range reqs {
 		reqs[i].Vault = storagetest.Vault
-		for n := i; len(reqs[i].IDs) < bus.MaxIDs; n++ {
+		for n := i; len(reqs[i].IDs) < replica.MaxIDs; n++ {
 			for _, w := range []*storagetest.Work{held, other} {
 				_, chunks := w.Message(n % stored)
-				for j := range chunks[:min(len(chunks), bus.MaxIDs-len(reqs[i].IDs))] {
+				for j := range chunks[:min(len(chunks), replica.MaxIDs-len(reqs[i].IDs))] {
 					reqs[i].IDs = append(reqs[i].IDs, chunks[j].ID)
 				}
 			}

@@ -6,6 +6,7 @@ import (
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/erasure"
 	"servidor-backup/storage/node"
 	"servidor-backup/storage/storagetest"
 )
@@ -81,7 +82,7 @@ func TestGarbageGoes(t *testing.T) {
 				}
 				s.surveyed()
 				bustest.Eventually(t, "nothing is left to do", func() bool {
-					return s.sum(func(s schemas.Survey) int64 { return s.ToHeal + s.Strays }) == 0
+					return s.sum(func(s schemas.Survey) int64 { return s.ToHeal + s.Misplaced }) == 0
 				})
 				s.collect(generation, needed...)
 			}
@@ -141,7 +142,7 @@ func TestHaveParts(t *testing.T) {
 	s := newSystem(t, 1, schemas.Durability{K: 1}, node.Options{Survey: 1 << 40})
 	n := s.nodes[0]
 	whole, split, missing := s.Data(100), s.Data(200), s.Data(1)
-	shards, _, err := schemas.Split(d21, &split, nil)
+	shards, _, err := erasure.Split(d21, &split, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +191,7 @@ func TestChunks(t *testing.T) {
 	s := newSystem(t, 1, schemas.Durability{K: 1}, node.Options{Survey: 1 << 40})
 	n := s.nodes[0]
 	chunks := s.some(9)
-	shards, _, err := schemas.Split(d21, &chunks[8], nil)
+	shards, _, err := erasure.Split(d21, &chunks[8], nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 	"servidor-backup/storage/node"
@@ -61,7 +61,7 @@ func race(t *testing.T) int {
 	var acknowledged [sessions]atomic.Int64
 	var first sync.Once
 	var least int64
-	send := func(sender *bus.Sender, session, n int, done func(error)) {
+	send := func(sender *replica.Writer, session, n int, done func(error)) {
 		if err := sender.Send(bustest.Patient(t), []schemas.NodeID{store.NodeID()}, payloads[session][n], done); err != nil {
 			done(err)
 		}
@@ -69,7 +69,7 @@ func race(t *testing.T) int {
 	var ready, begin, all sync.WaitGroup
 	begin.Add(1)
 	for i := range sessions {
-		sender, err := bus.NewSender(bustest.Connect(t, s), bus.SenderOptions{})
+		sender, err := replica.NewWriter(bustest.Connect(t, s), replica.WriterOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,8 +7,9 @@ import (
 	"sync"
 	"time"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/erasure"
 )
 
 // healing is what a survey gives to those who lack it.
@@ -40,7 +41,7 @@ func (s *survey) give(ctx context.Context, b *batch) error {
 			return err
 		}
 	}
-	holders := bus.NewHolders(b.n.nc, s.v.m)
+	holders := replica.NewReader(b.n.nc, s.v.m)
 	for ; len(fetch) > 0; fetch = fetch[min(len(fetch), makeAtOnce):] {
 		some := fetch[:min(len(fetch), makeAtOnce)]
 		ids := make([]schemas.ChunkID, len(some))
@@ -48,7 +49,7 @@ func (s *survey) give(ctx context.Context, b *batch) error {
 			ids[i] = b.ids[place]
 		}
 		var one sync.Mutex
-		err := holders.Chunks(ctx, b.vault, ids, false, func(place int, c *schemas.Chunk) error {
+		err := holders.Fetch(ctx, b.vault, ids, false, func(place int, c *schemas.Chunk) error {
 			if c.Part != schemas.Whole {
 				return schemas.Errorf(schemas.Internal, "a part of chunk %s came in place of the whole", c.ID.Short())
 			}
@@ -128,7 +129,7 @@ func (o *outbox) chunk(ctx context.Context, i int, whole *schemas.Chunk) error {
 	var shards []schemas.Chunk
 	for _, j := range o.jobs[i] {
 		c, err := o.part(i, j, &whole, &shards)
-		if err == nil && j.part.Tag() != 0 && c.Part != j.part {
+		if err == nil && j.part.SealID() != 0 && c.Part != j.part {
 			// What was to be had is the chunk as it was sealed another time. So all
 			// its shards go home, in place of the others.
 			return o.all(ctx, i, shards)
@@ -176,7 +177,7 @@ func (o *outbox) part(i int, j job, whole **schemas.Chunk, shards *[]schemas.Chu
 		return **whole, nil
 	}
 	if *shards == nil {
-		if *shards, o.buf, err = schemas.Split(o.b.sights[i].durability, *whole, o.buf); err != nil {
+		if *shards, o.buf, err = erasure.Split(o.b.sights[i].durability, *whole, o.buf); err != nil {
 			return c, err
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/erasure"
+	"servidor-backup/schemas/placement"
 	"servidor-backup/storage/node"
 	"servidor-backup/storage/storagetest"
 )
@@ -71,7 +73,7 @@ func TestNodeComesBack(t *testing.T) {
 	all := append(before, missed...)
 	s.atHome(all...)
 	s.counted(int64(len(all)))
-	homes := schemas.NewHomes(s.nodeMap())
+	homes := placement.NewAssigned(s.nodeMap())
 	var want int64
 	for i := range missed {
 		if slices.Contains(homes.Place(nil, missed[i].ID, 2), n.id) {
@@ -116,7 +118,7 @@ func TestStrayDoesNotWaitForASleeper(t *testing.T) {
 			awake := s.add()
 			s.surveyed()
 			// What a client leaves when one of the home set was silent.
-			homes := schemas.NewHomes(s.nodeMap())
+			homes := placement.NewAssigned(s.nodeMap())
 			var chunks []schemas.Chunk
 			for len(chunks) < 5 {
 				c := s.Data(100_000)
@@ -127,7 +129,7 @@ func TestStrayDoesNotWaitForASleeper(t *testing.T) {
 				parts := []schemas.Chunk{c, c}
 				if d.K > 1 {
 					var err error
-					if parts, _, err = schemas.Split(d, &c, nil); err != nil {
+					if parts, _, err = erasure.Split(d, &c, nil); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -150,7 +152,7 @@ func TestDrainOfTooFew(t *testing.T) {
 	s.set(s.nodes[0], schemas.Draining)
 	s.surveyed()
 	storagetest.Holds(t, s.nodes[0].store, chunks...)
-	if st := s.nodes[0].status().Survey; st.Strays != 8 || st.Dropped != 0 {
+	if st := s.nodes[0].status().Survey; st.Misplaced != 8 || st.Dropped != 0 {
 		t.Errorf("the node says %+v", st)
 	}
 	s.add()

@@ -12,6 +12,7 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 	"servidor-backup/storage/node"
@@ -135,8 +136,8 @@ func (f *fixture) putRaw(b []byte) (rep schemas.PutReply) {
 }
 
 // holders asks this node alone.
-func (f *fixture) holders() *bus.Holders {
-	return bus.NewHolders(f.nc, &schemas.NodeMap{Nodes: []schemas.Node{{ID: f.id, Weight: 1, State: schemas.Up}}})
+func (f *fixture) holders() *replica.Reader {
+	return replica.NewReader(f.nc, &schemas.NodeMap{Nodes: []schemas.Node{{ID: f.id, Weight: 1, State: schemas.Up}}})
 }
 
 // gets fails the test unless the node gives the chunks back whole.
@@ -147,7 +148,7 @@ func (f *fixture) gets(chunks ...schemas.Chunk) {
 		ids[i] = chunks[i].ID
 	}
 	came := 0
-	err := f.holders().Chunks(bustest.Patient(f.t), storagetest.Vault, ids, false, func(place int, c *schemas.Chunk) error {
+	err := f.holders().Fetch(bustest.Patient(f.t), storagetest.Vault, ids, false, func(place int, c *schemas.Chunk) error {
 		storagetest.Same(f.t, chunks[place], *c)
 		came++ // one node, so one goroutine
 		return nil

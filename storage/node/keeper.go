@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -35,7 +35,7 @@ type keeper struct {
 	n      *Node
 	wake   chan struct{}
 	given  chan struct{} // others have brought something
-	sender *bus.Sender
+	sender *replica.Writer
 	pace   *rate.Limiter
 	state  schemas.Survey
 	mu     sync.Mutex // of state
@@ -47,7 +47,7 @@ func newKeeper(n *Node) (*keeper, error) {
 		k.pace = rate.NewLimiter(rate.Limit(n.opt.HealRate), schemas.MaxBatch)
 	}
 	var err error
-	k.sender, err = bus.NewSender(n.nc, bus.SenderOptions{Pace: k.pay})
+	k.sender, err = replica.NewWriter(n.nc, replica.WriterOptions{Pace: k.pay})
 	return k, err
 }
 
@@ -140,8 +140,8 @@ func longer(patience, most time.Duration) time.Duration { return min(2*patience,
 func (k *keeper) unsettled() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.state.Strays > 0 || k.state.ToHeal > 0 || slices.ContainsFunc(k.state.Levels, func(l schemas.Level) bool {
-		return l.Spare < int(l.Durability.M)
+	return k.state.Misplaced > 0 || k.state.ToHeal > 0 || slices.ContainsFunc(k.state.Levels, func(l schemas.Level) bool {
+		return l.Margin < int(l.Durability.M)
 	})
 }
 
@@ -201,7 +201,7 @@ func (k *keeper) survey(ctx context.Context, relook bool) (changed bool, err err
 // counted is what the first pass has found out.
 func (s *survey) counted(now *schemas.Survey) {
 	now.Epoch, now.Ended = s.v.epoch(), time.Now().UnixNano()
-	now.Strays, now.ToHeal, now.Left = s.strays, 0, 0
+	now.Misplaced, now.ToHeal, now.Left = s.strays, 0, 0
 	for _, n := range s.work {
 		now.ToHeal += n
 	}
@@ -211,7 +211,7 @@ func (s *survey) counted(now *schemas.Survey) {
 		now.Levels = append(now.Levels, level)
 	}
 	slices.SortFunc(now.Levels, func(a, b schemas.Level) int {
-		return cmp.Or(cmp.Compare(a.Durability.K, b.Durability.K), cmp.Compare(a.Durability.M, b.Durability.M), cmp.Compare(a.Spare, b.Spare))
+		return cmp.Or(cmp.Compare(a.Durability.K, b.Durability.K), cmp.Compare(a.Durability.M, b.Durability.M), cmp.Compare(a.Margin, b.Margin))
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 )
@@ -117,8 +118,8 @@ func (n *Node) mark(ctx context.Context, req *schemas.MarkRequest) (any, error) 
 // idsOf are the ids of a request in which they are one after the other.
 func idsOf(b []byte) ([]schemas.ChunkID, error) {
 	const size = len(schemas.ChunkID{})
-	if len(b)%size != 0 || len(b) == 0 || len(b) > bus.MaxIDs*size {
-		return nil, schemas.Errorf(schemas.BadRequest, "the request must name 1 to %d chunks by %d bytes each (id_arquivo)", bus.MaxIDs, size)
+	if len(b)%size != 0 || len(b) == 0 || len(b) > replica.MaxIDs*size {
+		return nil, schemas.Errorf(schemas.BadRequest, "the request must name 1 to %d chunks by %d bytes each (id_arquivo)", replica.MaxIDs, size)
 	}
 	ids := make([]schemas.ChunkID, len(b)/size)
 	for i := range ids {
@@ -135,7 +136,7 @@ func (n *Node) chunks(ctx context.Context, req *schemas.ChunksRequest) (any, err
 	}
 	rep := &schemas.ChunkIDsReply{Reply: schemas.OK}
 	err := n.store.Each(ctx, after, func(h storage.Held) bool {
-		if h.Vault != req.Vault || len(rep.IDs) == bus.MaxIDs*len(h.ID) {
+		if h.Vault != req.Vault || len(rep.IDs) == replica.MaxIDs*len(h.ID) {
 			return false
 		}
 		if h.Part == schemas.Whole && !h.Corrupt {

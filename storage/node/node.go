@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 )
@@ -142,7 +143,7 @@ func (n *Node) serve() (err error) {
 	if n.keeper, err = newKeeper(n); err != nil {
 		return err
 	}
-	if n.unfollow, err = bus.FollowMap(n.nc, n.follow); err != nil {
+	if n.unfollow, err = replica.WatchMap(n.nc, n.follow); err != nil {
 		return err
 	}
 	n.service, err = bus.NewService(n.nc, bus.ServiceConfig{
@@ -284,8 +285,8 @@ func decodeIDs(b []byte) (*schemas.IDsRequest, error) {
 		return nil, err
 	case len(req.IDs) == 0:
 		return nil, schemas.Errorf(schemas.BadRequest, "the request names no chunk (id_arquivo is empty or missing)")
-	case len(req.IDs) > bus.MaxIDs:
-		return nil, schemas.Errorf(schemas.BadRequest, "the request names %d chunks, at most %d are allowed", len(req.IDs), bus.MaxIDs)
+	case len(req.IDs) > replica.MaxIDs:
+		return nil, schemas.Errorf(schemas.BadRequest, "the request names %d chunks, at most %d are allowed", len(req.IDs), replica.MaxIDs)
 	}
 	return req, nil
 }

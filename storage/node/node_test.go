@@ -10,6 +10,7 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 	"servidor-backup/storage/node"
@@ -30,7 +31,7 @@ func TestRoundTrip(t *testing.T) {
 	if err != nil || held[0] || !held[1] {
 		t.Errorf("held are %v, %v", held, err)
 	}
-	err = f.holders().Chunks(bustest.Patient(t), storagetest.Vault, []schemas.ChunkID{tree.ID}, true, func(_ int, c *schemas.Chunk) error {
+	err = f.holders().Fetch(bustest.Patient(t), storagetest.Vault, []schemas.ChunkID{tree.ID}, true, func(_ int, c *schemas.Chunk) error {
 		if len(c.Trees) != len(tree.Trees) || len(c.Data) != len(tree.Data) || len(c.Content) != 0 {
 			t.Errorf("%d+%d edges and %d bytes came", len(c.Trees), len(c.Data), len(c.Content))
 		}
@@ -47,7 +48,7 @@ func TestReplicaSet(t *testing.T) {
 	f := newFixture(t, storage.Options{}, node.Options{})
 	other := storagetest.Open(t, t.TempDir(), storage.Options{})
 	start(t, f.nc, other, node.Options{})
-	sender, err := bus.NewSender(f.nc, bus.SenderOptions{})
+	sender, err := replica.NewWriter(f.nc, replica.WriterOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +76,7 @@ func TestManySessions(t *testing.T) {
 	for i := range 4 {
 		maker := storagetest.NewMaker(byte(10 + i))
 		all.Go(func() {
-			sender, err := bus.NewSender(f.nc, bus.SenderOptions{})
+			sender, err := replica.NewWriter(f.nc, replica.WriterOptions{})
 			if err != nil {
 				t.Error(err)
 				return
@@ -154,7 +155,7 @@ func TestBadQuestions(t *testing.T) {
 	for _, subject := range []string{schemas.GetSubject(f.id), schemas.EdgesSubject(f.id), schemas.HaveSubject(f.id)} {
 		for name, message := range map[string][]byte{
 			"no ids":     (&schemas.IDsRequest{}).Encode(),
-			"too many":   (&schemas.IDsRequest{IDs: make([]schemas.ChunkID, bus.MaxIDs+1)}).Encode(),
+			"too many":   (&schemas.IDsRequest{IDs: make([]schemas.ChunkID, replica.MaxIDs+1)}).Encode(),
 			"garbage":    []byte("hello"),
 			"half an id": []byte("\x81\xaaid_arquivo\xc4\x02xx"),
 		} {
@@ -184,7 +185,7 @@ func TestAnswersFitAMessage(t *testing.T) {
 	}
 	f.gets(big...)
 
-	missing := make([]schemas.ChunkID, bus.MaxIDs)
+	missing := make([]schemas.ChunkID, replica.MaxIDs)
 	for i := range missing {
 		missing[i] = schemas.ChunkID{1, byte(i), byte(i >> 8)}
 	}
@@ -203,7 +204,7 @@ func TestAnswersFitAMessage(t *testing.T) {
 			if len(answer) > schemas.MaxBatch || len(rep.Chunks)+len(rep.Failed) == 0 {
 				t.Errorf("%d bytes with %d chunks and %d failures", len(answer), len(rep.Chunks), len(rep.Failed))
 			}
-			err = f.holders().Chunks(bustest.Patient(t), storagetest.Vault, ids, false, func(int, *schemas.Chunk) error { return nil })
+			err = f.holders().Fetch(bustest.Patient(t), storagetest.Vault, ids, false, func(int, *schemas.Chunk) error { return nil })
 			storagetest.Code(t, err, schemas.NotHeld)
 		})
 	}
@@ -274,6 +275,6 @@ func TestStopIsTheEnd(t *testing.T) {
 	storagetest.CloseClean(t, f.store)
 	bustest.Eventually(t, "nobody is subscribed", func() bool {
 		_, err := bus.RequestRaw(bustest.Patient(t), f.nc, schemas.GetSubject(f.id), []byte("x"))
-		return errors.Is(err, bus.ErrNobody)
+		return errors.Is(err, bus.ErrNoResponders)
 	})
 }

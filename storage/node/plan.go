@@ -72,7 +72,7 @@ func (s *sight) want() int {
 	if s.split {
 		return s.durability.Nodes()
 	}
-	return s.durability.Copies()
+	return s.durability.Replicas()
 }
 
 // is reports whether a part is of the kind that is wanted.
@@ -80,7 +80,7 @@ func (s *sight) is(p schemas.Part) bool {
 	if !s.split {
 		return p == schemas.Whole
 	}
-	return s.code != 0 && p.Code() == s.code
+	return s.code != 0 && p.Stripe() == s.code
 }
 
 // choose says which shards are to be at home. A chunk that was sealed twice has shards of
@@ -93,7 +93,7 @@ func (s *sight) choose() {
 	}
 	best := -1
 	for i, p := range s.held {
-		try := sight{split: true, code: p.part.Code(), held: s.held}
+		try := sight{split: true, code: p.part.Stripe(), held: s.held}
 		if p.part.K() != s.k() || slices.IndexFunc(s.held, func(q place) bool { return try.is(q.part) }) != i {
 			continue
 		}
@@ -275,7 +275,7 @@ func (s *sight) missing(at []*place, n int) []schemas.Part {
 	}
 	slices.Sort(parts)
 	parts = parts[:min(n, len(parts))]
-	code := cmp.Or(s.code, schemas.TaggedShard(s.k(), 0, 0))
+	code := cmp.Or(s.code, schemas.ShardOfSeal(s.k(), 0, 0))
 	for i := 0; len(parts) < n; i++ {
 		if part := code | schemas.Part(i); !taken(at, part) && !slices.Contains(parts, part) {
 			parts = append(parts, part)
@@ -325,9 +325,9 @@ func (s *sight) spare() int {
 	more := 0
 	slices.Sort(shards)
 	for len(shards) > 0 {
-		k, code := shards[0].K(), sight{split: true, code: shards[0].Code(), held: s.held}
+		k, code := shards[0].K(), sight{split: true, code: shards[0].Stripe(), held: s.held}
 		n := 1
-		for n < len(shards) && shards[n].Code() == code.code {
+		for n < len(shards) && shards[n].Stripe() == code.code {
 			n++
 		}
 		if shards = shards[n:]; n < k {

@@ -32,7 +32,7 @@ func sightOf(split bool, k, m uint8, home string, held map[string][]schemas.Part
 
 func sh(i ...int) (parts []schemas.Part) {
 	for _, i := range i {
-		parts = append(parts, schemas.TaggedShard(2, 1, i))
+		parts = append(parts, schemas.ShardOfSeal(2, 1, i))
 	}
 	return parts
 }
@@ -79,7 +79,7 @@ func TestPlans(t *testing.T) {
 				"b": "1 lacks shard 1 of k=2"}},
 		{"copies in place of shards", sightOf(false, 1, 1, "ab", held{"a": sh(0), "b": sh(1), "c": sh(2)}),
 			map[string]string{"a": "counts 1 lacks whole, makes whole for a, makes whole for b", "c": "1"}},
-		{"the old kind goes when the new one is at home", sightOf(true, 2, 0, "ab", held{"a": {0, schemas.TaggedShard(2, 1, 0)}, "b": sh(1), "c": whole}),
+		{"the old kind goes when the new one is at home", sightOf(true, 2, 0, "ab", held{"a": {0, schemas.ShardOfSeal(2, 1, 0)}, "b": sh(1), "c": whole}),
 			map[string]string{"a": "counts 1 complete, drops [whole]", "b": "1 complete", "c": "1 complete, drops [whole]"}},
 		{"shards of another code", sightOf(true, 3, 0, "abc", held{"a": sh(0), "b": sh(1), "c": sh(2)}),
 			map[string]string{"a": "counts 1 lacks shard 0 of k=3, makes shard 0 of k=3 for a, makes shard 1 of k=3 for b, makes shard 2 of k=3 for c"}},
@@ -159,7 +159,7 @@ func sealing(held []place) uint32 {
 		if p.part == schemas.Whole {
 			return copySeal
 		}
-		code := p.part.Code()
+		code := p.part.Stripe()
 		if shards[code] == nil {
 			shards[code] = map[schemas.Part]bool{}
 		}
@@ -167,7 +167,7 @@ func sealing(held []place) uint32 {
 	}
 	for _, code := range slices.Sorted(maps.Keys(shards)) {
 		if len(shards[code]) >= code.K() {
-			return code.Tag()
+			return code.SealID()
 		}
 	}
 	return 0
@@ -177,14 +177,14 @@ func sealing(held []place) uint32 {
 func (m *model) gives(j job) (all []place) {
 	tag := sealing(m.held)
 	switch {
-	case j.holds || !m.split || tag == j.part.Tag():
+	case j.holds || !m.split || tag == j.part.SealID():
 		return []place{{j.to, j.part}}
-	case j.part.Tag() == 0:
-		return []place{{j.to, schemas.TaggedShard(m.k(), tag, j.part.Shard())}}
+	case j.part.SealID() == 0:
+		return []place{{j.to, schemas.ShardOfSeal(m.k(), tag, j.part.Shard())}}
 	}
 	for i, n := range m.home {
 		if m.up[n] {
-			all = append(all, place{n, schemas.TaggedShard(m.k(), tag, i)})
+			all = append(all, place{n, schemas.ShardOfSeal(m.k(), tag, i)})
 		}
 	}
 	return all
@@ -258,7 +258,7 @@ func TestPlansConverge(t *testing.T) {
 		m.ranks = rapid.Permutation(m.all).Draw(t, "ranks")
 		part := rapid.Custom(func(t *rapid.T) schemas.Part {
 			if k := rapid.IntRange(1, 4).Draw(t, "k"); k > 1 {
-				return schemas.TaggedShard(k, uint32(rapid.IntRange(1, 2).Draw(t, "tag")), rapid.IntRange(0, 6).Draw(t, "shard"))
+				return schemas.ShardOfSeal(k, uint32(rapid.IntRange(1, 2).Draw(t, "tag")), rapid.IntRange(0, 6).Draw(t, "shard"))
 			}
 			return schemas.Whole
 		})
@@ -338,9 +338,9 @@ func TestSpare(t *testing.T) {
 				switch {
 				case rapid.Bool().Draw(t, "whole"):
 				case simple:
-					p.part = schemas.TaggedShard(2, 1, i)
+					p.part = schemas.ShardOfSeal(2, 1, i)
 				default:
-					p.part = schemas.TaggedShard(rapid.IntRange(2, 3).Draw(t, "k"), uint32(rapid.IntRange(1, 2).Draw(t, "tag")), rapid.IntRange(0, 4).Draw(t, "shard"))
+					p.part = schemas.ShardOfSeal(rapid.IntRange(2, 3).Draw(t, "k"), uint32(rapid.IntRange(1, 2).Draw(t, "tag")), rapid.IntRange(0, 4).Draw(t, "shard"))
 				}
 				if !slices.Contains(s.held, p) {
 					s.held = append(s.held, p)

@@ -65,7 +65,7 @@ func (n *Node) keepRegistered(run context.Context, first chan struct{}) {
 }
 
 func registerStatus(err error) string {
-	if errors.Is(err, bus.ErrNobody) {
+	if errors.Is(err, bus.ErrNoResponders) {
 		return "waiting for a coordinator to register with"
 	}
 	return fmt.Sprintf("waiting to register: %v", err)

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"testing"
 
-	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/embedded"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 	"servidor-backup/storage/node"
@@ -116,8 +116,8 @@ func TestRegistersAgain(t *testing.T) {
 // A node registers again after its connection was away, because the
 // coordinators may have changed meanwhile.
 func TestRegistersAfterReconnect(t *testing.T) {
-	opt := bus.ServerOptions{Dir: t.TempDir(), Listen: bustest.FreeAddress(t)}
-	s, err := bus.StartServer(opt)
+	opt := embedded.Options{Dir: t.TempDir(), Listen: bustest.FreeAddress(t)}
+	s, err := embedded.Start(opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestRegistersAfterReconnect(t *testing.T) {
 	if err := s.Shutdown(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := bus.StartServer(opt)
+	again, err := embedded.Start(opt)
 	if err != nil {
 		t.Fatal(err)
 	}

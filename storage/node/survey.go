@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 )
@@ -63,7 +64,7 @@ func (s *survey) pass(ctx context.Context, look func(context.Context, *batch) er
 	var failed error
 	err := n.store.Each(ctx, storage.Cursor{}, func(h storage.Held) bool {
 		if last := len(b.ids) - 1; last < 0 || b.vault != h.Vault || b.ids[last] != h.ID {
-			if last+1 == bus.MaxIDs || last >= 0 && b.vault != h.Vault {
+			if last+1 == replica.MaxIDs || last >= 0 && b.vault != h.Vault {
 				if failed = flush(); failed != nil {
 					return false
 				}
@@ -133,7 +134,7 @@ func (s *survey) count(ctx context.Context, b *batch) error {
 		sight := &b.sights[i]
 		p := sight.plan(me)
 		if p.counts {
-			s.levels[schemas.Level{Durability: sight.durability, Spare: p.spare}]++
+			s.levels[schemas.Level{Durability: sight.durability, Margin: p.spare}]++
 		}
 		if work := b.toDo(i, &p); work > 0 {
 			s.work[p.spare] += int64(work)
@@ -216,7 +217,7 @@ func (s *survey) heal(ctx context.Context, spare int) error {
 }
 
 // maxLater is how many chunks at most wait to be looked at again: some MB.
-const maxLater = 16 * bus.MaxIDs
+const maxLater = 16 * replica.MaxIDs
 
 // again looks at chunks of one vault once more and does what is still to be done.
 func (s *survey) again(ctx context.Context, vault schemas.VaultID, wait []later) error {
@@ -225,7 +226,7 @@ func (s *survey) again(ctx context.Context, vault schemas.VaultID, wait []later)
 		if s.k.n.view.Load() != s.v {
 			return errMoved
 		}
-		some := wait[:min(len(wait), bus.MaxIDs)]
+		some := wait[:min(len(wait), replica.MaxIDs)]
 		wait = wait[len(some):]
 		b.reset(vault)
 		for _, l := range some {

@@ -13,7 +13,11 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/embedded"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/erasure"
+	"servidor-backup/schemas/placement"
 	"servidor-backup/storage"
 	"servidor-backup/storage/node"
 	"servidor-backup/storage/storagetest"
@@ -24,7 +28,7 @@ import (
 type system struct {
 	*storagetest.Maker
 	t      testing.TB
-	server *bus.Server
+	server *embedded.Server
 	nc     *nats.Conn
 	opt    node.Options
 	nodes  []*member
@@ -110,7 +114,7 @@ func (s *system) change(do func(m *schemas.NodeMap) bool) *schemas.NodeMap {
 	}
 	s.mu.Unlock()
 	m := s.nodeMap()
-	if err := bus.PublishMap(s.nc, m); err != nil {
+	if err := replica.PublishMap(s.nc, m); err != nil {
 		s.t.Error(err)
 	}
 	return m
@@ -221,13 +225,13 @@ func (n *member) lose() {
 func (s *system) save(chunks ...schemas.Chunk) {
 	s.t.Helper()
 	m := s.nodeMap()
-	p := schemas.NewPlacement(m)
+	p := placement.New(m)
 	d := m.DurabilityOf(storagetest.Vault)
 	at := map[schemas.NodeID][]schemas.Chunk{}
 	for i := range chunks {
 		c := &chunks[i]
 		if d.Splits(c.Kind, len(c.Content)) {
-			shards, _, err := schemas.Split(d, c, nil)
+			shards, _, err := erasure.Split(d, c, nil)
 			if err != nil {
 				s.t.Fatal(err)
 			}
@@ -236,7 +240,7 @@ func (s *system) save(chunks ...schemas.Chunk) {
 			}
 			continue
 		}
-		for _, id := range p.Place(nil, c.ID, d.Copies()) {
+		for _, id := range p.Place(nil, c.ID, d.Replicas()) {
 			at[id] = append(at[id], *c)
 		}
 	}
@@ -288,11 +292,11 @@ func (n *member) parts(id schemas.ChunkID) (parts []schemas.Part) {
 // different parts, and nobody else any.
 func (s *system) away(m *schemas.NodeMap, c *schemas.Chunk) string {
 	d := m.DurabilityOf(storagetest.Vault)
-	k, want := 1, d.Copies()
+	k, want := 1, d.Replicas()
 	if d.Splits(c.Kind, len(c.Content)) {
 		k, want = int(d.K), d.Nodes()
 	}
-	home := schemas.NewHomes(m).Place(nil, c.ID, want)
+	home := placement.NewAssigned(m).Place(nil, c.ID, want)
 	seen := map[schemas.Part]bool{}
 	for _, n := range s.nodes {
 		parts := n.parts(c.ID)
@@ -374,7 +378,7 @@ func (s *system) intact(chunks ...schemas.Chunk) {
 				}
 				want := *c
 				if p != schemas.Whole {
-					shards, _, err := schemas.Split(schemas.Durability{K: uint8(p.K()), M: uint8(max(p.Shard()-p.K()+1, 1))}, c, nil)
+					shards, _, err := erasure.Split(schemas.Durability{K: uint8(p.K()), M: uint8(max(p.Shard()-p.K()+1, 1))}, c, nil)
 					if err != nil {
 						s.t.Fatal(err)
 					}
@@ -395,11 +399,11 @@ func (s *system) counted(whole int64) {
 		var all int64
 		for _, n := range s.nodes {
 			st := n.status().Survey
-			if st.Epoch != m.Epoch || st.ToHeal != 0 || st.Strays != 0 {
+			if st.Epoch != m.Epoch || st.ToHeal != 0 || st.Misplaced != 0 {
 				return false
 			}
 			for _, l := range st.Levels {
-				if l.Spare < int(l.Durability.M) {
+				if l.Margin < int(l.Durability.M) {
 					return false
 				}
 				all += l.Chunks

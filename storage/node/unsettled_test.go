@@ -6,6 +6,7 @@ import (
 
 	"servidor-backup/bus/bustest"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 	"servidor-backup/storage/node"
 	"servidor-backup/storage/storagetest"
 )
@@ -18,7 +19,7 @@ func TestUnsettledIsLookedAtAgain(t *testing.T) {
 	s := newSystem(t, 2, schemas.Durability{K: 1}, node.Options{Survey: time.Hour, Settle: settle})
 	here, home := s.nodes[0], s.nodes[1]
 	stray := s.Data(100)
-	for p := schemas.NewPlacement(s.nodeMap()); p.Place(nil, stray.ID, 1)[0] != home.id; {
+	for p := placement.New(s.nodeMap()); p.Place(nil, stray.ID, 1)[0] != home.id; {
 		stray = s.Data(100)
 	}
 	home.rest() // while the map says that it is up
@@ -27,7 +28,7 @@ func TestUnsettledIsLookedAtAgain(t *testing.T) {
 
 	var ends []int64
 	bustest.Eventually(t, "the stray is looked at again and again", func() bool {
-		if now := here.status().Survey; now.Strays == 1 && (len(ends) == 0 || now.Ended != ends[len(ends)-1]) {
+		if now := here.status().Survey; now.Misplaced == 1 && (len(ends) == 0 || now.Ended != ends[len(ends)-1]) {
 			ends = append(ends, now.Ended)
 		}
 		return len(ends) == 6

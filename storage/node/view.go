@@ -6,12 +6,13 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 // view is the map that a node follows, and what it says of where chunks are at home.
 type view struct {
 	m     *schemas.NodeMap
-	homes *schemas.Placement
+	homes *placement.Placement
 }
 
 func (v *view) epoch() uint64 {
@@ -23,7 +24,7 @@ func (v *view) epoch() uint64 {
 
 // follow takes m over if it is newer than what the node knows.
 func (n *Node) follow(m *schemas.NodeMap) {
-	next := &view{m: m, homes: schemas.NewHomes(m)}
+	next := &view{m: m, homes: placement.NewAssigned(m)}
 	for {
 		old := n.view.Load()
 		if old != nil && m.Epoch <= old.m.Epoch {
@@ -56,5 +57,5 @@ func (v *view) set(dst []schemas.NodeID, id schemas.ChunkID, d schemas.Durabilit
 	if split {
 		return v.homes.Place(dst, id, d.Nodes())
 	}
-	return v.homes.Place(dst, id, d.Copies())
+	return v.homes.Place(dst, id, d.Replicas())
 }

@@ -4,14 +4,14 @@ import (
 	"sync"
 	"time"
 
-	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
 // sessionIdle is after how long without a put a session no longer counts. A
-// sender that has been idle for [bus.WindowLife], which is less, begins anew with
+// sender that has been idle for [replica.WindowLife], which is less, begins anew with
 // one message, so nobody comes back with a window that others have by then.
-const sessionIdle = 3 * bus.WindowLife
+const sessionIdle = 3 * replica.WindowLife
 
 // windows shares the node's budget of unacknowledged bytes among the sessions
 // that are sending. It is the whole of flow control: what a window does not

@@ -1,0 +1,65 @@
+package embedded_test
+
+import (
+	"context"
+	"testing"
+
+	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/embedded"
+)
+
+// A server that is to wait says for what, and ends waiting when it is told.
+func TestClusterIsWaitedFor(t *testing.T) {
+	c := bustest.PrepareCluster(t, 3)
+	c.Servers[0] = bustest.StartServer(t, c.Options[0])
+	var said bustest.Statuses
+	ctx, cancel := context.WithCancel(bustest.Patient(t))
+	ended := make(chan error, 1)
+	go func() { ended <- c.Servers[0].WaitForCluster(ctx, said.Add) }()
+	bustest.Eventually(t, "a status", func() bool { return said.Last() == "waiting for the cluster: 1 of 3 servers" })
+	cancel()
+	bustest.WantIs(t, bustest.Receive(t, "the end", ended), context.Canceled)
+	go func() { ended <- c.Servers[0].WaitForCluster(bustest.Patient(t), said.Add) }()
+	c.Start(1, 2)
+	if err := bustest.Receive(t, "the cluster", ended); err != nil {
+		t.Error(err)
+	}
+	if last := said.Last(); last != "" {
+		t.Errorf("the last status is %q, want that it goes on", last)
+	}
+}
+
+// A lone server's data is not JetStream's to tidy away in a cluster, nor the other
+// way round.
+func TestClusterKeepsOutOfOtherData(t *testing.T) {
+	alone := embedded.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"}
+	bustest.Shutdown(t, bustest.StartServer(t, alone))
+	joined := alone
+	joined.Cluster = &embedded.Cluster{Name: "test", Listen: "127.0.0.1:0", Routes: []string{"nats://127.0.0.1:1"}}
+	refused := func(opt embedded.Options) {
+		t.Helper()
+		s, err := embedded.Start(opt)
+		if err == nil {
+			bustest.Shutdown(t, s)
+		}
+		bustest.WantIs(t, err, embedded.ErrClustered)
+	}
+	refused(joined)
+	bustest.Shutdown(t, bustest.StartServer(t, alone)) // as before
+	joined.Dir, alone.Dir = t.TempDir(), ""
+	bustest.Shutdown(t, bustest.StartServer(t, joined))
+	alone.Dir = joined.Dir
+	refused(alone)
+	bustest.Shutdown(t, bustest.StartServer(t, joined))
+}
+
+func TestClusterRefusesWrongRoutes(t *testing.T) {
+	for _, route := range []string{"127.0.0.1", "nats://:1", "nats://[::1", "", "nats://a b:1"} {
+		s, err := embedded.Start(embedded.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0",
+			Cluster: &embedded.Cluster{Name: "test", Listen: "127.0.0.1:0", Routes: []string{route}}})
+		if err == nil {
+			bustest.Shutdown(t, s)
+			t.Errorf("the route %q was accepted", route)
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// ErrInUse is returned by [Start] when another process runs on the
+// directory.
+var ErrInUse = errors.New("the directory is in use by another process")
+
+// Options says where an embedded server keeps its data and listens.
+type Options struct {
+	// Dir is JetStream's directory. It is made if needed.
+	Dir string
+	// Listen is HOST:PORT; port 0 takes a free one. Empty means no listener:
+	// only connections of this process (its [Server.InProcessConn]) reach it.
+	Listen string
+	// Cluster makes it one of several servers; nil is a server of its own.
+	Cluster *Cluster
+	// Log takes the server's warnings and errors; nil discards them.
+	Log *slog.Logger
+}
+
+// Server is an embedded NATS server with JetStream. Whatever JetStream
+// acknowledges has been synced to disk.
+type Server struct {
+	ns       *server.Server
+	lock     io.Closer
+	expected int // servers of the cluster, as far as its routes tell
+}
+
+// startTimeout bounds the recovery of JetStream's state, which is small: the
+// catalogue, never chunks.
+const startTimeout = 60 * time.Second
+
+// Start locks the directory, starts a server and returns when it serves.
+func Start(opt Options) (*Server, error) {
+	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the server's directory: %w", err)
+	}
+	// JetStream takes no lock of its own; two servers on one directory would
+	// destroy it.
+	lock, err := vfs.Default.Lock(filepath.Join(opt.Dir, "LOCK"))
+	var file *fs.PathError
+	switch {
+	case errors.As(err, &file): // the file could not even be made
+		return nil, fmt.Errorf("lock %s: %w", opt.Dir, err)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w (%v)", opt.Dir, ErrInUse, err)
+	}
+	o, err := natsOptions(opt)
+	var ns *server.Server
+	if err == nil {
+		ns, err = startNATS(o, opt.Log)
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return &Server{ns: ns, lock: lock, expected: len(o.Routes)}, nil
+}
+
+func natsOptions(opt Options) (*server.Options, error) {
+	name, err := serverName(opt.Dir, opt.Cluster != nil)
+	if err != nil {
+		return nil, err
+	}
+	o := &server.Options{
+		ServerName: name,
+		DontListen: opt.Listen == "",
+		NoSigs:     true, // signals are the program's, not the library's
+		NoLog:      opt.Log == nil,
+		JetStream:  true,
+		StoreDir:   opt.Dir,
+		SyncAlways: true, // nothing is acknowledged before it is on stable storage
+	}
+	if opt.Listen != "" {
+		host, port, err := splitListen(opt.Listen)
+		if err != nil {
+			return nil, err
+		}
+		o.Host, o.Port = host, port
+	}
+	if opt.Cluster != nil {
+		if err := opt.Cluster.options(o); err != nil {
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+func startNATS(o *server.Options, log *slog.Logger) (*server.Server, error) {
+	ns, err := server.NewServer(o)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the NATS server: %w", err)
+	}
+	var fatal atomic.Pointer[string]
+	ns.SetLoggerV2(&serverLog{log: log, fatal: &fatal}, false, false, false)
+	ns.Start()
+	for deadline := time.Now().Add(startTimeout); ; {
+		if ns.ReadyForConnections(50 * time.Millisecond) {
+			return ns, nil
+		}
+		if text := fatal.Load(); text != nil || time.Now().After(deadline) {
+			ns.Shutdown()
+			if text == nil {
+				return nil, fmt.Errorf("the NATS server was not ready after %v", startTimeout)
+			}
+			return nil, fmt.Errorf("the NATS server does not start: %s", *text)
+		}
+	}
+}
+
+// splitListen also tries the address, because the server ends the process's
+// hope with a log line only when it is taken.
+func splitListen(listen string) (host string, port int, err error) {
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return "", 0, fmt.Errorf("cannot listen on %s: %w", listen, err)
+	}
+	defer l.Close()
+	host, _, err = net.SplitHostPort(listen)
+	if err != nil {
+		return "", 0, err
+	}
+	return host, l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// URL is what clients connect to: nats://HOST:PORT, or "" without a listener.
+func (s *Server) URL() string {
+	addr, ok := s.ns.Addr().(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	host := addr.IP.String()
+	if addr.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "nats://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
+}
+
+// InProcessConn connects to the server within the process, without a socket. With it
+// a Server is what [bus.ConnOptions] takes as InProcess.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn() }
+
+// Shutdown ends the server, its connections with it, and frees the directory.
+func (s *Server) Shutdown() error {
+	s.ns.Shutdown()
+	s.ns.WaitForShutdown()
+	return s.lock.Close()
+}
+
+// serverLog hands the server's log to slog: warnings and errors as they are,
+// notices as debug. It keeps the first fatal line instead of exiting.
+type serverLog struct {
+	log   *slog.Logger
+	fatal *atomic.Pointer[string]
+}
+
+func (l *serverLog) out(f func(string, ...any), format string, v []any) {
+	if l.log != nil {
+		f("nats: " + fmt.Sprintf(format, v...))
+	}
+}
+
+func (l *serverLog) Noticef(format string, v ...any) { l.out(l.log.Debug, format, v) }
+func (l *serverLog) Warnf(format string, v ...any)   { l.out(l.log.Warn, format, v) }
+func (l *serverLog) Errorf(format string, v ...any)  { l.out(l.log.Error, format, v) }
+func (l *serverLog) Debugf(format string, v ...any)  {}
+func (l *serverLog) Tracef(format string, v ...any)  {}
+
+func (l *serverLog) Fatalf(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	l.fatal.CompareAndSwap(nil, &text)
+}

@@ -1,0 +1,448 @@
+package kv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"pgregory.net/rapid"
+
+	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/embedded"
+	"servidor-backup/bus/kv"
+)
+
+type counter struct {
+	N int `msgpack:"n"`
+}
+
+func openBucket(t *testing.T, nc *nats.Conn, name string) *kv.Bucket {
+	t.Helper()
+	b, err := kv.Open(bustest.Patient(t), nc, kv.Config{Name: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// A bucket that was lost and is made anew goes on above the revisions of the lost one:
+// whoever knows one of those must not take it for one of the new ones.
+func TestBucketMadeAnewGoesOn(t *testing.T) {
+	nc := bustest.Connect(t, bustest.Server(t))
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last uint64
+	for range 3 {
+		ctx, b := bustest.Patient(t), openBucket(t, nc, "lost")
+		first := b.FirstRevision()
+		if first <= last {
+			t.Fatalf("it begins with revision %d after %d", first, last)
+		}
+		for i := range 20 {
+			revision, err := b.Create(ctx, fmt.Sprint("k", i), counter{i})
+			if err != nil || revision <= last {
+				t.Fatalf("revision %d comes after %d, %v", revision, last, err)
+			}
+			last = revision
+		}
+		for i := range 20 {
+			if err := b.Delete(ctx, fmt.Sprint("k", i)); err != nil {
+				t.Fatal(err)
+			}
+			last++
+		}
+		if still := openBucket(t, nc, "lost").FirstRevision(); still != first {
+			t.Fatalf("it began with revision %d, now with %d", first, still)
+		}
+		if err := js.DeleteStream(ctx, "KV_lost"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Each write says whether its premise still held; nothing is lost in silence.
+func TestBucketComparesAndSets(t *testing.T) {
+	nc := bustest.Connect(t, bustest.Server(t))
+	ctx, b := bustest.Patient(t), openBucket(t, nc, "cas")
+	var got counter
+	_, err := b.Get(ctx, "k", &got)
+	bustest.WantIs(t, err, kv.ErrNotFound)
+	first, err := b.Create(ctx, "k", counter{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.Create(ctx, "k", counter{2})
+	bustest.WantIs(t, err, kv.ErrExists)
+	second, err := b.Update(ctx, "k", counter{2}, first)
+	if err != nil || second <= first {
+		t.Fatalf("the update gives revision %d after %d, %v", second, first, err)
+	}
+	_, err = b.Update(ctx, "k", counter{3}, first)
+	bustest.WantIs(t, err, kv.ErrConflict)
+	if revision, err := b.Get(ctx, "k", &got); err != nil || got.N != 2 || revision != second {
+		t.Errorf("the value is %v at %d, %v", got, revision, err)
+	}
+	if err := b.Delete(ctx, "k"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.Get(ctx, "k", &got)
+	bustest.WantIs(t, err, kv.ErrNotFound)
+	if _, err := b.Create(ctx, "k", counter{4}); err != nil {
+		t.Errorf("a deleted key cannot be created again: %v", err)
+	}
+	_, err = b.Get(ctx, "not/a key", &got)
+	if err == nil || errors.Is(err, kv.ErrNotFound) {
+		t.Errorf("an invalid key gives %v", err)
+	}
+}
+
+// No increment is lost, whoever is faster, from the first on.
+func TestBucketEditUnderContention(t *testing.T) {
+	s := bustest.Server(t)
+	const writers, each = 8, 15
+	ctx := bustest.Patient(t)
+	revisions := make(chan uint64, writers*each)
+	var all sync.WaitGroup
+	for range writers {
+		b := openBucket(t, bustest.Connect(t, s), "edits")
+		all.Go(func() {
+			for range each {
+				var c counter
+				revision, err := b.Edit(ctx, "k", &c, func() { c = counter{} }, func() (bool, error) {
+					c.N++
+					return true, nil
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				revisions <- revision
+			}
+		})
+	}
+	all.Wait()
+	close(revisions)
+	seen := map[uint64]bool{}
+	for r := range revisions {
+		seen[r] = true
+	}
+	var got counter
+	if _, err := openBucket(t, bustest.Connect(t, s), "edits").Get(ctx, "k", &got); err != nil || got.N != writers*each || len(seen) != writers*each {
+		t.Errorf("%d increments gave %v with %d revisions, %v", writers*each, got, len(seen), err)
+	}
+}
+
+// change can leave things as they are, and its error is the caller's.
+func TestBucketEditMayDecline(t *testing.T) {
+	b := openBucket(t, bustest.Connect(t, bustest.Server(t)), "declined")
+	ctx := bustest.Patient(t)
+	var c counter
+	reset := func() { c = counter{} }
+	if revision, err := b.Edit(ctx, "k", &c, reset, func() (bool, error) { return false, nil }); err != nil || revision != 0 {
+		t.Errorf("an edit of nothing gives %d, %v", revision, err)
+	}
+	mine := errors.New("mine")
+	_, err := b.Edit(ctx, "k", &c, reset, func() (bool, error) { return true, mine })
+	bustest.WantIs(t, err, mine)
+	_, err = b.Get(ctx, "k", &c)
+	bustest.WantIs(t, err, kv.ErrNotFound)
+}
+
+// A scan sees what matches, in the order of writing, and nothing deleted.
+func TestBucketScan(t *testing.T) {
+	b := openBucket(t, bustest.Connect(t, bustest.Server(t)), "scanned")
+	ctx := bustest.Patient(t)
+	for i, key := range []string{"a.x.1", "a.y.2", "b.x.3", "a.x.4", "a.x"} {
+		if _, err := b.Create(ctx, key, counter{i}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Delete(ctx, "a.x.4"); err != nil {
+		t.Fatal(err)
+	}
+	for filter, want := range map[string]string{
+		"a.x.*": "a.x.1", "a.>": "a.x.1 a.y.2 a.x", "*.x.*": "a.x.1 b.x.3", ">": "a.x.1 a.y.2 b.x.3 a.x", "none.*": "",
+	} {
+		var keys []string
+		err := b.Scan(ctx, filter, func(e kv.Entry) error {
+			var c counter
+			keys = append(keys, e.Key)
+			return e.Decode(&c)
+		})
+		if got := strings.Join(keys, " "); err != nil || got != want {
+			t.Errorf("%s finds %q, want %q (%v)", filter, got, want, err)
+		}
+	}
+}
+
+// A scan that is broken off leaves nothing behind, however much was to come
+// (TestMain looks for goroutines).
+// What is written again while it is read is there too, once.
+func TestBucketScanBesideWrites(t *testing.T) {
+	nc := bustest.Connect(t, bustest.Server(t))
+	ctx, b := bustest.Patient(t), openBucket(t, nc, "scan")
+	const keys = 400
+	var revisions [keys]uint64 // 0 is none yet
+	write := func(i int) {
+		i %= keys
+		var err error
+		if revisions[i], err = b.Update(ctx, fmt.Sprint("k.", i), counter{i}, revisions[i]); err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+	}
+	for i := range keys {
+		write(i)
+	}
+	stop := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				write(i * 7)
+			}
+		}
+	})
+	for range 100 {
+		seen := map[string]uint64{}
+		err := b.Scan(ctx, "k.*", func(e kv.Entry) error {
+			if seen[e.Key] != 0 {
+				return fmt.Errorf("%s came twice", e.Key)
+			}
+			seen[e.Key] = e.Revision
+			return nil
+		})
+		if err != nil || len(seen) != keys {
+			t.Errorf("%d of %d keys are there, %v", len(seen), keys, err)
+			break
+		}
+	}
+	close(stop)
+	writer.Wait()
+}
+
+func TestBucketScanBrokenOff(t *testing.T) {
+	nc := bustest.Connect(t, bustest.Server(t))
+	ctx, b := bustest.Patient(t), openBucket(t, nc, "long")
+	var all sync.WaitGroup
+	for g := range 8 {
+		all.Go(func() {
+			for i := range 75 {
+				if _, err := b.Create(ctx, fmt.Sprint(g, "-", i), counter{}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	// More has arrived than the library's channel holds when it is broken off.
+	before := nc.Stats().InMsgs
+	arrived := func() {
+		bustest.Eventually(t, "the values arrive", func() bool { return nc.Stats().InMsgs > before+500 })
+	}
+	stop := errors.New("stop")
+	bustest.WantIs(t, b.Scan(ctx, ">", func(kv.Entry) error { arrived(); return stop }), stop)
+	before = nc.Stats().InMsgs
+	ended, cancel := context.WithCancel(ctx)
+	bustest.WantIs(t, b.Watch(ended, ">", func(*kv.Entry) { arrived(); cancel() }), context.Canceled)
+}
+
+// A watch sees what is there, then nil, then what changes, also after the
+// connection was away.
+func TestBucketWatchSurvivesReconnect(t *testing.T) {
+	dir := t.TempDir()
+	s := bustest.StartServer(t, embedded.Options{Dir: dir, Listen: bustest.FreeAddress(t)})
+	nc := bustest.Dial(t, s.URL())
+	b := openBucket(t, nc, "watched")
+	ctx := bustest.Patient(t)
+	create := func(key string) {
+		t.Helper()
+		if _, err := b.Create(ctx, key, counter{1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create("before")
+	watching, stop := context.WithCancel(ctx)
+	var seen bustest.Statuses
+	ended := make(chan error, 1)
+	go func() {
+		ended <- b.Watch(watching, ">", func(e *kv.Entry) {
+			switch {
+			case e == nil:
+				seen.Add("all")
+			case e.Deleted:
+				seen.Add("-" + e.Key)
+			default:
+				seen.Add(e.Key)
+			}
+		})
+	}()
+	sees := func(want ...string) {
+		t.Helper()
+		bustest.Eventually(t, strings.Join(want, " "), func() bool { return slices.Equal(seen.All(), want) })
+	}
+	sees("before", "all")
+	create("after")
+	sees("before", "all", "after")
+	bustest.Restart(t, s, dir, nc, func() {})
+	bustest.Eventually(t, "the connection is back", nc.IsConnected)
+	create("again")
+	bustest.Eventually(t, "the change after the restart", func() bool { return seen.Last() == "again" })
+	if err := b.Delete(ctx, "after"); err != nil {
+		t.Fatal(err)
+	}
+	bustest.Eventually(t, "the deletion", func() bool { return seen.Last() == "-after" })
+	stop()
+	bustest.WantIs(t, bustest.Receive(t, "the end of the watch", ended), context.Canceled)
+}
+
+// Without a connection a watch ends instead of being deaf.
+func TestBucketWatchEndsWithTheConnection(t *testing.T) {
+	nc := bustest.Connect(t, bustest.Server(t))
+	b := openBucket(t, nc, "closed")
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- b.Watch(bustest.Patient(t), ">", func(*kv.Entry) { close(ready) }) }()
+	bustest.Receive(t, "the watch", ready)
+	nc.Close()
+	if err := bustest.Receive(t, "the end of the watch", ended); err == nil {
+		t.Error("the watch ended without an error")
+	}
+}
+
+// What is not renewed lapses; what is renewed stays.
+func TestBucketTTL(t *testing.T) {
+	nc := bustest.Connect(t, bustest.Server(t))
+	ctx := bustest.Patient(t)
+	b, err := kv.Open(ctx, nc, kv.Config{Name: "lapsing", TTL: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	revision, err := b.Create(ctx, "kept", counter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Create(ctx, "dropped", counter{}); err != nil {
+		t.Fatal(err)
+	}
+	var c counter
+	bustest.Eventually(t, "the value lapses", func() bool {
+		if revision, err = b.Update(ctx, "kept", counter{}, revision); err != nil {
+			t.Fatalf("the value that is renewed: %v", err)
+		}
+		_, err := b.Get(ctx, "dropped", &c)
+		return errors.Is(err, kv.ErrNotFound)
+	})
+}
+
+// Different names never share a key, every name gives a valid one, and names
+// made of ordinary letters read as they are.
+func TestKeyToken(t *testing.T) {
+	for name, want := range map[string]string{
+		"ana": "ana", "Ana-2_b": "Ana-2_b", "a.b": "a=2eb", "": "", "=": "=3d", "ção": "=c3=a7=c3=a3o", "a b": "a=20b",
+	} {
+		if got := kv.Token(name); got != want {
+			t.Errorf("KeyToken(%q) is %q, want %q", name, got, want)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := drawName(t, "a"), drawName(t, "b")
+		if (kv.Token(a) == kv.Token(b)) != (a == b) {
+			t.Fatalf("%q and %q are %q and %q", a, b, kv.Token(a), kv.Token(b))
+		}
+		for _, c := range kv.Token(a) {
+			if !strings.ContainsRune("-_=", c) && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+				t.Fatalf("%q is %q, which has %q in it", a, kv.Token(a), c)
+			}
+		}
+		if n := len(kv.Token(a)); n > 200 {
+			t.Fatalf("a token of %d bytes", n)
+		}
+	})
+}
+
+// drawName draws names that are close to each other and to the token's own
+// escapes and borders.
+func drawName(t *rapid.T, label string) string {
+	letters := rapid.SampledFrom([]string{"a", "=", "=2e", ".", "==", "\xff", "ç", strings.Repeat("x", 99), strings.Repeat(".", 50)})
+	return strings.Join(rapid.SliceOfN(letters, 0, 6).Draw(t, label), "")
+}
+
+// What KeyToken makes, NATS takes.
+func TestKeyTokenIsAKey(t *testing.T) {
+	b := openBucket(t, bustest.Connect(t, bustest.Server(t)), "tokens")
+	for _, name := range []string{"a b", "*", ">", "a.b", "$", "\x00", "ç", strings.Repeat("é", 512), strings.Repeat("z", 1024)} {
+		key := "record." + kv.Token(name) + "." + kv.Token(name)
+		if _, err := b.Create(bustest.Patient(t), key, counter{1}); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+// A deletion is conditional on the revision, and whether a key has a value is asked of
+// who decides on that.
+func TestDeleteAt(t *testing.T) {
+	b, err := kv.Open(bustest.Patient(t), bustest.Connect(t, bustest.Server(t)), kv.Config{Name: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := bustest.Patient(t)
+	holds := func(key string, want bool) {
+		t.Helper()
+		if got, err := b.Exists(ctx, key); err != nil || got != want {
+			t.Errorf("%s is held: %v, %v, want %v", key, got, err, want)
+		}
+	}
+	holds("a.b", false)
+	first, err := b.Create(ctx, "a.b", counter{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds("a.b", true)
+	second, err := b.Update(ctx, "a.b", counter{2}, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.DeleteAt(ctx, "a.b", first, nil); !errors.Is(err, kv.ErrConflict) {
+		t.Errorf("at an old revision: %v", err)
+	}
+	holds("a.b", true)
+	if err := b.DeleteAt(ctx, "a.b", second, counter{3}); err != nil {
+		t.Error(err)
+	}
+	holds("a.b", false)
+	if err := b.DeleteAt(ctx, "a.c", 0, counter{4}); err != nil { // which never was
+		t.Error(err)
+	}
+	if err := b.DeleteAt(ctx, "a.b", 0, counter{5}); err != nil { // nor is it now
+		t.Error(err)
+	}
+	marks := map[string]int{}
+	err = b.ScanAll(ctx, ">", func(e kv.Entry) error {
+		var c counter
+		err := e.Decode(&c)
+		if !e.Deleted {
+			t.Errorf("%s is not deleted", e.Key)
+		}
+		marks[e.Key] = c.N
+		return err
+	})
+	if want := map[string]int{"a.b": 5, "a.c": 4}; err != nil || !maps.Equal(marks, want) {
+		t.Errorf("the marks say %v, %v, want %v", marks, err, want)
+	}
+	if _, err := b.Create(ctx, "a.c", counter{6}); err != nil {
+		t.Error(err)
+	}
+	holds("a.c", true)
+}
