@@ -1,16 +1,17 @@
 # make            build ./bin/backup
-# make demo       watch a folder be saved, listed and brought back
+# make demo       show how a folder is backed up, listed and restored
 # make test       all tests, with the race detector
-# make check      what CI checks besides tests: format, vet, staticcheck, builds
-# make faults     FAULTS (5) random histories of faults on a cluster in FAULTS_TIME (20m), and
-#                 the long crash suites
-# make fuzz       every fuzz target for FUZZTIME (20000x)
-# make bench      this system and others, whole, on BENCH_SETS: tables and plots in BENCH_DIR
-# make scale      how this system behaves as things grow: SCALE=1 of SCALE_SCENARIOS
-# make scale-plots  how keeping on many nodes behaves: tables and plots of docs/scale.md
-# make profile    CPU profiles of our client and server on PROFILE_SET
-# make bench-stages  Go benchmarks of single stages
-# make bench-index   how a store grows, as CSV; INDEX_SIZES=10000,...,10000000 (takes minutes)
+# make check      all checks of CI besides tests: format, vet, staticcheck, builds
+# make faults     FAULTS (5) random histories of faults on a cluster, within FAULTS_TIME (20m),
+#                 and the long crash tests
+# make fuzz       every fuzz target for FUZZTIME (20000x: 20,000 inputs)
+# make bench      measure this system and others with BENCH_SETS: tables and plots in BENCH_DIR
+# make scale      measure how this system behaves as things grow: SCALE_SCENARIOS at size SCALE=1
+# make simulate   compute how the system behaves on up to 10,000 nodes: tables and plots of
+#                 docs/scale.md (takes about half a minute)
+# make profile    take CPU profiles of our client and server with PROFILE_SET
+# make bench-stages  run the Go benchmarks of single stages
+# make bench-index   measure a growing store, as CSV; INDEX_SIZES=10000,...,10000000 (takes minutes)
 # make clean      remove ./bin
 
 GO       ?= go
@@ -20,22 +21,22 @@ FAULTS_TIME ?= 20m
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  := -s -w $(if $(VERSION),-X main.version=$(VERSION))
 
-# All sets are big,vm,dup,logs,code,small,small10k; they and the repositories of
-# all peers take up to 40 GB. No BENCH_PEERS are all that are installed.
+# All sets are big,vm,dup,logs,code,small,small10k. With the repositories of all peers they
+# take up to 40 GB of disk space. Empty BENCH_PEERS means all peers that are installed.
 BENCH_DIR    ?= bench-work
 BENCH_SETS   ?= logs,code,small10k
 BENCH_ROUNDS ?= 2
 BENCH_PEERS  ?=
 BENCH_FLAGS  ?=
 PROFILE_SET  ?= logs
-# No SCALE_SCENARIOS are all: million sparse versions crowd crowd-big nodes. At their full
-# size they take up to 15 GB of disk, one after the other.
+# Empty SCALE_SCENARIOS means all: million sparse versions crowd crowd-big nodes. They run one
+# after the other; at full size they take up to 15 GB of disk space.
 SCALE           ?= 1
 SCALE_SCENARIOS ?=
 SCALE_FLAGS     ?=
 comma        := ,
 
-.PHONY: build demo test check faults fuzz bench scale scale-plots profile bench-stages bench-index bench-program clean
+.PHONY: build demo test check faults fuzz bench scale simulate profile bench-stages bench-index bench-program clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/backup
@@ -47,21 +48,23 @@ test:
 	$(GO) test -race -timeout 20m ./...
 
 check:
-	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted by gofmt: $$unformatted"; exit 1; fi
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	for os in linux darwin windows; do echo "build for $$os"; CGO_ENABLED=0 GOOS=$$os $(GO) build -o /dev/null ./... || exit 1; done
 	for os in darwin windows; do echo "vet for $$os"; GOOS=$$os $(GO) vet ./... || exit 1; done
+	# A page in a browser can use these packages: none of them may import a server.
+	GOOS=js GOARCH=wasm $(GO) build ./client ./bus ./schemas/...
 
-# Each part takes 20 minutes at most: histories are only begun while there is time.
+# Each command takes at most 20 minutes. TestFaults starts a history only if time is left.
 faults:
 	BACKUP_LONG=1 BACKUP_FAULTS=$(FAULTS) $(GO) test -timeout $(FAULTS_TIME) -count 1 -v -run '^TestFaults$$' ./cmd/backup
 	BACKUP_LONG=1 $(GO) test -timeout 20m -count 1 -skip '^TestFaults$$' ./cmd/backup ./storage
 	BACKUP_LONG=1 $(GO) test -timeout 20m -count 1 -v -run '^TestCollectionMemory$$' ./coordinator
 
-# Counted, not timed: before Go 1.27 a run that is ended by the clock may fail at its
-# end with nothing found (go.dev/issue/75804).
+# FUZZTIME counts inputs instead of time: before Go 1.27, a run with a time limit may fail at
+# its end without a finding (go.dev/issue/75804).
 fuzz:
 	@$(GO) list ./... | while read -r p; do \
 		$(GO) test -list '^Fuzz' $$p | grep '^Fuzz' | while read -r f; do \
@@ -86,8 +89,8 @@ scale: bench-program
 	bin/bench report-scale $(BENCH_DIR)/scale.csv --plots $(BENCH_DIR)/plots > $(BENCH_DIR)/scale.md
 	@echo "see $(BENCH_DIR)/scale.md"
 
-scale-plots:
-	$(GO) run ./cmd/scale docs/scale.md docs/plots
+simulate:
+	$(GO) run ./cmd/simulate docs/scale.md docs/plots
 
 profile: bench-program
 	bin/bench data $(BENCH_DIR)/data $(PROFILE_SET)

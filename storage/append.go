@@ -9,24 +9,26 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"servidor-backup/schemas"
+	"servidor-backup/storage/internal/index"
+	"servidor-backup/storage/internal/segment"
 )
 
 const (
-	// A batch is what one sync pays for. More bytes than this make the first
-	// put wait longer than the sync costs.
+	// maxBatchBytes limits a batch, which is what one sync pays for. With more bytes
+	// the first put of the batch would wait longer than the sync costs.
 	maxBatchBytes = 8 << 20
-	// More chunks than this make the index's batch large for its memtable.
+	// maxBatchChunks limits a batch so that it is not large for the index's memtable.
 	maxBatchChunks = 8192
-	// A put is handed over in parts of this size, so that a batch is never
-	// much larger than it should be.
-	maxPartBytes = 4 << 20
-	// Content of so many bytes is written from where it lies; what is shorter
-	// is gathered, up to so many bytes, so that a write is worth its call and
-	// still finds in the processor's cache what was gathered.
+	// maxRequestBytes is the size at which a put is split, so that a batch is never
+	// much larger than maxBatchBytes.
+	maxRequestBytes = 4 << 20
+	// gatherBytes is the length from which content is written from the caller's
+	// memory. Shorter content is gathered up to this size: enough to be worth a
+	// write, and still in the processor's cache when it is written.
 	gatherBytes = 128 << 10
 )
 
-// putRequest is a part of a put on its way to the writer. The sender waits on
+// putRequest is a piece of a put on its way to the writer. The sender waits on
 // done, so the writer may read the chunks until it answers.
 type putRequest struct {
 	vault  schemas.VaultID
@@ -35,16 +37,17 @@ type putRequest struct {
 	done   chan error // of capacity 1
 }
 
-// Put stores chunks, whole or a part of them: each part is for itself. It returns nil
-// when all of them are on stable storage and Has and Parts say so. What is held is not written again; what is known to
-// be damaged is, and takes the place of the bad one. The slices are only read,
-// and only until Put returns. After an error some of the chunks may be stored.
+// Put stores chunks, or parts of chunks. It returns nil when all of them are on
+// stable storage and Has and Parts report them. A part that is held is not written
+// again; a part that is known to be damaged is written and replaces the damaged
+// one. Put only reads the slices, and only until it returns. After an error some of
+// the chunks may be stored.
 //
-// ctx is honoured until the writer takes the chunks over; from then on the
-// answer is the disk's.
+// ctx is honoured until the writer takes the chunks; after that Put waits for the
+// disk.
 //
 // Errors are of the codes [schemas.BadChunk] (nothing is stored),
-// [schemas.DiskFull] (try again when there is room), [schemas.DiskFailed] and
+// [schemas.DiskFull] (try again when there is space), [schemas.DiskFailed] and
 // [schemas.NodeClosed], or ctx's.
 func (s *Store) Put(ctx context.Context, vault schemas.VaultID, chunks []schemas.Chunk) error {
 	for i := range chunks {
@@ -55,11 +58,11 @@ func (s *Store) Put(ctx context.Context, vault schemas.VaultID, chunks []schemas
 	for len(chunks) > 0 {
 		r := &putRequest{vault: vault, done: make(chan error, 1)}
 		n := 0
-		for ; n < len(chunks) && n < maxBatchChunks && r.bytes < maxPartBytes; n++ {
-			r.bytes += recordHeaderSize + int64(chunks[n].Size())
+		for ; n < len(chunks) && n < maxBatchChunks && r.bytes < maxRequestBytes; n++ {
+			r.bytes += segment.HeaderSize + int64(chunks[n].Size())
 		}
 		r.chunks, chunks = chunks[:n], chunks[n:]
-		if err := s.submit(ctx, r); err != nil {
+		if err := s.writer.submit(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -76,85 +79,111 @@ func checkChunk(c *schemas.Chunk) error {
 	return nil
 }
 
-// submit hands the request to the writer and waits for the answer.
-func (s *Store) submit(ctx context.Context, r *putRequest) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := s.refusal(); err != nil {
-		return err
-	}
-	select {
-	case <-s.stop:
-		return s.closedError()
-	case <-ctx.Done():
-		return ctx.Err()
-	case s.puts <- r:
-		return <-r.done
-	}
-}
-
-// writer appends to the last segment. Only its goroutine uses it.
+// writer appends to the last segment. Its goroutine alone uses it, except for
+// submit and turn.
 //
-// The file's bytes are records up to end.offset and leftovers up to size: what a
-// torn or refused batch left. The next batch covers them.
+// The file consists of records up to end.Offset and of leftovers from there up to
+// size: bytes of a torn or refused batch. The next batch covers them.
 type writer struct {
-	s      *Store
+	puts  chan *putRequest
+	turns chan func()
+
+	dir         *directory
+	gate        *gate
+	health      *health
+	segments    *segments
+	index       *index.Index
+	segmentSize int64
+	reserve     int64
+
 	file   vfs.File // nil when the next segment is to be made
-	end    location
+	end    segment.Location
 	size   int64
 	marked bool // nothing was appended since the last mark
 
-	// Of the batch: what is not written yet, and where that belongs.
+	// Of the current batch: the bytes that are not written yet, and their offset.
 	buf []byte
 	pos int64
 }
 
-// run is the writer's goroutine: it ends when the store is closed.
+// newWriter returns a writer that has no segment yet; see writer.use.
+func newWriter(s *Store) *writer {
+	return &writer{
+		puts: make(chan *putRequest), turns: make(chan func()),
+		dir: s.dir, gate: s.gate, health: s.health, segments: s.segments, index: s.index,
+		segmentSize: s.opt.SegmentSize, reserve: s.opt.ReserveBytes,
+	}
+}
+
+// use makes the writer append to the file, whose records end at end and whose
+// length is size.
+func (w *writer) use(file vfs.File, end segment.Location, size int64, marked bool) {
+	w.file, w.end, w.size, w.marked = file, end, size, marked
+}
+
+// submit gives the request to the writer's goroutine and waits for the answer.
+func (w *writer) submit(ctx context.Context, r *putRequest) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := w.health.refusal(); err != nil {
+		return err
+	}
+	select {
+	case <-w.gate.stop:
+		return w.gate.closedError()
+	case <-ctx.Done():
+		return ctx.Err()
+	case w.puts <- r:
+		return <-r.done
+	}
+}
+
+// turn runs do in the writer's goroutine, between two batches, and returns its
+// error. If the store is closed or ctx ends before, turn fails without running do.
+func (w *writer) turn(ctx context.Context, do func() error) error {
+	done := make(chan error, 1)
+	select {
+	case w.turns <- func() { done <- do() }:
+		return <-done
+	case <-w.gate.stop:
+		return w.gate.closedError()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run is the writer's goroutine. It ends when the store is closed.
 func (w *writer) run() {
 	for {
 		select {
-		case r := <-w.s.puts:
+		case r := <-w.puts:
 			w.serve(w.gather(r))
 			continue
-		case do := <-w.s.turns:
+		case do := <-w.turns:
 			do()
 			continue
 		default:
 		}
 		w.mark()
 		select {
-		case r := <-w.s.puts:
+		case r := <-w.puts:
 			w.serve(w.gather(r))
-		case do := <-w.s.turns:
+		case do := <-w.turns:
 			do()
-		case <-w.s.stop:
+		case <-w.gate.stop:
 			return
 		}
 	}
 }
 
-// turn runs do in the writer's goroutine, between two batches. It fails without
-// having run do when the store is closed or ctx ends before.
-func (s *Store) turn(ctx context.Context, do func() error) error {
-	done := make(chan error, 1)
-	select {
-	case s.turns <- func() { done <- do() }:
-		return <-done
-	case <-s.stop:
-		return s.closedError()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// gather takes the puts that wait, up to a batch.
+// gather adds the waiting puts to the first, up to a batch.
 func (w *writer) gather(first *putRequest) []*putRequest {
 	batch := []*putRequest{first}
 	bytes, chunks := first.bytes, len(first.chunks)
 	for bytes < maxBatchBytes && chunks < maxBatchChunks {
 		select {
-		case r := <-w.s.puts:
+		case r := <-w.puts:
 			batch = append(batch, r)
 			bytes += r.bytes
 			chunks += len(r.chunks)
@@ -167,114 +196,114 @@ func (w *writer) gather(first *putRequest) []*putRequest {
 
 // serve commits the batch and answers its puts.
 func (w *writer) serve(batch []*putRequest) {
-	err := w.s.refusal()
+	err := w.health.refusal()
 	if err == nil {
-		err = w.refused(w.commit(batch))
+		err = w.answer(w.commit(batch))
 	}
 	for _, r := range batch {
 		r.done <- err
 	}
 }
 
-// refused turns a failed commit into the answer to its puts, and makes the
-// store refuse later ones if the disk failed.
-func (w *writer) refused(err error) error {
+// answer turns the result of a commit into the answer to its puts. If the disk
+// failed, it makes the store refuse later puts.
+func (w *writer) answer(err error) error {
 	full := vfs.IsNoSpaceError(err) || schemas.CodeOf(err) == schemas.DiskFull
-	w.s.full.Store(full)
+	w.health.full.Store(full)
 	switch {
 	case err == nil || schemas.CodeOf(err) == schemas.DiskFull:
 		return err
 	case full:
 		return fmt.Errorf("%w: %w", schemas.Errorf(schemas.DiskFull,
-			"the disk of node %s is full; make room or add a node", w.s.identity.node), err)
+			"the disk of node %s is full; make room or add a node", w.dir.identity.Node), err)
 	}
-	w.s.fail(err)
-	return w.s.refusal()
+	w.health.fail(err)
+	return w.health.refusal()
 }
 
 // job is a chunk that the batch writes.
 type job struct {
-	key        indexKey
-	head       recordHeader // vault and time
-	generation uint32       // of its entry
+	key        index.Key
+	head       segment.Header // vault and time
+	generation uint32         // of its entry
 	chunk      *schemas.Chunk
-	skip       bool // it is held, or comes twice
+	skip       bool // the part is held, or comes twice
 }
 
-// commit makes a batch durable. The order is what the store's promise rests on:
+// commit makes a batch durable. The guarantees of the store rest on this order:
 //
-//  1. a batch is appended only behind bytes that are synced;
-//  2. its segment's file header and directory entry are synced before it;
-//  3. the batch is synced before the index points into it, so that the index
-//     never knows of more than the segments hold;
-//  4. the index knows of it before its puts are answered, so that Has says yes
-//     to whatever was acknowledged;
-//  5. so do sweeps: what is held already is of this generation before its puts
-//     are answered.
+//  1. A batch is appended only behind bytes that are synced.
+//  2. The file header and the directory entry of its segment are synced before it.
+//  3. The batch is synced before the index points into it, so that the index never
+//     knows more than the segments hold.
+//  4. The index knows the batch before its puts are answered, so that Has reports
+//     everything that was acknowledged.
+//  5. Parts that were held already are pinned before their puts are answered, so
+//     that no sweep removes them.
 //
-// An error leaves end where it was: nothing of the batch counts.
+// After an error end is unchanged: nothing of the batch counts.
 func (w *writer) commit(batch []*putRequest) error {
 	old, err := w.store(batch)
 	if err != nil || len(old) == 0 {
 		return err
 	}
-	return w.s.index.promise(old, make([]bool, len(old)))
+	return w.index.Pin(old, make([]bool, len(old)))
 }
 
-// store is commit up to 4. It returns the keys of what is held already, as of an
-// older generation.
-func (w *writer) store(batch []*putRequest) (old []indexKey, err error) {
-	entries, err := w.s.index.newBatch()
+// store does steps 1 to 4 of commit. It returns the keys of the parts that were held
+// already and whose entries are of an older generation.
+func (w *writer) store(batch []*putRequest) (old []index.Key, err error) {
+	entries, err := w.index.NewBatch()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, entries.close()) }()
+	defer func() { err = errors.Join(err, entries.Close()) }()
 	jobs, old, err := w.plan(batch, entries)
 	if err != nil || len(jobs) == 0 {
 		return old, err
 	}
-	return old, w.put(jobs, entries, w.s.opt.ReserveBytes)
+	return old, w.put(jobs, entries, w.reserve)
 }
 
-// put makes the jobs durable, keeping so many bytes of the disk free, and enters
-// them; see commit.
-func (w *writer) put(jobs []job, entries *indexBatch, keep int64) error {
-	need := int64(recordHeaderSize) // a void may follow
+// put makes the jobs durable and enters them in the index, in the order that commit
+// gives. It leaves reserve bytes of the disk free.
+func (w *writer) put(jobs []job, entries *index.Batch, reserve int64) error {
+	need := int64(segment.HeaderSize) // a void may follow
 	for _, j := range jobs {
-		need += recordHeaderSize + int64(j.chunk.Size())
+		need += segment.HeaderSize + int64(j.chunk.Size())
 	}
-	if err := w.s.checkSpace(need, keep); err != nil {
+	if err := w.dir.checkSpace(need, reserve); err != nil {
 		return err
 	}
-	if err := w.makeRoom(need); err != nil {
+	if err := w.prepareSegment(need); err != nil {
 		return err
 	}
 	if err := w.append(jobs, entries); err != nil {
 		return err
 	}
-	return entries.commit(w.end)
+	return entries.Commit(w.end)
 }
 
-// plan chooses what must be written: each part once, and none that is held. old
-// are the held ones of an older generation.
-func (w *writer) plan(batch []*putRequest, entries *indexBatch) (jobs []job, old []indexKey, err error) {
-	head := recordHeader{time: w.s.opt.Now().Unix()}
+// plan chooses what to write: each part once, and no part that is held. old are the
+// keys of the held parts whose entries are of an older generation.
+func (w *writer) plan(batch []*putRequest, entries *index.Batch) (jobs []job, old []index.Key, err error) {
+	head, generation := segment.Header{Time: w.segments.now().Unix()}, entries.Generation()
 	for _, r := range batch {
-		head.vault = r.vault
+		head.Vault = r.vault
 		for i := range r.chunks {
 			c := &r.chunks[i]
-			jobs = append(jobs, job{key: partKey(r.vault, c.ID, c.Part), head: head, generation: entries.generation, chunk: c})
+			jobs = append(jobs, job{key: index.NewKey(r.vault, c.ID, c.Part), head: head, generation: generation, chunk: c})
 		}
 	}
 	var last *job
-	for _, i := range inOrder(len(jobs), func(i int) *indexKey { return &jobs[i].key }) {
+	for _, i := range index.Order(len(jobs), func(i int) *index.Key { return &jobs[i].key }) {
 		j := &jobs[i]
-		e, held, err := entries.get(j.key)
+		e, held, err := entries.Get(j.key)
 		if err != nil {
 			return nil, nil, err
 		}
 		twice := last != nil && last.key == j.key
-		if held = held && !e.corrupt; held && !twice && e.generation < entries.generation {
+		if held = held && !e.Corrupt; held && !twice && e.Generation < generation {
 			old = append(old, j.key)
 		}
 		j.skip = held || twice
@@ -283,60 +312,61 @@ func (w *writer) plan(batch []*putRequest, entries *indexBatch) (jobs []job, old
 	return slices.DeleteFunc(jobs, func(j job) bool { return j.skip }), old, nil
 }
 
-// makeRoom goes on to the next segment if the batch does not fit this one. A
+// prepareSegment begins the next segment if need bytes do not fit into this one. A
 // segment takes at least one batch, however long.
-func (w *writer) makeRoom(need int64) error {
-	if w.file != nil && w.end.offset > fileHeaderSize && w.end.offset+need > w.s.opt.SegmentSize {
-		if err := w.seal(); err != nil {
+func (w *writer) prepareSegment(need int64) error {
+	if w.file != nil && w.end.Offset > segment.FileHeaderSize && w.end.Offset+need > w.segmentSize {
+		if err := w.finishSegment(); err != nil {
 			return err
 		}
 	}
 	if w.file != nil {
 		return nil
 	}
-	n := w.end.segment + 1
-	file, size, err := w.s.createSegment(n)
+	n := w.end.Segment + 1
+	file, size, err := w.segments.create(n)
 	if err != nil {
 		return err
 	}
-	w.file, w.end, w.size, w.marked = file, location{n, fileHeaderSize}, size, true
+	w.use(file, segment.Location{Segment: n, Offset: segment.FileHeaderSize}, size, true)
 	return nil
 }
 
-// seal ends the segment. All of it is on stable storage before the next one is
-// made: recovery takes a later segment for the proof of that.
-func (w *writer) seal() error {
+// finishSegment ends the segment. All of it is on stable storage before the next one
+// is made, because recovery takes a later segment as proof of that.
+func (w *writer) finishSegment() error {
 	if err := w.append(nil, nil); err != nil {
 		return err
 	}
 	file := w.file
 	w.file = nil
 	if err := file.Close(); err != nil {
-		return fmt.Errorf("close %s: %w", segmentPlace(w.end.segment), err)
+		return fmt.Errorf("close %s: %w", segmentLabel(w.end.Segment), err)
 	}
-	if _, err := w.s.index.db.AsyncFlush(); err != nil {
+	if _, err := w.index.StartFlush(); err != nil {
 		return fmt.Errorf("flush the index: %w", err)
 	}
 	return nil
 }
 
-// append writes the jobs' records at the end, covers leftovers behind them,
-// syncs, moves the end, and puts the records' places into entries. After an
-// error the end is where it was and the bytes behind it are leftovers.
-func (w *writer) append(jobs []job, entries *indexBatch) (err error) {
+// append writes the jobs' records at the end of the segment, covers the leftovers
+// behind them, syncs, moves the end, and puts the records' locations into entries.
+// After an error the end is unchanged and the bytes behind it are leftovers.
+func (w *writer) append(jobs []job, entries *index.Batch) (err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.measure())
 		}
 	}()
-	w.buf, w.pos = w.buf[:0], w.end.offset
+	codec := w.segments.codec
+	w.buf, w.pos = w.buf[:0], w.end.Offset
 	for _, j := range jobs {
-		r := record{at: location{w.end.segment, w.pos + int64(len(w.buf))}, head: j.head}
-		r.head.batchStart = w.end.offset
-		w.buf = w.s.codec.appendFront(w.buf, r.at, &r.head, j.chunk)
-		e := entryOf(&r)
-		e.generation = j.generation
-		if err := entries.enter(j.key, e); err != nil {
+		r := segment.Record{At: segment.Location{Segment: w.end.Segment, Offset: w.pos + int64(len(w.buf))}, Head: j.head}
+		r.Head.BatchStart = w.end.Offset
+		w.buf = codec.AppendFront(w.buf, r.At, &r.Head, j.chunk)
+		e := index.RecordEntry(&r)
+		e.Generation = j.generation
+		if err := entries.PutAsIs(j.key, e); err != nil {
 			return err
 		}
 		if err := w.content(j.chunk.Content); err != nil {
@@ -345,20 +375,20 @@ func (w *writer) append(jobs []job, entries *indexBatch) (err error) {
 	}
 	end := w.pos + int64(len(w.buf))
 	if rest := w.size - end; rest > 0 {
-		void := recordHeader{
-			kind: kindVoid, content: uint32(max(0, rest-recordHeaderSize)),
-			time: w.s.opt.Now().Unix(), batchStart: w.end.offset,
+		void := segment.Header{
+			Kind: segment.KindVoid, Content: uint32(max(0, rest-segment.HeaderSize)),
+			Time: w.segments.now().Unix(), BatchStart: w.end.Offset,
 		}
-		w.buf = w.s.codec.appendHeader(w.buf, location{w.end.segment, end}, &void)
-		end += void.size()
+		w.buf = codec.AppendHeader(w.buf, segment.Location{Segment: w.end.Segment, Offset: end}, &void)
+		end += void.Size()
 	}
 	if err := w.flush(); err != nil {
 		return err
 	}
 	if err := w.file.SyncData(); err != nil {
-		return fmt.Errorf("sync %s: %w", segmentPlace(w.end.segment), err)
+		return fmt.Errorf("sync %s: %w", segmentLabel(w.end.Segment), err)
 	}
-	w.end.offset, w.size, w.marked = end, max(w.size, end), false
+	w.end.Offset, w.size, w.marked = end, max(w.size, end), false
 	return nil
 }
 
@@ -377,46 +407,45 @@ func (w *writer) content(b []byte) error {
 	return w.write(b)
 }
 
-// flush writes what was gathered.
+// flush writes the gathered bytes.
 func (w *writer) flush() error {
 	err := w.write(w.buf)
 	w.buf = w.buf[:0]
 	return err
 }
 
-// write writes b at pos. It moves pos alone: whether that counts is append's to
-// say.
+// write writes b at pos and moves pos. It does not move the end; append does.
 func (w *writer) write(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
 	if _, err := w.file.WriteAt(b, w.pos); err != nil {
-		return fmt.Errorf("write %s: %w", segmentPlace(w.end.segment), err)
+		return fmt.Errorf("write %s: %w", segmentLabel(w.end.Segment), err)
 	}
 	w.pos += int64(len(b))
 	return nil
 }
 
-// measure finds out how many leftovers a failed write left.
+// measure finds out how many leftovers a failed write has left.
 func (w *writer) measure() (err error) {
 	w.size, err = fileSize(w.file)
 	return err
 }
 
-// mark notes that everything before it is synced, while there is nothing better
-// to do. It needs no sync: if it is lost, no more is known than before.
+// mark appends a mark, which says that everything before it is synced. It runs when
+// no put waits. A mark needs no sync of its own: losing one loses a proof, not data.
 func (w *writer) mark() {
-	if w.marked || w.file == nil || w.s.failed() != nil {
+	if w.marked || w.file == nil || w.health.failed() != nil {
 		return
 	}
-	h := recordHeader{kind: kindMark, time: w.s.opt.Now().Unix(), batchStart: w.end.offset}
-	w.buf, w.pos = w.s.codec.appendHeader(w.buf[:0], w.end, &h), w.end.offset
+	h := segment.Header{Kind: segment.KindMark, Time: w.segments.now().Unix(), BatchStart: w.end.Offset}
+	w.buf, w.pos = w.segments.codec.AppendHeader(w.buf[:0], w.end, &h), w.end.Offset
 	if err := w.flush(); err != nil {
-		w.refused(errors.Join(err, w.measure())) // nobody waits for the answer; Stats and the next put tell
+		w.answer(errors.Join(err, w.measure())) // for Stats and the next put; none waits now
 		return
 	}
-	w.end.offset += recordHeaderSize
-	w.size = max(w.size, w.end.offset)
+	w.end.Offset += segment.HeaderSize
+	w.size = max(w.size, w.end.Offset)
 	w.marked = true
 }
 

@@ -11,8 +11,8 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// shapes are messages as clients send them: of pieces of large files, and of
-// many small ones. Files of a page each are the worst case.
+// shapes are messages as clients send them: with pieces of large files, and with many
+// small files. Files of a page each are the worst case.
 var shapes = []struct {
 	name              string
 	each, size, total int // chunks of a message, bytes of a chunk, messages made
@@ -21,8 +21,8 @@ var shapes = []struct {
 	{"220x4KiB", 220, 4096, 256},
 }
 
-// BenchmarkPut measures puts of a message of new chunks, alone and by eight at
-// once; the time is mostly that of the disk's sync.
+// BenchmarkPut measures puts of a message of new chunks, by one sender and by eight at
+// once. Most of the time is the disk's sync.
 func BenchmarkPut(b *testing.B) {
 	for _, shape := range shapes {
 		for _, senders := range []int{1, 8} {
@@ -37,7 +37,7 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
-// BenchmarkPutHeld measures puts of what is held already.
+// BenchmarkPutHeld measures puts of chunks that are held already.
 func BenchmarkPutHeld(b *testing.B) {
 	for _, shape := range shapes {
 		b.Run(shape.name, func(b *testing.B) {
@@ -56,7 +56,7 @@ func BenchmarkPutHeld(b *testing.B) {
 	}
 }
 
-// putAll puts n messages of w.
+// putAll puts n messages of w, by the given number of senders.
 func putAll(b *testing.B, s *storage.Store, w *storagetest.Work, n, senders int) {
 	var next atomic.Int64
 	var all sync.WaitGroup
@@ -74,7 +74,7 @@ func putAll(b *testing.B, s *storage.Store, w *storagetest.Work, n, senders int)
 	all.Wait()
 }
 
-// BenchmarkGet measures reads one by one.
+// BenchmarkGet measures reads of single chunks.
 func BenchmarkGet(b *testing.B) {
 	benchRead(b, func(s *storage.Store, id schemas.ChunkID) error {
 		_, err := s.Get(storagetest.Vault, id)
@@ -82,7 +82,7 @@ func BenchmarkGet(b *testing.B) {
 	})
 }
 
-// BenchmarkEdges is BenchmarkGet for the edges alone; there are none.
+// BenchmarkEdges is BenchmarkGet for the edges alone, of chunks that have none.
 func BenchmarkEdges(b *testing.B) {
 	benchRead(b, func(s *storage.Store, id schemas.ChunkID) error {
 		_, err := s.Edges(storagetest.Vault, id)
@@ -108,7 +108,7 @@ func benchRead(b *testing.B, read func(*storage.Store, schemas.ChunkID) error) {
 	}
 }
 
-// BenchmarkHas asks for a message's chunks at a time.
+// BenchmarkHas asks for all chunks of a message at a time.
 func BenchmarkHas(b *testing.B) {
 	shape := shapes[1]
 	for name, seed := range map[string]byte{"held": 1, "new": 2} {
@@ -136,8 +136,8 @@ func BenchmarkHas(b *testing.B) {
 	}
 }
 
-// BenchmarkRecovery opens a store whose index is gone, so that all of its some
-// 230 MB are read, checked and indexed.
+// BenchmarkRecovery opens a store without an index, so that all of its 230 MB are read,
+// checked and indexed.
 func BenchmarkRecovery(b *testing.B) {
 	for _, shape := range shapes {
 		b.Run(shape.name, func(b *testing.B) {

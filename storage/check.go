@@ -3,202 +3,153 @@ package storage
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"servidor-backup/schemas"
+	"servidor-backup/storage/internal/index"
+	"servidor-backup/storage/internal/segment"
 )
 
-// Problem is one thing that a check found wrong.
-type Problem struct {
-	Segment string // as a path in the store's directory; "" if it was removed
-	Offset  int64  // bytes from the start of the segment
-	Length  int64  // bytes; 0 if it is not known
-	// Vault, ID and Part name what is to be put again; zero if the damage names
-	// nothing.
-	Vault schemas.VaultID
-	ID    schemas.ChunkID
-	Part  schemas.Part
-	What  string // a sentence
-}
-
-// String is the problem in one line.
-func (p Problem) String() string {
-	place := fmt.Sprintf("%s at offset %d", p.Segment, p.Offset)
-	if p.Segment == "" {
-		place = "a removed segment"
-	}
-	if !p.ID.IsZero() {
-		place += fmt.Sprintf(", chunk %v", p.ID)
-	}
-	if p.Part != schemas.Whole {
-		place += fmt.Sprintf(", %v", p.Part)
-	}
-	return place + ": " + p.What
-}
-
-// CheckReport is what a check read and found.
-type CheckReport struct {
-	Segments int64
-	Records  int64
-	Bytes    int64 // of segments
-	Dead     int64 // bytes of records whose chunk was forgotten or is elsewhere
-	Problems int64
-}
-
-// Check reads the whole store back: every byte of every segment and every entry
-// of the index, as they are when it begins. Reads and puts go on meanwhile. It
-// calls found for each problem, from the goroutine of the caller; a chunk that
-// it finds damaged is not held from then on, so the next Put replaces it.
-//
-// It waits for another check, or a compaction, to end.
-//
-// The error is not about problems: the check was cancelled, the store closed,
-// or the index cannot be read.
-func (s *Store) Check(ctx context.Context, found func(Problem)) (CheckReport, error) {
-	if err := s.enter(); err != nil {
-		return CheckReport{}, err
-	}
-	defer s.leave()
-	if err := s.beginChore(ctx); err != nil {
-		return CheckReport{}, err
-	}
-	defer s.endChore()
-	c := &check{s: s, ctx: ctx, found: found, until: s.index.snapshot().position, told: map[indexKey]bool{}}
-	for n := uint32(1); n <= c.until.segment; n++ {
-		if s.wasRemoved(n) {
-			continue
-		}
-		if err := c.segment(n); err != nil {
-			return c.report, err
-		}
-	}
-	if err := c.entries(); err != nil {
-		return c.report, err
-	}
-	c.unclaimed()
-	return c.report, nil
-}
-
+// check compares segments with the index, for Store.Check and Store.Scrub.
 type check struct {
 	s      *Store
 	ctx    context.Context
 	found  func(Problem)
-	until  location // where the store ended when the check began
+	until  segment.Location // the end of the store when the check began
 	report CheckReport
 
-	sound int64 // records whose entry points to them and knows of no damage
-	live  int64 // bytes of records that entries point to
-	told  map[indexKey]bool
-	holes []hole
-	end   int64 // of the segment that is being read
-	// news is set if damage that is known already is not told of.
-	news bool
-	// after is called after each record with the segment's end, unless nil.
-	after func(r *record, end int64) error
+	sound   int64 // records to which entries point that know of no damage
+	live    int64 // bytes of live records
+	emitted map[index.Key]bool
+	holes   []hole
+	end     int64 // of the segment that is being read
+
+	onlyNew bool // known damage is not reported
+	// after is called after each record with the segment's end, unless it is nil.
+	after func(r *segment.Record, end int64) error
 }
 
-// hole is a stretch of bytes that are no valid record. What stood there may be
-// known from the index, as a damaged chunk or as a dead record.
+// hole is a stretch of bytes that are no valid record. The index may know what was
+// there: a damaged part or a dead record.
 type hole struct {
-	at          location
+	at          segment.Location
 	size, known int64
-	// inner: what is behind it in the segment was read, so it is not the disk as a whole
-	// that did not read.
+	// inner is set if bytes behind the hole in its segment were read: the disk reads
+	// the segment, but not the hole.
 	inner bool
 }
 
-// goOn is an error when the check is to stop.
-func (c *check) goOn() error {
+func newCheck(ctx context.Context, s *Store, found func(Problem)) *check {
+	return &check{s: s, ctx: ctx, found: found, until: s.index.State().Position, emitted: map[index.Key]bool{}}
+}
+
+// run checks the whole store.
+func (c *check) run() error {
+	for n := uint32(1); n <= c.until.Segment; n++ {
+		if c.s.segments.wasRemoved(n) {
+			continue
+		}
+		if err := c.segment(n); err != nil {
+			return err
+		}
+	}
+	if err := c.entries(); err != nil {
+		return err
+	}
+	c.reportUnclaimed()
+	return nil
+}
+
+// stopped returns an error when the check must stop.
+func (c *check) stopped() error {
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
-	return c.s.stopped()
+	return c.s.gate.stopped()
 }
 
-func (c *check) tell(p Problem) {
+func (c *check) emit(p Problem) {
 	c.report.Problems++
 	c.found(p)
 }
 
-// tellChunk tells of a chunk's record, once.
-func (c *check) tellChunk(k indexKey, e *entry, what string) {
-	if c.told[k] {
+// emitPart reports a problem with a part's record, once for each part.
+func (c *check) emitPart(k index.Key, e *index.Entry, what string) {
+	if c.emitted[k] {
 		return
 	}
-	c.told[k] = true
-	p := Problem{Offset: e.offset, Length: e.size(), Vault: k.vault(), ID: k.id(), Part: k.part(), What: what}
-	if e.segment != 0 {
-		p.Segment = segmentPlace(e.segment)
+	c.emitted[k] = true
+	p := Problem{Offset: e.Offset, Length: e.Size(), Vault: k.Vault(), ID: k.ID(), Part: k.Part(), What: what}
+	if e.Segment != 0 {
+		p.Segment = segmentLabel(e.Segment)
 	}
-	c.tell(p)
-	if h := c.holeAt(e.location); h != nil {
-		h.known += e.size()
+	c.emit(p)
+	if h := c.holeAt(e.Location); h != nil {
+		h.known += e.Size()
 	}
 }
 
-// holeAt is the hole in which a place is, or nil.
-func (c *check) holeAt(at location) *hole {
+// holeAt returns the hole that contains the location, or nil.
+func (c *check) holeAt(at segment.Location) *hole {
 	for i := range c.holes {
 		h := &c.holes[i]
-		if h.at.segment == at.segment && h.at.offset <= at.offset && at.offset < h.at.offset+h.size {
+		if h.at.Segment == at.Segment && h.at.Offset <= at.Offset && at.Offset < h.at.Offset+h.size {
 			return h
 		}
 	}
 	return nil
 }
 
-// bad tells of a part's record that is damaged; it is not held from then on.
-func (c *check) bad(k indexKey, e *entry, what string) error {
-	if c.news && e.corrupt {
+// corrupt reports that a part's record is damaged. The part is not held from then on.
+func (c *check) corrupt(k index.Key, e *index.Entry, what string) error {
+	if c.onlyNew && e.Corrupt {
 		return nil
 	}
-	c.tellChunk(k, e, what)
-	return c.s.index.markCorrupt(&k, e.location)
+	c.emitPart(k, e, what)
+	return c.s.index.MarkCorrupt(&k, e.Location)
 }
 
-// segment checks one segment's bytes.
+// segment checks the bytes of one segment.
 func (c *check) segment(n uint32) error {
 	c.report.Segments++
-	f, err := c.s.openSegment(n, vfs.SequentialReadsOption)
+	f, err := c.s.segments.open(n, vfs.SequentialReadsOption)
 	if err != nil {
-		c.tell(Problem{Segment: segmentPlace(n), What: err.Error()})
+		c.emit(Problem{Segment: segmentLabel(n), What: err.Error()})
 		return nil
 	}
 	err = c.bytes(f, n)
 	return errors.Join(err, f.Close())
 }
 
-// bytes checks the file of the segment.
-func (c *check) bytes(f segmentFile, n uint32) error {
-	tell := func(offset, length int64, what string) {
-		if !c.s.wasRemoved(n) {
-			c.tell(Problem{Segment: segmentPlace(n), Offset: offset, Length: length, What: what})
+// bytes checks the bytes of the segment's file.
+func (c *check) bytes(f segment.File, n uint32) error {
+	emit := func(offset, length int64, what string) {
+		if !c.s.segments.wasRemoved(n) {
+			c.emit(Problem{Segment: segmentLabel(n), Offset: offset, Length: length, What: what})
 		}
 	}
-	if err := c.s.checkSegmentHeader(f, n); err != nil {
-		tell(0, fileHeaderSize, err.Error())
+	if err := c.s.segments.checkHeader(f, n); err != nil {
+		emit(0, segment.FileHeaderSize, err.Error())
 	}
 	end := int64(math.MaxInt64)
-	if n == c.until.segment {
-		end = c.until.offset
+	if n == c.until.Segment {
+		end = c.until.Offset
 	}
-	scan, err := c.s.scan(f, location{n, fileHeaderSize}, end)
+	scan, err := c.s.segments.scan(f, segment.Location{Segment: n, Offset: segment.FileHeaderSize}, end)
 	if err != nil {
-		tell(0, 0, err.Error())
+		emit(0, 0, err.Error())
 		return nil
 	}
-	if n == c.until.segment && scan.end < end {
-		tell(scan.end, end-scan.end, "the end of the file is gone")
+	if n == c.until.Segment && scan.End() < end {
+		emit(scan.End(), end-scan.End(), "the end of the file is missing")
 	}
-	scan.skipBad, c.end = true, scan.end
+	scan.SkipUnreadable, c.end = true, scan.End()
 	for {
-		if err := c.goOn(); err != nil {
+		if err := c.stopped(); err != nil {
 			return err
 		}
-		r, ok, err := scan.next()
+		r, ok, err := scan.Next()
 		if err != nil || !ok {
 			return err
 		}
@@ -206,64 +157,69 @@ func (c *check) bytes(f segmentFile, n uint32) error {
 			return err
 		}
 		if c.after != nil {
-			if err := c.after(&r, scan.end); err != nil {
+			if err := c.after(&r, c.end); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// record checks one record against the index.
-func (c *check) record(r *record) error {
+// record compares one record with the index.
+func (c *check) record(r *segment.Record) error {
 	c.report.Records++
-	c.report.Bytes += r.size
-	if r.state == unreadable || r.state == badBody && !r.head.isChunk() {
-		return c.hole(r)
+	c.report.Bytes += r.Size
+	if r.State == segment.Unreadable || r.State == segment.BadBody && !r.Head.IsChunk() {
+		return c.addHole(r)
 	}
-	if !r.head.isChunk() {
+	if !r.Head.IsChunk() {
 		return nil
 	}
-	k := r.key()
-	e, ok, err := c.s.index.get(&k)
+	k := index.RecordKey(&r.Head)
+	e, ok, err := c.s.index.Get(&k)
 	switch {
 	case err != nil:
 		return err
 	case !ok:
-		dead, err := c.s.index.deadBytes(r.at, location{r.at.segment, r.end()})
-		if err != nil || dead > 0 || c.s.wasRemoved(r.at.segment) {
+		dead, err := c.deadBytes(r)
+		if err != nil || dead > 0 || c.s.segments.wasRemoved(r.At.Segment) {
 			c.report.Dead += dead
 			return err
 		}
-		e := entryOf(r)
-		c.tellChunk(k, &e, "the index does not know it; make the index anew")
-	case e.location != r.at:
-		c.report.Dead += r.size
+		e := index.RecordEntry(r)
+		c.emitPart(k, &e, "the index does not know it; make the index anew")
+	case e.Location != r.At:
+		c.report.Dead += r.Size
 		return nil
-	case r.state == badBody:
-		c.live += e.size()
-		return c.bad(k, &e, "the bytes do not match their checksum")
-	case !e.corrupt:
+	case r.State == segment.BadBody:
+		c.live += e.Size()
+		return c.corrupt(k, &e, "the bytes do not match their checksum")
+	case !e.Corrupt:
 		c.sound++
 	}
-	c.live += e.size()
+	c.live += e.Size()
 	return nil
 }
 
-func (c *check) hole(r *record) error {
-	dead, err := c.s.index.deadBytes(r.at, location{r.at.segment, r.end()})
+func (c *check) addHole(r *segment.Record) error {
+	dead, err := c.deadBytes(r)
 	c.report.Dead += dead
-	c.holes = append(c.holes, hole{at: r.at, size: r.size, known: dead, inner: r.end() < c.end})
+	c.holes = append(c.holes, hole{at: r.At, size: r.Size, known: dead, inner: r.End() < c.end})
 	return err
 }
 
-// entries checks that every entry points to a sound record of its chunk. Each
-// sound record was counted with its entry, so if there are as many entries, all
-// of them were seen; only otherwise each is followed to its place.
+// deadBytes returns the length of the dead records within the record's bytes.
+func (c *check) deadBytes(r *segment.Record) (int64, error) {
+	return c.s.index.DeadBytes(r.At, segment.Location{Segment: r.At.Segment, Offset: r.End()})
+}
+
+// entries checks that every entry points to a sound record of its part. Each sound
+// record was counted together with its entry. If there are as many entries, all of
+// them were seen; otherwise each entry is followed to its location.
 func (c *check) entries() error {
 	var live int64
-	err := c.eachEntry(func(k indexKey, e entry) error {
-		if e.corrupt {
-			c.tellChunk(k, &e, "it is known to be damaged and was not put again yet")
+	err := c.eachEntry(func(k index.Key, e index.Entry) error {
+		if e.Corrupt {
+			c.emitPart(k, &e, "it is known to be damaged and was not put again yet")
 		} else {
 			live++
 		}
@@ -272,54 +228,95 @@ func (c *check) entries() error {
 	if err != nil || live == c.sound {
 		return err
 	}
-	return c.eachEntry(func(k indexKey, e entry) error {
-		if e.corrupt {
+	return c.eachEntry(func(k index.Key, e index.Entry) error {
+		if e.Corrupt {
 			return nil
 		}
 		return c.follow(k, &e)
 	})
 }
 
-// follow checks that there is a record at the entry's place.
-func (c *check) follow(k indexKey, e *entry) error {
-	c.s.moving.RLock()
-	_, err := c.s.readEntry(&k, e, false)
-	c.s.moving.RUnlock()
+// follow checks that there is a record at the entry's location.
+func (c *check) follow(k index.Key, e *index.Entry) error {
+	c.s.segments.reading.RLock()
+	_, err := c.s.reader.readEntry(&k, e, false)
+	c.s.segments.reading.RUnlock()
 	switch {
-	case errors.Is(err, errRecord):
-		return c.bad(k, e, "there is no such record at its place")
-	case err == nil || c.s.wasRemoved(e.segment):
+	case errors.Is(err, segment.ErrRecord):
+		return c.corrupt(k, e, "its record is not at its location")
+	case err == nil || c.s.segments.wasRemoved(e.Segment):
 		return nil
 	}
-	if h := c.holeAt(e.location); h != nil && h.inner {
-		return c.bad(k, e, err.Error())
+	if h := c.holeAt(e.Location); h != nil && h.inner {
+		return c.corrupt(k, e, err.Error())
 	}
-	c.tellChunk(k, e, err.Error())
+	c.emitPart(k, e, err.Error())
 	return nil
 }
 
-// eachEntry calls f with the entries that were there when the check began.
-func (c *check) eachEntry(f func(indexKey, entry) error) error {
-	return c.s.index.each(func(k indexKey, e entry) error {
-		if err := c.goOn(); err != nil {
+// eachEntry calls visit with the entries of records that were written before the
+// check began.
+func (c *check) eachEntry(visit func(index.Key, index.Entry) error) error {
+	return c.s.index.Each(func(k index.Key, e index.Entry) error {
+		if err := c.stopped(); err != nil {
 			return err
 		}
-		if !e.before(c.until) {
+		if !e.Before(c.until) {
 			return nil
 		}
-		return f(k, e)
+		return visit(k, e)
 	})
 }
 
-// unclaimed tells of the damaged bytes that belong to no chunk the index knows.
-func (c *check) unclaimed() {
+// reportUnclaimed reports the damaged bytes that belong to no part the index knows.
+func (c *check) reportUnclaimed() {
 	for _, h := range c.holes {
 		if h.known >= h.size {
 			continue
 		}
-		c.tell(Problem{
-			Segment: segmentPlace(h.at.segment), Offset: h.at.offset, Length: h.size,
-			What: "these bytes are no record, and no chunk of the index stood here",
+		c.emit(Problem{
+			Segment: segmentLabel(h.at.Segment), Offset: h.at.Offset, Length: h.size,
+			What: "these bytes are no record, and the index knows no chunk here",
 		})
 	}
+}
+
+// scrubAll checks segment after segment, from how.From on.
+func (c *check) scrubAll(how ScrubOptions) error {
+	c.onlyNew = true
+	for n := max(how.From, 1); n <= c.until.Segment; n++ {
+		c.after = func(r *segment.Record, end int64) error {
+			if how.Progress != nil {
+				how.Progress((float64(n-1)+float64(r.End())/float64(end))/float64(c.until.Segment), n)
+			}
+			if how.Pace != nil {
+				return how.Pace(c.ctx, r.Size)
+			}
+			return nil
+		}
+		if err := c.scrub(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scrub checks one segment. If it finds fewer bytes of live records than the index
+// counted before, some entries point to locations without a record. Then it follows
+// every entry that still points into the segment.
+func (c *check) scrub(n uint32) error {
+	if c.s.segments.wasRemoved(n) {
+		return nil
+	}
+	before := c.s.index.Usage(n).Live
+	c.live, c.holes = 0, nil
+	if err := c.bytes(sharedSegment{c.s.segments, n}, n); err != nil || c.live >= before {
+		return err
+	}
+	return c.eachEntry(func(k index.Key, e index.Entry) error {
+		if e.Segment != n || e.Corrupt {
+			return nil
+		}
+		return c.follow(k, &e)
+	})
 }

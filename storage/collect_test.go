@@ -13,7 +13,8 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// A store that was opened does not know what was said before a crash.
+// A store that was opened does not know what was pinned before a crash, so it may be
+// swept only for generations that began since.
 func TestSweepTooEarly(t *testing.T) {
 	fs := vfs.NewMem()
 	s := storagetest.Open(t, dir, storage.Options{FS: fs})
@@ -25,7 +26,7 @@ func TestSweepTooEarly(t *testing.T) {
 			t.Errorf("a sweep before %d: %v", before, err)
 		}
 		if can := s.CanSweep(before); errors.Is(can, storage.ErrTooEarly) != early {
-			t.Errorf("whether a sweep before %d can be: %v", before, can)
+			t.Errorf("CanSweep before %d: %v", before, can)
 		}
 	}
 	sweep(0, true)
@@ -48,13 +49,13 @@ func TestSweepTooEarly(t *testing.T) {
 	}
 	sweep(6, true)
 	sweep(7, false)
-	// Of 8 it did not hear, so nothing is of that generation that was said in it.
+	// The store was not told of 8, so it pinned nothing in that generation.
 	if err := s.SetGeneration(t.Context(), 9); err != nil {
 		t.Fatal(err)
 	}
 	sweep(8, true)
 	sweep(9, false)
-	// Who has caught up was not there when the collection began.
+	// A store that has caught up did not take part in the collection from its beginning.
 	for _, g := range []uint32{10, 9} {
 		if err := s.CatchUp(t.Context(), g); err != nil || s.Generation() != 10 {
 			t.Errorf("the generation is %d, %v", s.Generation(), err)
@@ -70,8 +71,8 @@ func TestSweepTooEarly(t *testing.T) {
 	sweep(11, false)
 }
 
-// Whoever only looks for parts does not keep them from being swept.
-func TestLookPromisesNothing(t *testing.T) {
+// Look does not pin the parts that it visits.
+func TestLookDoesNotPin(t *testing.T) {
 	s := storagetest.Open(t, dir, storage.Options{FS: vfs.NewMem()})
 	m := storagetest.NewMaker(1)
 	looked, asked := m.Data(100), m.Data(100)
@@ -84,7 +85,7 @@ func TestLookPromisesNothing(t *testing.T) {
 	found := 0
 	look := func(int, schemas.Part) error { found++; return nil }
 	if err := errors.Join(s.Look(storagetest.Vault, ids, look), s.Parts(storagetest.Vault, ids[:1], look)); err != nil || found != 3 {
-		t.Fatalf("%d parts are found, %v", found, err)
+		t.Fatalf("%d parts were found, %v", found, err)
 	}
 	if done, err := s.Sweep(t.Context(), 1, all); err != nil || done.Chunks != 1 {
 		t.Fatalf("swept %+v, %v", done, err)
@@ -92,9 +93,9 @@ func TestLookPromisesNothing(t *testing.T) {
 	storagetest.Holds(t, s, asked)
 }
 
-// swept gives a store of small segments in which every second chunk was
-// forgotten, and the chunks that were not.
-func swept(t *testing.T, fs vfs.FS) (s *storage.Store, kept []schemas.Chunk) {
+// sweptStore returns a store of small segments in which a sweep forgot every second
+// chunk, and the chunks that are left.
+func sweptStore(t *testing.T, fs vfs.FS) (s *storage.Store, kept []schemas.Chunk) {
 	s = storagetest.Open(t, dir, storage.Options{FS: fs, SegmentSize: 2 << 10})
 	m := storagetest.NewMaker(1)
 	doomed := map[schemas.ChunkID]bool{}
@@ -116,7 +117,7 @@ func swept(t *testing.T, fs vfs.FS) (s *storage.Store, kept []schemas.Chunk) {
 	return s, kept
 }
 
-// Reads, puts, sweeps, compactions and checks go on side by side.
+// Reads, puts, sweeps, compactions, checks and scrubs may go on at the same time.
 func TestCollectConcurrently(t *testing.T) {
 	s := storagetest.Open(t, t.TempDir(), storage.Options{SegmentSize: 16 << 10})
 	m := storagetest.NewMaker(1)

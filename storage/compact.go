@@ -12,89 +12,40 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"servidor-backup/schemas"
+	"servidor-backup/storage/internal/index"
+	"servidor-backup/storage/internal/segment"
 )
 
-// Compaction says how [Store.Compact] goes about it. The zero value is good.
-type Compaction struct {
-	// Dead is the share of a segment that must be dead for what lives in it to be
-	// moved: below it, more bytes would be written than come back. Default 1/5.
-	Dead float64
-	// Pace is called before so many bytes are read, and may wait; nil is fine.
-	Pace func(ctx context.Context, bytes int64) error
-}
-
-// Compacted is what a compaction did.
-type Compacted struct {
-	Segments int64 // that were removed
-	Freed    int64 // bytes of their files
-	Moved    int64 // bytes of records that were written again
-}
-
-// Compact moves what lives in segments of which much is dead to the last one and
-// removes them, those with the least alive first. Reads and puts go on meanwhile.
-// A damaged record is not moved: its chunk stays known as damaged.
-//
-// After an error, ctx's among them, what was done stays done. A segment that the
-// disk does not read is left alone, and the others are not.
-func (s *Store) Compact(ctx context.Context, how Compaction) (done Compacted, err error) {
-	if how.Dead <= 0 {
-		how.Dead = 0.2
-	}
-	if err := s.enter(); err != nil {
-		return done, err
-	}
-	defer s.leave()
-	if err := s.beginChore(ctx); err != nil {
-		return done, err
-	}
-	defer s.endChore()
-	victims, errs := s.victims(how.Dead)
-	for _, v := range victims {
-		if err := errors.Join(ctx.Err(), s.stopped(), s.refusal()); err != nil {
-			return done, errors.Join(append(errs, err)...)
-		}
-		c := &compaction{s: s, ctx: ctx, how: how, done: &done, n: v.number}
-		if err := c.run(v.size); err != nil { // it may be this segment's
-			errs = append(errs, err)
-		}
-	}
-	return done, errors.Join(errs...)
-}
-
-type victim struct {
+// candidate is a segment that is worth compacting.
+type candidate struct {
 	number     uint32
-	size, live int64
+	size, live int64 // bytes
 }
 
-// victims are the segments that are worth it. The last one, which is written to,
-// is never among them. Of those that cannot be looked at, the errors are returned.
-func (s *Store) victims(dead float64) (all []victim, errs []error) {
-	for n := uint32(1); n < s.index.snapshot().position.segment; n++ {
-		if s.wasRemoved(n) {
+// compactable returns the segments of which at least the share dead is dead, those
+// with the fewest live bytes first. The last segment, which the writer appends to,
+// is never among them. errs are of segments that could not be examined.
+func compactable(s *Store, dead float64) (all []candidate, errs []error) {
+	for n := uint32(1); n < s.index.State().Position.Segment; n++ {
+		if s.segments.wasRemoved(n) {
 			continue
 		}
-		info, err := s.fs.Stat(s.segmentPath(n))
+		info, err := s.dir.fs.Stat(s.segments.path(n))
 		if err != nil {
-			errs = append(errs, fmt.Errorf("look at %s: %w", segmentPlace(n), err))
+			errs = append(errs, fmt.Errorf("examine %s: %w", segmentLabel(n), err))
 			continue
 		}
-		v := victim{n, info.Size(), s.index.usage(n).live}
-		if float64(v.size-v.live) >= dead*float64(v.size) {
-			all = append(all, v)
+		c := candidate{n, info.Size(), s.index.Usage(n).Live}
+		if float64(c.size-c.live) >= dead*float64(c.size) {
+			all = append(all, c)
 		}
 	}
-	slices.SortFunc(all, func(a, b victim) int { return cmp.Compare(a.live, b.live) })
+	slices.SortFunc(all, func(a, b candidate) int { return cmp.Compare(a.live, b.live) })
 	return all, errs
 }
 
-// errUnsteady keeps a segment that is not the same whenever it is read.
-var errUnsteady = errors.New("the disk does not read it well: it stays")
-
-func (s *Store) wasRemoved(n uint32) bool {
-	s.removedMu.Lock()
-	defer s.removedMu.Unlock()
-	return s.removed.has(n)
-}
+// errUnsteady keeps a segment of which two reads give different results.
+var errUnsteady = errors.New("the disk does not read it reliably: the segment stays")
 
 // compaction empties one segment.
 type compaction struct {
@@ -105,44 +56,45 @@ type compaction struct {
 	n    uint32
 
 	moves []move
-	bytes int64
+	bytes int64 // of moves
 }
 
 // move is a record on its way to the end of the store.
 type move struct {
-	from  location
-	head  recordHeader
+	from  segment.Location
+	head  segment.Header
 	chunk schemas.Chunk
 }
 
-// run empties and removes the segment. The order is what keeps every chunk:
+// run empties and removes the segment, whose file has size bytes. No chunk is lost
+// because of this order:
 //
-//  1. what lives in it is appended to the last segment and synced, and the index
-//     points there, as with any put;
-//  2. the index itself is on stable storage: no entry points into the segment
-//     after a crash;
-//  3. REMOVED, which is too, says that the segment is not missed;
-//  4. nobody reads it any more, and the file is removed.
+//  1. The live records are appended to the last segment and synced, and the index
+//     points there, as with any put.
+//  2. The index itself is on stable storage, so that no entry points into the
+//     segment after a crash.
+//  3. REMOVED, also on stable storage, says that the segment is not missing.
+//  4. No read uses the segment any more, and the file is removed.
 func (c *compaction) run(size int64) error {
 	s := c.s
-	if s.index.usage(c.n).live > 0 {
+	if s.index.Usage(c.n).Live > 0 {
 		if err := c.moveAll(); err != nil {
-			return fmt.Errorf("move what lives in %s: %w", segmentPlace(c.n), err)
+			return fmt.Errorf("move the live records of %s: %w", segmentLabel(c.n), err)
 		}
 	}
-	if live := s.index.usage(c.n).live; live != 0 {
-		return fmt.Errorf("%d bytes of %s are still in use", live, segmentPlace(c.n))
+	if live := s.index.Usage(c.n).Live; live != 0 {
+		return fmt.Errorf("%d bytes of %s are still in use", live, segmentLabel(c.n))
 	}
 	if err := c.flushIndex(); err != nil {
 		return fmt.Errorf("flush the index: %w", err)
 	}
-	if err := s.refusal(); err != nil {
+	if err := s.health.refusal(); err != nil {
 		return err
 	}
-	if err := s.remove(c.n); err != nil {
+	if err := s.segments.remove(c.n); err != nil {
 		return err
 	}
-	if err := s.turn(c.ctx, func() error { return s.index.dropSegment(c.n) }); err != nil {
+	if err := s.writer.turn(c.ctx, func() error { return s.index.DropSegment(c.n) }); err != nil {
 		return err
 	}
 	c.done.Segments++
@@ -150,9 +102,10 @@ func (c *compaction) run(size int64) error {
 	return nil
 }
 
-// flushIndex puts the index on stable storage. Pebble tries for ever.
+// flushIndex waits until the index is on stable storage. Pebble retries for ever, so
+// flushIndex gives up when the store has failed.
 func (c *compaction) flushIndex() error {
-	flushed, err := c.s.index.db.AsyncFlush()
+	flushed, err := c.s.index.StartFlush()
 	if err != nil {
 		return err
 	}
@@ -164,56 +117,63 @@ func (c *compaction) flushIndex() error {
 			return nil
 		case <-c.ctx.Done():
 			return c.ctx.Err()
-		case <-c.s.stop:
-			return c.s.closedError()
+		case <-c.s.gate.stop:
+			return c.s.gate.closedError()
 		case <-again.C:
-			if err := c.s.refusal(); err != nil {
+			if err := c.s.health.refusal(); err != nil {
 				return err
 			}
 		}
 	}
 }
 
+// moveAll moves the live records of the segment.
 func (c *compaction) moveAll() error {
-	f, err := c.s.openSegment(c.n, vfs.SequentialReadsOption)
+	f, err := c.s.segments.open(c.n, vfs.SequentialReadsOption)
 	if err != nil {
 		return err
 	}
 	if err = errors.Join(c.read(f), f.Close()); err != nil {
 		return err
 	}
-	if c.s.index.usage(c.n).live == 0 {
+	if c.s.index.Usage(c.n).Live == 0 {
 		return nil
 	}
-	// What is left is damaged, unless it is the disk that did not read just now.
-	var lost []indexKey
-	err = c.s.index.each(func(k indexKey, e entry) error {
-		if e.segment == c.n {
-			if _, err := c.s.readEntry(&k, &e, true); !errors.Is(err, errRecord) {
+	return c.detachDamaged()
+}
+
+// detachDamaged handles the entries that still point into the segment when all sound
+// records are moved: their records are damaged, unless the disk did not read them
+// this time.
+func (c *compaction) detachDamaged() error {
+	var damaged []index.Key
+	err := c.s.index.Each(func(k index.Key, e index.Entry) error {
+		if e.Segment == c.n {
+			if _, err := c.s.reader.readEntry(&k, &e, true); !errors.Is(err, segment.ErrRecord) {
 				return errors.Join(errUnsteady, err)
 			}
-			lost = append(lost, k)
+			damaged = append(damaged, k)
 		}
-		return errors.Join(c.ctx.Err(), c.s.stopped())
+		return errors.Join(c.ctx.Err(), c.s.gate.stopped())
 	})
 	if err != nil {
 		return err
 	}
-	return c.s.turn(c.ctx, func() error { return c.s.index.lose(lost, c.n) })
+	return c.s.writer.turn(c.ctx, func() error { return c.s.index.Detach(damaged, c.n) })
 }
 
-// read moves the segment's sound records.
+// read moves the segment's sound and live records.
 func (c *compaction) read(f vfs.File) error {
-	scan, err := c.s.scan(f, location{c.n, fileHeaderSize}, math.MaxInt64)
+	scan, err := c.s.segments.scan(f, segment.Location{Segment: c.n, Offset: segment.FileHeaderSize}, math.MaxInt64)
 	if err != nil {
 		return err
 	}
-	scan.skipBad = true
+	scan.SkipUnreadable = true
 	for {
-		if err := errors.Join(c.ctx.Err(), c.s.stopped()); err != nil {
+		if err := errors.Join(c.ctx.Err(), c.s.gate.stopped()); err != nil {
 			return err
 		}
-		r, ok, err := scan.next()
+		r, ok, err := scan.Next()
 		if err != nil {
 			return err
 		}
@@ -221,133 +181,88 @@ func (c *compaction) read(f vfs.File) error {
 			return c.flush()
 		}
 		if c.how.Pace != nil {
-			if err := c.how.Pace(c.ctx, r.size); err != nil {
+			if err := c.how.Pace(c.ctx, r.Size); err != nil {
 				return err
 			}
 		}
-		if r.state != good || !r.head.isChunk() {
+		if r.State != segment.Good || !r.Head.IsChunk() {
 			continue
 		}
-		k := r.key()
-		e, held, err := c.s.index.get(&k)
-		if err != nil {
+		if err := c.add(scan, &r); err != nil {
 			return err
-		}
-		if !held || e.location != r.at {
-			continue // what was taken for damaged once, and is not, goes too
-		}
-		body, err := scan.window(r.at.offset, int(r.size))
-		if err != nil {
-			return err
-		}
-		chunk := chunkOf(&r.head, slices.Clone(body[recordHeaderSize:]))
-		c.moves = append(c.moves, move{r.at, r.head, chunk})
-		if c.bytes += r.size; c.bytes >= maxPartBytes || len(c.moves) == maxBatchChunks {
-			if err := c.flush(); err != nil {
-				return err
-			}
 		}
 	}
 }
 
-// flush has the writer append what was gathered.
+// add moves a sound record if it is live, together with others. A record that is
+// live, sound and yet known as damaged is moved too.
+func (c *compaction) add(scan *segment.Scanner, r *segment.Record) error {
+	k := index.RecordKey(&r.Head)
+	e, held, err := c.s.index.Get(&k)
+	if err != nil {
+		return err
+	}
+	if !held || e.Location != r.At {
+		return nil
+	}
+	body, err := scan.Bytes(r.At.Offset, int(r.Size))
+	if err != nil {
+		return err
+	}
+	chunk := r.Head.Chunk(slices.Clone(body[segment.HeaderSize:]))
+	c.moves = append(c.moves, move{r.At, r.Head, chunk})
+	if c.bytes += r.Size; c.bytes >= maxRequestBytes || len(c.moves) == maxBatchChunks {
+		return c.flush()
+	}
+	return nil
+}
+
+// flush makes the writer append the collected records.
 func (c *compaction) flush() error {
 	if len(c.moves) == 0 {
 		return nil
 	}
 	moves := c.moves
 	c.moves, c.bytes = nil, 0
-	return c.s.turn(c.ctx, func() error {
+	return c.s.writer.turn(c.ctx, func() error {
 		moved, err := c.s.writer.move(moves)
 		if err != nil {
-			return c.s.writer.refused(err)
+			return c.s.writer.answer(err)
 		}
 		c.done.Moved += moved
 		return nil
 	})
 }
 
-// move appends the records that are still where they were, and gives their bytes.
+// move appends those records that are still live at their old location, and returns
+// their length in bytes.
 func (w *writer) move(moves []move) (bytes int64, err error) {
-	if err := w.s.refusal(); err != nil {
+	if err := w.health.refusal(); err != nil {
 		return 0, err
 	}
-	entries, err := w.s.index.newBatch()
+	entries, err := w.index.NewBatch()
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, entries.close()) }()
+	defer func() { err = errors.Join(err, entries.Close()) }()
 	var jobs []job
 	for i := range moves {
 		m := &moves[i]
-		j := job{key: partKey(m.head.vault, m.head.id, m.head.part()), head: m.head, chunk: &m.chunk}
-		e, held, err := entries.get(j.key)
+		j := job{key: index.RecordKey(&m.head), head: m.head, chunk: &m.chunk}
+		e, held, err := entries.Get(j.key)
 		if err != nil {
 			return 0, err
 		}
-		if !held || e.location != m.from {
+		if !held || e.Location != m.from {
 			continue
 		}
-		j.generation = e.generation
+		j.generation = e.Generation
 		jobs = append(jobs, j)
-		bytes += e.size()
+		bytes += e.Size()
 	}
 	if len(jobs) == 0 {
 		return 0, nil
 	}
-	// Half of the reserve may be used, so that a full disk can be emptied.
-	return bytes, w.put(jobs, entries, w.s.opt.ReserveBytes/2)
-}
-
-// lose makes the keys whose records are in the segment, which is about to be
-// removed, known as damaged and nowhere.
-func (x *index) lose(keys []indexKey, segment uint32) error {
-	return x.rewrite(keys, func(b *indexBatch, i int, e entry, ok bool) error {
-		if !ok || e.segment != segment {
-			return nil
-		}
-		if err := b.remove(keys[i], e); err != nil {
-			return err
-		}
-		e.corrupt, e.location = true, location{}
-		return b.enter(keys[i], e)
-	})
-}
-
-// dropSegment forgets what is known of a segment that was removed.
-func (x *index) dropSegment(n uint32) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	u := x.segments[n]
-	state := x.state
-	state.damaged -= u.damaged
-	b := x.db.NewBatch()
-	if err := b.DeleteRange(deadKey(location{n, 0}), deadKey(location{n + 1, 0}), nil); err != nil {
-		return errors.Join(err, b.Close())
-	}
-	return x.commit(b, state, map[uint32]usage{n: {damaged: -u.damaged}})
-}
-
-// remove takes an empty segment off the disk.
-func (s *Store) remove(n uint32) error {
-	s.removedMu.Lock()
-	gone := s.removed.with(n)
-	s.removedMu.Unlock()
-	if err := s.writeRemoved(gone); err != nil {
-		return err
-	}
-	s.removedMu.Lock()
-	s.removed = gone
-	s.removedMu.Unlock()
-	// A read that found its place in the index before is waited for.
-	s.moving.Lock()
-	defer s.moving.Unlock()
-	err := errors.Join(s.files.forget(n), s.fs.Remove(s.segmentPath(n)))
-	if err == nil {
-		err = syncDir(s.fs, s.fs.PathJoin(s.dir, segmentsName))
-	}
-	if err != nil {
-		return fmt.Errorf("remove %s: %w", segmentPlace(n), err)
-	}
-	return nil
+	// A compaction may use half of the reserve, so that it can empty a full disk.
+	return bytes, w.put(jobs, entries, w.reserve/2)
 }

@@ -9,9 +9,10 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"servidor-backup/schemas"
+	"servidor-backup/storage/internal/segment"
 )
 
-// A segment stays until reads that have found a place in it have been there.
+// A segment is not removed while a read that looked up a location in it goes on.
 func TestCompactWaitsForReads(t *testing.T) {
 	mem := vfs.NewMem()
 	s, err := Open("store", Options{FS: mem, SegmentSize: 1})
@@ -27,7 +28,7 @@ func TestCompactWaitsForReads(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.moving.RLock() // as a read does
+	s.segments.reading.RLock() // as a read does
 	done := make(chan error, 1)
 	go func() {
 		_, err := s.Compact(t.Context(), Compaction{Dead: 0.1})
@@ -35,24 +36,24 @@ func TestCompactWaitsForReads(t *testing.T) {
 	}()
 	select {
 	case err := <-done:
-		t.Fatalf("the compaction did not wait: %v", err)
+		t.Fatalf("the compaction did not wait for the read: %v", err)
 	case <-time.After(100 * time.Millisecond):
 	}
-	if _, err := mem.Stat(s.segmentPath(1)); err != nil {
-		t.Errorf("the segment is gone: %v", err)
+	if _, err := mem.Stat(s.segments.path(1)); err != nil {
+		t.Errorf("the segment was removed: %v", err)
 	}
-	s.moving.RUnlock()
+	s.segments.reading.RUnlock()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if _, err := mem.Stat(s.segmentPath(1)); err == nil {
+	if _, err := mem.Stat(s.segments.path(1)); err == nil {
 		t.Error("the segment is still there")
 	}
 }
 
-// What REMOVED says is what was put there, as few ranges as can be.
+// REMOVED decodes to the numbers that were added, in as few ranges as possible.
 func TestRemoved(t *testing.T) {
-	identity := fileHeader{node: "abcdefgh23456723", salt: [32]byte{1}}
+	identity := segment.FileHeader{Node: "abcdefgh23456723", Salt: [32]byte{1}}
 	for seed := range uint64(50) {
 		rng := rand.New(rand.NewPCG(seed, 5))
 		var r removed
@@ -63,7 +64,7 @@ func TestRemoved(t *testing.T) {
 		}
 		back, err := decodeRemoved(r.encode(identity), identity)
 		if err != nil {
-			t.Fatalf("%v reads with %v", r, err)
+			t.Fatalf("%v decodes with %v", r, err)
 		}
 		for n := range uint32(70) {
 			if back.has(n) != want[n] {
@@ -80,8 +81,8 @@ func TestRemoved(t *testing.T) {
 		}
 	}
 	other := identity
-	other.salt[0]++
+	other.Salt[0]++
 	if _, err := decodeRemoved(removed{{1, 2}}.encode(identity), other); err == nil {
-		t.Error("another store's is taken")
+		t.Error("the list of another store decodes")
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// hook is what is called before each operation on a disk, when it is set.
+// hook is a function that is called before each operation on a disk, if it is set.
 type hook = atomic.Pointer[func(op errorfs.Op) error]
 
 func hooked(mem vfs.FS, h *hook) vfs.FS {
@@ -28,8 +28,9 @@ func hooked(mem vfs.FS, h *hook) vfs.FS {
 	}))
 }
 
-// halfDead gives a store of so many segments, each of which has a chunk that is needed
-// and one that was forgotten, and a last one that is empty. The needed ones are returned.
+// halfDead returns a store with the given number of segments, each with a chunk that is
+// needed and a chunk that was forgotten, and with a last segment that has one needed
+// chunk. It also returns the needed chunks.
 func halfDead(t *testing.T, fs vfs.FS, segments int) (s *storage.Store, kept []schemas.Chunk) {
 	s = storagetest.Open(t, dir, storage.Options{FS: fs, SegmentSize: 1000})
 	m := storagetest.NewMaker(1)
@@ -50,20 +51,20 @@ func halfDead(t *testing.T, fs vfs.FS, segments int) (s *storage.Store, kept []s
 	return s, append(kept, last)
 }
 
-// A record that rots after a compaction has read it, and is found damaged before the
-// copy counts, is sound in its new place, and counted so.
-func TestCompactOfWhatRots(t *testing.T) {
+// A record that is damaged after a compaction has read it, and found damaged before the
+// moved record counts, is sound at its new location, and counted as sound.
+func TestCompactBesideDamage(t *testing.T) {
 	mem := vfs.NewMem()
 	var h hook
 	s, kept := halfDead(t, hooked(mem, &h), 1)
 	var found atomic.Bool
-	before := func(op errorfs.Op) error { // the index, too, is synced when it likes
+	before := func(op errorfs.Op) error { // the index is synced at any time, too
 		if op.Kind == errorfs.OpFileSyncData && strings.HasSuffix(op.Path, ".seg") && found.CompareAndSwap(false, true) {
 			flip(t, mem, segment1, 128+152+10)
 			_, err := s.Get(storagetest.Vault, kept[0].ID)
 			storagetest.Code(t, err, schemas.Corrupt)
 			if n := s.Stats().Corrupt; n != 1 {
-				t.Errorf("%d are damaged", n)
+				t.Errorf("%d parts are counted as damaged, want 1", n)
 			}
 		}
 		return nil
@@ -71,7 +72,7 @@ func TestCompactOfWhatRots(t *testing.T) {
 	h.Store(&before)
 	done, err := s.Compact(t.Context(), storage.Compaction{})
 	if err != nil || done.Segments != 1 || !found.Load() {
-		t.Errorf("compacted %+v, found %v: %v", done, found.Load(), err)
+		t.Errorf("compacted %+v, damage found %v: %v", done, found.Load(), err)
 	}
 	storagetest.Holds(t, s, kept...)
 	if st := s.Stats(); st.Corrupt != 0 || st.Chunks != 2 || st.Bytes != 310 {
@@ -79,8 +80,8 @@ func TestCompactOfWhatRots(t *testing.T) {
 	}
 }
 
-// A segment that cannot be looked at is left alone and told of; the others are not.
-func TestCompactCannotLook(t *testing.T) {
+// A segment that cannot be examined is reported and left alone; the others are compacted.
+func TestCompactCannotExamine(t *testing.T) {
 	var h hook
 	s, kept := halfDead(t, hooked(vfs.NewMem(), &h), 3)
 	before := func(op errorfs.Op) error {
@@ -98,7 +99,7 @@ func TestCompactCannotLook(t *testing.T) {
 	storagetest.Holds(t, s, kept...)
 }
 
-// Whoever waits for a compaction, or a check, to end can give up.
+// A check or a compaction that waits for another one ends with its context.
 func TestChoresGiveUp(t *testing.T) {
 	s, _ := halfDead(t, vfs.NewMem(), 1)
 	begun, goOn := make(chan struct{}, 2), make(chan struct{})

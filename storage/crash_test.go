@@ -16,20 +16,20 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// crashSeeds is how many histories TestCrash runs. Each takes some twenty
+// crashSeeds is the number of histories that TestCrash runs. Each takes some twenty
 // pictures of crashes.
 const crashSeeds = 6
 
 const dir = "store"
 
-// crasher takes pictures of what a power cut or a kill would leave, before
-// operations on the disk chosen at random.
+// crasher takes pictures of the disk as a power cut or a kill would leave it, before
+// operations that are chosen at random.
 type crasher struct {
 	mem *vfs.MemFS
 
 	mu       sync.Mutex
 	rng      *rand.Rand
-	percent  int // of operations on segments that get a picture
+	percent  int // share of the write operations before which a picture is taken
 	acked    []schemas.Chunk
 	pictures []picture
 }
@@ -37,7 +37,7 @@ type crasher struct {
 type picture struct {
 	name  string
 	fs    *vfs.MemFS
-	acked []schemas.Chunk // before the picture was taken
+	acked []schemas.Chunk // chunks whose puts had been answered before
 }
 
 func newCrasher(mem *vfs.MemFS, seed uint64, percent int) *crasher {
@@ -50,14 +50,14 @@ func (c *crasher) before(op errorfs.Op) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && c.rng.IntN(100) < c.percent && len(c.pictures) < 5 {
-		c.take(fmt.Sprintf("before operation %d on %s", op.Kind, op.Path))
+		c.takePicture(fmt.Sprintf("before operation %d on %s", op.Kind, op.Path))
 	}
 	return nil
 }
 
-// take takes a picture. c.mu is held.
-func (c *crasher) take(name string) {
-	kept := []int{0, 30, 70, 100}[c.rng.IntN(4)] // 100 is a kill: nothing is lost
+// takePicture takes a picture. The caller holds c.mu.
+func (c *crasher) takePicture(name string) {
+	kept := []int{0, 30, 70, 100}[c.rng.IntN(4)] // 100 is a kill: the disk keeps everything
 	clone := c.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: c.rng})
 	c.pictures = append(c.pictures, picture{fmt.Sprintf("%s, %d%% kept", name, kept), clone, slices.Clone(c.acked)})
 }
@@ -68,7 +68,7 @@ func (c *crasher) ack(chunks []schemas.Chunk) {
 	c.acked = append(c.acked, chunks...)
 }
 
-// history opens the store and puts random chunks until it has done enough.
+// history opens the store, expects the acknowledged chunks in it, and puts random ones.
 func (c *crasher) history(t *testing.T, maker *storagetest.Maker, puts int) {
 	s, err := storage.Open(dir, storage.Options{FS: c.fs(), SegmentSize: 16 << 10})
 	if err != nil {
@@ -87,8 +87,8 @@ func (c *crasher) history(t *testing.T, maker *storagetest.Maker, puts int) {
 	}
 }
 
-// Whatever was acknowledged survives every crash, also one during recovery from
-// another, and a check finds nothing wrong.
+// Every acknowledged chunk survives every crash, also a crash during the recovery from
+// another one, and a check finds no problem.
 func TestCrash(t *testing.T) {
 	for seed := range uint64(crashSeeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestCrash(t *testing.T) {
 			first := newCrasher(vfs.NewCrashableMem(), seed, 12)
 			first.history(t, maker, 12)
 			first.mu.Lock()
-			first.take("at the end")
+			first.takePicture("at the end")
 			first.mu.Unlock()
 			for _, p := range first.pictures {
 				second := newCrasher(p.fs, seed, 10)
@@ -115,8 +115,8 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// unflushed gives a disk as a kill leaves it, with the chunks in one segment,
-// each in a batch of its own, and an index that knows of none of them; and the
+// unflushed returns a disk as a kill leaves it, with the chunks in one segment, each in
+// a batch of its own, and with an index that knows none of them. It also returns the
 // offsets at which the batches end.
 func unflushed(t *testing.T, chunks ...schemas.Chunk) (fs *vfs.MemFS, ends []int64) {
 	mem := vfs.NewCrashableMem()
@@ -130,7 +130,7 @@ func unflushed(t *testing.T, chunks ...schemas.Chunk) (fs *vfs.MemFS, ends []int
 		b := readFile(t, fs, segment1)
 		ends = append(ends, int64(len(b)))
 		if string(b[len(b)-152:][:5]) == "SBr1\x81" {
-			ends[i] -= 152 // the mark, if it was written already
+			ends[i] -= 152 // a mark was written already
 		}
 	}
 	return fs, ends
@@ -167,7 +167,7 @@ func writeFile(t *testing.T, fs vfs.FS, name string, b []byte) {
 	}
 }
 
-// A batch cut off at any byte is as if it had never been written.
+// A batch that is cut off at any byte counts as never written.
 func TestTornTail(t *testing.T) {
 	m := storagetest.NewMaker(1)
 	a, b, small := m.Data(100), m.Tree(1, 1, 300), m.Data(20)
@@ -182,7 +182,7 @@ func TestTornTail(t *testing.T) {
 		storagetest.Holds(t, s, a)
 		_, err := s.Get(storagetest.Vault, b.ID)
 		storagetest.Code(t, err, schemas.NotHeld)
-		storagetest.Put(t, s, small) // shorter than what is left of b
+		storagetest.Put(t, s, small) // shorter than the leftovers of b
 		storagetest.CloseClean(t, s)
 		s = storagetest.Open(t, dir, storage.Options{FS: fs, RebuildIndex: true})
 		storagetest.Holds(t, s, a, small)
@@ -195,9 +195,9 @@ func TestTornTail(t *testing.T) {
 	}
 }
 
-// Rot is not taken for a torn end when something behind it proves that it had
+// Damaged bytes do not count as a torn end if a record behind them proves that they had
 // been synced.
-func TestRotIsNotTorn(t *testing.T) {
+func TestDamageIsNotTorn(t *testing.T) {
 	m := storagetest.NewMaker(1)
 	a, b, c := m.Data(100), m.Data(200), m.Data(300)
 	fs, ends := unflushed(t, a, b, c)
@@ -211,9 +211,9 @@ func TestRotIsNotTorn(t *testing.T) {
 		{"header", ends[1] - 200 - 152 + 40, 0, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			rotten := slices.Clone(whole)
-			rotten[tt.offset] ^= 0x10
-			writeFile(t, fs, segment1, rotten)
+			damaged := slices.Clone(whole)
+			damaged[tt.offset] ^= 0x10
+			writeFile(t, fs, segment1, damaged)
 			s, err := storage.Open(dir, storage.Options{FS: fs, RebuildIndex: true})
 			if err != nil {
 				t.Fatal(err)
@@ -221,7 +221,7 @@ func TestRotIsNotTorn(t *testing.T) {
 			defer s.Close()
 			storagetest.Holds(t, s, a, c)
 			if st := s.Stats(); st.Chunks != 2 || st.Corrupt != tt.corrupt || st.Damaged != tt.damaged {
-				t.Errorf("stats are %+v", st)
+				t.Errorf("the stats are %+v", st)
 			}
 			if got := storagetest.Problems(t, s); len(got) != 1 || got[0].Segment != "segments/00000001.seg" {
 				t.Errorf("the check found %v", got)
@@ -232,7 +232,7 @@ func TestRotIsNotTorn(t *testing.T) {
 	}
 }
 
-// A segment whose making was cut short is made again.
+// A segment whose creation was interrupted is made again.
 func TestHalfMadeSegment(t *testing.T) {
 	m := storagetest.NewMaker(1)
 	a, b := m.Data(100), m.Data(200)

@@ -24,8 +24,8 @@ func flip(t *testing.T, fs *vfs.MemFS, name string, offset int64) {
 	b[offset] ^= 0x04
 }
 
-// A flipped bit anywhere in a record is found and named; the chunk is not held
-// until it is put again, and then all is well.
+// A flipped bit anywhere in a record is found and its location is named. The chunk is
+// not held until it is put again; then it is held and no problem is left.
 func TestFlippedBit(t *testing.T) {
 	m := storagetest.NewMaker(1)
 	a, b, c := m.Data(300), m.Tree(2, 3, 400), m.Data(500)
@@ -47,7 +47,7 @@ func TestFlippedBit(t *testing.T) {
 					_, err := s.Get(storagetest.Vault, b.ID)
 					storagetest.Code(t, err, schemas.Corrupt)
 					if err != nil && !strings.Contains(err.Error(), "segments/00000001.seg at offset 580") {
-						t.Errorf("the error does not name the place: %v", err)
+						t.Errorf("the error does not name the location: %v", err)
 					}
 				} else {
 					got := storagetest.Problems(t, s)
@@ -61,7 +61,7 @@ func TestFlippedBit(t *testing.T) {
 	}
 }
 
-// heals puts the middle chunk, which is damaged, again.
+// heals expects that b is known to be damaged, and that putting it again replaces it.
 func heals(t *testing.T, s *storage.Store, a, b, c schemas.Chunk) {
 	t.Helper()
 	have := []bool{true}
@@ -81,7 +81,7 @@ func heals(t *testing.T, s *storage.Store, a, b, c schemas.Chunk) {
 	storagetest.Clean(t, s)
 }
 
-// What belongs to no chunk is found too.
+// A flipped bit that belongs to no chunk is found too.
 func TestFlippedBitElsewhere(t *testing.T) {
 	m := storagetest.NewMaker(1)
 	for name, offset := range map[string]int64{
@@ -110,9 +110,9 @@ func TestFlippedBitElsewhere(t *testing.T) {
 	}
 }
 
-// A sealed segment that lost its end, and one that is gone while the store is
-// open, are found.
-func TestLostBytes(t *testing.T) {
+// A check finds that the end of a segment is missing, be it a finished segment or the
+// last one.
+func TestMissingBytes(t *testing.T) {
 	m := storagetest.NewMaker(1)
 	a, b := m.Data(3000), m.Data(3000)
 	fs := vfs.NewMem()
@@ -129,12 +129,12 @@ func TestLostBytes(t *testing.T) {
 	storagetest.Holds(t, s, a, b)
 	storagetest.CloseClean(t, s)
 
-	// The last one too: puts go on behind it.
+	// Now the last one. Puts go on in a new segment.
 	last := dir + "/segments/00000003.seg"
 	writeFile(t, fs, last, readFile(t, fs, last)[:1000])
 	s = storagetest.Open(t, dir, storage.Options{FS: fs})
 	if s.Stats().Damaged != 1 {
-		t.Errorf("the lost end is not counted: %+v", s.Stats())
+		t.Errorf("the missing end is not counted: %+v", s.Stats())
 	}
 	_, err := s.Get(storagetest.Vault, a.ID)
 	storagetest.Code(t, err, schemas.Corrupt)
@@ -143,7 +143,7 @@ func TestLostBytes(t *testing.T) {
 }
 
 func TestMissingSegment(t *testing.T) {
-	for _, gone := range []string{"00000001.seg", "00000002.seg", "00000003.seg"} {
+	for _, missing := range []string{"00000001.seg", "00000002.seg", "00000003.seg"} {
 		fs := vfs.NewMem()
 		s := storagetest.Open(t, dir, storage.Options{FS: fs, SegmentSize: 200})
 		m := storagetest.NewMaker(1)
@@ -151,12 +151,12 @@ func TestMissingSegment(t *testing.T) {
 			storagetest.Put(t, s, m.Data(100))
 		}
 		storagetest.CloseClean(t, s)
-		if err := fs.Remove(dir + "/segments/" + gone); err != nil {
+		if err := fs.Remove(dir + "/segments/" + missing); err != nil {
 			t.Fatal(err)
 		}
 		_, err := storage.Open(dir, storage.Options{FS: fs})
-		if !errors.Is(err, storage.ErrMissing) || !strings.Contains(err.Error(), gone) {
-			t.Errorf("without %s: %v", gone, err)
+		if !errors.Is(err, storage.ErrMissing) || !strings.Contains(err.Error(), missing) {
+			t.Errorf("without %s: %v", missing, err)
 		}
 	}
 }
@@ -180,12 +180,12 @@ func TestDamagedIndex(t *testing.T) {
 	}
 	s = storagetest.Open(t, dir, storage.Options{FS: fs})
 	if !s.Stats().Reindexed {
-		t.Error("the stats do not tell that the index was made anew")
+		t.Error("the stats do not say that the index was made anew")
 	}
 	storagetest.Holds(t, s, chunks...)
 }
 
-// newer makes a file header say that a later version wrote it.
+// newer changes a file header so that a newer version seems to have written it.
 func newer(t *testing.T, fs vfs.FS, name string) {
 	b := readFile(t, fs, name)
 	b[8]++
@@ -205,7 +205,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"damaged identity", func(t *testing.T, fs *vfs.MemFS) { flip(t, fs, dir+"/STORE", 20) }, storage.ErrCorrupt},
 		{"flipped version", func(t *testing.T, fs *vfs.MemFS) { flip(t, fs, dir+"/STORE", 8) }, storage.ErrCorrupt},
 		{"empty identity", func(t *testing.T, fs *vfs.MemFS) { writeFile(t, fs, dir+"/STORE", nil) }, storage.ErrCorrupt},
-		{"lost identity", func(t *testing.T, fs *vfs.MemFS) { fs.Remove(dir + "/STORE") }, storage.ErrNotStore},
+		{"missing identity", func(t *testing.T, fs *vfs.MemFS) { fs.Remove(dir + "/STORE") }, storage.ErrNotStore},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -222,16 +222,16 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestOpenSomethingElse(t *testing.T) {
-	place := t.TempDir()
-	if err := os.WriteFile(place+"/photo.jpg", []byte("x"), 0o600); err != nil {
+	path := t.TempDir()
+	if err := os.WriteFile(path+"/photo.jpg", []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := storage.Open(place, storage.Options{}); !errors.Is(err, storage.ErrNotStore) {
+	if _, err := storage.Open(path, storage.Options{}); !errors.Is(err, storage.ErrNotStore) {
 		t.Errorf("open says %v", err)
 	}
 }
 
-func TestLostIdentity(t *testing.T) {
+func TestMissingIdentity(t *testing.T) {
 	fs := vfs.NewMem()
 	s := storagetest.Open(t, dir, storage.Options{FS: fs})
 	c := storagetest.NewMaker(1).Data(100)
@@ -244,6 +244,6 @@ func TestLostIdentity(t *testing.T) {
 	s = storagetest.Open(t, dir, storage.Options{FS: fs, RebuildIndex: true})
 	storagetest.Holds(t, s, c)
 	if s.NodeID() != node {
-		t.Errorf("the node was %s and is %s", node, s.NodeID())
+		t.Errorf("the node's id was %s and is %s", node, s.NodeID())
 	}
 }

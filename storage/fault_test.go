@@ -17,8 +17,8 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// faulty is a disk in memory that fails operations of one kind on segments
-// while it is on.
+// faulty returns a disk that fails operations of one kind on segments while the toggle
+// is on.
 func faulty(mem vfs.FS, kind errorfs.OpKind, err error) (vfs.FS, *errorfs.Toggle) {
 	toggle := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind == kind && strings.Contains(op.Path, "segments") {
@@ -29,8 +29,8 @@ func faulty(mem vfs.FS, kind errorfs.OpKind, err error) (vfs.FS, *errorfs.Toggle
 	return errorfs.Wrap(mem, toggle), toggle
 }
 
-// After a failed write or sync no put is taken, not even when the disk works
-// again, until the store is opened anew. Reads go on.
+// After a failed write or sync the store takes no put until it is opened again, even
+// when the disk works again. Reads go on.
 func TestDiskFails(t *testing.T) {
 	for name, kind := range map[string]errorfs.OpKind{
 		"write": errorfs.OpFileWriteAt, "sync": errorfs.OpFileSyncData,
@@ -40,33 +40,33 @@ func TestDiskFails(t *testing.T) {
 			mem := vfs.NewCrashableMem()
 			fs, fault := faulty(mem, kind, errorfs.ErrInjected)
 			m := storagetest.NewMaker(1)
-			held, lost := m.Data(3000), m.Data(3000)
+			held, refused := m.Data(3000), m.Data(3000)
 			s := storagetest.Open(t, dir, storage.Options{FS: fs, SegmentSize: 4096})
 			storagetest.Put(t, s, held)
 			storagetest.Holds(t, s, held)
 			fault.On()
-			err := s.Put(t.Context(), storagetest.Vault, []schemas.Chunk{lost})
+			err := s.Put(t.Context(), storagetest.Vault, []schemas.Chunk{refused})
 			storagetest.Code(t, err, schemas.DiskFailed)
 			if !errors.Is(err, errorfs.ErrInjected) {
-				t.Errorf("the error does not bring its cause: %v", err)
+				t.Errorf("the error does not wrap its cause: %v", err)
 			}
 			fault.Off()
-			storagetest.Code(t, s.Put(t.Context(), storagetest.Vault, []schemas.Chunk{lost}), schemas.DiskFailed)
+			storagetest.Code(t, s.Put(t.Context(), storagetest.Vault, []schemas.Chunk{refused}), schemas.DiskFailed)
 			if s.Stats().Failed == nil {
-				t.Error("the stats do not tell")
+				t.Error("the stats do not say that the store failed")
 			}
 			storagetest.Holds(t, s, held)
 			storagetest.CloseClean(t, s)
 
 			s = storagetest.Open(t, dir, storage.Options{FS: fs, SegmentSize: 4096})
-			storagetest.Put(t, s, lost)
-			storagetest.Holds(t, s, held, lost)
+			storagetest.Put(t, s, refused)
+			storagetest.Holds(t, s, held, refused)
 		})
 	}
 }
 
-// A full disk refuses the put, leaves nothing of it behind, and takes the next
-// one when there is room.
+// A full disk refuses a put, of which nothing is held, and takes the next put when there
+// is space.
 func TestDiskFull(t *testing.T) {
 	for name, kind := range map[string]errorfs.OpKind{
 		"write": errorfs.OpFileWriteAt, "sync": errorfs.OpFileSyncData, "make": errorfs.OpFileSync,
@@ -87,9 +87,9 @@ func TestDiskFull(t *testing.T) {
 			}
 			storagetest.Holds(t, s, held)
 			fault.Off()
-			storagetest.Put(t, s, small) // less than what the big one left
+			storagetest.Put(t, s, small) // shorter than the leftovers of the big one
 			if s.Stats().Full {
-				t.Error("the stats still say full")
+				t.Error("the stats still say that the disk is full")
 			}
 			storagetest.Holds(t, s, held, small)
 			_, err := s.Get(storagetest.Vault, big.ID)
@@ -105,7 +105,7 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// Puts stop before the index has no room.
+// Puts are refused before they use the space that is reserved for the index.
 func TestReserve(t *testing.T) {
 	fs := vfs.NewMem()
 	m := storagetest.NewMaker(1)
@@ -114,7 +114,7 @@ func TestReserve(t *testing.T) {
 	storagetest.Put(t, s, a)
 	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 5500, TotalBytes: 10_000})
 	storagetest.Code(t, s.Put(t.Context(), storagetest.Vault, []schemas.Chunk{b}), schemas.DiskFull)
-	storagetest.Put(t, s, a) // held: takes no room
+	storagetest.Put(t, s, a) // it is held, and takes no space
 	storagetest.Holds(t, s, a)
 	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 9000, TotalBytes: 10_000})
 	storagetest.Put(t, s, b)
@@ -123,7 +123,7 @@ func TestReserve(t *testing.T) {
 	}
 }
 
-// What is on a full disk is opened when there is room for the index, and says so until then.
+// A store on a full disk opens only when there is space for the index; its error says so.
 func TestOpenOnAFullDisk(t *testing.T) {
 	fs := vfs.NewMem()
 	c := storagetest.NewMaker(1).Data(1000)
@@ -143,7 +143,7 @@ func TestOpenOnAFullDisk(t *testing.T) {
 	storagetest.Code(t, s.Put(t.Context(), storagetest.Vault, []schemas.Chunk{storagetest.NewMaker(2).Data(10)}), schemas.DiskFull)
 }
 
-// A store whose index cannot be written any more is closed all the same, and loses nothing.
+// A store whose index can no longer be written closes all the same, and loses no chunk.
 func TestIndexCannotBeWritten(t *testing.T) {
 	for name, cause := range map[string]error{"full": errNoSpace, "failed": errorfs.ErrInjected} {
 		t.Run(name, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestIndexCannotBeWritten(t *testing.T) {
 	}
 }
 
-// A disk that does not read is no proof that the chunk is damaged.
+// A disk that cannot be read is no proof that the chunk is damaged.
 func TestDiskDoesNotRead(t *testing.T) {
 	fs, fault := faulty(vfs.NewMem(), errorfs.OpFileReadAt, errorfs.ErrInjected)
 	c := storagetest.NewMaker(1).Data(100)
@@ -183,7 +183,7 @@ func TestDiskDoesNotRead(t *testing.T) {
 	fault.Off()
 	storagetest.Holds(t, s, c)
 	storagetest.CloseClean(t, s)
-	// Nor may recovery take it for an end that was never written.
+	// Recovery must not take it for an end that was never written either.
 	fault.On()
 	if _, err := storage.Open(dir, storage.Options{FS: fs, RebuildIndex: true}); !errors.Is(err, errorfs.ErrInjected) {
 		t.Errorf("open says %v", err)
@@ -204,15 +204,15 @@ const holdVariable = "STORAGE_TEST_HOLD"
 
 // TestInUseByAnotherProcess runs itself as the other process.
 func TestInUseByAnotherProcess(t *testing.T) {
-	if place := os.Getenv(holdVariable); place != "" {
-		storagetest.Open(t, place, storage.Options{})
+	if path := os.Getenv(holdVariable); path != "" {
+		storagetest.Open(t, path, storage.Options{})
 		os.Stdout.WriteString("open\n")
 		bufio.NewReader(os.Stdin).ReadByte() // until the parent closes it
 		return
 	}
-	place := t.TempDir()
+	path := t.TempDir()
 	other := exec.Command(os.Args[0], "-test.run=^TestInUseByAnotherProcess$")
-	other.Env = append(os.Environ(), holdVariable+"="+place)
+	other.Env = append(os.Environ(), holdVariable+"="+path)
 	in, err := other.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -228,17 +228,17 @@ func TestInUseByAnotherProcess(t *testing.T) {
 	if line, err := lines.ReadString('\n'); line != "open\n" {
 		t.Fatalf("the other process says %q, %v", line, err)
 	}
-	_, err = storage.Open(place, storage.Options{})
+	_, err = storage.Open(path, storage.Options{})
 	if !errors.Is(err, storage.ErrInUse) || !strings.Contains(err.Error(), "is in use by another process") {
 		t.Errorf("open says %v", err)
 	}
 	if err := errors.Join(in.Close(), other.Wait()); err != nil {
 		t.Errorf("the other process: %v", err)
 	}
-	storagetest.Open(t, place, storage.Options{})
+	storagetest.Open(t, path, storage.Options{})
 }
 
-// Many put, ask and get at once, with overlapping chunks, while a check runs.
+// Several goroutines put, ask for and get overlapping chunks while a check runs.
 func TestConcurrent(t *testing.T) {
 	s := storagetest.Open(t, t.TempDir(), storage.Options{SegmentSize: 64 << 10})
 	m := storagetest.NewMaker(1)
@@ -273,27 +273,27 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
-// A store that was full is not any more when there is room for some batches beyond the
-// reserve: nobody puts into one that is full, so no put would find out.
-func TestFullUntilThereIsRoom(t *testing.T) {
-	const reserve, room = 5000, 16 << 20
+// A full store stops being full when there is space for some batches beyond the reserve.
+// No put would find that out, because nobody sends puts to a full store.
+func TestFullUntilThereIsSpace(t *testing.T) {
+	const reserve, margin = 5000, 16 << 20
 	fs := vfs.NewMem()
 	m := storagetest.NewMaker(1)
 	s := storagetest.Open(t, dir, storage.Options{FS: fs, ReserveBytes: reserve})
 	storagetest.Put(t, s, m.Data(10))
 	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: reserve, TotalBytes: 100 << 20})
 	if s.Stats().Full {
-		t.Error("it is full before a put was refused")
+		t.Error("the store is full before it has refused a put")
 	}
 	storagetest.Code(t, s.Put(t.Context(), storagetest.Vault, []schemas.Chunk{m.Data(1000)}), schemas.DiskFull)
 	for _, c := range []struct {
 		free uint64
 		full bool
-	}{{reserve, true}, {reserve + room - 1, true}, {reserve + room, false}, {reserve, false}} {
+	}{{reserve, true}, {reserve + margin - 1, true}, {reserve + margin, false}, {reserve, false}} {
 		fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: c.free, TotalBytes: 100 << 20})
 		for range 2 {
 			if got := s.Stats().Full; got != c.full {
-				t.Errorf("with %d bytes free it is full: %v", c.free, got)
+				t.Errorf("with %d bytes free the store is full: %v", c.free, got)
 			}
 		}
 	}

@@ -1,117 +1,100 @@
 package storage
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync/atomic"
+
+	"servidor-backup/storage/internal/index"
+	"servidor-backup/storage/internal/segment"
 )
 
-// The generation is in a file of its own, GENERATION, because the index may lose its
-// last batches in a crash, or all when it is made anew. It must not be forgotten: if a
-// generation were entered a second time as if it were new, a sweep would take what was
-// said to be held, and what was marked, in it before.
-
-// SetGeneration begins the generation g of collections, which is larger than all
-// before. From when it returns, whatever is put, or said to be held, is of at least
-// this generation, also after a crash.
+// generations is the store's memory of the generations of collections.
 //
-// What was said and marked before a crash may be forgotten. So sweeps are refused for
-// sessions that are older than the first new generation which a store is given
-// after it was opened; the one that it was in already is not new. Nor is there one to
-// begin with anew if some in between were missed: what was said to be held in those is
-// not of them.
-func (s *Store) SetGeneration(ctx context.Context, g uint32) error {
-	return s.turn(ctx, func() error {
-		old := s.index.snapshot().generation
-		if g > old+1 {
-			s.floor.Store(0)
-		}
-		now := max(g, old)
-		if now > s.written {
-			if err := s.writeGeneration(now); err != nil {
-				return err
-			}
-		}
-		if err := s.index.setGeneration(now); err != nil {
-			return err
-		}
-		if s.floor.Load() == 0 {
-			floor := max(g, old+1)
-			if s.unsure {
-				floor = now + 1
-			}
-			s.floor.Store(floor)
-		}
-		return nil
-	})
+// The newest generation is in a file of its own, GENERATION, because the index may
+// lose its last batches in a crash, or everything when it is made anew. The
+// generation must not be forgotten: if the store entered one a second time as if it
+// were new, a sweep would remove what was pinned and marked in it before.
+type generations struct {
+	dir   *directory
+	index *index.Index
+
+	// floor is the oldest generation for which the store may be swept: the first new
+	// one that it entered since it was opened. It is 0 before that.
+	floor atomic.Uint32
+
+	// The writer's turns alone use these.
+	written uint32 // the generation in the file
+	unsure  bool   // the file was damaged when the store was opened
 }
 
-// CatchUp brings the store into the generation g, if it is in a lower one: somebody who
-// is in g relies on what is said here. The collection of g has begun without this store,
-// so it may not be swept for sessions of that one.
-func (s *Store) CatchUp(ctx context.Context, g uint32) error {
-	if g <= s.Generation() {
-		return nil
-	}
-	return s.turn(ctx, func() error {
-		if g <= s.Generation() {
-			return nil
-		}
-		s.floor.Store(0)
-		if g > s.written {
-			if err := s.writeGeneration(g); err != nil {
-				return err
-			}
-		}
-		return s.index.setGeneration(g)
-	})
-}
-
-// Generation is the one that the store is in, 0 before the first.
-func (s *Store) Generation() uint32 { return s.index.snapshot().generation }
-
-// openGeneration reads GENERATION, if there is one. After a damaged one nobody knows
-// which generations were entered.
-func (s *Store) openGeneration() error {
-	b, err := readFile(s.fs, s.fs.PathJoin(s.dir, generationName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	var h fileHeader
-	if err == nil {
-		h, err = decodeFileHeader(b, generationMagic)
-	}
+// load reads GENERATION, if there is one. If it is damaged, it is unknown which
+// generations the store was in.
+func (g *generations) load() error {
+	h, err := g.dir.readHeader(generationName, segment.GenerationMagic)
 	switch {
-	case errors.Is(err, errHeader) || err == nil && h.salt != s.identity.salt:
-		s.unsure = true
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, segment.ErrHeader):
+		g.unsure = true
 		return nil
 	case err != nil:
 		return fmt.Errorf("read %s: %w", generationName, err)
 	}
-	s.written = h.number
-	return s.index.setGeneration(h.number)
+	g.written = h.Number
+	return g.index.SetGeneration(h.Number)
 }
 
-// writeGeneration makes the GENERATION file, whole or not at all.
-func (s *Store) writeGeneration(g uint32) error {
-	h := s.identity
-	h.magic, h.number = generationMagic, g
-	if err := replaceFile(s.fs, s.dir, generationName, h.encode()); err != nil {
-		return fmt.Errorf("write %s: %w", generationName, err)
+// current returns the store's generation.
+func (g *generations) current() uint32 { return g.index.State().Generation }
+
+// begin begins the generation n of a collection. The file is written first, so that
+// nothing is of a generation that a crash makes the store forget.
+func (g *generations) begin(n uint32) error {
+	old := g.current()
+	if n > old+1 {
+		g.floor.Store(0) // the store was not told of the generations in between
 	}
-	s.written = g
+	now := max(n, old)
+	if err := g.enter(now); err != nil {
+		return err
+	}
+	if g.floor.Load() == 0 {
+		floor := max(n, old+1)
+		if g.unsure {
+			floor = now + 1
+		}
+		g.floor.Store(floor)
+	}
 	return nil
 }
 
-// setGeneration raises the generation.
-func (x *index) setGeneration(g uint32) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if g <= x.state.generation {
+// catchUp enters the generation n, if it is newer, without taking part in its
+// collection.
+func (g *generations) catchUp(n uint32) error {
+	if n <= g.current() {
 		return nil
 	}
-	state := x.state
-	state.generation = g
-	return x.commit(x.db.NewBatch(), state, nil)
+	g.floor.Store(0)
+	return g.enter(n)
+}
+
+func (g *generations) enter(n uint32) error {
+	if n > g.written {
+		if err := g.dir.writeHeader(generationName, segment.GenerationMagic, n, g.dir.identity.Created); err != nil {
+			return err
+		}
+		g.written = n
+	}
+	return g.index.SetGeneration(n)
+}
+
+// canSweep returns an error if a sweep of what is older than the generation before
+// is refused.
+func (g *generations) canSweep(before uint32) error {
+	if floor, now := g.floor.Load(), g.current(); floor == 0 || before < floor || before > now {
+		return fmt.Errorf("%w: sessions of generation %d, node %s was started in %d and is in %d", ErrTooEarly, before, g.dir.identity.Node, floor, now)
+	}
+	return nil
 }

@@ -17,26 +17,26 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// world is a store and what its users expect of it: versions that are there, and
-// sessions that were told that parts are held and count on it.
+// world is a store and what its users expect of it: the parts that versions use, and
+// the parts that the store reported as held to sessions that rely on it.
 type world struct {
 	t     *testing.T
 	rng   *rand.Rand
 	fs    *vfs.MemFS
 	s     *storage.Store
-	all   []schemas.Chunk // parts that there are, put or not
+	all   []schemas.Chunk // all parts, put or not
 	trace []string
 
 	generation uint32
 	sessions   []*session
 	versions   []uses
-	marked     uses // in the store's generation, as far as no crash undid it
+	marked     uses // in the store's generation; a crash may have undone marks
 	swept      int64
 	dropped    int
 	restarted  bool // since the collection began
 }
 
-type uses map[int]bool // places in all
+type uses map[int]bool // indexes of world.all
 
 type session struct {
 	generation uint32
@@ -57,7 +57,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	return w
 }
 
-// shards are those of the chunk under 2+1.
+// shards returns the shards of the chunk under 2+1.
 func shards(t *testing.T, c schemas.Chunk) []schemas.Chunk {
 	t.Helper()
 	all, _, err := erasure.Split(schemas.Durability{K: 2, M: 1}, &c, nil)
@@ -79,7 +79,7 @@ func (w *world) note(format string, args ...any) {
 	w.trace = append(w.trace, fmt.Sprintf(format, args...))
 }
 
-// fail ends the test with what has happened.
+// fail logs the trace and ends the test.
 func (w *world) fail(format string, args ...any) {
 	w.t.Helper()
 	for _, line := range w.trace {
@@ -88,18 +88,18 @@ func (w *world) fail(format string, args ...any) {
 	w.t.Fatalf(format, args...)
 }
 
-// some are places of a few parts, near each other more often than not.
-func (w *world) some() []int {
-	var places []int
+// randomParts returns the indexes of a few parts, most of them near each other.
+func (w *world) randomParts() []int {
+	var indexes []int
 	first := w.rng.IntN(len(w.all))
 	for range 1 + w.rng.IntN(6) {
-		places = append(places, (first+w.rng.IntN(12))%len(w.all))
+		indexes = append(indexes, (first+w.rng.IntN(12))%len(w.all))
 	}
-	return places
+	return indexes
 }
 
-func (w *world) chunks(places []int) (chunks []schemas.Chunk) {
-	for _, i := range places {
+func (w *world) chunks(indexes []int) (chunks []schemas.Chunk) {
+	for _, i := range indexes {
 		chunks = append(chunks, w.all[i])
 	}
 	return chunks
@@ -112,23 +112,23 @@ func ids(chunks []schemas.Chunk) (ids []schemas.ChunkID) {
 	return ids
 }
 
-// place is where the part is in all.
-func (w *world) place(id schemas.ChunkID, p schemas.Part) int {
+// indexOf returns the index of the part in all.
+func (w *world) indexOf(id schemas.ChunkID, p schemas.Part) int {
 	return slices.IndexFunc(w.all, func(c schemas.Chunk) bool { return c.ID == id && c.Part == p })
 }
 
-// step is what somebody does next. collecting means that a collection is under
-// way, whose steps are collect's own.
+// step does one random step. If collecting is set, a collection is under way, and step
+// neither compacts nor restarts nor collects.
 func (w *world) step(collecting bool) {
 	switch n := w.rng.IntN(22); {
 	case n < 3 || len(w.sessions) == 0:
 		w.sessions = append(w.sessions, &session{w.generation, uses{}})
 		w.note("session opened in %d", w.generation)
 	case n < 8:
-		s, places := w.session(), w.some()
-		storagetest.Put(w.t, w.s, w.chunks(places)...)
-		s.use(places)
-		w.note("put %v", places)
+		s, indexes := w.session(), w.randomParts()
+		storagetest.Put(w.t, w.s, w.chunks(indexes)...)
+		s.use(indexes)
+		w.note("put %v", indexes)
 	case n < 10:
 		w.has()
 	case n < 12:
@@ -159,40 +159,40 @@ func (w *world) step(collecting bool) {
 
 func (w *world) session() *session { return w.sessions[w.rng.IntN(len(w.sessions))] }
 
-func (s *session) use(places []int) {
-	for _, i := range places {
+func (s *session) use(indexes []int) {
+	for _, i := range indexes {
 		s.uses[i] = true
 	}
 }
 
-// has asks for whole chunks.
+// has asks for whole chunks; a session uses those that are held.
 func (w *world) has() {
-	s, places := w.session(), w.some()
-	asked := ids(w.chunks(places))
+	s, indexes := w.session(), w.randomParts()
+	asked := ids(w.chunks(indexes))
 	held := make([]bool, len(asked))
 	if err := w.s.Has(storagetest.Vault, asked, held); err != nil {
 		w.t.Fatal(err)
 	}
 	for n := range asked {
 		if held[n] {
-			s.use([]int{w.place(asked[n], schemas.Whole)})
+			s.use([]int{w.indexOf(asked[n], schemas.Whole)})
 		}
 	}
-	w.note("has %v: %v", places, held)
+	w.note("has %v: %v", indexes, held)
 }
 
-// parts asks for parts.
+// parts asks for parts; a session uses those that are held.
 func (w *world) parts() {
-	s, places := w.session(), w.some()
-	asked := ids(w.chunks(places))
+	s, indexes := w.session(), w.randomParts()
+	asked := ids(w.chunks(indexes))
 	last := -1
 	err := w.s.Parts(storagetest.Vault, asked, func(i int, p schemas.Part) error {
 		if i < last {
 			w.t.Errorf("id %d is visited after id %d", i, last)
 		}
 		last = i
-		s.use([]int{w.place(asked[i], p)})
-		w.note("part %v of %v", p, places[i])
+		s.use([]int{w.indexOf(asked[i], p)})
+		w.note("part %v of %v", p, indexes[i])
 		return nil
 	})
 	if err != nil {
@@ -200,33 +200,33 @@ func (w *world) parts() {
 	}
 }
 
-// drop drops parts that nobody counts on, or is kept from dropping others.
+// drop drops parts that nobody uses; other parts are protected by still.
 func (w *world) drop() {
-	places := w.some()
-	free := !slices.ContainsFunc(places, w.used)
+	indexes := w.randomParts()
+	free := !slices.ContainsFunc(indexes, w.used)
 	var parts []storage.PartID
-	for _, c := range w.chunks(places) {
+	for _, c := range w.chunks(indexes) {
 		parts = append(parts, storage.PartID{ID: c.ID, Part: c.Part})
 	}
 	n, err := w.s.Drop(w.t.Context(), storagetest.Vault, parts, func() bool { return free })
 	if err != nil || !free && n > 0 {
-		w.fail("%d of %v were dropped: %v", n, places, err)
+		w.fail("%d of %v were dropped: %v", n, indexes, err)
 	}
 	w.dropped += n
-	w.note("drop of %v: %d", places, n)
+	w.note("drop of %v: %d", indexes, n)
 }
 
-func (w *world) used(place int) bool {
+func (w *world) used(i int) bool {
 	for _, s := range w.sessions {
-		if s.uses[place] {
+		if s.uses[i] {
 			return true
 		}
 	}
-	return slices.ContainsFunc(w.versions, func(v uses) bool { return v[place] })
+	return slices.ContainsFunc(w.versions, func(v uses) bool { return v[i] })
 }
 
-// holds fails the test unless all that is counted on is there: nothing was
-// deleted that should not be. It does not ask with Has, which would keep it.
+// holds fails the test unless all used parts are held. It does not ask with Has, which
+// would pin them.
 func (w *world) holds(u uses) {
 	w.t.Helper()
 	for _, i := range slices.Sorted(maps.Keys(u)) {
@@ -247,7 +247,7 @@ func (w *world) compact() {
 	w.note("compacted: %+v", done)
 }
 
-// restart closes the store, or leaves it as a power cut would, and opens it.
+// restart closes the store, or leaves it as a power cut would, and opens it again.
 func (w *world) restart() {
 	crash, rebuild := w.rng.IntN(3) > 0, w.rng.IntN(6) == 0
 	fs := w.fs
@@ -261,8 +261,8 @@ func (w *world) restart() {
 	w.restarted = true
 }
 
-// collect is a collection as a coordinator does it: in this order, with others
-// at work, and now and then a restart, between any two steps.
+// collect runs a collection as a coordinator does, in this order. Between any two steps
+// there are steps of others and sometimes a restart.
 func (w *world) collect() {
 	w.setGeneration(w.generation + 1)
 	w.restarted = false
@@ -293,7 +293,7 @@ func (w *world) collect() {
 		return
 	}
 	if err != nil || w.restarted {
-		w.fail("a sweep of a store that was restarted %v: %v", w.restarted, err)
+		w.fail("a sweep of a store (restarted: %v): %v", w.restarted, err)
 	}
 	w.swept += swept.Chunks
 	w.note("swept %d", swept.Chunks)
@@ -309,8 +309,8 @@ func (w *world) setGeneration(g uint32) {
 	w.note("generation %d", g)
 }
 
-// between is what happens between two steps of a collection. After a restart the
-// node may be told of the generation once more.
+// between does what may happen between two steps of a collection. After a restart the
+// node may be told its generation again.
 func (w *world) between() {
 	w.step(true)
 	if w.rng.IntN(25) > 0 {
@@ -322,12 +322,12 @@ func (w *world) between() {
 	}
 }
 
-// mark marks the chunks of the places, in some order and some of them twice.
+// mark marks the chunks of the needed parts, in random order and some of them twice.
 func (w *world) mark(needed uses) {
-	places := slices.Sorted(maps.Keys(needed))
-	w.rng.Shuffle(len(places), func(i, j int) { places[i], places[j] = places[j], places[i] })
-	for some := range slices.Chunk(places, 5) {
-		asked := ids(w.chunks(some))
+	indexes := slices.Sorted(maps.Keys(needed))
+	w.rng.Shuffle(len(indexes), func(i, j int) { indexes[i], indexes[j] = indexes[j], indexes[i] })
+	for batch := range slices.Chunk(indexes, 5) {
+		asked := ids(w.chunks(batch))
 		held, fresh := make([]bool, len(asked)), make([]bool, len(asked))
 		if err := w.s.Mark(w.t.Context(), w.s.Generation()-1, storagetest.Vault, asked, held, fresh); !errors.Is(err, storage.ErrOtherGeneration) {
 			w.fail("marks for another generation: %v", err)
@@ -336,33 +336,33 @@ func (w *world) mark(needed uses) {
 		if err := w.s.Mark(w.t.Context(), w.s.Generation(), storagetest.Vault, asked, held, fresh); err != nil {
 			w.t.Fatal(err)
 		}
-		w.note("marked %v: held %v, fresh %v", some, held, fresh)
+		w.note("marked %v: held %v, fresh %v", batch, held, fresh)
 		for n := range asked {
-			if held[n] != (len(before[n]) > 0) || w.used(some[n]) && !held[n] {
-				w.fail("part %d, used %v, is held %v", some[n], w.used(some[n]), held[n])
+			if held[n] != (len(before[n]) > 0) || w.used(batch[n]) && !held[n] {
+				w.fail("part %d (used: %v) is held: %v", batch[n], w.used(batch[n]), held[n])
 			}
-			new := slices.ContainsFunc(before[n], func(place int) bool { return !w.marked[place] })
+			new := slices.ContainsFunc(before[n], func(i int) bool { return !w.marked[i] })
 			if new && !fresh[n] && !slices.Contains(asked[:n], asked[n]) && !slices.Contains(asked[n+1:], asked[n]) {
-				w.fail("part %d is marked for the first time and not fresh", some[n])
+				w.fail("part %d is marked for the first time and not fresh", batch[n])
 			}
 		}
 		for n := range asked {
-			for _, place := range before[n] {
-				w.marked[place] = true
+			for _, i := range before[n] {
+				w.marked[i] = true
 			}
 		}
 		w.between()
 	}
 }
 
-// heldParts are the places of the parts that are held of each id; it does not ask for
-// them with Parts, which would keep them.
+// heldParts returns the indexes of the held parts of each id. It does not ask with
+// Parts, which would pin them.
 func (w *world) heldParts(ids []schemas.ChunkID) [][]int {
 	held := make([][]int, len(ids))
 	err := w.s.Each(w.t.Context(), storage.Cursor{}, func(h storage.Held) bool {
 		for i := range ids {
 			if ids[i] == h.ID {
-				held[i] = append(held[i], w.place(h.ID, h.Part))
+				held[i] = append(held[i], w.indexOf(h.ID, h.Part))
 			}
 		}
 		return true
@@ -373,7 +373,7 @@ func (w *world) heldParts(ids []schemas.ChunkID) [][]int {
 	return held
 }
 
-// histories is how many TestCollect runs.
+// histories returns the number of histories that TestCollect runs.
 func histories() int {
 	if os.Getenv("BACKUP_LONG") != "" {
 		return 1000
@@ -381,8 +381,8 @@ func histories() int {
 	return 60
 }
 
-// Whatever happens in whatever order, nothing is collected that a version or a
-// session counts on; and in the end everything else is, and its space is back.
+// In random histories nothing is collected that a version or a session uses. In the end
+// everything else is collected and its space is freed.
 func TestCollect(t *testing.T) {
 	var swept int64
 	dropped := 0
@@ -410,7 +410,7 @@ func TestCollect(t *testing.T) {
 	}
 }
 
-// finish collects when nobody is at work.
+// finish collects while nobody uses the store.
 func (w *world) finish(needed uses) {
 	w.setGeneration(w.generation + 1)
 	w.generation++
@@ -440,8 +440,8 @@ func (w *world) finish(needed uses) {
 	for _, name := range names {
 		size += int64(len(readFile(w.t, w.fs, dir+"/segments/"+name)))
 	}
-	// A fifth of each segment may be dead; the last one is not looked at, and
-	// the one before may just have been moved to.
+	// A fifth of each segment may be dead. The last segment is not compacted, and live
+	// records may just have been moved to the one before.
 	if most := live*5/4 + int64(len(names))*128 + 2*(4<<10) + 2000; size > most {
 		w.t.Errorf("%d bytes live in segments of %d", live, size)
 	}
@@ -450,12 +450,13 @@ func (w *world) finish(needed uses) {
 	storagetest.CloseClean(w.t, w.s)
 }
 
-// family is what is kept with the places: all parts that are held of their chunks.
-func (w *world) family(places uses) uses {
+// family returns all held parts of the chunks that the given parts belong to; marking
+// one of them keeps all.
+func (w *world) family(indexes uses) uses {
 	all := uses{}
-	for i := range places {
-		for _, place := range w.heldParts([]schemas.ChunkID{w.all[i].ID})[0] {
-			all[place] = true
+	for i := range indexes {
+		for _, j := range w.heldParts([]schemas.ChunkID{w.all[i].ID})[0] {
+			all[j] = true
 		}
 	}
 	return all

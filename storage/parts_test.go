@@ -17,7 +17,7 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// partsOf is what the store says that it holds of each id.
+// partsOf returns the parts of each id that the store reports as held.
 func partsOf(t *testing.T, s *storage.Store, asked ...schemas.ChunkID) []string {
 	t.Helper()
 	parts := make([]string, len(asked))
@@ -31,7 +31,7 @@ func partsOf(t *testing.T, s *storage.Store, asked ...schemas.ChunkID) []string 
 	return parts
 }
 
-// Parts of one chunk are held, read, counted and found again each for itself.
+// Each part of a chunk is held, read, counted and recovered by itself.
 func TestParts(t *testing.T) {
 	fs := vfs.NewMem()
 	opt := storage.Options{FS: fs}
@@ -43,7 +43,7 @@ func TestParts(t *testing.T) {
 	storagetest.Put(t, s, as[0])
 	for _, rebuild := range []bool{false, false, true} {
 		if n := s.Stats().Chunks; n != 5 {
-			t.Errorf("five parts count as %d", n)
+			t.Errorf("five parts are counted as %d", n)
 		}
 		got := partsOf(t, s, b.ID, a.ID, m.Data(1).ID, c.ID, a.ID)
 		of := "shard 0 of k=2;shard 2 of k=2;"
@@ -73,8 +73,8 @@ func TestParts(t *testing.T) {
 	}
 }
 
-// ReadAll gives the shards where the whole chunk is not held, all of them and in the
-// order of ids, whatever else is asked for.
+// For a chunk that is not held whole, ReadAll visits all held shards, in the order of
+// ids, whatever else is asked for.
 func TestReadAllShards(t *testing.T) {
 	fs := vfs.NewMem()
 	s := storagetest.Open(t, dir, storage.Options{FS: fs})
@@ -89,7 +89,7 @@ func TestReadAllShards(t *testing.T) {
 			parts = []schemas.Chunk{c}
 		case 1:
 			storagetest.Put(t, s, parts...)
-			parts = []schemas.Chunk{c} // both are held: the whole is enough
+			parts = []schemas.Chunk{c} // whole and shard are held: the whole is enough
 		case 2:
 			parts = []schemas.Chunk{parts[2], parts[0]}
 		}
@@ -98,7 +98,7 @@ func TestReadAllShards(t *testing.T) {
 		want[c.ID] = parts
 		chunks = append(chunks, c)
 	}
-	// A damaged whole gives way to its shards, and so does a damaged shard to others.
+	// Shards replace a damaged whole, and sound shards replace a damaged one.
 	damage(t, fs, s, chunks[1])
 	damage(t, fs, s, want[chunks[2].ID][0])
 	damage(t, fs, s, chunks[4])
@@ -141,11 +141,11 @@ func TestReadAllShards(t *testing.T) {
 			}
 		}
 	}
-	storagetest.Put(t, s, chunks[1], shards(t, chunks[2])[0], chunks[4]) // clean for the check
+	// Replace what is damaged, so that the check at the end is clean.
+	storagetest.Put(t, s, chunks[1], shards(t, chunks[2])[0], chunks[4])
 }
 
-// Marks are told from what was only put or said to be held, and last as long as their
-// generation.
+// A mark differs from a put and from a pin, and lasts as long as its generation.
 func TestMark(t *testing.T) {
 	fs := vfs.NewMem()
 	s := storagetest.Open(t, dir, storage.Options{FS: fs})
@@ -182,17 +182,17 @@ func TestMark(t *testing.T) {
 	mark("[true false true] [false false true]")
 	mark(again)
 	next()
-	storagetest.Put(t, s, a) // of this generation, and not marked
+	storagetest.Put(t, s, a) // pinned in this generation, and not marked
 	partsOf(t, s, b.ID)
 	mark(first)
 	held := make([]bool, 1)
 	for _, g := range []uint32{generation - 1, generation + 1} {
 		if err := s.Mark(t.Context(), g, storagetest.Vault, ids([]schemas.Chunk{a}), held, make([]bool, 1)); !errors.Is(err, storage.ErrOtherGeneration) {
-			t.Errorf("in generation %d, a mark of %d: %v", generation, g, err)
+			t.Errorf("in generation %d, a mark for %d: %v", generation, g, err)
 		}
 	}
-	// A damaged part is not held; while it is marked it stays known, and a put that
-	// takes its place is marked too.
+	// A damaged part is not held. While it is marked it stays known, and a put that
+	// replaces it is marked too.
 	damage(t, fs, s, a)
 	_, err := s.Get(storagetest.Vault, a.ID)
 	storagetest.Code(t, err, schemas.Corrupt)
@@ -213,8 +213,8 @@ func TestMark(t *testing.T) {
 	}
 }
 
-// What was marked before a crash is never swept after it, however often the node is
-// told of the same generation, and whatever is left of the index.
+// A part that was marked before a crash is not swept after it in the same generation,
+// however often the node is told that generation, and whatever is left of the index.
 func TestMarkThenCrash(t *testing.T) {
 	all := func(schemas.VaultID, schemas.ChunkID, schemas.Part) bool { return true }
 	damageFile := func(t *testing.T, fs vfs.FS) {
@@ -227,11 +227,11 @@ func TestMarkThenCrash(t *testing.T) {
 		opt   storage.Options
 		spoil func(t *testing.T, fs vfs.FS)
 	}{
-		"as it is":       {},
-		"index anew":     {opt: storage.Options{RebuildIndex: true}},
-		"file damaged":   {spoil: damageFile},
-		"both are gone":  {opt: storage.Options{RebuildIndex: true}, spoil: damageFile},
-		"index is empty": {spoil: func(_ *testing.T, fs vfs.FS) { fs.RemoveAll(dir + "/index") }},
+		"as it is":         {},
+		"index made anew":  {opt: storage.Options{RebuildIndex: true}},
+		"file damaged":     {spoil: damageFile},
+		"both are damaged": {opt: storage.Options{RebuildIndex: true}, spoil: damageFile},
+		"index is empty":   {spoil: func(_ *testing.T, fs vfs.FS) { fs.RemoveAll(dir + "/index") }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := vfs.NewCrashableMem()
@@ -262,7 +262,7 @@ func TestMarkThenCrash(t *testing.T) {
 				}
 				for before := range uint32(8) {
 					if swept, err := s.Sweep(t.Context(), before, all); !errors.Is(err, storage.ErrTooEarly) {
-						t.Fatalf("told again %v: a sweep before %d swept %d: %v", told, before, swept.Chunks, err)
+						t.Fatalf("told the generation again %v: a sweep before %d swept %d: %v", told, before, swept.Chunks, err)
 					}
 				}
 			}
@@ -274,7 +274,7 @@ func TestMarkThenCrash(t *testing.T) {
 	}
 }
 
-// Each gives what is there in order, from any place on, while the store is used.
+// Each visits all parts in order, from any position on, while the store is used.
 func TestEach(t *testing.T) {
 	s := storagetest.Open(t, dir, storage.Options{FS: vfs.NewMem()})
 	m := storagetest.NewMaker(1)
@@ -317,25 +317,25 @@ func TestEach(t *testing.T) {
 		return got
 	}
 	if got := each(storage.Cursor{}, len(want)+1); !slices.Equal(got, want) {
-		t.Errorf("%d entries are not the %d that there are", len(got), len(want))
+		t.Errorf("%d visited parts are not the %d parts of the store", len(got), len(want))
 	}
 	for _, at := range []int{0, 1, 700, 1022, 1023, 1024, len(want) - 1} {
 		if got := each(want[at].Cursor, 3); !slices.Equal(got, want[at+1:min(len(want), at+4)]) {
-			t.Errorf("behind entry %d are %v", at, got)
+			t.Errorf("behind part %d Each visits %v", at, got)
 		}
 	}
 	first := slices.IndexFunc(want, func(h storage.Held) bool { return h.Vault == other })
 	if got := each(storage.Cursor{Vault: other}, 3); !slices.Equal(got, want[first:first+3]) {
-		t.Errorf("in the other vault are %v", got)
+		t.Errorf("in the other vault Each visits %v", got)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.Each(ctx, storage.Cursor{}, func(storage.Held) bool { return true }); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled, it says %v", err)
+		t.Errorf("with a cancelled context Each returns %v", err)
 	}
 }
 
-// An index of the version before is made anew, though its keys had another order.
+// An index of the previous version is made anew, although its keys had another order.
 func TestOlderIndex(t *testing.T) {
 	fs := vfs.NewMem()
 	s := storagetest.Open(t, dir, storage.Options{FS: fs})
@@ -355,11 +355,11 @@ func TestOlderIndex(t *testing.T) {
 	s = storagetest.Open(t, dir, storage.Options{FS: fs})
 	storagetest.Holds(t, s, a)
 	if !s.Stats().Reindexed {
-		t.Error("the stats do not tell that the index was made anew")
+		t.Error("the stats do not say that the index was made anew")
 	}
 }
 
-// Who asks after a dropping has been decided hears only of what stays.
+// After AfterDrops, the store reports no part that an earlier Drop decided to forget.
 func TestAfterDrops(t *testing.T) {
 	s := storagetest.Open(t, "node", storage.Options{FS: vfs.NewMem()})
 	chunk := storagetest.NewMaker(2).Data(100)
@@ -382,9 +382,9 @@ func TestAfterDrops(t *testing.T) {
 		}
 		asked <- partsOf(t, s, chunk.ID)[0]
 	}()
-	time.AfterFunc(10*time.Millisecond, func() { close(release) }) // later than a question takes
+	time.AfterFunc(10*time.Millisecond, func() { close(release) }) // later than a lookup takes
 	if held := <-asked; held != "" {
-		t.Errorf("%q is said to be held", held)
+		t.Errorf("%q is reported as held", held)
 	}
 	if err := <-dropped; err != nil {
 		t.Fatal(err)

@@ -1,259 +1,123 @@
 package storage
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
 
 	"servidor-backup/schemas"
+	"servidor-backup/storage/internal/index"
+	"servidor-backup/storage/internal/segment"
 )
 
-// Has says of each id whether its whole chunk is held: have, as long as ids, is filled.
-// A chunk that is known to be damaged, or not yet on stable storage, is not held.
-func (s *Store) Has(vault schemas.VaultID, ids []schemas.ChunkID, have []bool) (err error) {
-	if len(have) != len(ids) {
-		return fmt.Errorf("asked for %d chunks with room for %d answers", len(ids), len(have))
-	}
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.leave()
-	look, err := s.index.newLookup()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, look.close()) }()
-	keys := wholeKeys(vault, ids)
-	generation := s.Generation()
-	var old []int // held, and so not yet said in this generation
-	for _, i := range inOrder(len(keys), func(i int) *indexKey { return &keys[i] }) {
-		e, ok, err := look.get(&keys[i])
-		if err != nil {
-			return err
-		}
-		if have[i] = ok && !e.corrupt; have[i] && e.generation < generation {
-			old = append(old, i)
-		}
-	}
-	return s.promise(keys, old, have)
-}
-
-// Parts calls visit for each part that is held of each id, in the order of ids and
-// parts, until visit returns an error. As with Has, what is visited stays.
-func (s *Store) Parts(vault schemas.VaultID, ids []schemas.ChunkID, visit func(i int, p schemas.Part) error) error {
-	if err := s.enter(); err != nil {
-		return err
-	}
-	keys, of, err := s.promisedParts(vault, ids)
-	s.leave()
-	for n := range keys {
-		if err != nil {
-			break
-		}
-		err = visit(of[n], keys[n].part())
-	}
-	return err
-}
-
-// Look is Parts without a promise: what is visited may be swept as if nobody had asked.
-// It is for those who only want to know where things are.
-func (s *Store) Look(vault schemas.VaultID, ids []schemas.ChunkID, visit func(i int, p schemas.Part) error) error {
-	if err := s.enter(); err != nil {
-		return err
-	}
-	type part struct {
-		i int
-		p schemas.Part
-	}
-	var found []part
-	err := s.parts(vault, ids, func(i int, k indexKey, e entry) {
-		if !e.corrupt {
-			found = append(found, part{i, k.part()})
-		}
-	})
-	s.leave()
-	slices.SortStableFunc(found, func(a, b part) int { return cmp.Compare(a.i, b.i) })
-	for _, f := range found {
-		if err != nil {
-			break
-		}
-		err = visit(f.i, f.p)
-	}
-	return err
-}
-
-// promisedParts are the parts that are held of the ids, and of which of them each is.
-func (s *Store) promisedParts(vault schemas.VaultID, ids []schemas.ChunkID) (keys []indexKey, of []int, err error) {
-	generation := s.Generation()
-	var old []int
-	err = s.parts(vault, ids, func(i int, k indexKey, e entry) {
-		if e.corrupt {
-			return
-		}
-		if e.generation < generation {
-			old = append(old, len(keys))
-		}
-		keys, of = append(keys, k), append(of, i)
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	held := make([]bool, len(keys))
-	for n := range held {
-		held[n] = true
-	}
-	if err := s.promise(keys, old, held); err != nil {
-		return nil, nil, err
-	}
-	order := make([]int, 0, len(keys))
-	for n := range keys {
-		if held[n] {
-			order = append(order, n)
-		}
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(of[a], of[b]) })
-	sorted, places := make([]indexKey, len(order)), make([]int, len(order))
-	for n, at := range order {
-		sorted[n], places[n] = keys[at], of[at]
-	}
-	return sorted, places, nil
-}
-
-// parts calls found for each entry of the ids, in the order of keys.
-func (s *Store) parts(vault schemas.VaultID, ids []schemas.ChunkID, found func(i int, k indexKey, e entry)) (err error) {
-	look, err := s.index.newLookup()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, look.close()) }()
-	keys := wholeKeys(vault, ids)
-	for _, i := range inOrder(len(keys), func(i int) *indexKey { return &keys[i] }) {
-		err := look.parts(&keys[i], func(k indexKey, e entry) bool {
-			found(i, k, e)
-			return true
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// promise notes that the old ones of keys are about to be said to be held. A store
-// that has failed may not be able to; it needs no notes either, because it is not
-// swept any more.
-func (s *Store) promise(keys []indexKey, old []int, have []bool) error {
-	if len(old) == 0 {
-		return nil
-	}
-	some, held := make([]indexKey, len(old)), make([]bool, len(old))
-	for n, i := range old {
-		some[n] = keys[i]
-	}
-	err := s.turn(context.Background(), func() error { return s.index.promise(some, held) })
-	if err != nil && s.failed() == nil {
-		return err
-	}
-	for n := range some {
-		if err == nil {
-			break
-		}
-		e, ok, err := s.index.get(&some[n])
-		if err != nil {
-			return err
-		}
-		held[n] = ok && !e.corrupt
-	}
-	for n, i := range old {
-		have[i] = held[n]
-	}
-	return nil
-}
-
-// Get reads a whole chunk and checks it. Its memory is the caller's.
+// Get reads a whole chunk and checks it. The caller owns its memory.
 //
 // Errors are of the codes [schemas.NotHeld], [schemas.Corrupt] (which names the
-// place; from then on Has says no, and the next Put of the chunk replaces it),
-// [schemas.DiskFailed] if the disk does not read, and [schemas.NodeClosed].
+// location; from then on the chunk is not held, and the next Put of it replaces
+// it), [schemas.DiskFailed] if the disk cannot be read, and [schemas.NodeClosed].
 func (s *Store) Get(vault schemas.VaultID, id schemas.ChunkID) (schemas.Chunk, error) {
-	return s.read(partKey(vault, id, schemas.Whole), true)
+	return s.getPart(index.NewKey(vault, id, schemas.Whole), true)
 }
 
-// Edges is Get without the content, which it does not read: the sum is the
-// whole chunk's, what was checked is the edges.
+// Edges is Get without the content, which it does not read: the chunk's sum is that
+// of the whole chunk, but only the edges are checked.
 func (s *Store) Edges(vault schemas.VaultID, id schemas.ChunkID) (schemas.Chunk, error) {
-	return s.read(partKey(vault, id, schemas.Whole), false)
+	return s.getPart(index.NewKey(vault, id, schemas.Whole), false)
 }
 
 // GetPart is Get for one part of the chunk.
 func (s *Store) GetPart(vault schemas.VaultID, id schemas.ChunkID, part schemas.Part) (schemas.Chunk, error) {
-	return s.read(partKey(vault, id, part), true)
+	return s.getPart(index.NewKey(vault, id, part), true)
 }
 
-func (s *Store) read(k indexKey, content bool) (c schemas.Chunk, err error) {
-	if err := s.enter(); err != nil {
+func (s *Store) getPart(k index.Key, content bool) (c schemas.Chunk, err error) {
+	if err := s.gate.enter(); err != nil {
 		return c, err
 	}
-	defer s.leave()
-	s.moving.RLock()
-	defer s.moving.RUnlock()
-	e, ok, err := s.index.get(&k)
+	defer s.gate.leave()
+	s.segments.reading.RLock()
+	defer s.segments.reading.RUnlock()
+	e, ok, err := s.index.Get(&k)
 	if err != nil {
 		return c, err
 	}
-	return s.readFound(&k, &e, ok, content)
+	return s.reader.readFound(&k, &e, ok, content)
 }
 
-// readFound reads the chunk whose entry is e, if it is held.
-func (s *Store) readFound(k *indexKey, e *entry, held, content bool) (c schemas.Chunk, err error) {
+// ReadAll looks up chunks and calls visit for each id, in order, until visit returns
+// false: with the chunk, whose content waits for [Found.Read], or with the error
+// that Get returns for it. If edges is set, it gives what [Store.Edges] gives. For a
+// chunk that is not held whole, visit is called with every held shard, one after
+// the other with the same i, as with chunks; it gets the error only if there is no
+// shard either.
+//
+// Short chunks that lie side by side, as those of one put do, are read with one
+// read. At most one message's worth of bytes is read ahead of visit.
+func (s *Store) ReadAll(vault schemas.VaultID, ids []schemas.ChunkID, edges bool, visit func(i int, c *Found, err error) bool) error {
+	if err := s.gate.enter(); err != nil {
+		return err
+	}
+	defer s.gate.leave()
+	s.segments.reading.RLock()
+	defer s.segments.reading.RUnlock()
+	return s.reader.readAll(vault, ids, edges, visit)
+}
+
+// reader reads the records of chunks. Its callers hold segments.reading for reading
+// from the lookup of an entry on.
+type reader struct {
+	node     schemas.NodeID
+	segments *segments
+	index    *index.Index
+}
+
+// readFound reads the chunk whose entry is e, if it is held. If the record is
+// damaged, it notes that in the index.
+func (r *reader) readFound(k *index.Key, e *index.Entry, held, content bool) (c schemas.Chunk, err error) {
 	switch {
 	case !held:
-		return c, schemas.Errorf(schemas.NotHeld, "node %s does not hold %v; ask the others of its set", s.identity.node, k)
-	case e.corrupt:
-		return c, s.corruptError(k, e)
+		return c, schemas.Errorf(schemas.NotHeld, "node %s does not hold %v; ask the other nodes it is assigned to", r.node, k)
+	case e.Corrupt:
+		return c, r.corruptError(k, e)
 	}
-	c, err = s.readEntry(k, e, content)
-	if errors.Is(err, errRecord) {
-		return schemas.Chunk{}, errors.Join(s.corruptError(k, e), s.index.markCorrupt(k, e.location))
+	c, err = r.readEntry(k, e, content)
+	if errors.Is(err, segment.ErrRecord) {
+		return schemas.Chunk{}, errors.Join(r.corruptError(k, e), r.index.MarkCorrupt(k, e.Location))
 	}
 	return c, err
 }
 
-func (s *Store) corruptError(k *indexKey, e *entry) error {
+func (r *reader) corruptError(k *index.Key, e *index.Entry) error {
 	where := "in a segment that was removed since"
-	if e.segment != 0 {
-		where = fmt.Sprintf("in %s at offset %d", segmentPlace(e.segment), e.offset)
+	if e.Segment != 0 {
+		where = fmt.Sprintf("in %s at offset %d", segmentLabel(e.Segment), e.Offset)
 	}
 	return schemas.Errorf(schemas.Corrupt, "%v is damaged on node %s, %s; read it from another node and put it here again",
-		k, s.identity.node, where)
+		k, r.node, where)
 }
 
-// readEntry reads a chunk, or its edges alone, with one read. It fails with
-// errRecord if what is there is not the chunk.
-func (s *Store) readEntry(k *indexKey, e *entry, content bool) (c schemas.Chunk, err error) {
-	size := e.size()
+// readEntry reads a chunk, or only its edges, with one read. Its error is
+// [segment.ErrRecord] if the bytes are not the chunk's.
+func (r *reader) readEntry(k *index.Key, e *index.Entry, content bool) (c schemas.Chunk, err error) {
+	size := e.Size()
 	if !content {
-		size -= int64(e.content)
+		size -= int64(e.Content)
 	}
 	b := make([]byte, size)
-	if err := s.readAt(b, e.location); err != nil {
+	if err := r.segments.readAt(b, e.Location); err != nil {
 		return c, err
 	}
-	return s.decode(k, e, b, content)
+	return r.decode(k, e, b, content)
 }
 
-// decode is readEntry for the bytes that were read.
-func (s *Store) decode(k *indexKey, e *entry, b []byte, content bool) (c schemas.Chunk, err error) {
-	h, err := s.decodeFront(k, e, b)
+// decode decodes and checks the bytes that readEntry read.
+func (r *reader) decode(k *index.Key, e *index.Entry, b []byte, content bool) (c schemas.Chunk, err error) {
+	h, err := r.decodeHeader(k, e, b)
 	if err != nil {
 		return c, err
 	}
-	c = chunkOf(&h, b[recordHeaderSize:])
-	if content && !bodyOK(&h, &c) || !content && !edgesOK(&h, &c) {
-		return c, errRecord
+	c = h.Chunk(b[segment.HeaderSize:])
+	if content && !h.Matches(&c) || !content && !h.EdgesMatch(&c) {
+		return c, segment.ErrRecord
 	}
 	if !content {
 		c.Content = nil
@@ -261,27 +125,12 @@ func (s *Store) decode(k *indexKey, e *entry, b []byte, content bool) (c schemas
 	return c, nil
 }
 
-// decodeFront is decode for the header alone, which b begins with.
-func (s *Store) decodeFront(k *indexKey, e *entry, b []byte) (h recordHeader, err error) {
-	h, err = s.codec.decodeHeader(b, e.location)
-	if err == nil && (h.vault != k.vault() || h.id != k.id() || h.part() != k.part() || h.size() != e.size() || h.content != e.content) {
-		err = errRecord
+// decodeHeader decodes the header that b begins with, and checks that it is the one
+// of the part.
+func (r *reader) decodeHeader(k *index.Key, e *index.Entry, b []byte) (h segment.Header, err error) {
+	h, err = r.segments.codec.DecodeHeader(b, e.Location)
+	if err == nil && (h.Vault != k.Vault() || h.ID != k.ID() || h.Part() != k.Part() || h.Size() != e.Size() || h.Content != e.Content) {
+		err = segment.ErrRecord
 	}
 	return h, err
-}
-
-// readAt fills b from the place. A segment that ends before is errRecord.
-func (s *Store) readAt(b []byte, at location) error {
-	f, err := s.files.acquire(at.segment)
-	if err == nil {
-		err = errors.Join(readFull(f, b, at.offset), s.files.release(f))
-	}
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return errRecord
-	}
-	return fmt.Errorf("%w: %w", schemas.Errorf(schemas.DiskFailed,
-		"node %s cannot read %s at offset %d; look after its disk", s.identity.node, segmentPlace(at.segment), at.offset), err)
 }

@@ -8,52 +8,41 @@ import (
 	"sync"
 
 	"servidor-backup/schemas"
+	"servidor-backup/storage/internal/index"
+	"servidor-backup/storage/internal/segment"
 )
 
 const (
-	// Records that lie so close are read with one read, with what is between
-	// them: a read costs about as much as copying so many bytes.
+	// joinGap is the largest distance, in bytes, between records that are read with
+	// one read: a read costs about as much as copying that many bytes.
 	joinGap = 8 << 10
-	// All that is between the records of a group is at most so long.
+	// joinGaps limits the sum of all such distances in a group.
 	joinGaps = 64 << 10
-	// A group of chunks is looked up, read and handed over before the next: so
-	// many at most, and of so many bytes unless it is a single one.
+	// groupChunks and groupBytes limit a group: the chunks that are looked up, read
+	// and visited before the next ones. A single chunk may have more bytes.
 	groupChunks = 256
 	groupBytes  = schemas.MaxBatch
-	// Content of so many bytes is read straight to where it is wanted: that is a
-	// read more, and a copy less.
+	// longContent is the length from which content is read straight into the
+	// visitor's buffer, which costs one more read and saves a copy.
 	longContent = 64 << 10
 )
 
-// Found is a chunk on its way to a visitor of [Store.ReadAll]. It is good until
-// the visitor returns.
+// Found is a chunk on its way to a visitor of [Store.ReadAll]. It is valid until the
+// visitor returns.
 type Found struct {
 	schemas.Chunk     // all but the content
-	Len           int // of the content, in bytes; 0 if edges alone were asked for
+	Len           int // of the content, in bytes; 0 if only edges were asked for
 
-	s       *Store
+	reader  *reader
 	it      *item
-	head    recordHeader
+	head    segment.Header
 	body    []byte // the content, if it was read already
 	checked bool
 }
 
-// ReadAll looks up chunks, or with edges alone set what [Store.Edges] gives, and
-// calls visit for each id in order, until visit returns false: with the chunk,
-// whose content waits for [Found.Read], or with the error that Get has for it. Of a
-// chunk that is not held whole, visit sees every shard that is held, one after the
-// other with the same i, as chunks; only if there is none it gets the error.
-//
-// Short chunks that lie side by side, as they do when they were put together, are
-// read with one read. What is read ahead of visit is at most a message's worth.
-func (s *Store) ReadAll(vault schemas.VaultID, ids []schemas.ChunkID, edges bool, visit func(i int, c *Found, err error) bool) error {
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.leave()
-	s.moving.RLock()
-	defer s.moving.RUnlock()
-	look, err := s.index.newLookup()
+// readAll is Store.ReadAll for callers that hold the locks.
+func (r *reader) readAll(vault schemas.VaultID, ids []schemas.ChunkID, edges bool, visit func(i int, c *Found, err error) bool) error {
+	look, err := r.index.NewLookup()
 	if err != nil {
 		return err
 	}
@@ -64,45 +53,46 @@ func (s *Store) ReadAll(vault schemas.VaultID, ids []schemas.ChunkID, edges bool
 		if n, err = g.find(look, vault, ids[first:], edges); err != nil {
 			break
 		}
-		g.load(s)
+		g.load(r.segments)
 		for i := range g.items {
-			c, err := g.found(s, i, edges)
+			c, err := g.found(r, i, edges)
 			if !visit(first+g.items[i].of, c, err) {
-				return look.close()
+				return look.Close()
 			}
 		}
 		first += n
 	}
-	return errors.Join(err, look.close())
+	return errors.Join(err, look.Close())
 }
 
-// group is some chunks on their way from the disk.
+// group are chunks on their way from the disk.
 type group struct {
 	items []item
-	spare []item // takes the place of items
-	order []int  // of items that are to be read, by their place
-	buf   []byte // what was read
-	total int64  // bytes to read of the items
-	out   Found  // what the visitor is looking at
+	other []item // the memory that lookUp writes the next items to
+	order []int  // indexes of the items to read, ordered by location
+	buf   []byte // the bytes that were read
+	total int64  // bytes to read for the items
+	out   Found  // the chunk that the visitor looks at
 }
 
 // groups keeps groups for their buffers.
 var groups = sync.Pool{New: func() any { return new(group) }}
 
 type item struct {
-	of   int // the place of its id in the group
-	key  indexKey
-	e    entry
+	of   int // index of the item's id in the group
+	key  index.Key
+	e    index.Entry
 	held bool
-	size int64  // bytes to read, of the record's beginning
-	b    []byte // what was read, or nil if it is to be read by itself
+	size int64  // bytes of the record to read, from its beginning
+	b    []byte // the bytes that were read, or nil if the item must be read by itself
 }
 
-// find looks up the first ids, as many as belong in a group, and says how many.
-func (g *group) find(look *lookup, vault schemas.VaultID, ids []schemas.ChunkID, edges bool) (n int, err error) {
+// find looks up the first ids, as many as belong in a group, and returns their
+// number.
+func (g *group) find(look *index.Lookup, vault schemas.VaultID, ids []schemas.ChunkID, edges bool) (n int, err error) {
 	g.items, g.order, g.total = g.items[:0], g.order[:0], 0
 	for _, id := range ids[:min(len(ids), groupChunks)] {
-		g.items = append(g.items, item{of: len(g.items), key: partKey(vault, id, schemas.Whole)})
+		g.items = append(g.items, item{of: len(g.items), key: index.NewKey(vault, id, schemas.Whole)})
 	}
 	if err := g.lookUp(look); err != nil {
 		return 0, err
@@ -110,16 +100,16 @@ func (g *group) find(look *lookup, vault schemas.VaultID, ids []schemas.ChunkID,
 	all := int64(0) // bytes that a visitor may want
 	for i := range g.items {
 		it := &g.items[i]
-		if it.held && !it.e.corrupt {
-			it.size = it.e.size()
-			content := int64(it.e.content)
+		if it.held && !it.e.Corrupt {
+			it.size = it.e.Size()
+			content := int64(it.e.Content)
 			if edges || content >= longContent {
 				it.size -= content
 			}
 			if edges {
 				content = 0
 			}
-			if all += recordHeaderSize + content; it.of > 0 && (all > groupBytes || g.total+it.size > groupBytes) {
+			if all += segment.HeaderSize + content; it.of > 0 && (all > groupBytes || g.total+it.size > groupBytes) {
 				g.cut(it.of)
 				break
 			}
@@ -129,25 +119,25 @@ func (g *group) find(look *lookup, vault schemas.VaultID, ids []schemas.ChunkID,
 	}
 	slices.SortFunc(g.order, func(a, b int) int {
 		x, y := &g.items[a].e, &g.items[b].e
-		return cmp.Or(cmp.Compare(x.segment, y.segment), cmp.Compare(x.offset, y.offset))
+		return cmp.Or(cmp.Compare(x.Segment, y.Segment), cmp.Compare(x.Offset, y.Offset))
 	})
 	return g.items[len(g.items)-1].of + 1, nil
 }
 
-// lookUp fills the items, of which there is one for each id. Where the whole chunk is
-// not held, the shards that are take its place.
-func (g *group) lookUp(look *lookup) error {
+// lookUp sets the entries of the items, of which there is one for each id. Where the
+// whole chunk is not held, it replaces the item by the shards that are held.
+func (g *group) lookUp(look *index.Lookup) error {
 	var shards []item
-	for _, i := range inOrder(len(g.items), func(i int) *indexKey { return &g.items[i].key }) {
+	for _, i := range index.Order(len(g.items), func(i int) *index.Key { return &g.items[i].key }) {
 		it := &g.items[i]
-		err := look.parts(&it.key, func(k indexKey, e entry) bool {
+		err := look.Parts(&it.key, func(k index.Key, e index.Entry) bool {
 			switch {
-			case k.part() != schemas.Whole && !e.corrupt:
+			case k.Part() != schemas.Whole && !e.Corrupt:
 				shards = append(shards, item{of: i, key: k, e: e, held: true})
-			case !it.held: // by the whole, or by a damaged shard
+			case !it.held: // k is the whole, or a damaged shard
 				it.key, it.e, it.held = k, e, true
 			}
-			return e.corrupt || k.part() != schemas.Whole
+			return e.Corrupt || k.Part() != schemas.Whole
 		})
 		if err != nil {
 			return err
@@ -157,7 +147,7 @@ func (g *group) lookUp(look *lookup) error {
 		return nil
 	}
 	slices.SortStableFunc(shards, func(a, b item) int { return cmp.Compare(a.of, b.of) })
-	all := g.spare[:0]
+	all := g.other[:0]
 	for _, it := range g.items {
 		if len(shards) == 0 || shards[0].of != it.of {
 			all = append(all, it)
@@ -166,11 +156,11 @@ func (g *group) lookUp(look *lookup) error {
 			all = append(all, shards[0])
 		}
 	}
-	g.items, g.spare = all, g.items
+	g.items, g.other = all, g.items
 	return nil
 }
 
-// cut leaves the items of the first ids, so many.
+// cut keeps only the items of the first ids.
 func (g *group) cut(ids int) {
 	n, _ := slices.BinarySearchFunc(g.items, ids, func(it item, ids int) int { return cmp.Compare(it.of, ids) })
 	for last := len(g.order) - 1; last >= 0 && g.order[last] >= n; last-- {
@@ -180,80 +170,81 @@ func (g *group) cut(ids int) {
 	g.items = g.items[:n]
 }
 
-// load reads the items, neighbours with one read. Errors are left for found to
-// find: which of the neighbours they are of, only reading one by one tells.
-func (g *group) load(s *Store) {
+// load reads the items, neighbours with one read. It drops errors, because only reading
+// the items one by one shows which of them an error belongs to; found does that.
+func (g *group) load(s *segments) {
 	if int64(cap(g.buf)) < g.total+joinGaps {
 		g.buf = make([]byte, g.total+joinGaps)
 	}
 	free := g.buf[:g.total+joinGaps]
-	left := g.total // of records that are still to be read
+	left := g.total // bytes of the records that are still to be read
 	for order := g.order; len(order) > 0; {
 		run := g.run(order, int64(len(free))-left)
 		order = order[len(run):]
-		from := g.items[run[0]].e.location
-		to := from.offset
+		from := g.items[run[0]].e.Location
+		to := from.Offset
 		for _, i := range run {
-			to = max(to, g.items[i].e.offset+g.items[i].size)
+			to = max(to, g.items[i].e.Offset+g.items[i].size)
 			left -= g.items[i].size
 		}
-		b := free[:to-from.offset]
+		b := free[:to-from.Offset]
 		free = free[len(b):]
 		if s.readAt(b, from) != nil {
 			continue
 		}
 		for _, i := range run {
 			it := &g.items[i]
-			it.b = b[it.e.offset-from.offset:][:it.size:it.size]
+			it.b = b[it.e.Offset-from.Offset:][:it.size:it.size]
 		}
 	}
 }
 
-// run is the items, from the first in the order of their places on, that are
-// read with one read. What is between them is at most gaps long.
+// run returns those first items of order that are read with one read. The bytes
+// between them are at most gaps.
 func (g *group) run(order []int, gaps int64) []int {
 	first := &g.items[order[0]].e
-	end := first.offset + g.items[order[0]].size
+	end := first.Offset + g.items[order[0]].size
 	for n := 1; n < len(order); n++ {
 		next := &g.items[order[n]]
-		gap := max(0, next.e.offset-end)
+		gap := max(0, next.e.Offset-end)
 		gaps -= gap
-		if next.e.segment != first.segment || gap > joinGap || gaps < 0 {
+		if next.e.Segment != first.Segment || gap > joinGap || gaps < 0 {
 			return order[:n]
 		}
-		end = max(end, next.e.offset+next.size)
+		end = max(end, next.e.Offset+next.size)
 	}
 	return order
 }
 
-// found is the ith item's chunk. If edges alone are wanted, they are checked.
-func (g *group) found(s *Store, i int, edges bool) (*Found, error) {
+// found returns the chunk of item i. If edges is set, it checks the edges;
+// otherwise Found.Read checks the chunk.
+func (g *group) found(r *reader, i int, edges bool) (*Found, error) {
 	it := &g.items[i]
 	f := &g.out
-	*f = Found{s: s, it: it}
+	*f = Found{reader: r, it: it}
 	if it.b != nil {
-		if head, err := s.decodeFront(&it.key, &it.e, it.b); err == nil {
+		if head, err := r.decodeHeader(&it.key, &it.e, it.b); err == nil {
 			f.head = head
-			f.Chunk = chunkOf(&head, it.b[recordHeaderSize:])
+			f.Chunk = head.Chunk(it.b[segment.HeaderSize:])
 			f.body, f.Content = f.Content, nil
 			if !edges {
-				f.Len = int(head.content)
+				f.Len = int(head.Content)
 				return f, nil
 			}
-			if edgesOK(&head, &f.Chunk) {
+			if head.EdgesMatch(&f.Chunk) {
 				f.checked = true
 				return f, nil
 			}
 		}
 	}
-	c, err := s.readFound(&it.key, &it.e, it.held, !edges)
+	c, err := r.readFound(&it.key, &it.e, it.held, !edges)
 	f.Chunk, f.body, f.Len, f.checked = c, c.Content, len(c.Content), true
 	f.Content = nil
 	return f, err
 }
 
-// Read fills dst, which has Len bytes, with the content, and checks the chunk. Its
-// errors are those of [Store.Get]. The chunk's Content is dst from then on.
+// Read fills dst, whose length is Len, with the content, and checks the chunk. Its
+// errors are those of [Store.Get]. Afterwards the chunk's Content is dst.
 func (f *Found) Read(dst []byte) error {
 	if len(dst) != f.Len {
 		return fmt.Errorf("asked for %d bytes of a content of %d", len(dst), f.Len)
@@ -261,18 +252,18 @@ func (f *Found) Read(dst []byte) error {
 	f.Content = dst
 	if len(f.body) == f.Len {
 		copy(dst, f.body)
-	} else if at := f.it.e.location; f.s.readAt(dst, location{at.segment, at.offset + f.it.size}) != nil {
-		return f.again(dst)
+	} else if at := f.it.e.Location; f.reader.segments.readAt(dst, segment.Location{Segment: at.Segment, Offset: at.Offset + f.it.size}) != nil {
+		return f.readAgain(dst)
 	}
-	if f.checked || bodyOK(&f.head, &f.Chunk) {
+	if f.checked || f.head.Matches(&f.Chunk) {
 		return nil
 	}
-	return f.again(dst)
+	return f.readAgain(dst)
 }
 
-// again reads the chunk by itself, which says what is wrong with it.
-func (f *Found) again(dst []byte) error {
-	c, err := f.s.readFound(&f.it.key, &f.it.e, true, true)
+// readAgain reads the chunk by itself, which finds out what is wrong with it.
+func (f *Found) readAgain(dst []byte) error {
+	c, err := f.reader.readFound(&f.it.key, &f.it.e, true, true)
 	if err != nil {
 		return err
 	}

@@ -13,9 +13,8 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// ReadAll gives what Get and Edges give, in the order asked: of chunks near and
-// far, large and small, twice asked for, unknown, and damaged between sound
-// ones.
+// ReadAll gives what Get and Edges give, in the order of ids: for chunks that are near
+// and far, large and small, asked for twice, not held, and damaged between sound ones.
 func TestReadAll(t *testing.T) {
 	mem := vfs.NewMem()
 	s := storagetest.Open(t, dir, storage.Options{FS: mem, SegmentSize: 2 << 20})
@@ -38,7 +37,7 @@ func TestReadAll(t *testing.T) {
 	ids = append(ids, ids[:len(ids)/2]...)
 	rng := rand.New(rand.NewPCG(1, 1))
 	for round := range 4 {
-		if round > 0 { // first as they lie
+		if round > 0 { // the first round is in the order of locations
 			rng.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
 		}
 		for _, edges := range []bool{true, false} {
@@ -66,7 +65,7 @@ func compareReads(t *testing.T, s *storage.Store, ids []schemas.ChunkID, edges b
 				err = c.Read(make([]byte, c.Len))
 			}
 			if i != n {
-				t.Fatalf("visit %d is of place %d", n, i)
+				t.Fatalf("visit %d is of index %d", n, i)
 			}
 			n++
 			want, wantErr := get(storagetest.Vault, ids[i])
@@ -107,7 +106,7 @@ func damage(t *testing.T, fs vfs.FS, s *storage.Store, c schemas.Chunk) {
 	t.Fatal("the content is in no segment")
 }
 
-// Edges are read and checked without the content.
+// Edges are read and checked without the content, which may be damaged.
 func TestReadAllEdgesOfDamagedContent(t *testing.T) {
 	mem := vfs.NewMem()
 	s := storagetest.Open(t, dir, storage.Options{FS: mem})
@@ -128,7 +127,7 @@ func TestReadAllEdgesOfDamagedContent(t *testing.T) {
 	}
 	storagetest.Put(t, s, tree)
 	if _, err := s.Get(storagetest.Vault, tree.ID); schemas.CodeOf(err) != schemas.Corrupt {
-		t.Errorf("the content reads with %v", err)
+		t.Errorf("reading the content gives %v", err)
 	}
 	storagetest.Put(t, s, tree) // so that the check at the end is clean
 }

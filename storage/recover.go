@@ -3,55 +3,40 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"servidor-backup/storage/internal/index"
+	"servidor-backup/storage/internal/segment"
 )
 
-// catchUp brings the index up to date with the segments and gives the writer
-// that goes on behind them.
-func (s *Store) catchUp() (*writer, error) {
-	segments, err := s.present()
-	if err != nil {
-		return nil, err
-	}
-	if err := s.dropRemoved(); err != nil {
-		return nil, err
-	}
-	from := s.index.snapshot().position
-	if len(segments) == 0 {
-		if from.segment > 0 {
-			return nil, missing(from.segment)
-		}
-		return s.begin(1)
-	}
-	last := segments[len(segments)-1]
-	if from.segment > last {
-		return nil, missing(last + 1)
-	}
-	for _, n := range segments {
-		if n < from.segment {
-			continue
-		}
-		if n > from.segment {
-			from = location{n, fileHeaderSize}
-		}
-		if n == last {
-			break
-		}
-		if err := s.replaySealed(from); err != nil {
-			return nil, err
-		}
-	}
-	return s.replayLast(from)
+// recovery brings the index up to date with the segments and gives the writer the
+// segment that it goes on with.
+type recovery struct {
+	segments *segments
+	index    *index.Index
+	writer   *writer
 }
 
-// dropRemoved does what a crash kept a compaction from doing last.
-func (s *Store) dropRemoved() error {
-	for n := range maps.Clone(s.index.segments) {
-		if s.removed.has(n) {
-			if err := s.index.dropSegment(n); err != nil {
+func recoverStore(s *Store) error {
+	r := &recovery{segments: s.segments, index: s.index, writer: s.writer}
+	numbers, err := r.segments.load(s.opt.RebuildIndex)
+	if err != nil {
+		return err
+	}
+	if err := r.dropRemoved(); err != nil {
+		return err
+	}
+	return r.catchUp(numbers)
+}
+
+// dropRemoved makes the index forget removed segments, in case a crash interrupted a
+// compaction before its last step.
+func (r *recovery) dropRemoved() error {
+	for _, n := range r.index.Segments() {
+		if r.segments.wasRemoved(n) {
+			if err := r.index.DropSegment(n); err != nil {
 				return err
 			}
 		}
@@ -59,92 +44,126 @@ func (s *Store) dropRemoved() error {
 	return nil
 }
 
-// begin gives a writer on a new segment, or on one whose making was cut short.
-func (s *Store) begin(n uint32) (*writer, error) {
-	file, size, err := s.createSegment(n)
-	if err != nil {
-		return nil, err
+// catchUp indexes what the segments hold behind the index's position.
+func (r *recovery) catchUp(numbers []uint32) error {
+	from := r.index.State().Position
+	if len(numbers) == 0 {
+		if from.Segment > 0 {
+			return missingSegment(from.Segment)
+		}
+		return r.beginSegment(1)
 	}
-	w := &writer{s: s, file: file, end: location{n, fileHeaderSize}, size: size, marked: true}
-	return w, s.reindex(nil, w.end, 0)
+	last := numbers[len(numbers)-1]
+	if from.Segment > last {
+		return missingSegment(last + 1)
+	}
+	for _, n := range numbers {
+		if n < from.Segment {
+			continue
+		}
+		if n > from.Segment {
+			from = segment.Location{Segment: n, Offset: segment.FileHeaderSize}
+		}
+		if n == last {
+			break
+		}
+		if err := r.indexFinished(from); err != nil {
+			return err
+		}
+	}
+	return r.indexLast(from)
 }
 
-// replaySealed indexes a segment that has a successor: all of it was synced, so
-// whatever does not check is rot.
-func (s *Store) replaySealed(from location) error {
-	f, err := s.openSegment(from.segment, vfs.SequentialReadsOption)
+// beginSegment makes the writer begin a new segment, or one whose creation was
+// interrupted.
+func (r *recovery) beginSegment(n uint32) error {
+	file, size, err := r.segments.create(n)
 	if err != nil {
 		return err
 	}
-	tail, err := s.readTail(f, from)
+	end := segment.Location{Segment: n, Offset: segment.FileHeaderSize}
+	r.writer.use(file, end, size, true)
+	return r.enter(nil, end, 0)
+}
+
+// indexFinished indexes a segment that has a successor. All of it was synced, so
+// every record that does not match its checksums is damaged.
+func (r *recovery) indexFinished(from segment.Location) error {
+	f, err := r.segments.open(from.Segment, vfs.SequentialReadsOption)
+	if err != nil {
+		return err
+	}
+	tail, err := r.readTail(f, from)
 	if err == nil {
-		err = s.reindex(tail.records, location{from.segment, tail.size}, tail.damagedHeader(from))
+		err = r.enter(tail.records, segment.Location{Segment: from.Segment, Offset: tail.size}, tail.damagedHeader(from))
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("read %s: %w", segmentPlace(from.segment), err)
+		return fmt.Errorf("read %s: %w", segmentLabel(from.Segment), err)
 	}
 	return nil
 }
 
-// replayLast indexes the segment that was being written and gives its writer.
-func (s *Store) replayLast(from location) (w *writer, err error) {
-	n := from.segment
-	f, err := s.fs.OpenReadWrite(s.segmentPath(n), vfs.WriteCategoryUnspecified)
+// indexLast indexes the segment that was being written, and makes the writer go on.
+func (r *recovery) indexLast(from segment.Location) error {
+	f, err := r.segments.openForWriting(from.Segment)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", segmentPlace(n), err)
+		return err
 	}
-	tail, err := s.readTail(f, from)
+	tail, err := r.readTail(f, from)
 	if err == nil {
-		w, err = s.resume(f, from, tail)
+		err = r.resume(f, from, tail)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("read %s: %w", segmentPlace(n), err), f.Close())
+		return errors.Join(fmt.Errorf("read %s: %w", segmentLabel(from.Segment), err), f.Close())
 	}
-	return w, nil
+	return nil
 }
 
-// resume decides what of the last segment counts.
-func (s *Store) resume(f vfs.File, from location, t *tail) (*writer, error) {
+// resume decides which records of the last segment count. The writer owns f
+// afterwards, or f is closed, unless there is an error.
+func (r *recovery) resume(f vfs.File, from segment.Location, t *tail) error {
 	switch {
-	case t.header != nil && from.offset == fileHeaderSize && !t.anyHeader():
-		// It was being made: no record was ever acknowledged in it.
+	case t.header != nil && from.Offset == segment.FileHeaderSize && !t.anyHeader():
+		// The segment was being made: no record in it was ever acknowledged.
 		if err := f.Close(); err != nil {
-			return nil, err
+			return err
 		}
-		return s.begin(from.segment)
-	case t.size < from.offset:
-		// Its end is gone. Nothing may stand where the index has records.
-		if err := errors.Join(s.reindex(nil, from, 1), f.Close()); err != nil {
-			return nil, err
+		return r.beginSegment(from.Segment)
+	case t.size < from.Offset:
+		// The end of the segment is missing. Nothing may be written where the index
+		// has records.
+		if err := errors.Join(r.enter(nil, from, 1), f.Close()); err != nil {
+			return err
 		}
-		return s.begin(from.segment + 1)
+		return r.beginSegment(from.Segment + 1)
 	}
-	proven := max(t.proven(), from.offset)
-	records, end := cut(t.records, from, proven)
-	if err := rewrite(f, proven, end.offset); err != nil {
-		return nil, err
+	proven := max(t.proven(), from.Offset)
+	records, end := cutTorn(t.records, from, proven)
+	if err := rewrite(f, proven, end.Offset); err != nil {
+		return err
 	}
-	if err := s.reindex(records, end, t.damagedHeader(from)); err != nil {
-		return nil, err
+	if err := r.enter(records, end, t.damagedHeader(from)); err != nil {
+		return err
 	}
-	marked := len(records) == 0 || records[len(records)-1].head.kind == kindMark
-	return &writer{s: s, file: f, end: end, size: t.size, marked: marked}, nil
+	marked := len(records) == 0 || records[len(records)-1].Head.Kind == segment.KindMark
+	r.writer.use(f, end, t.size, marked)
+	return nil
 }
 
-// tail is what a segment holds from some place on.
+// tail is the content of a segment from some offset on.
 type tail struct {
 	header  error // what is wrong with the file header, or nil
-	records []record
-	size    int64 // of the file
+	records []segment.Record
+	size    int64 // of the file, in bytes
 }
 
-func (s *Store) readTail(f vfs.File, from location) (*tail, error) {
+func (r *recovery) readTail(f vfs.File, from segment.Location) (*tail, error) {
 	t := &tail{}
-	t.header = s.checkSegmentHeader(f, from.segment)
-	if t.header != nil && !errors.Is(t.header, errHeader) {
+	t.header = r.segments.checkHeader(f, from.Segment)
+	if t.header != nil && !errors.Is(t.header, segment.ErrHeader) {
 		return nil, t.header
 	}
-	scan, err := s.scan(f, from, math.MaxInt64)
+	scan, err := r.segments.scan(f, from, math.MaxInt64)
 	if err != nil {
 		return nil, err
 	}
@@ -152,67 +171,68 @@ func (s *Store) readTail(f vfs.File, from location) (*tail, error) {
 		return nil, err
 	}
 	for {
-		r, ok, err := scan.next()
+		record, ok, err := scan.Next()
 		if err != nil || !ok {
 			return t, err
 		}
-		t.records = append(t.records, r)
+		t.records = append(t.records, record)
 	}
 }
 
+// anyHeader reports whether there is a valid record header.
 func (t *tail) anyHeader() bool {
 	for i := range t.records {
-		if t.records[i].state != unreadable {
+		if t.records[i].State != segment.Unreadable {
 			return true
 		}
 	}
 	return false
 }
 
-// damagedHeader counts a damaged file header when the segment is indexed for the
-// first time.
-func (t *tail) damagedHeader(from location) int64 {
-	if t.header != nil && from.offset == fileHeaderSize {
+// damagedHeader returns 1 if the file header is damaged and the segment is indexed
+// for the first time, and 0 otherwise.
+func (t *tail) damagedHeader(from segment.Location) int64 {
+	if t.header != nil && from.Offset == segment.FileHeaderSize {
 		return 1
 	}
 	return 0
 }
 
-// proven is the offset before which everything had been synced, by what the
-// valid headers say.
+// proven returns the offset before which everything had been synced, as the valid
+// headers prove.
 func (t *tail) proven() (offset int64) {
 	for i := range t.records {
-		if r := &t.records[i]; r.state != unreadable {
-			offset = max(offset, r.head.batchStart)
+		if r := &t.records[i]; r.State != segment.Unreadable {
+			offset = max(offset, r.Head.BatchStart)
 		}
 	}
 	return offset
 }
 
-// cut drops the torn end: from the first record on that does not check and was
-// not proven to be synced.
-func cut(records []record, from location, proven int64) ([]record, location) {
+// cutTorn drops the torn end: all records from the first one on that does not match
+// its checksums and is not proven to have been synced. It returns the other records
+// and their end.
+func cutTorn(records []segment.Record, from segment.Location, proven int64) ([]segment.Record, segment.Location) {
 	end := from
 	for i := range records {
 		r := &records[i]
-		if r.state != good && r.at.offset >= proven {
-			return records[:i], r.at
+		if r.State != segment.Good && r.At.Offset >= proven {
+			return records[:i], r.At
 		}
-		end.offset = r.end()
+		end.Offset = r.End()
 	}
 	return records, end
 }
 
-// rewrite makes a batch durable whose sync is not proven. Its bytes are right,
-// but they may be right in memory only: after a sync that failed the kernel
-// takes pages for clean that never reached the disk, and another sync would not
-// write them.
+// rewrite makes a batch durable whose sync is not proven. Its bytes read correctly,
+// but perhaps only from memory: after a failed sync the kernel treats pages as clean
+// that never reached the disk, and another sync would not write them.
 func rewrite(f vfs.File, from, to int64) error {
 	if from >= to {
 		return nil
 	}
 	b := make([]byte, to-from)
-	if err := readFull(f, b, from); err != nil {
+	if err := segment.ReadFull(f, b, from); err != nil {
 		return err
 	}
 	_, err := f.WriteAt(b, from)
@@ -220,22 +240,22 @@ func rewrite(f vfs.File, from, to int64) error {
 		err = f.Sync()
 	}
 	if vfs.IsNoSpaceError(err) {
-		return nil // no sync failed, and reads must go on
+		return nil // no sync has failed, and a full disk must still be readable
 	}
 	return err
 }
 
-// reindex enters records, which end at the given place, and counts the damaged
-// stretches among them.
-func (s *Store) reindex(records []record, end location, damaged int64) error {
+// enter enters records, which end at the given location, into the index. It adds
+// damaged to the damaged stretches that it finds among them.
+func (r *recovery) enter(records []segment.Record, end segment.Location, damaged int64) error {
 	for {
-		part := records[:min(len(records), maxBatchChunks)]
-		records = records[len(part):]
+		batch := records[:min(len(records), maxBatchChunks)]
+		records = records[len(batch):]
 		position := end
 		if len(records) > 0 {
-			position = records[0].at
+			position = records[0].At
 		}
-		if err := s.reindexPart(part, position, damaged); err != nil {
+		if err := r.enterBatch(batch, position, damaged); err != nil {
 			return err
 		}
 		if damaged = 0; len(records) == 0 {
@@ -244,25 +264,25 @@ func (s *Store) reindex(records []record, end location, damaged int64) error {
 	}
 }
 
-func (s *Store) reindexPart(records []record, end location, damaged int64) error {
-	b, err := s.index.newBatch()
+func (r *recovery) enterBatch(records []segment.Record, end segment.Location, damaged int64) error {
+	b, err := r.index.NewBatch()
 	if err != nil {
 		return err
 	}
 	if damaged > 0 {
-		b.damage(end.segment, damaged)
+		b.AddDamaged(end.Segment, damaged)
 	}
 	for i := range records {
 		r := &records[i]
-		if r.state != good && !(r.state == badBody && r.head.isChunk()) {
-			b.damage(r.at.segment, 1)
+		if r.State != segment.Good && !(r.State == segment.BadBody && r.Head.IsChunk()) {
+			b.AddDamaged(r.At.Segment, 1)
 		}
-		if r.state == unreadable || !r.head.isChunk() {
+		if r.State == segment.Unreadable || !r.Head.IsChunk() {
 			continue
 		}
-		if err := b.put(r.key(), entryOf(r)); err != nil {
-			return errors.Join(err, b.close())
+		if err := b.Put(index.RecordKey(&r.Head), index.RecordEntry(r)); err != nil {
+			return errors.Join(err, b.Close())
 		}
 	}
-	return b.commit(end)
+	return b.Commit(end)
 }

@@ -14,11 +14,11 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// Segments that were removed are not missed; lost ones still are, and so is the
-// list that tells the two apart.
+// Removed segments are not missing. A missing segment is still noticed, and so is damage
+// to the list that tells the two apart.
 func TestRemovedIsNotMissing(t *testing.T) {
 	fs := vfs.NewMem()
-	s, kept := swept(t, fs)
+	s, kept := sweptStore(t, fs)
 	before := s.Stats().Segments
 	done, err := s.Compact(t.Context(), storage.Compaction{})
 	if err != nil || done.Segments == 0 || done.Moved == 0 || done.Freed <= done.Moved {
@@ -43,24 +43,24 @@ func TestRemovedIsNotMissing(t *testing.T) {
 	s = storagetest.Open(t, dir, storage.Options{FS: fs, RebuildIndex: true})
 	storagetest.Holds(t, s, kept...)
 	storagetest.CloseClean(t, s)
-	lost := dir + "/segments/" + names[0]
-	b := readFile(t, fs, lost)
-	if err := fs.Remove(lost); err != nil {
+	missing := dir + "/segments/" + names[0]
+	b := readFile(t, fs, missing)
+	if err := fs.Remove(missing); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := storage.Open(dir, storage.Options{FS: fs}); !errors.Is(err, storage.ErrMissing) {
 		t.Errorf("without %s: %v", names[0], err)
 	}
-	writeFile(t, fs, lost, b)
+	writeFile(t, fs, missing, b)
 	s = storagetest.Open(t, dir, storage.Options{FS: fs})
 	storagetest.Holds(t, s, kept...)
 }
 
-// A crash at any moment of a compaction loses nothing, and the next one goes on.
+// A crash at any moment of a compaction loses no chunk, and the next compaction goes on.
 func TestCrashInCompaction(t *testing.T) {
 	for seed := range uint64(4) {
 		mem := vfs.NewCrashableMem()
-		s, kept := swept(t, mem)
+		s, kept := sweptStore(t, mem)
 		storagetest.CloseClean(t, s)
 		c := newCrasher(mem, seed, 30)
 		c.acked = kept
@@ -92,7 +92,7 @@ func TestCrashInCompaction(t *testing.T) {
 	}
 }
 
-// find is where the content of a chunk is.
+// find returns the file that holds the content of a chunk, and the content's offset.
 func find(t *testing.T, fs vfs.FS, c schemas.Chunk) (name string, offset int64) {
 	t.Helper()
 	names, err := fs.List(dir + "/segments")
@@ -109,11 +109,11 @@ func find(t *testing.T, fs vfs.FS, c schemas.Chunk) (name string, offset int64) 
 	return "", 0
 }
 
-// Damage is not moved, and not forgotten either.
+// A damaged record is not moved, and its damage stays known.
 func TestCompactDamaged(t *testing.T) {
 	fs := vfs.NewMem()
-	s, kept := swept(t, fs)
-	for i, off := range []int64{5, -152 + 60} { // rot in a content and in a header
+	s, kept := sweptStore(t, fs)
+	for i, off := range []int64{5, -152 + 60} { // damage in a content and in a header
 		name, at := find(t, fs, kept[i*5])
 		flip(t, fs, name, at+off)
 	}
@@ -124,34 +124,34 @@ func TestCompactDamaged(t *testing.T) {
 	if st := s.Stats(); st.Corrupt != 2 || st.Chunks != int64(len(kept)-2) {
 		t.Errorf("the stats are %+v", st)
 	}
-	var lost []schemas.Chunk
+	var damaged []schemas.Chunk
 	for _, c := range kept {
 		if _, err := s.Get(storagetest.Vault, c.ID); err != nil {
 			storagetest.Code(t, err, schemas.Corrupt)
-			lost = append(lost, c)
+			damaged = append(damaged, c)
 		}
 	}
-	if len(lost) != 2 {
-		t.Fatalf("%d chunks are lost", len(lost))
+	if len(damaged) != 2 {
+		t.Fatalf("%d chunks are damaged, want 2", len(damaged))
 	}
 	problems := storagetest.Problems(t, s)
 	for _, p := range problems {
-		if p.Segment != "" || p.ID != lost[0].ID && p.ID != lost[1].ID {
+		if p.Segment != "" || p.ID != damaged[0].ID && p.ID != damaged[1].ID {
 			t.Errorf("the check found %v", p)
 		}
 	}
-	storagetest.Put(t, s, lost...)
+	storagetest.Put(t, s, damaged...)
 	storagetest.Holds(t, s, kept...)
 	if st := s.Stats(); len(problems) != 2 || st.Corrupt != 0 || st.Chunks != int64(len(kept)) {
 		t.Errorf("%d problems, then the stats are %+v", len(problems), st)
 	}
 }
 
-// A number in REMOVED is not used again: whatever is put under it would be removed
-// at the next start.
+// A number in REMOVED is not used again, because a segment with that number would be
+// removed at the next start.
 func TestRemovedNumbersAreNotUsedAgain(t *testing.T) {
 	fs := vfs.NewMem()
-	s, _ := swept(t, fs)
+	s, _ := sweptStore(t, fs)
 	if _, err := s.Compact(t.Context(), storage.Compaction{}); err != nil {
 		t.Fatal(err)
 	}
@@ -166,10 +166,10 @@ func TestRemovedNumbersAreNotUsedAgain(t *testing.T) {
 	}
 }
 
-// A disk that does not read for a while costs no segment.
+// A disk that cannot be read for a while costs no segment.
 func TestCompactUnreadable(t *testing.T) {
 	mem := vfs.NewMem()
-	s, kept := swept(t, mem)
+	s, kept := sweptStore(t, mem)
 	storagetest.CloseClean(t, s)
 	fs, broken := faulty(mem, errorfs.OpFileReadAt, errors.New("no answer from the disk"))
 	s = storagetest.Open(t, dir, storage.Options{FS: fs, SegmentSize: 2 << 10})

@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"servidor-backup/schemas"
+	"servidor-backup/storage/internal/index"
+	"servidor-backup/storage/internal/segment"
 )
 
-// BenchmarkIndexScale measures how the store's steps grow with the chunks that
-// it holds already. The sizes are those of the environment variable SCALE, as in
-// INDEX_SIZES=10000,10000000; each is filled synthetically, in the index alone. A line
-// of CSV for each step goes to stdout:
+// BenchmarkIndexScale measures how the time of the store's steps grows with the number
+// of chunks that it holds already. The environment variable INDEX_SIZES gives these
+// numbers, as in INDEX_SIZES=10000,10000000. The chunks are synthetic: they are in the
+// index alone. For each step it prints a line of CSV to stdout:
 //
 //	scale,step,chunks,ns per operation,heap in bytes
 func BenchmarkIndexScale(b *testing.B) {
@@ -47,8 +49,8 @@ const (
 
 var scaleVault = schemas.SealedVault("scale")
 
-// scaleID is the id of the nth chunk of a series: random, but made again at
-// will.
+// scaleID returns the id of the nth chunk of a series. It looks random and is always
+// the same.
 func scaleID(series uint8, n int) (id schemas.ChunkID) {
 	x := uint64(n)<<8 | uint64(series)
 	for i := 0; i < len(id); i += 8 {
@@ -104,29 +106,29 @@ func (x *scale) open() {
 	x.check(err)
 }
 
-// fill enters chunks that no segment has.
+// fill enters chunks into the index that are in no segment.
 func (x *scale) fill() {
-	at := x.s.index.snapshot().position
+	at := x.s.index.State().Position
 	for n := 0; n < x.n; {
-		b, err := x.s.index.newBatch()
+		b, err := x.s.index.NewBatch()
 		x.check(err)
 		for end := min(n+scaleBatch, x.n); n < end; n++ {
-			e := entry{location: location{at.segment, at.offset + int64(n)<<12}, content: 4096, kind: schemas.Data}
-			x.check(b.put(partKey(scaleVault, scaleID(0, n), schemas.Whole), e))
+			e := index.Entry{Location: segment.Location{Segment: at.Segment, Offset: at.Offset + int64(n)<<12}, Content: 4096, Kind: schemas.Data}
+			x.check(b.Put(index.NewKey(scaleVault, scaleID(0, n), schemas.Whole), e))
 		}
-		x.check(b.commit(at))
+		x.check(b.Commit(at))
 	}
 }
 
-// has asks for a sample of the first n chunks of a series.
+// has asks for a sample of the first n chunks of a series and expects the answer want.
 func (x *scale) has(series uint8, n int, want bool) {
 	ids := make([]schemas.ChunkID, scaleMessage)
 	have := make([]bool, len(ids))
-	place := 0
+	at := 0
 	for range scaleSample {
 		for i := range ids {
-			place = (place + 7919) % n
-			ids[i] = scaleID(series, place)
+			at = (at + 7919) % n
+			ids[i] = scaleID(series, at)
 		}
 		x.check(x.s.Has(scaleVault, ids, have))
 		for i := range have {
@@ -157,9 +159,9 @@ func (x *scale) get() {
 	}
 }
 
-// crash ends the store as a kill does: what the index had in memory is gone.
+// crash ends the store as a kill does: the index loses what it had only in memory.
 func (x *scale) crash() {
-	close(x.s.stop)
+	close(x.s.gate.stop)
 	x.s.writing.Wait()
-	x.check(errors.Join(x.s.writer.close(), x.s.index.db.Close(), x.s.files.close(), x.s.lock.Close()))
+	x.check(errors.Join(x.s.writer.close(), x.s.index.CloseUnflushed(), x.s.segments.files.close(), x.s.lock.Close()))
 }

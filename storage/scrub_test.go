@@ -14,7 +14,7 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// scrub gives the problems that a scrub finds.
+// scrub returns the problems that a scrub finds.
 func scrub(t *testing.T, s *storage.Store, from uint32) (problems []storage.Problem, result storage.ScrubResult) {
 	t.Helper()
 	result, err := s.Scrub(t.Context(), storage.ScrubOptions{From: from, Found: func(p storage.Problem) { problems = append(problems, p) }})
@@ -24,13 +24,13 @@ func scrub(t *testing.T, s *storage.Store, from uint32) (problems []storage.Prob
 	return problems, result
 }
 
-// A scrub finds what became bad, whatever of it, once; it is not held from then on, and
-// a put replaces it.
+// A scrub finds damage to any bytes of a record, and reports it once. The part is not
+// held from then on, and a put replaces it.
 func TestScrub(t *testing.T) {
 	m := storagetest.NewMaker(1)
 	part := shards(t, m.Data(900))[1]
 	chunks := []schemas.Chunk{m.Data(500), part, m.Data(700), m.Data(20), m.Data(300)}
-	// One in each segment, behind the header of the segment and before that of its mark.
+	// Each segment has one chunk, between its file header and a mark.
 	for name, spoil := range map[string]func(b []byte) []byte{
 		"content":       func(b []byte) []byte { b[128+152+36] ^= 1; return b },
 		"header":        func(b []byte) []byte { b[128+60] ^= 1; return b },
@@ -75,14 +75,15 @@ func TestScrub(t *testing.T) {
 			if found, _ := scrub(t, s, 0); len(found) != 0 || s.Stats().Corrupt != 0 {
 				t.Errorf("after the put the scrub found %v; %+v", found, s.Stats())
 			}
-			if err := s.Close(); err != nil { // a check would tell of what names no chunk
+			// Not CloseClean: a check would report the damage that names no chunk.
+			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 }
 
-// A scrub that is ended goes on where it was, and reads no segment before that.
+// A scrub that was interrupted goes on in the segment where it was.
 func TestScrubResumes(t *testing.T) {
 	fs := vfs.NewMem()
 	s := storagetest.Open(t, dir, storage.Options{FS: fs, SegmentSize: 1})
@@ -91,12 +92,12 @@ func TestScrubResumes(t *testing.T) {
 		storagetest.Put(t, s, m.Data(100))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	var place, last = uint32(0), 0.0
+	var position, last = uint32(0), 0.0
 	progress := func(done float64, from uint32) {
-		if done < last || done > 1 || from < place {
-			t.Errorf("after %v in segment %d comes %v in %d", last, place, done, from)
+		if done < last || done > 1 || from < position {
+			t.Errorf("after %v in segment %d comes %v in %d", last, position, done, from)
 		}
-		place, last = from, done
+		position, last = from, done
 		if from == 4 {
 			cancel()
 		}
@@ -107,10 +108,10 @@ func TestScrubResumes(t *testing.T) {
 		return nil
 	}
 	first, err := s.Scrub(ctx, storage.ScrubOptions{Pace: pace, Progress: progress})
-	if !errors.Is(err, context.Canceled) || place != 4 || paced != first.Bytes {
-		t.Fatalf("the scrub ended in segment %d, paced %d of %d: %v", place, paced, first.Bytes, err)
+	if !errors.Is(err, context.Canceled) || position != 4 || paced != first.Bytes {
+		t.Fatalf("the scrub ended in segment %d, paced %d of %d: %v", position, paced, first.Bytes, err)
 	}
-	rest, err := s.Scrub(t.Context(), storage.ScrubOptions{From: place, Progress: progress})
+	rest, err := s.Scrub(t.Context(), storage.ScrubOptions{From: position, Progress: progress})
 	if err != nil || last != 1 {
 		t.Errorf("the scrub ended at %v: %v", last, err)
 	}
@@ -119,11 +120,11 @@ func TestScrubResumes(t *testing.T) {
 	}
 	full := errors.New("no more")
 	if _, err := s.Scrub(t.Context(), storage.ScrubOptions{Pace: func(context.Context, int64) error { return full }}); !errors.Is(err, full) {
-		t.Errorf("the scrub does not end with its pace: %v", err)
+		t.Errorf("the scrub does not end with the error of its pace: %v", err)
 	}
 }
 
-// A disk that reads nothing is told of, and no part counts as damaged.
+// A scrub reports a disk that cannot be read at all, and no part counts as damaged.
 func TestScrubDiskDoesNotRead(t *testing.T) {
 	fs, fault := faulty(vfs.NewMem(), errorfs.OpFileReadAt, errorfs.ErrInjected)
 	s := storagetest.Open(t, dir, storage.Options{FS: fs})
@@ -135,13 +136,13 @@ func TestScrubDiskDoesNotRead(t *testing.T) {
 	storagetest.Put(t, s, chunks...)
 	fault.On()
 	if found, _ := scrub(t, s, 0); len(found) == 0 {
-		t.Error("the scrub tells of nothing")
+		t.Error("the scrub reports no problem")
 	}
 	fault.Off()
 	storagetest.Holds(t, s, chunks...)
 }
 
-// What a compaction takes away while a scrub is reading it is not missed.
+// A segment that a compaction removes while a scrub reads it is no problem.
 func TestScrubBesideCompaction(t *testing.T) {
 	fs := vfs.NewMem()
 	s := storagetest.Open(t, dir, storage.Options{FS: fs, SegmentSize: 2_500_000})
@@ -161,27 +162,27 @@ func TestScrubBesideCompaction(t *testing.T) {
 	if _, err := s.Sweep(t.Context(), 1, func(_ schemas.VaultID, id schemas.ChunkID, _ schemas.Part) bool { return doomed[id] }); err != nil {
 		t.Fatal(err)
 	}
-	before, gone := s.Stats().Segments, int64(0)
+	before, removed := s.Stats().Segments, int64(0)
 	_, err := s.Scrub(t.Context(), storage.ScrubOptions{
 		From:  2,
 		Found: func(p storage.Problem) { t.Errorf("the scrub found %v", p) },
 		Pace: func(ctx context.Context, _ int64) error {
-			if gone > 0 {
+			if removed > 0 {
 				return nil
 			}
 			done, err := s.Compact(ctx, storage.Compaction{Dead: 0.05})
-			gone = done.Segments
+			removed = done.Segments
 			return err
 		},
 	})
-	if err != nil || gone < before-2 {
-		t.Errorf("%d of %d segments were removed: %v", gone, before, err)
+	if err != nil || removed < before-2 {
+		t.Errorf("%d of %d segments were removed: %v", removed, before, err)
 	}
 	storagetest.Holds(t, s, kept...)
 }
 
-// badSector is a disk of which one sector of the first segment does not read, once it is
-// set.
+// badSector is a disk on which one sector of the first segment cannot be read, if sector
+// is not negative.
 type badSector struct {
 	vfs.FS
 	sector *atomic.Int64
@@ -208,8 +209,8 @@ func (f badFile) ReadAt(b []byte, off int64) (int, error) {
 	return f.File.ReadAt(b, off)
 }
 
-// What the disk does not read any more is not held, and replaced by a put: a record that
-// begins or ends there, and no other. The rest of its segment reads.
+// A part whose record begins in a sector that cannot be read is not held, and a put
+// replaces it. The other records of the segment are sound.
 func TestScrubBadSector(t *testing.T) {
 	for name, sector := range map[string]int64{"first": 0, "inner": 2} {
 		t.Run(name, func(t *testing.T) {
@@ -218,14 +219,14 @@ func TestScrubBadSector(t *testing.T) {
 			s := storagetest.Open(t, dir, storage.Options{FS: disk})
 			m := storagetest.NewMaker(1)
 			var chunks []schemas.Chunk
-			lost := map[schemas.ChunkID]bool{}
+			unreadable := map[schemas.ChunkID]bool{}
 			for at := int64(128); at < 9*4096; {
 				c := m.Data(700)
 				if rest := 4096 - at%4096; rest < 1100 {
 					c = m.Data(int(rest + 4096 - 152)) // ends with the next sector
 				}
 				end := at + 152 + int64(len(c.Content))
-				lost[c.ID] = at/4096 == sector
+				unreadable[c.ID] = at/4096 == sector
 				chunks, at = append(chunks, c), end
 			}
 			storagetest.Put(t, s, chunks...)
@@ -233,14 +234,14 @@ func TestScrubBadSector(t *testing.T) {
 			found, _ := scrub(t, s, 0)
 			bad := 0
 			for _, p := range found {
-				if !p.ID.IsZero() && !lost[p.ID] {
+				if !p.ID.IsZero() && !unreadable[p.ID] {
 					t.Errorf("the scrub found %v", p)
 				} else if !p.ID.IsZero() {
 					bad++
 				}
 			}
 			if bad < 4 || s.Stats().Corrupt != int64(bad) {
-				t.Errorf("%d are found bad, and %d counted", bad, s.Stats().Corrupt)
+				t.Errorf("%d parts are found damaged, and %d are counted", bad, s.Stats().Corrupt)
 			}
 			storagetest.Put(t, s, chunks...)
 			storagetest.Holds(t, s, chunks...)
@@ -250,7 +251,8 @@ func TestScrubBadSector(t *testing.T) {
 					t.Errorf("after the put the scrub found %v", p)
 				}
 			}
-			if err := s.Close(); err != nil { // a check would tell of what names no chunk
+			// Not CloseClean: a check would report the damage that names no chunk.
+			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
 		})

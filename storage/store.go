@@ -1,62 +1,61 @@
 package storage
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"servidor-backup/schemas"
+	"servidor-backup/storage/internal/index"
+	"servidor-backup/storage/internal/segment"
 )
 
-// Errors of [Open], to be asked for with errors.Is.
+// Errors of [Open], for errors.Is.
 var (
-	// ErrInUse: another process, or another Store of this one, has it open.
+	// ErrInUse: another process, or another Store of this one, has the store open.
 	ErrInUse = errors.New("is in use by another process")
-	// ErrNewer: a newer version of this program wrote it.
-	ErrNewer = errors.New("written by a newer version of this program")
+	// ErrNewer: a newer version of this program wrote the store.
+	ErrNewer = segment.ErrNewer
 	// ErrNotStore: the directory holds something else.
 	ErrNotStore = errors.New("is not a backup store")
-	// ErrCorrupt: the store's identity cannot be read.
+	// ErrCorrupt: the store's identity, or its list of removed segments, is damaged.
 	ErrCorrupt = errors.New("the store is damaged")
-	// ErrMissing: a segment file is gone.
+	// ErrMissing: there is no file of a segment that was not removed.
 	ErrMissing = errors.New("a segment is missing")
 )
 
-// ErrTooEarly is the error of [Store.Sweep] for sessions that are older than what
-// the store remembers.
+// ErrTooEarly is the error of [Store.Sweep] for a generation of which the store does
+// not know all pins.
 var ErrTooEarly = errors.New("it is too early to collect")
 
-// ErrOtherGeneration is the error of [Store.Mark] for a collection that is not the
-// newest.
-var ErrOtherGeneration = errors.New("it is another collection's time")
+// ErrOtherGeneration is the error of [Store.Mark] for a generation that the store is
+// not in.
+var ErrOtherGeneration = errors.New("the marks belong to another collection")
 
 // Options are the settings of a store. The zero value is good for a real disk.
 type Options struct {
-	// FS is the one way to the disk. Default: vfs.Default.
+	// FS is the store's only way to the disk. Default: vfs.Default.
 	FS vfs.FS
-	// SegmentSize is how long a segment grows, in bytes. Default: 256 MiB, so
-	// that a full disk has some ten thousand files and compaction moves little
-	// at a time. At most 2 GiB.
+	// SegmentSize is the length, in bytes, that a segment grows to. Default: 256 MiB,
+	// so that a full disk has some ten thousand files and compaction moves little at
+	// a time. At most 2 GiB.
 	SegmentSize int64
-	// ReserveBytes is the free space below which puts are refused. The index
-	// lives on it: it must be able to write what is already acknowledged, and
-	// to compact. A store is not opened where less than a quarter of it is free.
-	// Default: 64 MiB.
+	// ReserveBytes is the free space, in bytes, below which puts are refused. The
+	// index needs it to write what is acknowledged already, and to compact. A store
+	// does not open when less than a quarter of it is free. Default: 64 MiB.
 	ReserveBytes int64
-	// IndexMemory is what the index may hold in memory, in bytes: five sixths of
-	// it for what it has read, and a table of the last sixth for what it has not
-	// written yet. Default: 48 MiB.
+	// IndexMemory is the memory that the index may use, in bytes: five sixths of it
+	// to cache what it has read, and one sixth for a table that is not written out
+	// yet. Default: 48 MiB.
 	IndexMemory int64
-	// Now is the time that records are stamped with. Default: time.Now.
+	// Now returns the time for the time stamps of records. Default: time.Now.
 	Now func() time.Time
-	// RebuildIndex makes the index anew from the segments, and the identity
-	// too if its file is gone. It reads everything.
+	// RebuildIndex makes the index anew from the segments, and the identity too if
+	// its file is missing. It reads the whole store.
 	RebuildIndex bool
 }
 
@@ -81,64 +80,39 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// Store keeps chunks in a directory. Its methods are safe for concurrent use.
+// Store stores chunks in a directory. Its methods are safe for concurrent use.
 type Store struct {
-	fs       vfs.FS
-	dir      string
-	opt      Options
-	lock     io.Closer
-	identity fileHeader
-	codec    *codec
-	index    *index
-	// reindexed: the index was damaged and was made anew when the store opened.
-	reindexed bool
-	files     *fileCache
-	writer    *writer
+	opt  Options
+	dir  *directory
+	lock io.Closer
 
-	puts    chan *putRequest
-	turns   chan func()
-	stop    chan struct{}  // closed by Close
-	writing sync.WaitGroup // the writer's goroutine
+	gate        *gate
+	health      *health
+	segments    *segments
+	index       *index.Index
+	generations *generations
+	reader      *reader
+	writer      *writer
 
-	removedMu sync.Mutex
-	removed   removed
-	// moving is held for reading from when a read looks up a place until it has
-	// read there, and for writing while a segment is removed.
-	moving sync.RWMutex
-	chore  chan struct{} // has room when neither a check nor a compaction is under way
-
-	closing sync.Once
-	life    sync.RWMutex // held for reading while an operation uses the files
-
-	floor   atomic.Uint32 // the first new generation since the store was opened, 0 before that
-	written uint32        // the generation in the file, from SetGeneration's turn only
-	unsure  bool          // the file was damaged when the store was opened
-	full    atomic.Bool
-	failMu  sync.Mutex
-	failure error // why puts are refused until the store is opened again
+	reindexed bool           // the index was damaged and was made anew when the store opened
+	writing   sync.WaitGroup // the writer's goroutine
+	closing   sync.Once
 }
 
-// Open opens the store in dir and makes it if dir is empty or not there. It
-// brings the index up to date, which after a crash means to read what was
-// written since the index was last flushed. An index that is damaged is made
-// anew, which reads everything.
+// Open opens the store in dir, and makes it if dir is empty or does not exist. It
+// brings the index up to date; after a crash it reads what was written since the
+// index was last flushed. It makes a damaged index anew, which reads the whole
+// store.
 //
 // Its errors are [ErrInUse], [ErrNewer], [ErrNotStore], [ErrCorrupt],
-// [ErrMissing], or the disk's.
+// [ErrMissing], one of the code [schemas.DiskFull], or the disk's.
 func Open(dir string, opt Options) (s *Store, err error) {
 	opt.setDefaults()
-	s = &Store{
-		fs: opt.FS, dir: dir, opt: opt,
-		puts: make(chan *putRequest), turns: make(chan func()), stop: make(chan struct{}),
-		chore: make(chan struct{}, 1),
-	}
-	s.files = &fileCache{files: map[uint32]*cachedFile{}, open: func(n uint32) (vfs.File, error) {
-		return s.openSegment(n, vfs.RandomReadsOption)
-	}}
-	if err := s.fs.MkdirAll(dir, 0o700); err != nil {
+	s = &Store{opt: opt, dir: &directory{fs: opt.FS, path: dir}}
+	if err := opt.FS.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the store's directory: %w", err)
 	}
-	if s.lock, err = lockDir(s.fs, dir); err != nil {
+	if s.lock, err = s.dir.lock(); err != nil {
 		return nil, err
 	}
 	if err = s.open(); err != nil {
@@ -148,183 +122,115 @@ func Open(dir string, opt Options) (s *Store, err error) {
 	return s, nil
 }
 
-// open does what needs the lock.
+// open opens everything that needs the lock.
 func (s *Store) open() (err error) {
-	if s.identity, err = openIdentity(s.fs, s.dir, &s.opt); err != nil {
+	if err = s.dir.openIdentity(&s.opt); err != nil {
 		return err
 	}
-	s.codec = newCodec(s.identity.salt)
-	if err = s.fs.MkdirAll(s.fs.PathJoin(s.dir, segmentsName), 0o700); err != nil {
+	node := s.dir.identity.Node
+	s.gate, s.health = newGate(node), &health{node: node}
+	s.segments = newSegments(s.dir, s.opt.Now)
+	if err = s.opt.FS.MkdirAll(s.dir.join(segmentsName), 0o700); err != nil {
 		return err
 	}
-	for _, dir := range []string{s.dir, s.fs.PathDir(s.dir)} {
-		if err = syncDir(s.fs, dir); err != nil {
+	for _, dir := range []string{s.dir.path, s.opt.FS.PathDir(s.dir.path)} {
+		if err = s.dir.sync(dir); err != nil {
 			return err
 		}
 	}
-	indexDir := s.fs.PathJoin(s.dir, indexName)
+	if err = s.openIndex(); err != nil {
+		return err
+	}
+	s.generations = &generations{dir: s.dir, index: s.index}
+	if err = s.generations.load(); err != nil {
+		return err
+	}
+	s.reader = &reader{node: node, segments: s.segments, index: s.index}
+	s.writer = newWriter(s)
+	return recoverStore(s)
+}
+
+func (s *Store) openIndex() (err error) {
+	dir := s.dir.join(indexName)
 	if s.opt.RebuildIndex {
-		if err = s.fs.RemoveAll(indexDir); err != nil {
+		if err = s.opt.FS.RemoveAll(dir); err != nil {
 			return fmt.Errorf("remove the old index: %w", err)
 		}
 	}
-	if err = s.checkRoomToOpen(); err != nil {
+	if err = s.dir.checkSpaceToOpen(s.opt.ReserveBytes); err != nil {
 		return err
 	}
-	if s.index, s.reindexed, err = openIndex(s.fs, indexDir, s.opt.IndexMemory, indexFailures{s.indexFailed, s.fail}); err != nil {
-		return err
-	}
-	if err = s.openGeneration(); err != nil {
-		return err
-	}
-	s.writer, err = s.catchUp()
+	failures := index.Failures{Transient: s.health.indexFailed, Fatal: s.health.fail}
+	s.index, s.reindexed, err = index.Open(s.opt.FS, dir, s.opt.IndexMemory, failures)
 	return err
 }
 
-// release gives back what open took. The index keeps its position.
+// release closes what open opened.
 func (s *Store) release() error {
 	var errs []error
 	if s.writer != nil {
 		errs = append(errs, s.writer.close())
 	}
 	if s.index != nil {
-		errs = append(errs, s.index.close())
+		errs = append(errs, s.index.Close())
 	}
-	return errors.Join(append(errs, s.files.close(), s.lock.Close())...)
+	if s.segments != nil {
+		errs = append(errs, s.segments.files.close())
+	}
+	return errors.Join(append(errs, s.lock.Close())...)
 }
 
-// Close ends the puts that are under way, makes the index durable and gives the
-// directory free. Later calls of other methods fail with [schemas.NodeClosed].
+// Close waits for the puts that are under way, makes the index durable and releases
+// the directory. Later calls of other methods fail with [schemas.NodeClosed].
 func (s *Store) Close() (err error) {
 	s.closing.Do(func() {
-		close(s.stop)
+		close(s.gate.stop)
 		s.writing.Wait()
-		s.life.Lock()
-		defer s.life.Unlock()
+		s.gate.operations.Lock()
+		defer s.gate.operations.Unlock()
 		err = s.release()
 	})
 	return err
 }
 
-// enter begins an operation that uses the files; leave ends it.
-func (s *Store) enter() error {
-	s.life.RLock()
-	if err := s.stopped(); err != nil {
-		s.life.RUnlock()
-		return err
-	}
-	return nil
-}
+// NodeID returns the node's id, which was made with the directory.
+func (s *Store) NodeID() schemas.NodeID { return s.dir.identity.Node }
 
-// stopped is an error once Close was called.
-func (s *Store) stopped() error {
-	select {
-	case <-s.stop:
-		return s.closedError()
-	default:
-		return nil
-	}
-}
-
-func (s *Store) leave() { s.life.RUnlock() }
-
-// beginChore waits until no other check or compaction is under way; endChore lets the
-// next one begin.
-func (s *Store) beginChore(ctx context.Context) error {
-	select {
-	case s.chore <- struct{}{}:
-		return nil
-	case <-s.stop:
-		return s.closedError()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (s *Store) endChore() { <-s.chore }
-
-func (s *Store) closedError() error {
-	return schemas.Errorf(schemas.NodeClosed, "node %s is shutting down; ask another one", s.identity.node)
-}
-
-// fail makes the store refuse puts from now on. The first cause stays: after a
-// failed sync nobody knows what the disk holds, and only reading it again, at
-// the next Open, tells.
-func (s *Store) fail(cause error) {
-	s.failMu.Lock()
-	defer s.failMu.Unlock()
-	if s.failure == nil {
-		s.failure = cause
-	}
-}
-
-// indexFailed hears of failures in Pebble's background. A full disk passes.
-func (s *Store) indexFailed(cause error) {
-	if vfs.IsNoSpaceError(cause) {
-		s.full.Store(true)
-		return
-	}
-	s.fail(cause)
-}
-
-func (s *Store) failed() error {
-	s.failMu.Lock()
-	defer s.failMu.Unlock()
-	return s.failure
-}
-
-// refusal is the answer to a put if the store has failed.
-func (s *Store) refusal() error {
-	if cause := s.failed(); cause != nil {
-		return fmt.Errorf("%w: %w", schemas.Errorf(schemas.DiskFailed,
-			"the disk of node %s failed; it takes no puts until it is started again", s.identity.node), cause)
-	}
-	return nil
-}
-
-// NodeID is the node's id, made with the directory.
-func (s *Store) NodeID() schemas.NodeID { return s.identity.node }
-
-// Stats is what a store says of itself.
+// Stats are a store's counts and its condition.
 type Stats struct {
-	Chunks   int64 // parts of chunks, whole ones most often, that are held and not known to be damaged
-	Bytes    int64 // their content
-	Corrupt  int64 // parts known to be damaged and not yet replaced
-	Damaged  int64 // damaged stretches found at recovery that name no chunk
+	Chunks   int64 // parts of chunks that are held; most of them are whole chunks
+	Bytes    int64 // of their content
+	Corrupt  int64 // parts that are known to be damaged and were not replaced yet
+	Damaged  int64 // damaged stretches that recovery found and that name no chunk
 	Segments int64
 
 	DiskFree, DiskTotal uint64 // bytes; 0 if the file system does not say
 
-	// Reindexed: the index was damaged, or an older version's, and was made anew when the store
-	// was opened.
+	// Reindexed is set if the index was damaged, or an older version's, and was made
+	// anew when the store was opened.
 	Reindexed bool
-	Full      bool  // the last put was refused for want of space, and there still is none
+	Full      bool  // the last put was refused for lack of space, and there still is none
 	Failed    error // why puts are refused until the store is opened again, or nil
 }
 
-func (s *Store) removedCount() int64 {
-	s.removedMu.Lock()
-	defer s.removedMu.Unlock()
-	return s.removed.count()
-}
+// fullMargin is the space, in bytes, that must be free beyond the reserve before a
+// full store counts as having space again: some batches.
+const fullMargin = 2 * maxBatchBytes
 
-// roomAgain is how much must be free beyond the reserve for a store not to be full any
-// more: some batches.
-const roomAgain = 2 * maxBatchBytes
-
-// Stats gives the counts as of now.
+// Stats returns the counts as of now.
 func (s *Store) Stats() Stats {
-	state := s.index.snapshot()
+	state := s.index.State()
 	stats := Stats{
-		Chunks: state.chunks, Bytes: state.bytes, Corrupt: state.corrupt, Damaged: state.damaged,
-		Segments:  int64(state.position.segment) - s.removedCount(),
-		Reindexed: s.reindexed, Full: s.full.Load(), Failed: s.failed(),
+		Chunks: state.Chunks, Bytes: state.Bytes, Corrupt: state.Corrupt, Damaged: state.Damaged,
+		Segments:  int64(state.Position.Segment) - s.segments.removedCount(),
+		Reindexed: s.reindexed, Full: s.health.full.Load(), Failed: s.health.failed(),
 	}
-	if usage, err := s.fs.GetDiskUsage(s.dir); err == nil {
+	if usage, err := s.opt.FS.GetDiskUsage(s.dir.path); err == nil {
 		stats.DiskFree, stats.DiskTotal = usage.AvailBytes, usage.TotalBytes
-		// Who is full is given nothing, so no put would ever find that there is room.
-		if stats.Full && int64(usage.AvailBytes) >= s.opt.ReserveBytes+roomAgain {
-			s.full.Store(false)
+		// Nobody sends puts to a full node, so no put would find out that there is
+		// space again.
+		if stats.Full && int64(usage.AvailBytes) >= s.opt.ReserveBytes+fullMargin {
+			s.health.full.Store(false)
 			stats.Full = false
 		}
 	}

@@ -21,8 +21,8 @@ func TestContractInMemory(t *testing.T) {
 	})
 }
 
-// Small segments: every put rolls. And little memory, so that the index is written
-// out often.
+// With small segments, almost every put begins a new one; with little memory, the index
+// is written out often.
 func TestContractManySegments(t *testing.T) {
 	storagetest.Contract(t, func(t *testing.T) (string, storage.Options) {
 		return "a/b/store", storage.Options{FS: vfs.NewCrashableMem(), SegmentSize: 4096, IndexMemory: 256 << 10}

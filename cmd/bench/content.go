@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// noise is a source of random bytes and numbers that gives the same for the same
-// name, on every machine.
+// noise is a source of random bytes and numbers. The same name gives the same
+// sequence on every machine.
 type noise struct {
 	*rand.Rand
 	source *rand.ChaCha8
@@ -22,17 +22,17 @@ func newNoise(name string) noise {
 	return noise{rand.New(source), source}
 }
 
-// Read fills p with incompressible bytes; it never fails.
+// Read fills p with incompressible bytes. It never fails.
 func (n noise) Read(p []byte) (int, error) { return n.source.Read(p) }
 
-// bytes are so many new random bytes.
+// bytes returns size random bytes in a new slice.
 func (n noise) bytes(size int) []byte {
 	p := make([]byte, size)
-	_, _ = n.source.Read(p) // by its contract it never fails
+	_, _ = n.source.Read(p) // ChaCha8.Read always returns a nil error
 	return p
 }
 
-// below is a number in [0,limit), and 0 when there is none.
+// below returns a random number in [0,limit), or 0 if limit is 0 or less.
 func (n noise) below(limit int64) int64 {
 	if limit <= 0 {
 		return 0
@@ -40,12 +40,12 @@ func (n noise) below(limit int64) int64 {
 	return n.Int64N(limit)
 }
 
-// logUniform is a number in [low,high): as often in one octave as in another.
+// logUniform returns a random number in [low,high) whose logarithm is uniform.
 func (n noise) logUniform(low, high float64) int {
 	return int(low * math.Exp(n.Float64()*math.Log(high/low)))
 }
 
-// prose is about 4 MB of words with spaces between: what text is cut from.
+// prose returns 4 MiB of random words with spaces between them, for cut.
 func prose(n noise) []byte {
 	const vocabulary, length = 4000, 4 << 20
 	words := make([][]byte, vocabulary)
@@ -62,13 +62,13 @@ func prose(n noise) []byte {
 	return text[:length]
 }
 
-// cut is a piece of text from anywhere in it.
+// cut returns size bytes of text from a random offset. The result shares memory with text.
 func cut(n noise, text []byte, size int) []byte {
-	from := n.IntN(len(text) - size)
-	return text[from : from+size]
+	start := n.IntN(len(text) - size)
+	return text[start : start+size]
 }
 
-// What log lines are made of. What is often there is named more than once.
+// The parts of log lines. Frequent values are listed more than once.
 var (
 	logServices = []string{"checkout", "catalog", "identity", "payments", "shipping", "search", "notifier", "gateway"}
 	logLevels   = []string{"info", "info", "info", "info", "info", "info", "info", "debug", "warn", "error"}
@@ -81,14 +81,14 @@ var (
 		"rate limit reached, request delayed", "configuration reloaded"}
 )
 
-// writeLog writes whole log lines of a busy shop, size bytes of them or a little
-// more. Ids, addresses, sizes and times are random, the rest repeats: zstd makes
-// it about 4.5 times smaller.
+// writeLog writes log lines of a busy shop: whole lines, size bytes or a little more.
+// Ids, addresses, sizes and times are random, and the rest repeats. zstd makes the
+// text about 4.5 times smaller.
 func writeLog(w io.Writer, n noise, start time.Time, size int64) error {
 	out := bufio.NewWriterSize(w, 1<<20)
 	now := start
 	line := make([]byte, 0, 512)
-	for done := int64(0); done < size; done += int64(len(line)) {
+	for written := int64(0); written < size; written += int64(len(line)) {
 		now = now.Add(time.Duration(n.IntN(60_000)) * time.Microsecond)
 		path := pick(n, logPaths)
 		if path != "/healthz" {
@@ -107,4 +107,5 @@ func writeLog(w io.Writer, n noise, start time.Time, size int64) error {
 	return out.Flush()
 }
 
+// pick returns a random element.
 func pick[T any](n noise, from []T) T { return from[n.IntN(len(from))] }

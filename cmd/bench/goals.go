@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// A goal is a ratio of our number to another's on the same set: below 1 we are
-// better.
+// A goal is a ratio of our value to the value of another peer, on the same set. Below
+// 1 our system is better.
 type goal struct {
 	name  string
-	ratio func(s *summary, set string) float64 // -1 when one of both is missing
+	ratio func(s *summary, set string) float64 // -1 if one of the values is missing
 }
 
 var goals = []goal{
@@ -29,20 +29,20 @@ var goals = []goal{
 	{"stored ÷ " + storedName, againstStored},
 }
 
-// syncedOf is the time until everything is on stable storage: some sync before
-// they end, others leave it to the system.
+// syncedOf returns the time until all data is on stable storage. Some peers sync before
+// they exit, others leave that to the system.
 func syncedOf(r row) float64 { return r.wall + r.syncing }
 
-// against compares with one peer.
-func against(peer, phase string, of measure) func(*summary, string) float64 {
+// against returns the ratio of our median to the median of one peer.
+func against(peer, phase string, value measure) func(*summary, string) float64 {
 	return func(s *summary, set string) float64 {
-		return ratio(s.median(set, oursName, phase, of), s.median(set, peer, phase, of))
+		return ratio(s.median(set, oursName, phase, value), s.median(set, peer, phase, value))
 	}
 }
 
-// againstStored compares repositories after the first backup. The networked
-// reference is of the same format, and stands in when the local one was not
-// measured.
+// againstStored returns the ratio of the sizes of the repositories after the first
+// backup. If the local reference was not measured, the networked reference is used:
+// its repository has the same format.
 func againstStored(s *summary, set string) float64 {
 	if r := against(storedName, phaseFirst, storedOf)(s, set); r >= 0 {
 		return r
@@ -50,9 +50,9 @@ func againstStored(s *summary, set string) float64 {
 	return against(networkedName, phaseFirst, storedOf)(s, set)
 }
 
-// againstBest compares with the best of the other backup programs: not with
-// ourselves, and not with what only copies.
-func againstBest(phase string, of measure) func(*summary, string) float64 {
+// againstBest returns the ratio of our median to the best median of the other backup
+// programs. Our own peers and those that only copy do not count.
+func againstBest(phase string, value measure) func(*summary, string) float64 {
 	return func(s *summary, set string) float64 {
 		best := -1.0
 		for _, name := range s.peers {
@@ -60,14 +60,15 @@ func againstBest(phase string, of measure) func(*summary, string) float64 {
 			if i < 0 || peers[i].copies || slices.Contains(peers[i].needs, oursName) {
 				continue
 			}
-			if v := s.median(set, name, phase, of); v >= 0 && (best < 0 || v < best) {
+			if v := s.median(set, name, phase, value); v >= 0 && (best < 0 || v < best) {
 				best = v
 			}
 		}
-		return ratio(s.median(set, oursName, phase, of), best)
+		return ratio(s.median(set, oursName, phase, value), best)
 	}
 }
 
+// ratio returns a/b, or -1 if a is missing, or b is missing or zero.
 func ratio(a, b float64) float64 {
 	if a < 0 || b <= 0 {
 		return -1
@@ -80,8 +81,9 @@ func writeGoals(w io.Writer, s *summary) {
 	if !slices.Contains(s.peers, oursName) {
 		return
 	}
-	fmt.Fprintf(w, "\n## Goals\n\nOurs (`%s`) divided by the reference: below 1 ours is better. \"Best\" is the best of the other backup\n"+
-		"programs in that phase. CPU is that of all processes. The mean is geometric, over the sets that have the ratio.\n\n", oursName)
+	fmt.Fprintf(w, "\n## Goals\n\nThe value of our system (`%s`) divided by the value of the reference: below 1 our system is better.\n"+
+		"\"Best\" is the best of the other backup programs in that phase. CPU is the CPU time of all processes.\n"+
+		"The mean is the geometric mean over the sets that have the ratio.\n\n", oursName)
 	fmt.Fprintf(w, "| goal | %s | mean |\n|---|%s--:|\n", strings.Join(s.sets, " | "), strings.Repeat("--:|", len(s.sets)))
 	for _, g := range goals {
 		cells := []string{g.name}
@@ -97,7 +99,7 @@ func writeGoals(w io.Writer, s *summary) {
 	}
 }
 
-// geometricMean is -1 for no values.
+// geometricMean returns -1 if there are no values.
 func geometricMean(all []float64) float64 {
 	if len(all) == 0 {
 		return -1

@@ -1,46 +1,38 @@
-// Command bench measures whole backup programs from outside, as a person meets
-// them: processes, seconds, memory, disk. It measures this system beside others,
-// on the same files, on the same machine, in the same hour.
+// Command bench measures backup programs from outside: their processes, seconds,
+// memory and disk. It measures this system and others with the same files, on the
+// same machine, in the same hour.
 //
 //	bench data DIR [set...]             make the data sets
-//	bench run DATA WORK CSV             measure; rows are appended to CSV
-//	bench report CSV                    tables, goals and plots of what was measured
-//	bench scale DATA WORK CSV [name...] how we behave as things grow
-//	bench report-scale CSV              tables and plots of that
-//	bench profile DATA WORK OUT         CPU profiles of our client and server
+//	bench run DATA WORK CSV             measure, and append rows to CSV
+//	bench report CSV                    write tables, goals and plots of these rows
+//	bench scale DATA WORK CSV [name...] measure how our system behaves as things grow
+//	bench report-scale CSV              write tables and plots of these rows
+//	bench profile DATA WORK OUT         take CPU profiles of our client and server
 //	bench mutate DIR                    change about 1 % of a tree
+//	bench peers                         list the programs that can be measured
+//
+// A peer is one way to back up files: our system or another program, with or without
+// a server.
 //
 // # What a round does
 //
-// For each data set a round makes a fresh copy of it, and lets every peer in turn
-// make a new repository and save the copy twice: "first" and "unchanged". Then
-// about 1 % of the copy is changed. Every peer saves it again, "mutated", and
-// brings it back into an empty folder, "restore", which is then compared with the
-// copy; what came back wrong is no result. The order of the peers rotates from
-// round to round, so nobody always goes first.
+// For each data set, a round makes a fresh copy of the set. Each peer in turn makes a
+// new repository and backs up the copy twice: "first" and "unchanged". Then the round
+// changes about 1 % of the copy. Each peer backs it up again, "mutated", and restores
+// it into an empty folder, "restore". The restored files are compared with the copy; a
+// difference makes the measurement a failure. The order of the peers rotates from
+// round to round, so no peer always goes first.
 //
-// # What makes numbers comparable
+// # What makes results comparable
 //
-// Before each timed command everything dirty is synced, memory is touched if the
-// machine needs that (see --touch), and what the command will read is read once,
-// so reads come from the page cache for everybody. The time is that of the
-// command from start to exit. What it left for the disk to do afterwards is the
-// time of a sync right after it, in a column of its own. CPU and memory are those
-// of the client (by wait4) and of every server (by /proc). Every command has a
-// time limit.
+// Before each timed command, bench syncs the disks, touches memory if the machine
+// needs that (see --touch), and reads the files that the command will read. So every
+// peer reads from the page cache. The time is the time of the command from its start
+// to its exit. The system may still have to write data to the disks then; a sync right
+// after the command measures that, in a column of its own. CPU and memory are those of
+// the client (by wait4) and of all servers (by /proc). Every command has a time limit.
 //
-// # Where to read
-//
-//	sets.go, content.go   the data sets; mutate.go changes them
-//	peers*.go             who is measured, and how each is called
-//	site.go               the folders and servers of one peer
-//	measure.go            one timed command; os_*.go ask the system
-//	run.go                rounds; tree.go copies, reads and compares trees
-//	results.go            the CSV; report.go, goals.go, plots.go read it
-//	profile.go            CPU profiles
-//	scale*.go             scenarios in which something grows, and their report
-//
-// Measuring needs Linux. The rest runs anywhere.
+// Measuring needs Linux. Everything else runs on any system.
 package main
 
 import (
@@ -68,7 +60,7 @@ const usage = `usage:
   bench peers
 `
 
-// errUsage is a command line that says too little or too much.
+// errUsage reports a command line with an unknown command or a wrong number of arguments.
 var errUsage = errors.New("see the usage")
 
 func main() {
@@ -87,7 +79,7 @@ func main() {
 	}
 }
 
-// command carries out one command line.
+// command runs one command line, without the name of the program.
 func command(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		return errUsage
@@ -120,8 +112,8 @@ func command(ctx context.Context, args []string) error {
 	return errUsage
 }
 
-// parse parses flags, wherever they are, and returns the other arguments. There
-// must be at least low of them, and at most high unless that is negative.
+// parse parses the flags, which may be anywhere in args, and returns the other
+// arguments. Their number must be low to high; a negative high means any number.
 func parse(f *pflag.FlagSet, args []string, low, high int) ([]string, error) {
 	if err := f.Parse(args); err != nil {
 		return nil, err
@@ -133,7 +125,7 @@ func parse(f *pflag.FlagSet, args []string, low, high int) ([]string, error) {
 }
 
 func dataCommand(f *pflag.FlagSet, args []string) error {
-	scale := f.Float64("scale", 1, "size of the sets, 1 is the full size")
+	scale := f.Float64("scale", 1, "size of the sets as a fraction of the full size")
 	args, err := parse(f, args, 1, -1)
 	if err != nil {
 		return err
@@ -142,7 +134,7 @@ func dataCommand(f *pflag.FlagSet, args []string) error {
 }
 
 func mutateCommand(f *pflag.FlagSet, args []string) error {
-	seed := f.Uint64("seed", 1, "decides what is changed")
+	seed := f.Uint64("seed", 1, "seed of the random changes")
 	args, err := parse(f, args, 1, 1)
 	if err != nil {
 		return err
@@ -152,11 +144,11 @@ func mutateCommand(f *pflag.FlagSet, args []string) error {
 	return err
 }
 
-// touchCommand is the hidden command by which bench calls itself to touch
-// memory: in a process of its own, so that its own peak stays low.
+// touchCommand is a hidden command that touches memory. Bench runs it in a process of
+// its own, so that the peak memory of the calling process stays low.
 const touchCommand = "touch"
 
-// touchMemory allocates and fills so many GiB, which end with the process.
+// touchMemory allocates args[0] GiB of memory and writes to every page of it.
 func touchMemory(args []string) error {
 	if len(args) != 1 {
 		return errUsage

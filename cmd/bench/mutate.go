@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 )
 
-// manyFiles is from how many files on a tree is changed by files, not by blocks.
+// manyFiles is the number of files from which mutate changes files instead of blocks.
 const manyFiles = 1000
 
-// changes count what mutate did.
+// changes counts the changes that mutate made.
 type changes struct{ overwrites, appends, inserts, renames, deletes, news int }
 
 func (c changes) String() string {
@@ -19,21 +19,23 @@ func (c changes) String() string {
 		c.overwrites, c.appends, c.inserts, c.renames, c.deletes, c.news)
 }
 
-// mutation changes one tree.
+// A mutation changes one tree.
 type mutation struct {
 	noise
 	root string
 	changes
 }
 
-// mutate changes about 1 % of the tree in root. What it does follows from the
-// tree and the seed alone.
+// mutate changes about 1 % of the tree in root. The changes depend on the tree and the
+// seed only.
 //
-// Of many files, 1 % are touched: of these 40 % are overwritten in place, 20 %
-// appended to, 15 % inserted into, 10 % renamed, 10 % deleted, and 5 % get a new
-// file beside them. Few files are big ones: 0.8 % of each is overwritten as
-// databases and disk images are, 64 KiB at a time in runs of up to 16; one has
-// two insertions, the last grows, one is renamed, and one is new.
+// With manyFiles or more, it changes 1 % of the files: 40 % of these are overwritten in
+// place, 20 % are appended to, 15 % are inserted into, 10 % are renamed, 10 % are
+// deleted, and 5 % get a new file beside them.
+//
+// Fewer files are large ones. It overwrites 0.8 % of each file in the way of databases
+// and disk images: blocks of 64 KiB in runs of up to 16 blocks. It also makes two
+// insertions in one file, appends to the last file, renames one file, and adds one.
 func mutate(root string, seed uint64) (changes, error) {
 	var files []string
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
@@ -50,24 +52,25 @@ func mutate(root string, seed uint64) (changes, error) {
 	}
 	m := &mutation{noise: newNoise(fmt.Sprintf("mutate %d", seed)), root: root}
 	if len(files) >= manyFiles {
-		err = m.many(files)
+		err = m.changeMany(files)
 	} else {
-		err = m.few(files)
+		err = m.changeFew(files)
 	}
 	return m.changes, err
 }
 
-func (m *mutation) many(files []string) error {
+// changeMany changes 1 % of the files.
+func (m *mutation) changeMany(files []string) error {
 	for _, i := range m.Perm(len(files))[:len(files)/100] {
-		if err := m.touch(files[i], m.IntN(100)); err != nil {
+		if err := m.changeFile(files[i], m.IntN(100)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// touch changes one small file; kind is in [0,100).
-func (m *mutation) touch(path string, kind int) error {
+// changeFile changes one small file. kind is in [0,100) and selects the change.
+func (m *mutation) changeFile(path string, kind int) error {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return err
@@ -95,7 +98,8 @@ func (m *mutation) touch(path string, kind int) error {
 	return os.WriteFile(path+".new", m.bytes(4*kib), 0o644)
 }
 
-func (m *mutation) few(files []string) error {
+// changeFew changes a part of every file.
+func (m *mutation) changeFew(files []string) error {
 	for _, path := range files {
 		if err := m.overwrite(path); err != nil {
 			return err
@@ -131,7 +135,7 @@ func (m *mutation) few(files []string) error {
 	return os.WriteFile(filepath.Join(m.root, "new-file.bin"), m.bytes(mib), 0o644)
 }
 
-// overwrite overwrites 0.8 % of a big file, and at least one block of it.
+// overwrite overwrites 0.8 % of a large file, at least one block.
 func (m *mutation) overwrite(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -153,19 +157,19 @@ func (m *mutation) overwrite(path string) error {
 	return nil
 }
 
-// writeAt writes into a file that is there.
+// writeAt writes content into an existing file.
 func writeAt(path string, offset int64, content []byte) (err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	defer closing(f, &err)
+	defer closeFile(f, &err)
 	_, err = f.WriteAt(content, offset)
 	return err
 }
 
-// insert puts content into a file, as editors do: into a copy that takes the
-// file's place.
+// insert inserts content into a file in the way of editors: it writes a copy that
+// replaces the file.
 func insert(path string, offset int64, content []byte) error {
 	from, err := os.Open(path)
 	if err != nil {
@@ -188,7 +192,7 @@ func insert(path string, offset int64, content []byte) error {
 	if err == nil {
 		_, err = io.Copy(to, from)
 	}
-	closing(to, &err)
+	closeFile(to, &err)
 	if err != nil {
 		return err
 	}

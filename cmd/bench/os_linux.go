@@ -15,23 +15,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// canMeasure reports why this system cannot be measured on; nil when it can.
+// canMeasure returns an error if this operating system cannot measure.
 func canMeasure() error { return nil }
 
-// fileID tells files apart.
+// fileID identifies a file on this machine.
 type fileID struct{ device, inode uint64 }
 
-// identity is a file's id, and whether it has several names.
-func identity(info fs.FileInfo) (fileID, bool) {
+// identity returns the id of a file, and whether the file has several hard links.
+func identity(info fs.FileInfo) (id fileID, several bool) {
 	st := info.Sys().(*syscall.Stat_t)
 	return fileID{st.Dev, st.Ino}, st.Nlink > 1 && !info.IsDir()
 }
 
-// diskBytes is what a file takes on disk.
+// diskBytes returns the disk space that a file uses.
 func diskBytes(info fs.FileInfo) int64 { return info.Sys().(*syscall.Stat_t).Blocks * 512 }
 
-// nextData is where data begins and ends at or after an offset, and size twice
-// when only a hole follows.
+// nextData returns the start and the end of the first run of data at or after offset.
+// It returns size twice if only a hole follows.
 func nextData(f *os.File, offset, size int64) (from, to int64, err error) {
 	from, err = f.Seek(offset, unix.SEEK_DATA)
 	if errors.Is(err, unix.ENXIO) {
@@ -43,32 +43,33 @@ func nextData(f *os.File, offset, size int64) (from, to int64, err error) {
 	return from, to, err
 }
 
-// syncDisks writes everything that is dirty, and waits.
+// syncDisks writes all dirty data to the disks and waits for that.
 func syncDisks() { unix.Sync() }
 
-// peakMemory is the most memory that a process that has ended had at once, or one
-// of those it waited for, in bytes. A process starts with the peak of the one
-// that started it, so nothing below our own can be seen: see forgetPeak.
+// peakMemory returns the peak memory of a process that has ended, in bytes, or of a
+// child process that it waited for if that is larger. The peak of a process starts at
+// the peak of its parent, so values below the peak of bench cannot be seen: see
+// resetPeak.
 func peakMemory(ended *os.ProcessState) int64 {
 	return ended.SysUsage().(*syscall.Rusage).Maxrss * kib
 }
 
-// ownGroup gives a command a process group of its own, and lets its context end
-// the whole group.
+// ownGroup gives a command a process group of its own. When the context of the command
+// ends, the whole group is killed.
 func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 }
 
-// askToEnd asks a process for an orderly end.
-func askToEnd(p *os.Process) error { return p.Signal(syscall.SIGTERM) }
+// terminate asks a process to exit.
+func terminate(p *os.Process) error { return p.Signal(syscall.SIGTERM) }
 
-// forgetPeak lets the peak of a running process begin at what it has now.
-func forgetPeak(pid int) error {
+// resetPeak sets the peak memory of a running process to its current memory.
+func resetPeak(pid int) error {
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 }
 
-// peakOf is the peak memory of a running process since forgetPeak, in bytes.
+// peakOf returns the peak memory of a running process since resetPeak, in bytes.
 func peakOf(pid int) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -83,17 +84,17 @@ func peakOf(pid int) (int64, error) {
 	return 0, fmt.Errorf("no VmHWM of process %d", pid)
 }
 
-// clockTick is the unit of CPU times in /proc, which Linux shows to programs as a
-// hundredth of a second on every machine that Go runs on.
+// clockTick is the unit of CPU times in /proc: a hundredth of a second on every Linux
+// machine that Go supports.
 const clockTick = 10 * time.Millisecond
 
-// cpuOf is the CPU time that a running process has used.
+// cpuOf returns the user and system time of a running process.
 func cpuOf(pid int) (time.Duration, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
-	// The name of the program is in brackets and may have anything in it.
+	// The name of the program is in parentheses and may contain any characters.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) < 13 {
 		return 0, fmt.Errorf("no CPU times of process %d", pid)
@@ -109,7 +110,7 @@ func cpuOf(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * clockTick, nil
 }
 
-// machine describes this machine and the file system of dir, without its name.
+// machine describes this machine and the file system of dir. It does not give the host name.
 func machine(dir string) string {
 	var parts []string
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -140,6 +141,7 @@ func machine(dir string) string {
 	return strings.Join(parts, ", ")
 }
 
+// fileSystem returns the name of the file system with that magic number.
 func fileSystem(magic int64) string {
 	switch magic {
 	case unix.EXT4_SUPER_MAGIC:

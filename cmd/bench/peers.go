@@ -13,32 +13,32 @@ import (
 	"time"
 )
 
-// A peer is a way to save files, of ours or of others.
+// A peer is a way to back up files: our system or another program.
 type peer struct {
 	name   string
-	what   string // for the report
+	what   string // description for the report
 	needs  []string
-	copies bool // it always saves everything: only "first" and "restore" tell something
-	at     func(*site) system
+	copies bool // copies everything each time: only "first" and "restore" are measured
+	setUp  func(*site) system
 }
 
-// system is a peer at a site. Each method is called in its turn: create once,
-// serve before each half of a round, and jobs between serve and the site's stop.
+// A system is a peer at a site. The order of calls is: create once, then serve before
+// each half of a round, and jobs between serve and the stop of the site.
 type system interface {
 	create(context.Context) error // makes a fresh repository
-	serve(context.Context) error  // starts the servers, if there are any
-	backup() job                  // saves the site's src
-	restore(to string) job        // brings the last backup back into an empty folder
+	serve(context.Context) error  // starts the servers, if the peer has any
+	backup() job                  // backs up the site's src
+	restore(to string) job        // restores the last backup into the empty folder to
 }
 
-// peers are all, in the order of reports: ours, what copying costs, with servers,
-// without.
+// peers lists all peers in the order of reports: our system, plain copies, programs with
+// a server, programs with a local repository.
 var peers = []peer{
-	{"backup", "ours: one process with NATS server, coordinator and node", []string{"backup"}, false, ours(1)},
-	{"backup-2nodes", "ours, with a second node in a process of its own", []string{"backup"}, false, ours(2)},
-	{"backup-4nodes", "ours, with three more nodes in processes of their own", []string{"backup"}, false, ours(4)},
-	{"cp+sync", "cp -a, then a sync of the file system, in one time", []string{"sh", "cp", "sync"}, true, copied},
-	{"tar+zstd", "tar through zstd -1, then a sync, in one time", []string{"sh", "tar", "zstd", "sync"}, true, packed},
+	{"backup", "our system: one process with NATS server, coordinator and node", []string{"backup"}, false, ours(1)},
+	{"backup-2nodes", "our system, with a second node in a process of its own", []string{"backup"}, false, ours(2)},
+	{"backup-4nodes", "our system, with three more nodes in processes of their own", []string{"backup"}, false, ours(4)},
+	{"cp+sync", "cp -a and a sync of the file system, measured together", []string{"sh", "cp", "sync"}, true, newCopy},
+	{"tar+zstd", "tar through zstd -1 and a sync, measured together", []string{"sh", "tar", "zstd", "sync"}, true, newArchive},
 	{"restic+rest-server", "restic to rest-server over HTTP", []string{"restic", "rest-server"}, false, resticREST},
 	{"restic+rclone", "restic to rclone serve restic over HTTP", []string{"restic", "rclone"}, false, resticRclone},
 	{"kopia+server", "kopia to its server over TLS", []string{"kopia"}, false, kopiaServer},
@@ -55,17 +55,17 @@ func peerNames() []string {
 	return names
 }
 
-// programs are the paths of programs, by name.
+// programs maps names of programs to absolute paths.
 type programs map[string]string
 
-// variables name the programs that are looked for in the environment first.
+// variables maps names of programs to environment variables that give their paths.
 var variables = map[string]string{
 	"backup": "BACKUP", "restic": "RESTIC", "rest-server": "REST_SERVER",
 	"kopia": "KOPIA", "borg": "BORG", "rclone": "RCLONE",
 }
 
-// findPrograms finds what any peer needs. What is not there is left out; a
-// variable that leads nowhere is an error.
+// findPrograms finds the programs of all peers. The result omits programs that are not
+// installed. A variable with a wrong path is an error.
 func findPrograms() (programs, error) {
 	found := programs{}
 	for _, p := range peers {
@@ -82,7 +82,7 @@ func findPrograms() (programs, error) {
 	return found, nil
 }
 
-// findProgram is the absolute path of a program, "" when there is none.
+// findProgram returns the absolute path of a program, or "" if it is not installed.
 func findProgram(name string) (string, error) {
 	if value := os.Getenv(variables[name]); variables[name] != "" && value != "" {
 		path, err := exec.LookPath(value)
@@ -98,7 +98,7 @@ func findProgram(name string) (string, error) {
 	return filepath.Abs(path)
 }
 
-// missing are the programs that a peer needs and that are not there.
+// missing returns the programs that the peer needs and that were not found.
 func (p peer) missing(found programs) []string {
 	var names []string
 	for _, name := range p.needs {
@@ -109,12 +109,13 @@ func (p peer) missing(found programs) []string {
 	return names
 }
 
-// choosePeers are the peers of these names, or all that can be had. It also says
-// why others cannot: what is asked for by name must be there.
-func choosePeers(names []string, found programs) (chosen []peer, left []string, err error) {
+// choosePeers returns the peers with these names, or all peers if names is empty. It
+// leaves out peers whose programs are missing, and returns their names with the reason.
+// Names that do not exist are an error, and so is an empty result.
+func choosePeers(names []string, found programs) (chosen []peer, leftOut []string, err error) {
 	for _, name := range names {
 		if !slices.Contains(peerNames(), name) {
-			return nil, nil, fmt.Errorf("no peer %q: there are %s", name, strings.Join(peerNames(), ", "))
+			return nil, nil, fmt.Errorf("no peer is called %q; choose from %s", name, strings.Join(peerNames(), ", "))
 		}
 	}
 	for _, p := range peers {
@@ -122,25 +123,25 @@ func choosePeers(names []string, found programs) (chosen []peer, left []string, 
 			continue
 		}
 		if missing := p.missing(found); len(missing) > 0 {
-			left = append(left, fmt.Sprintf("%s (no %s)", p.name, strings.Join(missing, ", no ")))
+			leftOut = append(leftOut, fmt.Sprintf("%s (no %s)", p.name, strings.Join(missing, ", no ")))
 			continue
 		}
 		chosen = append(chosen, p)
 	}
 	if len(chosen) == 0 {
-		return nil, nil, fmt.Errorf("no peer can be measured: %s", strings.Join(left, ", "))
+		return nil, nil, fmt.Errorf("no peer can be measured: %s", strings.Join(leftOut, ", "))
 	}
-	return chosen, left, nil
+	return chosen, leftOut, nil
 }
 
-// versions are what the peers' programs say that they are, in the order of names.
+// versions returns the versions that the programs of the peers print, sorted by program.
 func versions(chosen []peer, found programs) []string {
-	ask := map[string][]string{"cp": {"--version"}, "tar": {"--version"}, "zstd": {"--version"}, "rest-server": {"--version"},
+	versionArgs := map[string][]string{"cp": {"--version"}, "tar": {"--version"}, "zstd": {"--version"}, "rest-server": {"--version"},
 		"kopia": {"--version"}, "borg": {"--version"}, "restic": {"version"}, "rclone": {"version"}, "backup": {"version"}}
-	say := map[string]string{}
+	texts := map[string]string{}
 	for _, p := range chosen {
 		for _, name := range p.needs {
-			if args, known := ask[name]; known {
+			if args, known := versionArgs[name]; known {
 				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 				out, err := exec.CommandContext(ctx, found[name], args...).Output()
 				cancel()
@@ -148,18 +149,18 @@ func versions(chosen []peer, found programs) []string {
 				if err != nil {
 					first = err.Error()
 				}
-				say[name] = name + ": " + first
+				texts[name] = name + ": " + first
 			}
 		}
 	}
 	var all []string
-	for _, name := range slices.Sorted(maps.Keys(say)) {
-		all = append(all, say[name])
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		all = append(all, texts[name])
 	}
 	return all
 }
 
-// listPeers says who can be measured here.
+// listPeers prints all peers, and the programs that they miss on this machine.
 func listPeers(w io.Writer) {
 	found, err := findPrograms()
 	if err != nil {
@@ -167,10 +168,10 @@ func listPeers(w io.Writer) {
 		return
 	}
 	for _, p := range peers {
-		state := "here"
+		state := "installed"
 		if missing := p.missing(found); len(missing) > 0 {
 			state = "no " + strings.Join(missing, ", no ")
 		}
-		fmt.Fprintf(w, "%-20s %-60s %s\n", p.name, p.what, state)
+		fmt.Fprintf(w, "%-20s %-62s %s\n", p.name, p.what, state)
 	}
 }

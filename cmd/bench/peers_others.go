@@ -12,39 +12,41 @@ import (
 	"path/filepath"
 )
 
-// shellPeer copies everything with a line of shell, in which $1 is where from and
-// $2 where to.
+// A shellPeer copies everything with a line of shell. $1 is the source and $2 the
+// destination.
 type shellPeer struct {
 	*site
-	save, fetch string
+	backupLine, restoreLine string
 }
 
 func (p *shellPeer) create(context.Context) error { return nil }
 func (p *shellPeer) serve(context.Context) error  { return nil }
 
 func (p *shellPeer) backup() job {
-	return job{argv: []string{p.program("sh"), "-c", p.save, "sh", p.src, p.repo}, dir: p.home}
+	return job{argv: []string{p.program("sh"), "-c", p.backupLine, "sh", p.src, p.repo}, dir: p.home}
 }
 
 func (p *shellPeer) restore(to string) job {
-	return job{argv: []string{p.program("sh"), "-c", p.fetch, "sh", p.repo, to}, dir: to, tree: to}
+	return job{argv: []string{p.program("sh"), "-c", p.restoreLine, "sh", p.repo, to}, dir: to, tree: to}
 }
 
-func copied(s *site) system {
+// newCopy returns a peer that copies with cp.
+func newCopy(s *site) system {
 	line := `cp -a "$1/." "$2" && sync -f "$2"`
 	return &shellPeer{s, line, line}
 }
 
-func packed(s *site) system {
+// newArchive returns a peer that writes an archive with tar and zstd.
+func newArchive(s *site) system {
 	return &shellPeer{s,
 		`tar -C "$1" -cf - . | zstd -1 -q -o "$2/all.tar.zst" && sync -f "$2"`,
 		`zstd -d -c -q "$1/all.tar.zst" | tar -C "$2" -xpf - && sync -f "$2"`}
 }
 
-// restic is restic with a local repository, or with a server of it.
+// restic is the program restic, with a local repository or with a server.
 type restic struct {
 	*site
-	server func(addr string) []string // the command line; nil for none
+	server func(addr string) []string // command line of the server; nil for no server
 }
 
 func newRestic(s *site, server func(addr string) []string) *restic {
@@ -67,7 +69,7 @@ func resticRclone(s *site) system {
 	})
 }
 
-// create makes the repository in place: a server serves the same files.
+// create makes the repository without the server, which later serves the same files.
 func (p *restic) create(ctx context.Context) error {
 	_, err := p.step(ctx, p.program("restic"), "init")
 	return err
@@ -88,11 +90,11 @@ func (p *restic) serve(ctx context.Context) error {
 func (p *restic) backup() job {
 	return job{argv: []string{p.program("restic"), "backup", "--json", "--quiet", "."}, dir: p.src, sent: func(stdout []byte) int64 {
 		for _, line := range jsonLines(stdout) {
-			var said struct {
-				Packed *int64 `json:"data_added_packed"` // not in old versions
+			var summary struct {
+				Packed *int64 `json:"data_added_packed"` // missing in old versions
 			}
-			if json.Unmarshal(line, &said) == nil && said.Packed != nil {
-				return *said.Packed
+			if json.Unmarshal(line, &summary) == nil && summary.Packed != nil {
+				return *summary.Packed
 			}
 		}
 		return -1
@@ -103,12 +105,13 @@ func (p *restic) restore(to string) job {
 	return job{argv: []string{p.program("restic"), "restore", "--quiet", "latest", "--target", to}, dir: to, tree: to}
 }
 
-// kopia is kopia with a local repository, or with its server.
+// kopia is the program kopia, with a local repository or with its server.
 type kopia struct {
 	*site
 	server bool
 }
 
+// The user of kopia's server.
 const kopiaUser, kopiaHost, kopiaUserPassword = "bench", "client", "bench-user"
 
 func newKopia(s *site, server bool) system {
@@ -120,20 +123,20 @@ func newKopia(s *site, server bool) system {
 func kopiaLocal(s *site) system  { return newKopia(s, false) }
 func kopiaServer(s *site) system { return newKopia(s, true) }
 
-// command is kopia with the settings of the client, or of the server.
-func (p *kopia) command(who string, args ...string) []string {
-	return append([]string{p.program("kopia"), "--config-file=" + filepath.Join(p.home, who+".config")}, args...)
+// command returns a command line of kopia with the settings of role: "client" or "server".
+func (p *kopia) command(role string, args ...string) []string {
+	return append([]string{p.program("kopia"), "--config-file=" + filepath.Join(p.home, role+".config")}, args...)
 }
 
 func (p *kopia) create(ctx context.Context) error {
-	owner := "client"
+	role := "client"
 	if p.server {
-		owner = "server"
+		role = "server"
 	}
-	if _, err := p.step(ctx, p.command(owner, "repository", "create", "filesystem", "--path="+p.repo)...); err != nil || !p.server {
+	if _, err := p.step(ctx, p.command(role, "repository", "create", "filesystem", "--path="+p.repo)...); err != nil || !p.server {
 		return err
 	}
-	_, err := p.step(ctx, p.command(owner, "server", "user", "add", kopiaUser+"@"+kopiaHost, "--user-password="+kopiaUserPassword)...)
+	_, err := p.step(ctx, p.command(role, "server", "user", "add", kopiaUser+"@"+kopiaHost, "--user-password="+kopiaUserPassword)...)
 	return err
 }
 
@@ -156,8 +159,8 @@ func (p *kopia) serve(ctx context.Context) error {
 		return err
 	}
 	p.set("KOPIA_PASSWORD", kopiaUserPassword)
-	// It listens before it has a certificate, and before it can serve.
-	return eventually(ctx, func() error {
+	// The server listens before it has a certificate, and before it can serve clients.
+	return retry(ctx, func() error {
 		print, err := fingerprint(cert)
 		if err != nil {
 			return err
@@ -168,7 +171,7 @@ func (p *kopia) serve(ctx context.Context) error {
 	})
 }
 
-// fingerprint is the SHA-256 of a certificate, in hex.
+// fingerprint returns the SHA-256 of a PEM certificate in hex.
 func fingerprint(file string) (string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -190,7 +193,8 @@ func (p *kopia) restore(to string) job {
 	return job{argv: p.command("client", "restore", "--no-progress", p.src, to, "--snapshot-time=latest"), dir: to, tree: to}
 }
 
-// borg has no server that others than itself could start, so it stays local.
+// borg is the program borg with a local repository. Only borg itself can start its server,
+// over SSH, so that is not measured.
 type borg struct {
 	*site
 	archives int

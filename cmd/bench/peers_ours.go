@@ -7,15 +7,15 @@ import (
 	"path/filepath"
 )
 
-// ourSystem is this project: "up", which is NATS server, coordinator and one
-// node, and further nodes as processes of their own.
+// ourSystem is our system: "backup up", which runs NATS server, coordinator and one node
+// in one process, and further nodes in processes of their own.
 type ourSystem struct {
 	*site
 	nodes int
-	// heavy gives next to all data to the further nodes.
-	heavy bool
+	// dataOnFurtherNodes gives the further nodes such a weight that they get nearly all data.
+	dataOnFurtherNodes bool
 
-	// Where the profiles of a phase go, see profile.go; "" for none.
+	// Files for the CPU profiles of a phase; "" for none.
 	serverProfile, clientProfile string
 }
 
@@ -26,10 +26,10 @@ func ours(nodes int) func(*site) system {
 	}
 }
 
-func (o *ourSystem) create(context.Context) error { return nil } // up does it
+func (o *ourSystem) create(context.Context) error { return nil } // "backup up" makes it
 
 func (o *ourSystem) serve(ctx context.Context) error {
-	// Profiles are hidden flags; without them the command line is a person's.
+	// The flag for profiles is hidden. Without it the command line is one that people use.
 	var profile []string
 	if o.serverProfile != "" {
 		profile = []string{"--cpuprofile", o.serverProfile}
@@ -43,8 +43,9 @@ func (o *ourSystem) serve(ctx context.Context) error {
 	for i := 2; i <= o.nodes; i++ {
 		name := fmt.Sprint(i)
 		argv := []string{o.program("backup"), "storage", "--data", filepath.Join(o.repo, name), "--name", name}
-		if o.heavy {
-			argv = append(argv, "--weight", "100000000") // the first node's is the GiB of its disk
+		if o.dataOnFurtherNodes {
+			// The weight of the first node is the size of its disk in GiB.
+			argv = append(argv, "--weight", "100000000")
 		}
 		if _, err := o.startReady(ctx, nil, argv...); err != nil {
 			return err
@@ -53,6 +54,7 @@ func (o *ourSystem) serve(ctx context.Context) error {
 	return nil
 }
 
+// client returns a command line of the client.
 func (o *ourSystem) client(args ...string) []string {
 	argv := append([]string{o.program("backup")}, args...)
 	if o.clientProfile != "" {
@@ -64,9 +66,9 @@ func (o *ourSystem) client(args ...string) []string {
 func (o *ourSystem) backup() job {
 	return job{argv: o.client("transmit", "--json", o.src), dir: o.home, sent: func(stdout []byte) int64 {
 		for _, line := range jsonLines(stdout) {
-			var said struct{ Sent *int64 }
-			if json.Unmarshal(line, &said) == nil && said.Sent != nil {
-				return *said.Sent
+			var result struct{ Sent *int64 }
+			if json.Unmarshal(line, &result) == nil && result.Sent != nil {
+				return *result.Sent
 			}
 		}
 		return -1

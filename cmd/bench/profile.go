@@ -14,12 +14,12 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// topFunctions is how many functions a listing of a profile has.
+// topFunctions is the number of functions in the listing of a profile.
 const topFunctions = 20
 
 func profileCommand(ctx context.Context, f *pflag.FlagSet, args []string) error {
-	set := f.String("set", "code", "the data set")
-	limit := f.Duration("limit", 15*time.Minute, "after which a command is killed")
+	set := f.String("set", "code", "data set to measure")
+	limit := f.Duration("limit", 15*time.Minute, "time limit of a command")
 	args, err := parse(f, args, 3, 3)
 	if err != nil {
 		return err
@@ -27,10 +27,10 @@ func profileCommand(ctx context.Context, f *pflag.FlagSet, args []string) error 
 	return profile(ctx, args[0], args[1], args[2], *set, *limit, os.Stdout)
 }
 
-// profile runs all phases of ours on one set with CPU profiles. For each phase
-// the folder out gets PHASE-client.pprof and PHASE-server.pprof, and beside each
-// a text with the functions that used most. Servers are started anew for each
-// phase, so that each profile is of one.
+// profile runs all phases of our system on one set and takes CPU profiles. For each phase
+// it writes PHASE-client.pprof and PHASE-server.pprof into the folder out, and for each
+// profile a text file with the functions that use the most CPU. It starts the servers
+// anew for each phase, so that each profile covers one phase.
 func profile(ctx context.Context, data, work, out, set string, limit time.Duration, log io.Writer) error {
 	if err := canMeasure(); err != nil {
 		return err
@@ -40,7 +40,7 @@ func profile(ctx context.Context, data, work, out, set string, limit time.Durati
 		return err
 	}
 	if found["backup"] == "" {
-		return errors.New("no backup program: set BACKUP")
+		return errors.New("the program backup was not found: set BACKUP to its path")
 	}
 	if out, err = filepath.Abs(out); err != nil {
 		return err
@@ -81,19 +81,19 @@ func profile(ctx context.Context, data, work, out, set string, limit time.Durati
 	return nil
 }
 
-// profilePhase runs one phase and lists its two profiles.
+// profilePhase runs one phase with profiles and lists the two profiles.
 func (o *ourSystem) profilePhase(ctx context.Context, phase, out string, limit time.Duration, log io.Writer) error {
 	o.clientProfile = filepath.Join(out, phase+"-client.pprof")
 	o.serverProfile = filepath.Join(out, phase+"-server.pprof")
 	err := o.serve(ctx)
 	if err == nil {
-		err = o.profiled(ctx, phase, limit, log)
+		err = o.runPhase(ctx, phase, limit, log)
 	}
-	if err := errors.Join(err, o.stop()); err != nil { // servers write theirs at their end
+	if err := errors.Join(err, o.stop()); err != nil { // a server writes its profile when it stops
 		return err
 	}
 	for _, file := range []string{o.clientProfile, o.serverProfile} {
-		top, err := goSays("tool", "pprof", "-top", fmt.Sprintf("-nodecount=%d", topFunctions), file)
+		top, err := goOutput("tool", "pprof", "-top", fmt.Sprintf("-nodecount=%d", topFunctions), file)
 		if err != nil {
 			return err
 		}
@@ -105,10 +105,11 @@ func (o *ourSystem) profilePhase(ctx context.Context, phase, out string, limit t
 	return nil
 }
 
-func (o *ourSystem) profiled(ctx context.Context, phase string, limit time.Duration, log io.Writer) error {
+// runPhase runs the client of one phase and logs its measurements.
+func (o *ourSystem) runPhase(ctx context.Context, phase string, limit time.Duration, log io.Writer) error {
 	j, reads := o.backup(), o.src
 	if phase == phaseRestore {
-		to := filepath.Join(o.dir, "back")
+		to := filepath.Join(o.dir, "restored")
 		if err := os.Mkdir(to, 0o755); err != nil {
 			return err
 		}

@@ -12,16 +12,16 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// What the goals compare.
+// The peers that the goals compare.
 const (
-	oursName      = "backup"             // us
-	networkedName = "restic+rest-server" // what people use over a network
-	storedName    = "restic"             // what a repository may weigh
-	copyName      = "cp+sync"            // what the disk can do
+	oursName      = "backup"             // our system
+	networkedName = "restic+rest-server" // the reference for a backup over the network
+	storedName    = "restic"             // the reference for the size of a repository
+	copyName      = "cp+sync"            // the reference for the speed of the disk
 )
 
 func reportCommand(f *pflag.FlagSet, args []string) error {
-	plots := f.String("plots", "", "folder for plots in SVG, beside where the report will be")
+	plots := f.String("plots", "", "folder for plots in SVG, next to the report")
 	args, err := parse(f, args, 1, 1)
 	if err != nil {
 		return err
@@ -40,18 +40,18 @@ func reportCommand(f *pflag.FlagSet, args []string) error {
 	return err
 }
 
-// writeImages shows the plots in dir.
+// writeImages writes links to the plots in dir, relative to the parent folder of dir.
 func writeImages(w io.Writer, dir string, names []string) {
 	for _, name := range names {
 		fmt.Fprintf(w, "\n![%s](%s)\n", strings.TrimSuffix(name, ".svg"), path.Join(filepath.Base(dir), name))
 	}
 }
 
-// A summary is what many rows say.
+// A summary holds the rows of a report.
 type summary struct {
-	rows        []row    // that count
-	failed      []row    // that do not
-	sets, peers []string // that have rows, in the order of reports
+	rows        []row    // successful measurements
+	failed      []row    // failed measurements
+	sets, peers []string // names with successful rows, in the order of reports
 }
 
 func newSummary(rows []row) *summary {
@@ -68,23 +68,23 @@ func newSummary(rows []row) *summary {
 	return s
 }
 
-// namesOf are the names in the rows: the known ones in their order, then others.
-func namesOf(rows []row, known []string, of func(row) string) []string {
+// namesOf returns the names in the rows: first the known names in their order, then others.
+func namesOf(rows []row, known []string, name func(row) string) []string {
 	var found []string
-	for _, name := range known {
-		if slices.ContainsFunc(rows, func(r row) bool { return of(r) == name }) {
-			found = append(found, name)
+	for _, k := range known {
+		if slices.ContainsFunc(rows, func(r row) bool { return name(r) == k }) {
+			found = append(found, k)
 		}
 	}
 	for _, r := range rows {
-		if !slices.Contains(found, of(r)) {
-			found = append(found, of(r))
+		if !slices.Contains(found, name(r)) {
+			found = append(found, name(r))
 		}
 	}
 	return found
 }
 
-// A measure is a number of a row; negative when the row has none.
+// A measure returns a value of a row. It is negative if the row does not have the value.
 type measure func(row) float64
 
 func wallOf(r row) float64   { return r.wall }
@@ -93,23 +93,23 @@ func sentOf(r row) float64   { return r.sent }
 func syncOf(r row) float64   { return r.syncing }
 func cpuOfAll(r row) float64 { return r.clientCPU + r.serverCPU }
 
-// values are the numbers of all rows of a phase.
-func (s *summary) values(set, peer, phase string, of measure) []float64 {
+// values returns the values of all rows of a phase that have one.
+func (s *summary) values(set, peer, phase string, value measure) []float64 {
 	var all []float64
 	for _, r := range s.rows {
-		if r.set == set && r.peer == peer && r.phase == phase && of(r) >= 0 {
-			all = append(all, of(r))
+		if r.set == set && r.peer == peer && r.phase == phase && value(r) >= 0 {
+			all = append(all, value(r))
 		}
 	}
 	return all
 }
 
-// median is the one in the middle of the rounds, -1 when there is none.
-func (s *summary) median(set, peer, phase string, of measure) float64 {
-	return median(s.values(set, peer, phase, of))
+// median returns the median of the rounds, or -1 if there are no values.
+func (s *summary) median(set, peer, phase string, value measure) float64 {
+	return median(s.values(set, peer, phase, value))
 }
 
-// median is the one in the middle, -1 when there is none. It sorts.
+// median returns the median, or -1 if there are no values. It sorts the slice.
 func median(all []float64) float64 {
 	if len(all) == 0 {
 		return -1
@@ -119,26 +119,27 @@ func median(all []float64) float64 {
 	return (all[(n-1)/2] + all[n/2]) / 2
 }
 
-// cell is a text in a table.
-func cell(text string) string { return strings.ReplaceAll(text, "|", "\\|") }
+// escapeCell escapes a text for a cell of a table in Markdown.
+func escapeCell(text string) string { return strings.ReplaceAll(text, "|", "\\|") }
 
-// peak is the largest over all phases and rounds, -1 when there is none.
-func (s *summary) peak(set, peer string, of measure) float64 {
+// peak returns the largest value of all phases and rounds, or -1 if there are no values.
+func (s *summary) peak(set, peer string, value measure) float64 {
 	high := -1.0
 	for _, phase := range phases {
-		for _, v := range s.values(set, peer, phase, of) {
+		for _, v := range s.values(set, peer, phase, value) {
 			high = max(high, v)
 		}
 	}
 	return high
 }
 
+// writeReport writes the whole report but the plots.
 func writeReport(w io.Writer, s *summary, remarks []remark) {
 	fmt.Fprintf(w, "## How it was measured\n\n")
 	for _, r := range remarks {
 		fmt.Fprintf(w, "- %s: %s\n", r.key, r.value)
 	}
-	fmt.Fprintf(w, "\n| peer | what it is |\n|---|---|\n")
+	fmt.Fprintf(w, "\n| peer | description |\n|---|---|\n")
 	for _, p := range peers {
 		if slices.Contains(s.peers, p.name) {
 			fmt.Fprintf(w, "| %s | %s |\n", p.name, p.what)
@@ -146,32 +147,32 @@ func writeReport(w io.Writer, s *summary, remarks []remark) {
 	}
 	writeGoals(w, s)
 	fmt.Fprintf(w, "\n## Tables\n\n"+
-		"Medians of n rounds; a dash where there is nothing to tell. CPU and peak memory are those of client + server;\n"+
-		"the peak is the highest of all phases, that of several servers is added up, and a client's is never seen below\n"+
-		"the 12 MiB or so of the bench itself. Stored is disk in use after the\n"+
-		"first backup, then what the mutated one added. Sent is what the peer says that it sent for these two.\n"+
-		"Sync is how long the disks needed after first and after restore for what the peer had left to the system.\n")
+		"All values are medians of n rounds; a dash means that there is no value. CPU and peak memory are shown as\n"+
+		"client + servers. The peak is the highest of all phases; the peaks of several servers are added up; a client's\n"+
+		"peak below about 12 MiB, the memory of bench itself, cannot be measured. Stored is the disk space in use after\n"+
+		"the first backup, and the growth by the mutated one. Sent is what the peer reports for these two backups. Sync\n"+
+		"is the time of a sync after first and after restore: for data that the peer had not synced itself.\n")
 	for _, set := range s.sets {
 		s.writeSet(w, set)
 	}
 	if len(s.failed) > 0 {
-		fmt.Fprintf(w, "\n## What failed\n\n| set | peer | phase | round | what |\n|---|---|---|--:|---|\n")
+		fmt.Fprintf(w, "\n## Failures\n\n| set | peer | phase | round | reason |\n|---|---|---|--:|---|\n")
 		for _, r := range s.failed {
-			fmt.Fprintf(w, "| %s | %s | %s | %d | %s |\n", r.set, r.peer, r.phase, r.round, cell(r.result))
+			fmt.Fprintf(w, "| %s | %s | %s | %d | %s |\n", r.set, r.peer, r.phase, r.round, escapeCell(r.result))
 		}
 	}
 }
 
 // writeSet writes the table of one set.
 func (s *summary) writeSet(w io.Writer, set string) {
-	about := ""
+	description := ""
 	for _, d := range datasets {
 		if d.name == set {
-			about = d.what
+			description = d.what
 		}
 	}
 	source := s.rows[slices.IndexFunc(s.rows, func(r row) bool { return r.set == set })].source
-	fmt.Fprintf(w, "\n### %s\n\n%s: %s MiB.\n\n", set, about, number(source/mib))
+	fmt.Fprintf(w, "\n### %s\n\n%s: %s MiB.\n\n", set, description, number(source/mib))
 	fmt.Fprintln(w, "| peer | n | first s | unchanged s | mutated s | restore s | CPU first s | CPU restore s | peak MiB | stored MiB | + mutated | sent MiB | + mutated | sync s |")
 	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
 	for _, peer := range s.peers {
@@ -179,8 +180,8 @@ func (s *summary) writeSet(w io.Writer, set string) {
 		if n == 0 {
 			continue
 		}
-		get := func(phase string, of measure) float64 { return s.median(set, peer, phase, of) }
-		both := func(phase string) string {
+		get := func(phase string, value measure) float64 { return s.median(set, peer, phase, value) }
+		cpu := func(phase string) string {
 			return sum(get(phase, func(r row) float64 { return r.clientCPU }), get(phase, func(r row) float64 { return r.serverCPU }))
 		}
 		first, mutated := get(phaseFirst, storedOf), get(phaseMutated, storedOf)
@@ -192,7 +193,7 @@ func (s *summary) writeSet(w io.Writer, set string) {
 		for _, phase := range phases {
 			cells = append(cells, number(get(phase, wallOf)))
 		}
-		cells = append(cells, both(phaseFirst), both(phaseRestore),
+		cells = append(cells, cpu(phaseFirst), cpu(phaseRestore),
 			sum(s.peak(set, peer, func(r row) float64 { return r.clientMem }), s.peak(set, peer, func(r row) float64 { return r.serverMem })),
 			number(inMiB(first)), grown, number(inMiB(get(phaseFirst, sentOf))), number(inMiB(get(phaseMutated, sentOf))),
 			number(get(phaseFirst, syncOf))+" / "+number(get(phaseRestore, syncOf)))
@@ -200,6 +201,7 @@ func (s *summary) writeSet(w io.Writer, set string) {
 	}
 }
 
+// inMiB converts bytes to MiB. A negative value, which means no value, stays as it is.
 func inMiB(bytes float64) float64 {
 	if bytes < 0 {
 		return bytes
@@ -207,7 +209,7 @@ func inMiB(bytes float64) float64 {
 	return bytes / mib
 }
 
-// sum is a number of the client and one of the servers, if there are any.
+// sum formats a value of the client and one of the servers, if there are servers.
 func sum(client, server float64) string {
 	if server <= 0 {
 		return number(client)
@@ -215,7 +217,7 @@ func sum(client, server float64) string {
 	return number(client) + " + " + number(server)
 }
 
-// number is short, and a dash when there is none.
+// number formats a value with about three digits, or as a dash if it is negative.
 func number(v float64) string {
 	switch {
 	case v < 0:

@@ -13,17 +13,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// aRow is a row of a peer that took so long.
-func aRow(round int, set, peer, phase string, wall float64) row {
+// testRow returns a row with that wall time in seconds.
+func testRow(round int, set, peer, phase string, wall float64) row {
 	return row{time: "2026-01-02T03:04:05Z", round: round, order: 1, set: set, peer: peer, phase: phase, result: resultOK,
 		wall: wall, clientCPU: wall, serverCPU: 0.5, syncing: 0.25, clientMem: 64, serverMem: 32, stored: 3 * mib, sent: 2 * mib, source: 4 * mib}
 }
 
-func TestResultsComeBack(t *testing.T) {
+func TestResultsAreReadAsWritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "results.csv")
-	want := []row{aRow(1, "big", "backup", phaseFirst, 1.5), newRow(measured{wall: time.Second, sent: -1}, errors.New("it\nbroke, \"badly\""))}
+	want := []row{testRow(1, "big", "backup", phaseFirst, 1.5), newRow(measured{wall: time.Second, sent: -1}, errors.New("it\nbroke, \"badly\""))}
 	want[1].round, want[1].order, want[1].set, want[1].peer, want[1].phase = 1, 2, "big", "borg", phaseFirst
-	for _, r := range want { // each as a run of its own
+	for _, r := range want { // each in a run of its own
 		results, err := runTable.open(path)
 		if err != nil {
 			t.Fatal(err)
@@ -51,50 +51,50 @@ func TestResultsComeBack(t *testing.T) {
 	}
 }
 
-// someRows are three rounds of ours at 1, 2 and 9 seconds, and of others.
-func someRows() []row {
+// testRows returns three rounds of our system with 1, 2 and 9 seconds, and rows of others.
+func testRows() []row {
 	var rows []row
 	for _, phase := range phases {
 		for i, wall := range []float64{9, 1, 2} {
-			rows = append(rows, aRow(i+1, "big", "backup", phase, wall))
+			rows = append(rows, testRow(i+1, "big", "backup", phase, wall))
 		}
-		rows = append(rows, aRow(1, "big", "restic+rest-server", phase, 4), aRow(1, "big", "restic", phase, 8), aRow(1, "big", "cp+sync", phase, 1))
-		rows = append(rows, aRow(1, "logs", "backup", phase, 8), aRow(1, "logs", "restic+rest-server", phase, 1))
+		rows = append(rows, testRow(1, "big", "restic+rest-server", phase, 4), testRow(1, "big", "restic", phase, 8), testRow(1, "big", "cp+sync", phase, 1))
+		rows = append(rows, testRow(1, "logs", "backup", phase, 8), testRow(1, "logs", "restic+rest-server", phase, 1))
 	}
-	broken := aRow(4, "big", "backup", phaseFirst, 99)
+	broken := testRow(4, "big", "backup", phaseFirst, 99)
 	broken.result = "killed after 1s"
 	return append(rows, broken)
 }
 
 func TestGoals(t *testing.T) {
-	s := newSummary(someRows())
+	s := newSummary(testRows())
 	for name, want := range map[string][2]float64{
 		"first ÷ restic+rest-server":     {0.5, 8},
 		"first ÷ cp+sync":                {2, -1},
-		"restore ÷ best":                 {0.5, 8}, // which cp+sync is not
+		"restore ÷ best":                 {0.5, 8}, // cp+sync does not count
 		"restore until synced ÷ best":    {2.25 / 4.25, 8.25 / 1.25},
 		"CPU first ÷ restic+rest-server": {2.5 / 4.5, 8.5 / 1.5},
-		"stored ÷ restic":                {1, 1}, // or what stands in for it
+		"stored ÷ restic":                {1, 1}, // the networked reference for logs
 	} {
 		i := slices.IndexFunc(goals, func(g goal) bool { return g.name == name })
 		if i < 0 {
-			t.Errorf("no goal %s", name)
+			t.Errorf("there is no goal %s", name)
 			continue
 		}
-		for at, set := range []string{"big", "logs"} {
-			if got := goals[i].ratio(s, set); math.Abs(got-want[at]) > 1e-9 {
-				t.Errorf("%s of %s: %v, want %v", goals[i].name, set, got, want[at])
+		for k, set := range []string{"big", "logs"} {
+			if got := goals[i].ratio(s, set); math.Abs(got-want[k]) > 1e-9 {
+				t.Errorf("%s of %s: %v, want %v", goals[i].name, set, got, want[k])
 			}
 		}
 	}
 	if m := geometricMean([]float64{0.5, 8}); math.Abs(m-2) > 1e-9 {
-		t.Errorf("geometric mean %v", m)
+		t.Errorf("the geometric mean is %v, want 2", m)
 	}
 }
 
 func TestReport(t *testing.T) {
 	var b strings.Builder
-	writeReport(&b, newSummary(someRows()), []remark{{"machine", "a good one"}})
+	writeReport(&b, newSummary(testRows()), []remark{{"machine", "a good one"}})
 	text := b.String()
 	for _, want := range []string{
 		"- machine: a good one",
@@ -104,7 +104,7 @@ func TestReport(t *testing.T) {
 		"| big | backup | first | 4 | killed after 1s |",
 	} {
 		if !strings.Contains(text, want) {
-			t.Errorf("missing in the report: %s", want)
+			t.Errorf("the report does not contain %s", want)
 		}
 	}
 	if t.Failed() {
@@ -114,16 +114,16 @@ func TestReport(t *testing.T) {
 
 func TestPlots(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "plots")
-	names, err := newSummary(someRows()).plot(dir)
+	names, err := newSummary(testRows()).plot(dir)
 	if err != nil || len(names) != len(charts) {
 		t.Fatalf("%v, %v", names, err)
 	}
 	for _, name := range names {
 		if svg, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !strings.Contains(string(svg), "restic+rest-server") {
-			t.Errorf("%s: %d bytes without the peer's name, %v", name, len(svg), err)
+			t.Errorf("%s: the name of the peer is missing in %d bytes (%v)", name, len(svg), err)
 		}
 	}
 	if names, err := newSummary(nil).plot(dir); err != nil || len(names) != 0 {
-		t.Errorf("plots of nothing: %v, %v", names, err)
+		t.Errorf("plots without rows: %v, %v", names, err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// The phases of a round, in their order.
+// The phases of a round.
 const (
 	phaseFirst     = "first"
 	phaseUnchanged = "unchanged"
@@ -20,36 +20,37 @@ const (
 	phaseRestore   = "restore"
 )
 
+// phases are the phases in the order in which they run.
 var phases = []string{phaseFirst, phaseUnchanged, phaseMutated, phaseRestore}
 
-// resultOK is the result of a row that counts.
+// resultOK is the result of a successful measurement.
 const resultOK = "ok"
 
-// A row is one measurement, a line of the CSV. Numbers are -1 where there is none.
+// A row is one measurement and one line of the CSV. A number is -1 if there is no value.
 type row struct {
-	time   string // when it began
+	time   string // end of the measurement, in UTC
 	round  int
-	order  int // of the peer in its round, from 1
+	order  int // position of the peer in its round, from 1
 	set    string
 	peer   string
 	phase  string
-	result string // resultOK, or what went wrong
+	result string // resultOK or the error
 
 	wall, clientCPU, serverCPU, syncing float64 // s
-	clientMem, serverMem                float64 // peak, MiB
+	clientMem, serverMem                float64 // peaks, MiB
 	stored, sent, source                float64 // bytes
 }
 
-// A table is a kind of CSV file: its columns, each with its place in a line, which
-// is a *string, an *int or a *float64.
+// A table describes a kind of CSV file whose lines are of type T. The function field of a
+// column returns a pointer to its field of a line: a *string, an *int or a *float64.
 type table[T any] []column[T]
 
 type column[T any] struct {
-	name string
-	at   func(*T) any
+	name  string
+	field func(*T) any
 }
 
-// runTable is what "bench run" measured.
+// runTable is the table of "bench run".
 var runTable = table[row]{
 	{"time", func(r *row) any { return &r.time }},
 	{"round", func(r *row) any { return &r.round }},
@@ -69,7 +70,7 @@ var runTable = table[row]{
 	{"result", func(r *row) any { return &r.result }},
 }
 
-// newRow is a row of what was measured.
+// newRow returns a row with the measured values and the error, if any.
 func newRow(m measured, err error) row {
 	r := row{
 		time: time.Now().UTC().Format(time.RFC3339), result: resultOK,
@@ -88,14 +89,15 @@ func (r row) String() string {
 		r.set, r.peer, r.phase, r.wall, r.clientCPU, r.serverCPU, r.clientMem, r.serverMem, r.syncing, r.result)
 }
 
-// results is a CSV file that lines are appended to. Those that begin with # tell
-// of the machine and the programs.
+// results is a CSV file that is open for appending. Lines that begin with # are remarks
+// about the machine and the programs.
 type results[T any] struct {
 	f     *os.File
 	table table[T]
 }
 
-// open opens a file to append to, which is new or has the table's columns.
+// open opens a CSV file for appending, or makes it. An existing file must have the same
+// columns.
 func (t table[T]) open(path string) (*results[T], error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o644)
 	if err != nil {
@@ -110,7 +112,7 @@ func (t table[T]) open(path string) (*results[T], error) {
 	case errors.Is(err, io.EOF):
 		err = writeRecord(f, names)
 	case err == nil && !slices.Equal(header, names):
-		err = fmt.Errorf("%s has other columns: remove it, or name another file", path)
+		err = fmt.Errorf("%s has different columns: remove it, or choose another file", path)
 	}
 	if err != nil {
 		f.Close()
@@ -119,7 +121,7 @@ func (t table[T]) open(path string) (*results[T], error) {
 	return &results[T]{f, t}, nil
 }
 
-// remark writes facts about the run.
+// remark writes remarks about the run.
 func (x *results[T]) remark(facts ...remark) error {
 	for _, r := range facts {
 		if _, err := fmt.Fprintf(x.f, "# %s: %s\n", r.key, strings.Join(strings.Fields(r.value), " ")); err != nil {
@@ -129,11 +131,11 @@ func (x *results[T]) remark(facts ...remark) error {
 	return nil
 }
 
-// add writes a line at once, so that it survives whatever comes.
+// add writes a line without buffering, so that it is in the file if bench fails later.
 func (x *results[T]) add(r T) error {
 	var record []string
 	for _, c := range x.table {
-		switch v := c.at(&r).(type) {
+		switch v := c.field(&r).(type) {
 		case *string:
 			record = append(record, *v)
 		case *int:
@@ -161,18 +163,18 @@ func writeRecord(w io.Writer, record []string) error {
 	return c.Error()
 }
 
-// remark is a fact about a run.
+// A remark is a fact about a run.
 type remark struct{ key, value string }
 
-// read reads a file: its lines, and its remarks without repetitions.
+// read reads a CSV file: its lines, and its remarks without duplicates.
 func (t table[T]) read(path string) (rows []T, remarks []remark, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, nil, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if said, found := strings.CutPrefix(line, "# "); found {
-			key, value, _ := strings.Cut(strings.TrimSpace(said), ": ")
+		if text, found := strings.CutPrefix(line, "# "); found {
+			key, value, _ := strings.Cut(strings.TrimSpace(text), ": ")
 			if r := (remark{key, value}); !slices.Contains(remarks, r) {
 				remarks = append(remarks, r)
 			}
@@ -201,6 +203,8 @@ func (t table[T]) read(path string) (rows []T, remarks []remark, err error) {
 	}
 }
 
+// parse converts one record. If a column is missing, a text is empty and a float is -1;
+// a missing integer is an error.
 func (t table[T]) parse(header, record []string) (r T, err error) {
 	for _, c := range t {
 		i := slices.Index(header, c.name)
@@ -208,7 +212,7 @@ func (t table[T]) parse(header, record []string) (r T, err error) {
 		if i >= 0 {
 			text = record[i]
 		}
-		switch v := c.at(&r).(type) {
+		switch v := c.field(&r).(type) {
 		case *string:
 			*v = text
 		case *int:

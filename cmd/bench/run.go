@@ -16,23 +16,23 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// runOptions are what "bench run" is told.
+// runOptions are the arguments of "bench run".
 type runOptions struct {
 	conditions
 	data, work, csv string
 	rounds          int
 	peers, sets     []string
-	deadline        time.Duration // after which no set is begun; 0 for none
+	deadline        time.Duration // time after which no set starts; 0 for none
 }
 
 func runCommand(ctx context.Context, f *pflag.FlagSet, args []string) error {
 	var opt runOptions
-	f.IntVar(&opt.rounds, "rounds", 1, "how often everything is measured")
-	f.StringSliceVar(&opt.peers, "peers", nil, "who is measured: all that are here")
-	f.StringSliceVar(&opt.sets, "sets", nil, "on what: all that are in DATA")
+	f.IntVar(&opt.rounds, "rounds", 1, "number of rounds")
+	f.StringSliceVar(&opt.peers, "peers", nil, "peers to measure; default: all whose programs are installed")
+	f.StringSliceVar(&opt.sets, "sets", nil, "data sets to use; default: all that are in DATA")
 	f.Float64Var(&opt.touch, "touch", 0, "GiB of memory to touch before each command")
-	f.DurationVar(&opt.limit, "limit", 15*time.Minute, "after which a command is killed")
-	f.DurationVar(&opt.deadline, "deadline", 0, "after which nothing more is begun")
+	f.DurationVar(&opt.limit, "limit", 15*time.Minute, "time limit of a command")
+	f.DurationVar(&opt.deadline, "deadline", 0, "time after which no set starts")
 	args, err := parse(f, args, 3, 3)
 	if err != nil {
 		return err
@@ -41,7 +41,7 @@ func runCommand(ctx context.Context, f *pflag.FlagSet, args []string) error {
 	return run(ctx, opt, os.Stderr)
 }
 
-// A bench is one run of rounds.
+// A bench is one run of "bench run".
 type bench struct {
 	runOptions
 	programs programs
@@ -51,8 +51,8 @@ type bench struct {
 	start    time.Time
 }
 
-// run measures, and appends to the CSV. A peer that fails is a result; an error
-// is something that no more can be measured with.
+// run measures and appends the results to the CSV. A failure of a peer is a result. An
+// error means that bench cannot go on.
 func run(ctx context.Context, opt runOptions, log io.Writer) (err error) {
 	if err := canMeasure(); err != nil {
 		return err
@@ -70,8 +70,8 @@ func run(ctx context.Context, opt runOptions, log io.Writer) (err error) {
 	if b.programs, err = findPrograms(); err != nil {
 		return err
 	}
-	var left []string
-	if b.peers, left, err = choosePeers(opt.peers, b.programs); err != nil {
+	var leftOut []string
+	if b.peers, leftOut, err = choosePeers(opt.peers, b.programs); err != nil {
 		return err
 	}
 	first, err := nextRound(opt.csv)
@@ -81,13 +81,13 @@ func run(ctx context.Context, opt runOptions, log io.Writer) (err error) {
 	if b.csv, err = runTable.open(opt.csv); err != nil {
 		return err
 	}
-	defer closing(b.csv, &err)
+	defer closeFile(b.csv, &err)
 	if err := os.MkdirAll(b.work, 0o755); err != nil {
 		return err
 	}
 	facts := b.facts(b.work, b.peers, b.programs)
-	if len(left) > 0 {
-		facts = append(facts, remark{"left out", strings.Join(left, ", ")})
+	if len(leftOut) > 0 {
+		facts = append(facts, remark{"left out", strings.Join(leftOut, ", ")})
 	}
 	if err := b.csv.remark(facts...); err != nil {
 		return err
@@ -100,7 +100,7 @@ func run(ctx context.Context, opt runOptions, log io.Writer) (err error) {
 	for round := first; round < first+opt.rounds; round++ {
 		for _, set := range b.sets {
 			if opt.deadline > 0 && time.Since(b.start) > opt.deadline {
-				fmt.Fprintf(log, "the deadline is over: round %d ends before %s\n", round, set)
+				fmt.Fprintf(log, "the deadline has passed: round %d stops before %s\n", round, set)
 				return nil
 			}
 			if err := b.measureSet(ctx, round, set); err != nil {
@@ -111,20 +111,20 @@ func run(ctx context.Context, opt runOptions, log io.Writer) (err error) {
 	return nil
 }
 
-// chooseSets are the sets of these names, or all that are in data.
+// chooseSets returns the sets with these names, or all sets in data if there are no names.
 func chooseSets(data string, names []string) ([]string, error) {
 	var chosen []string
 	for _, name := range datasetNames() {
 		_, err := os.Stat(filepath.Join(data, name))
-		if asked := slices.Contains(names, name); asked && err != nil {
-			return nil, fmt.Errorf("the set %s is not there: make it with \"bench data\": %w", name, err)
-		} else if err == nil && (asked || len(names) == 0) {
+		if named := slices.Contains(names, name); named && err != nil {
+			return nil, fmt.Errorf("the data set %s was not found: make it with \"bench data\": %w", name, err)
+		} else if err == nil && (named || len(names) == 0) {
 			chosen = append(chosen, name)
 		}
 	}
 	for _, name := range names {
 		if !slices.Contains(chosen, name) {
-			return nil, fmt.Errorf("no data set %q: there are %s", name, strings.Join(datasetNames(), ", "))
+			return nil, fmt.Errorf("no data set is called %q; choose from %s", name, strings.Join(datasetNames(), ", "))
 		}
 	}
 	if len(chosen) == 0 {
@@ -133,8 +133,8 @@ func chooseSets(data string, names []string) ([]string, error) {
 	return chosen, nil
 }
 
-// nextRound is the round after those that are in a CSV file: rounds can be added
-// by later runs, and their order of peers goes on.
+// nextRound returns the number of the round after the last one in a CSV file. So a later
+// run can add rounds, and the rotation of the peers continues.
 func nextRound(csv string) (int, error) {
 	rows, _, err := runTable.read(csv)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, io.EOF) {
@@ -147,7 +147,7 @@ func nextRound(csv string) (int, error) {
 	return last + 1, err
 }
 
-// facts are what readers of numbers want to know of the machine and the programs.
+// facts returns remarks about the machine and the programs.
 func (c conditions) facts(work string, chosen []peer, found programs) []remark {
 	facts := []remark{{"date", time.Now().UTC().Format(time.DateOnly)}, {"machine", machine(work)}}
 	if c.touch > 0 {
@@ -159,42 +159,43 @@ func (c conditions) facts(work string, chosen []peer, found programs) []remark {
 	return facts
 }
 
-// turn is one peer in a round of one set.
+// A turn is one peer in a round of one set.
 type turn struct {
 	*bench
 	peer   peer
 	site   *site
 	system system
-	row    row // what all its rows have in common
-	failed bool
+	row    row  // the fields that all rows of the turn share
+	failed bool // the peer has failed and is not measured again
 }
 
-// emptyFrom is the length from which files are emptied once they are done with.
-const emptyFrom = 64 << 10
+// truncateFrom is the size from which truncateFiles truncates a file.
+const truncateFrom = 64 << 10
 
-// empty gives back the space of what a round has left, without removing it: ext4
-// walks past inodes that were freed in the last minutes, so that whoever makes files
-// after many were removed pays for those before him, ten times over.
-func empty(root string) error {
+// truncateFiles frees the disk space of the large files in a tree without removing them.
+// Removing would distort later measurements: ext4 skips inodes that were freed in the last
+// few minutes, so a peer that creates files after many others were removed could take ten
+// times as long.
+func truncateFiles(root string) error {
 	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
 			return err
 		}
 		info, err := e.Info()
-		if err != nil || info.Size() < emptyFrom {
+		if err != nil || info.Size() < truncateFrom {
 			return err
 		}
 		return os.Truncate(path, 0)
 	})
 }
 
-// measureSet is one round of one set.
+// measureSet runs one round of one set.
 func (b *bench) measureSet(ctx context.Context, round int, set string) (err error) {
 	root := filepath.Join(b.work, "rounds", fmt.Sprint(round, "-", set))
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, empty(root)) }()
+	defer func() { err = errors.Join(err, truncateFiles(root)) }()
 	pristine, src := filepath.Join(b.data, set), filepath.Join(root, "src")
 	if out, err := exec.CommandContext(ctx, "cp", "-a", pristine, src).CombinedOutput(); err != nil {
 		return fmt.Errorf("copying %s: %w: %s", set, err, lastLine(string(out)))
@@ -212,10 +213,10 @@ func (b *bench) measureSet(ctx context.Context, round int, set string) (err erro
 		if err != nil {
 			return err
 		}
-		t := &turn{bench: b, peer: p, site: s, system: p.at(s)}
+		t := &turn{bench: b, peer: p, site: s, system: p.setUp(s)}
 		t.row = row{round: round, order: i + 1, set: set, peer: p.name, source: float64(size.bytes)}
 		turns = append(turns, t)
-		if err := t.half(ctx, t.saving); err != nil {
+		if err := t.runHalf(ctx, t.backUp); err != nil {
 			return err
 		}
 	}
@@ -227,25 +228,25 @@ func (b *bench) measureSet(ctx context.Context, round int, set string) (err erro
 	for _, t := range turns {
 		want := src
 		if t.peer.copies {
-			want = pristine // its only backup is the first
+			want = pristine // the peer has only the first backup
 		}
-		if err := t.half(ctx, func(ctx context.Context) error { return t.bringing(ctx, want) }); err != nil {
+		if err := t.runHalf(ctx, func(ctx context.Context) error { return t.mutatedAndRestore(ctx, want) }); err != nil {
 			return err
 		}
-		if err := empty(t.site.dir); err != nil {
+		if err := truncateFiles(t.site.dir); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// half runs one half of a turn between start and stop of the servers. A failed
-// peer is noted, and left alone from then on.
-func (t *turn) half(ctx context.Context, what func(context.Context) error) error {
+// runHalf runs one half of a turn, and then stops the servers. It does nothing if the peer
+// has failed before. It returns an error only if bench cannot go on.
+func (t *turn) runHalf(ctx context.Context, half func(context.Context) error) error {
 	if t.failed {
 		return nil
 	}
-	err := what(ctx)
+	err := half(ctx)
 	if stopErr := t.site.stop(); stopErr != nil {
 		fmt.Fprintln(t.log, stopErr)
 	}
@@ -260,38 +261,39 @@ func (t *turn) half(ctx context.Context, what func(context.Context) error) error
 	return nil
 }
 
-// benchError is a failure of the bench itself, not of a peer.
+// A benchError is a failure of bench, not of a peer.
 type benchError struct{ error }
 
-// saving is the first half: a new repository, "first" and "unchanged".
-func (t *turn) saving(ctx context.Context) error {
+// backUp is the first half of a turn: a new repository, "first" and "unchanged".
+func (t *turn) backUp(ctx context.Context) error {
 	if err := t.system.create(ctx); err != nil {
-		return t.note(phaseFirst, measured{sent: -1}, err)
+		return t.record(phaseFirst, measured{sent: -1}, err)
 	}
 	if err := t.system.serve(ctx); err != nil {
-		return t.note(phaseFirst, measured{sent: -1}, err)
+		return t.record(phaseFirst, measured{sent: -1}, err)
 	}
-	if err := t.save(ctx, phaseFirst); err != nil || t.peer.copies {
+	if err := t.measureBackup(ctx, phaseFirst); err != nil || t.peer.copies {
 		return err
 	}
-	return t.save(ctx, phaseUnchanged)
+	return t.measureBackup(ctx, phaseUnchanged)
 }
 
-// bringing is the second half: "mutated" and "restore".
-func (t *turn) bringing(ctx context.Context, want string) error {
+// mutatedAndRestore is the second half of a turn: "mutated" and "restore". The restored
+// files must be the same as the tree want.
+func (t *turn) mutatedAndRestore(ctx context.Context, want string) error {
 	next := phaseMutated
 	if t.peer.copies {
 		next = phaseRestore
 	}
 	if err := t.system.serve(ctx); err != nil {
-		return t.note(next, measured{sent: -1}, err)
+		return t.record(next, measured{sent: -1}, err)
 	}
 	if !t.peer.copies {
-		if err := t.save(ctx, phaseMutated); err != nil {
+		if err := t.measureBackup(ctx, phaseMutated); err != nil {
 			return err
 		}
 	}
-	to := filepath.Join(t.site.dir, "back")
+	to := filepath.Join(t.site.dir, "restored")
 	if err := os.Mkdir(to, 0o755); err != nil {
 		return &benchError{err}
 	}
@@ -300,22 +302,22 @@ func (t *turn) bringing(ctx context.Context, want string) error {
 	if err == nil {
 		err = compareTrees(want, j.tree)
 	}
-	return t.note(phaseRestore, m, err)
+	return t.record(phaseRestore, m, err)
 }
 
-// save measures one backup.
-func (t *turn) save(ctx context.Context, phase string) error {
+// measureBackup measures one backup.
+func (t *turn) measureBackup(ctx context.Context, phase string) error {
 	m, err := t.measure(ctx, t.site, t.system.backup(), t.site.src)
-	return t.note(phase, m, err)
+	return t.record(phase, m, err)
 }
 
-// note writes a row and returns the peer's error, if it has one.
-func (t *turn) note(phase string, m measured, err error) error {
+// record writes a row with the result err of the peer, and returns err.
+func (t *turn) record(phase string, m measured, err error) error {
 	if errors.Is(err, context.Canceled) {
-		return err // we were interrupted, not the peer
+		return err // bench was interrupted; the peer has not failed
 	}
 	r := newRow(m, err)
-	r.result = strings.ReplaceAll(r.result, t.work, "WORK") // whoever reads it does not care where that is
+	r.result = strings.ReplaceAll(r.result, t.work, "WORK") // results do not depend on the path
 	r.round, r.order, r.set, r.peer, r.phase, r.source = t.row.round, t.row.order, t.row.set, t.row.peer, phase, t.row.source
 	if size, sizeErr := measureTree(t.site.repo); sizeErr == nil {
 		r.stored = float64(size.disk)

@@ -15,10 +15,11 @@ import (
 	"time"
 )
 
-// binDir is where our program is built, once for all tests.
+// binDir is the folder for our program, which is built once for all tests.
 var binDir string
 
-// TestMain also lets this binary touch memory, for which bench calls itself.
+// TestMain also handles the command that touches memory, because bench runs its own
+// executable for that.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == touchCommand {
 		main()
@@ -37,7 +38,7 @@ func TestMain(m *testing.M) {
 var build = sync.OnceValues(func() (string, error) {
 	exe := filepath.Join(binDir, "backup")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", exe, "servidor-backup/cmd/backup")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as make builds it
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as in the Makefile
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w: %s", err, out)
@@ -45,8 +46,8 @@ var build = sync.OnceValues(func() (string, error) {
 	return exe, err
 })
 
-// built builds our program and lets the peers find it.
-func built(t *testing.T) {
+// useBuiltProgram builds our program and sets the variable with its path.
+func useBuiltProgram(t *testing.T) {
 	t.Helper()
 	exe, err := build()
 	if err != nil {
@@ -56,15 +57,16 @@ func built(t *testing.T) {
 }
 
 func TestRunAndReport(t *testing.T) {
-	built(t)
-	data, work, csv := madeSets(t, 0.01, "small", "dup"), t.TempDir(), filepath.Join(t.TempDir(), "results.csv")
+	useBuiltProgram(t)
+	data, work, csv := makeTestSets(t, 0.01, "small", "dup"), t.TempDir(), filepath.Join(t.TempDir(), "results.csv")
 	opt := runOptions{data: data, work: work, csv: csv, rounds: 1, peers: []string{"cp+sync", "backup"}}
 	opt.limit, opt.touch = time.Minute, 0.01
 	var log bytes.Buffer
 	if err := run(t.Context(), opt, &log); err != nil {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
-	opt.peers, opt.sets = []string{"cp+sync", "backup-2nodes"}, []string{"dup"} // another call adds a round
+	// A second run adds a round.
+	opt.peers, opt.sets = []string{"cp+sync", "backup-2nodes"}, []string{"dup"}
 	if err := run(t.Context(), opt, &log); err != nil {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
@@ -72,9 +74,9 @@ func TestRunAndReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const perSet = 4 + 2 // all phases of ours, two of copying
+	const perSet = 4 + 2 // all phases of our system, two of the copy
 	if len(rows) != 3*perSet {
-		t.Fatalf("%d rows, not %d\n%s", len(rows), 3*perSet, log.String())
+		t.Fatalf("%d rows, want %d\n%s", len(rows), 3*perSet, log.String())
 	}
 	for _, r := range rows {
 		ours := r.peer != "cp+sync"
@@ -87,7 +89,7 @@ func TestRunAndReport(t *testing.T) {
 		t.Errorf("%s goes first in round %d, %s in round %d", a.peer, a.round, b.peer, b.round)
 	}
 	if left, err := os.ReadDir(work); err != nil || len(left) > 0 {
-		t.Errorf("%v is left, %v", left, err)
+		t.Errorf("%s still contains %v (%v)", work, left, err)
 	}
 
 	var text strings.Builder
@@ -95,7 +97,7 @@ func TestRunAndReport(t *testing.T) {
 	writeReport(&text, s, nil)
 	for _, want := range []string{"## Goals", "| first ÷ cp+sync |", "### dup", "### small", "| backup | 1 |", "| backup-2nodes | 1 |", "| cp+sync | 2 |"} {
 		if !strings.Contains(text.String(), want) {
-			t.Errorf("missing in the report: %s", want)
+			t.Errorf("the report does not contain %s", want)
 		}
 	}
 	if names, err := s.plot(t.TempDir()); err != nil || len(names) != len(charts) {
@@ -107,22 +109,22 @@ func TestRunAndReport(t *testing.T) {
 }
 
 func TestProfile(t *testing.T) {
-	built(t)
+	useBuiltProgram(t)
 	out := t.TempDir()
-	if err := profile(t.Context(), madeSets(t, tiny, "dup"), t.TempDir(), out, "dup", time.Minute, io.Discard); err != nil {
+	if err := profile(t.Context(), makeTestSets(t, tiny, "dup"), t.TempDir(), out, "dup", time.Minute, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	for _, phase := range phases {
-		for _, who := range []string{"client", "server"} {
-			if top, err := os.ReadFile(filepath.Join(out, phase+"-"+who+".txt")); err != nil || !strings.Contains(string(top), "flat%") {
-				t.Errorf("%s of the %s: %v\n%s", phase, who, err, top)
+		for _, role := range []string{"client", "server"} {
+			if top, err := os.ReadFile(filepath.Join(out, phase+"-"+role+".txt")); err != nil || !strings.Contains(string(top), "flat%") {
+				t.Errorf("profile of phase %s, %s: %v\n%s", phase, role, err, top)
 			}
 		}
 	}
 }
 
-// shell is a job at a new site.
-func shell(t *testing.T, line string) (*site, job) {
+// shellJob returns a job that runs a line of shell, at a new site.
+func shellJob(t *testing.T, line string) (*site, job) {
 	t.Helper()
 	s, err := newSite(programs{}, t.TempDir(), t.TempDir())
 	if err != nil {
@@ -131,8 +133,8 @@ func shell(t *testing.T, line string) (*site, job) {
 	return s, job{argv: []string{"sh", "-c", line}, dir: s.home}
 }
 
-func TestHungCommandsAreKilled(t *testing.T) {
-	s, j := shell(t, "sleep 600 & sleep 600")
+func TestCommandsAreKilledAtTheTimeLimit(t *testing.T) {
+	s, j := shellJob(t, "sleep 600 & sleep 600")
 	start := time.Now()
 	_, err := conditions{limit: 100 * time.Millisecond}.measure(t.Context(), s, j, s.src)
 	if err == nil || !strings.Contains(err.Error(), "killed after") || time.Since(start) > time.Minute {
@@ -140,24 +142,23 @@ func TestHungCommandsAreKilled(t *testing.T) {
 	}
 }
 
-func TestFailuresNameTheirReason(t *testing.T) {
-	s, j := shell(t, "echo this went wrong >&2; exit 3")
+func TestErrorsContainTheLastLineOfStderr(t *testing.T) {
+	s, j := shellJob(t, "echo the reason >&2; exit 3")
 	_, err := conditions{limit: time.Minute}.measure(t.Context(), s, j, s.src)
-	if err == nil || !strings.Contains(err.Error(), "exit status 3: this went wrong") {
+	if err == nil || !strings.Contains(err.Error(), "exit status 3: the reason") {
 		t.Error(err)
 	}
 }
 
-// TestMeasuresSeeClientAndServers has a client that needs memory, and a server
-// that uses CPU meanwhile.
-func TestMeasuresSeeClientAndServers(t *testing.T) {
-	s, j := shell(t, "head -c 60000000 /dev/zero | tail -c 50000000 > /dev/null; while [ $(($(cat ../busy | wc -c))) -lt 200000 ]; do :; done; echo '{\"sent\":7}'")
+// The client needs memory, and the server uses CPU while the client runs.
+func TestMeasureCoversClientAndServers(t *testing.T) {
+	s, j := shellJob(t, "head -c 60000000 /dev/zero | tail -c 50000000 > /dev/null; while [ $(($(cat ../busy | wc -c))) -lt 200000 ]; do :; done; echo '{\"sent\":7}'")
 	j.sent = func(stdout []byte) int64 {
-		var said struct{ Sent int64 }
-		if lines := jsonLines(stdout); len(lines) != 1 || json.Unmarshal(lines[0], &said) != nil {
+		var result struct{ Sent int64 }
+		if lines := jsonLines(stdout); len(lines) != 1 || json.Unmarshal(lines[0], &result) != nil {
 			return -1
 		}
-		return said.Sent
+		return result.Sent
 	}
 	if _, err := s.startReady(t.Context(), nil, "sh", "-c", "echo ready 1; while :; do echo 0123456789 >> busy; done"); err != nil {
 		t.Fatal(err)
@@ -171,16 +172,16 @@ func TestMeasuresSeeClientAndServers(t *testing.T) {
 	}
 }
 
-func TestServersThatDoNotServe(t *testing.T) {
-	s, _ := shell(t, "")
-	if _, err := s.startReady(t.Context(), nil, "sh", "-c", "echo not today >&2"); err == nil || !strings.Contains(err.Error(), "not today") {
+func TestErrorsOfServersThatDoNotStart(t *testing.T) {
+	s, _ := shellJob(t, "")
+	if _, err := s.startReady(t.Context(), nil, "sh", "-c", "echo no disk >&2"); err == nil || !strings.Contains(err.Error(), "no disk") {
 		t.Error(err)
 	}
 	addr, err := freeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.startListening(t.Context(), addr, "sh", "-c", "echo nor tomorrow >&2"); err == nil || !strings.Contains(err.Error(), "nor tomorrow") {
+	if err := s.startListening(t.Context(), addr, "sh", "-c", "echo no port >&2"); err == nil || !strings.Contains(err.Error(), "no port") {
 		t.Error(err)
 	}
 	if err := s.stop(); err != nil {
@@ -188,15 +189,15 @@ func TestServersThatDoNotServe(t *testing.T) {
 	}
 }
 
-func TestCompareTreesSeesEveryDifference(t *testing.T) {
+func TestCompareTreesFindsEveryDifference(t *testing.T) {
 	for what, change := range map[string]string{
 		"nothing":     "true",
 		"content":     "printf b > folder/file",
 		"size":        "printf bb > folder/file",
 		"missing":     "rm folder/file",
-		"too many":    "touch folder/more",
-		"last":        "touch zzz",
-		"kind":        "rm folder/file; mkdir folder/file",
+		"unexpected":  "touch folder/more",
+		"last name":   "touch zzz",
+		"type":        "rm folder/file; mkdir folder/file",
 		"permissions": "chmod 600 folder/file",
 		"link":        "ln -sfn nowhere link",
 	} {
@@ -218,40 +219,40 @@ func TestCompareTreesSeesEveryDifference(t *testing.T) {
 	}
 }
 
-func TestChoosing(t *testing.T) {
+func TestChoosePeersAndSets(t *testing.T) {
 	if _, _, err := choosePeers([]string{"bogus"}, programs{}); err == nil {
-		t.Error("a peer that nobody knows")
+		t.Error("an unknown peer was accepted")
 	}
-	chosen, left, err := choosePeers([]string{"backup", "borg"}, programs{"backup": "/backup"})
-	if err != nil || len(chosen) != 1 || chosen[0].name != "backup" || len(left) != 1 || left[0] != "borg (no borg)" {
-		t.Errorf("%v, %v, %v", chosen, left, err)
+	chosen, leftOut, err := choosePeers([]string{"backup", "borg"}, programs{"backup": "/backup"})
+	if err != nil || len(chosen) != 1 || chosen[0].name != "backup" || len(leftOut) != 1 || leftOut[0] != "borg (no borg)" {
+		t.Errorf("%v, %v, %v", chosen, leftOut, err)
 	}
 	t.Setenv("RESTIC", filepath.Join(t.TempDir(), "missing"))
 	if _, err := findPrograms(); err == nil {
-		t.Error("a variable that leads nowhere")
+		t.Error("a variable with a wrong path was accepted")
 	}
 	for _, names := range [][]string{{"bogus"}, {"big"}, nil} {
 		if _, err := chooseSets(t.TempDir(), names); err == nil {
-			t.Errorf("sets %v in an empty folder", names)
+			t.Errorf("sets %v were found in an empty folder", names)
 		}
 	}
 }
 
-func TestInterruptedRunsLeaveNothing(t *testing.T) {
-	built(t)
+func TestInterruptedRunsLeaveNoFiles(t *testing.T) {
+	useBuiltProgram(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	data, work, csv := madeSets(t, tiny, "dup"), t.TempDir(), filepath.Join(t.TempDir(), "results.csv")
+	data, work, csv := makeTestSets(t, tiny, "dup"), t.TempDir(), filepath.Join(t.TempDir(), "results.csv")
 	opt := runOptions{data: data, work: work, csv: csv, rounds: 1, peers: []string{"backup"}}
 	opt.limit = time.Minute
-	// The first line of the log says that a round has begun.
+	// The first line of the log means that a round has started.
 	if err := run(ctx, opt, writerFunc(func([]byte) { cancel() })); err == nil {
-		t.Error("it went on")
+		t.Error("run did not return an error")
 	}
 	if left, err := os.ReadDir(work); err != nil || len(left) > 0 {
-		t.Errorf("%v is left, %v", left, err)
+		t.Errorf("%s still contains %v (%v)", work, left, err)
 	}
 	if rows, _, err := runTable.read(csv); err != nil || len(rows) > 0 {
-		t.Errorf("%v, %v", rows, err)
+		t.Errorf("the CSV has rows %v (%v)", rows, err)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// makeRandom makes files of size random bytes in a new folder.
+// makeRandom makes a folder with files of size random bytes each.
 func makeRandom(dir string, files int, size int64) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -30,24 +30,24 @@ func makeRandom(dir string, files int, size int64) error {
 	return nil
 }
 
-// The steps of versions that only look.
+// The steps of the scenario "versions" that only read.
 const (
-	stepList = "list"
-	stepFile = "one file"
-	looks    = 5 // how often each is done
+	stepList  = "list"
+	stepFile  = "one file"
+	readSteps = 5 // number of each of these steps
 )
 
-// versionAfterVersion saves version after version, then lists them, and brings
-// back one file out of the one in the middle.
-func versionAfterVersion(ctx context.Context, g *scaling) error {
+// manyVersions is the scenario of many versions. At the end it lists them, and restores one
+// file of the version in the middle.
+func manyVersions(ctx context.Context, g *scaling) error {
 	files, versions := int(scaled(2000, g.scale, 100)), int(scaled(1000, g.scale, 10))
 	src := filepath.Join(g.src, "folder")
 	if err := makeRandom(src, files, 20*kib); err != nil {
 		return err
 	}
-	return g.with(ctx, 1, src, func(o *ourSystem) error {
-		var name string // of the file to bring back
-		var want []byte // what is in it then
+	return g.withSystem(ctx, 1, src, func(o *ourSystem) error {
+		var name string // of the file to restore
+		var want []byte // its content in the version in the middle
 		for v := 1; v <= versions; v++ {
 			step := phaseFirst
 			if v > 1 {
@@ -67,35 +67,36 @@ func versionAfterVersion(ctx context.Context, g *scaling) error {
 				return err
 			}
 		}
-		return g.lookInto(ctx, o, versions, name, want)
+		return g.readVersions(ctx, o, versions, name, want)
 	})
 }
 
-// changeSome overwrites the content of 1 % of the files that makeRandom made in
-// dir, in part, and names one of them. They keep their sizes, so that all
-// versions are of the same size.
+// changeSome overwrites a part of 1 % of the files that makeRandom made in dir, and returns
+// the name of one of them. The files keep their sizes, so all versions have the same size.
 func changeSome(dir string, files, version int) (string, error) {
 	m := &mutation{noise: newNoise(fmt.Sprintf("version %d", version)), root: dir}
 	name := ""
 	for _, i := range m.Perm(files)[:max(1, files/100)] {
 		name = fmt.Sprintf("f%05d.bin", i)
-		if err := m.touch(filepath.Join(dir, name), 0); err != nil {
+		if err := m.changeFile(filepath.Join(dir, name), 0); err != nil {
 			return "", err
 		}
 	}
 	return name, nil
 }
 
-func (g *scaling) lookInto(ctx context.Context, o *ourSystem, versions int, name string, want []byte) error {
+// readVersions measures the list of versions, and the restore of the file name from the
+// version in the middle. The file must have the content want.
+func (g *scaling) readVersions(ctx context.Context, o *ourSystem, versions int, name string, want []byte) error {
 	record := filepath.Base(o.src)
-	for range looks {
+	for range readSteps {
 		list := job{argv: o.client("list", "--json", record), dir: o.home}
 		if err := g.step(ctx, o, stepList, float64(versions), list, "", nil); err != nil {
 			return err
 		}
 	}
-	for i := range looks {
-		to := filepath.Join(o.dir, fmt.Sprint("back-", i))
+	for i := range readSteps {
+		to := filepath.Join(o.dir, fmt.Sprint("restored-", i))
 		if err := os.Mkdir(to, 0o755); err != nil {
 			return err
 		}
@@ -104,7 +105,7 @@ func (g *scaling) lookInto(ctx context.Context, o *ourSystem, versions int, name
 		err := g.step(ctx, o, stepFile, float64(versions), one, "", func() (string, error) {
 			got, err := os.ReadFile(filepath.Join(to, name))
 			if err == nil && !bytes.Equal(got, want) {
-				err = fmt.Errorf("%s is not what it was in %s", name, id)
+				err = fmt.Errorf("%s does not have the content that it has in %s", name, id)
 			}
 			return "", err
 		})
@@ -115,16 +116,17 @@ func (g *scaling) lookInto(ctx context.Context, o *ourSystem, versions int, name
 	return nil
 }
 
-// crowdOf saves so many bytes by one client, and by many at once: to each a
-// folder, a home, a nickname and so a vault of its own.
-func crowdOf(bytes int64) func(context.Context, *scaling) error {
-	return func(ctx context.Context, g *scaling) error { return crowd(ctx, g, bytes) }
+// crowdOf returns the scenario of many clients, with size bytes in total. One client backs
+// up all of it. Then each of several clients backs up a part at the same time. Each of these
+// has a home folder and a nickname, and so a vault, of its own.
+func crowdOf(total int64) func(context.Context, *scaling) error {
+	return func(ctx context.Context, g *scaling) error { return crowd(ctx, g, total) }
 }
 
-func crowd(ctx context.Context, g *scaling, bytes int64) error {
+func crowd(ctx context.Context, g *scaling, total int64) error {
 	clients := int(scaled(20, g.scale, 4))
 	const filesEach = 4
-	size := scaled(bytes, g.scale, int64(clients)*filesEach) / int64(clients) / filesEach
+	size := scaled(total, g.scale, int64(clients)*filesEach) / int64(clients) / filesEach
 	src := filepath.Join(g.src, "all")
 	var names []string
 	for i := range clients {
@@ -133,34 +135,34 @@ func crowd(ctx context.Context, g *scaling, bytes int64) error {
 			return err
 		}
 	}
-	err := g.with(ctx, 1, src, func(o *ourSystem) error {
-		return g.cycle(ctx, o, 1, src, func(back string) (string, error) { return "compared", compareTrees(src, back) })
+	err := g.withSystem(ctx, 1, src, func(o *ourSystem) error {
+		return g.backUpAndRestore(ctx, o, 1, src, func(restored string) (string, error) { return "compared", compareTrees(src, restored) })
 	})
 	if err != nil {
 		return err
 	}
-	return g.with(ctx, 1, src, func(o *ourSystem) error {
-		var guests []*ourSystem
+	return g.withSystem(ctx, 1, src, func(o *ourSystem) error {
+		var clients []*ourSystem
 		for _, name := range names {
-			guest, err := o.guest(name, filepath.Join(src, name))
+			client, err := o.newClient(name, filepath.Join(src, name))
 			if err != nil {
 				return err
 			}
-			guests = append(guests, guest)
+			clients = append(clients, client)
 		}
-		save := func(o *ourSystem) (job, error) { return o.backup(), nil }
+		backUp := func(o *ourSystem) (job, error) { return o.backup(), nil }
 		for _, name := range []string{phaseFirst, phaseUnchanged} {
-			if err := g.together(ctx, o, name, guests, save, src, nil); err != nil {
+			if err := g.stepOfAll(ctx, o, name, clients, backUp, src, nil); err != nil {
 				return err
 			}
 		}
-		bring := func(o *ourSystem) (job, error) {
-			to := filepath.Join(o.home, "back")
+		restore := func(o *ourSystem) (job, error) {
+			to := filepath.Join(o.home, "restored")
 			return o.restore(to), os.Mkdir(to, 0o755)
 		}
-		return g.together(ctx, o, phaseRestore, guests, bring, o.repo, func() (string, error) {
-			for _, guest := range guests {
-				if err := compareTrees(guest.src, guest.restore(filepath.Join(guest.home, "back")).tree); err != nil {
+		return g.stepOfAll(ctx, o, phaseRestore, clients, restore, o.repo, func() (string, error) {
+			for _, client := range clients {
+				if err := compareTrees(client.src, client.restore(filepath.Join(client.home, "restored")).tree); err != nil {
 					return "", err
 				}
 			}
@@ -169,26 +171,28 @@ func crowd(ctx context.Context, g *scaling, bytes int64) error {
 	})
 }
 
-// guest is somebody else who uses the running system to save src.
-func (o *ourSystem) guest(nickname, src string) (*ourSystem, error) {
+// newClient returns another client of the running system, with another nickname. It backs
+// up src.
+func (o *ourSystem) newClient(nickname, src string) (*ourSystem, error) {
 	s := *o.site
 	s.src, s.home, s.servers = src, filepath.Join(o.dir, nickname), nil
-	s.env = append(slices.Clip(o.env), "HOME="+s.home, "BACKUP_NICKNAME="+nickname) // the last of a name counts
+	// If a variable has several values, the last one counts.
+	s.env = append(slices.Clip(o.env), "HOME="+s.home, "BACKUP_NICKNAME="+nickname)
 	return &ourSystem{site: &s}, os.Mkdir(s.home, 0o755)
 }
 
-// each is added to the name of a step for the lines of its single clients.
+// each is the suffix of a step's name in the lines of single clients.
 const each = ", each"
 
-// together measures one job of every guest at once. It adds a line of all, whose
-// x is their number, and one of each, whose x is its place in the crowd. One that
-// fails does not stop the others.
-func (g *scaling) together(ctx context.Context, o *ourSystem, name string, guests []*ourSystem,
-	prepare func(*ourSystem) (job, error), reads string, look check) error {
-	jobs, them, failures := make([]job, len(guests)), make([]measured, len(guests)), make([]error, len(guests))
-	for i, guest := range guests {
+// stepOfAll measures one job of every client, all at the same time. It adds a line for each
+// client, whose x is the number of the client from 1, and a line for all of them, whose x is
+// how many clients there are. A client that fails does not stop the others.
+func (g *scaling) stepOfAll(ctx context.Context, o *ourSystem, name string, clients []*ourSystem,
+	prepare func(*ourSystem) (job, error), reads string, verify check) error {
+	jobs, results, failures := make([]job, len(clients)), make([]measured, len(clients)), make([]error, len(clients))
+	for i, client := range clients {
 		var err error
-		if jobs[i], err = prepare(guest); err != nil {
+		if jobs[i], err = prepare(client); err != nil {
 			return err
 		}
 	}
@@ -196,65 +200,65 @@ func (g *scaling) together(ctx context.Context, o *ourSystem, name string, guest
 	err := g.observe(ctx, o.site, reads, &all, func() error {
 		start := time.Now()
 		var work errgroup.Group
-		for i, guest := range guests {
+		for i, client := range clients {
 			work.Go(func() error {
-				failures[i] = g.client(ctx, guest.site, jobs[i], &them[i])
+				failures[i] = g.client(ctx, client.site, jobs[i], &results[i])
 				return nil
 			})
 		}
-		_ = work.Wait() // the failures are kept
+		_ = work.Wait() // all errors are in failures
 		all.wall = time.Since(start)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	total := newPoint(name, float64(len(guests)), all)
+	total := newPoint(name, float64(len(clients)), all)
 	total.clientCPU, total.clientMem = 0, 0
 	var notes []string
-	for i, m := range them {
+	for i, m := range results {
 		p := newPoint(name+each, float64(i+1), m)
-		p.serverCPU, p.serverMem = -1, -1 // they serve everybody
-		if p.note = g.anywhere(waitedFor(m.stderr)); p.note != "" {
+		p.serverCPU, p.serverMem = -1, -1 // the servers work for all clients
+		if p.note = g.anonymize(statusTexts(m.stderr)); p.note != "" {
 			notes = append(notes, fmt.Sprintf("client %d: %s", i+1, p.note))
 		}
-		for k, at := range total.clients() {
-			if v := *p.clients()[k]; v >= 0 {
-				*at = max(0, *at) + v
+		for k, sum := range total.clientValues() {
+			if v := *p.clientValues()[k]; v >= 0 {
+				*sum = max(0, *sum) + v
 			}
 		}
 		if err := g.add(ctx, o, p, failures[i]); err != nil && failures[i] == nil {
 			return err
 		}
 	}
-	if err = errors.Join(failures...); err == nil && look != nil {
+	if err = errors.Join(failures...); err == nil && verify != nil {
 		var note string
-		note, err = look()
+		note, err = verify()
 		notes = append(notes, note)
 	}
 	total.note = strings.Join(notes, "; ")
 	return g.add(ctx, o, total, err)
 }
 
-// clients are the places of a point's numbers that come from clients.
-func (p *point) clients() []*float64 {
+// clientValues returns pointers to the values of a point that come from clients.
+func (p *point) clientValues() []*float64 {
 	return []*float64{&p.clientCPU, &p.clientMem, &p.read, &p.sent}
 }
 
-// waitedFor is what a command of ours, by what it printed, had to wait for, such
-// as a connection that was lost; "" for nothing.
-func waitedFor(stderr []byte) string {
+// statusTexts returns the status texts that our command printed, joined with "; ". A status
+// tells what the command waited for, such as a lost connection.
+func statusTexts(stderr []byte) string {
 	var all []string
 	for _, line := range jsonLines(stderr) {
-		var said struct{ Status string }
-		if json.Unmarshal(line, &said) == nil && said.Status != "" {
-			all = append([]string{said.Status}, all...) // the lines come last first
+		var message struct{ Status string }
+		if json.Unmarshal(line, &message) == nil && message.Status != "" {
+			all = append([]string{message.Status}, all...) // jsonLines gives the last line first
 		}
 	}
 	return strings.Join(all, "; ")
 }
 
-// moreNodes saves the same files into systems of more and more nodes.
+// moreNodes is the scenario of a growing number of nodes.
 func moreNodes(ctx context.Context, g *scaling) error {
 	const files = 16
 	src := filepath.Join(g.src, "files")
@@ -262,8 +266,8 @@ func moreNodes(ctx context.Context, g *scaling) error {
 		return err
 	}
 	for _, nodes := range []int{0, 1, 2, 4} {
-		err := g.with(ctx, 1+nodes, src, func(o *ourSystem) error {
-			return g.cycle(ctx, o, float64(nodes), src, func(back string) (string, error) { return "compared", compareTrees(src, back) })
+		err := g.withSystem(ctx, 1+nodes, src, func(o *ourSystem) error {
+			return g.backUpAndRestore(ctx, o, float64(nodes), src, func(restored string) (string, error) { return "compared", compareTrees(src, restored) })
 		})
 		if err != nil {
 			return err

@@ -10,28 +10,31 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// A curve is a plot of a scenario over what grows.
+// A curve is a line plot of a scenario. The X axis is the quantity that grows.
 type curve struct {
 	scenario, name, title, unit string
 	lines                       []curveLine
 }
 
+// A curveLine is one line of a curve: a value of the points of one step.
 type curveLine struct {
 	label, step string
-	of          func(point) float64
+	value       func(point) float64
 }
 
+// cpuOfPoint returns the CPU time of all processes.
 func cpuOfPoint(p point) float64 { return p.clientCPU + p.serverCPU }
 
+// curves lists all curves of "bench report-scale".
 var curves = []curve{
-	{"versions", "scale-versions-time", "Saving one more version, 1 % changed", "seconds", []curveLine{
+	{"versions", "scale-versions-time", "Backup of one more version, 1 % changed", "seconds", []curveLine{
 		{"time", stepRepeat, func(p point) float64 { return p.wall }},
 		{"CPU of all", stepRepeat, cpuOfPoint},
 	}},
 	{"versions", "scale-versions-sent", "Sent for one more version, 1 % changed", "MiB", []curveLine{
 		{"sent", stepRepeat, func(p point) float64 { return p.sent / mib }},
 	}},
-	{"versions", "scale-versions-stored", "Disk that all versions take", "MiB", []curveLine{
+	{"versions", "scale-versions-stored", "Disk space of all versions", "MiB", []curveLine{
 		{"stored", stepRepeat, func(p point) float64 { return p.stored / mib }},
 	}},
 	{"nodes", "scale-nodes-cpu", "CPU of all processes for the same data", "CPU seconds", []curveLine{
@@ -40,8 +43,8 @@ var curves = []curve{
 	}},
 }
 
-// plot writes the curves that have at least two points into dir, and returns
-// their file names.
+// plot writes all curves with at least two points into the folder dir and returns their file
+// names.
 func (s *scaleSummary) plot(dir string) ([]string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -64,7 +67,7 @@ func (s *scaleSummary) plot(dir string) ([]string, error) {
 	return names, nil
 }
 
-// draw is a curve from zero on, nil when there is nothing to draw.
+// draw draws a curve with a value axis from zero, or returns nil if it has too few points.
 func (s *scaleSummary) draw(c curve) (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text, p.Y.Label.Text = c.title, c.unit
@@ -75,9 +78,9 @@ func (s *scaleSummary) draw(c curve) (*plot.Plot, error) {
 	}
 	p.Legend.Padding = 2
 	p.Add(plotter.NewGrid())
-	some := false
+	found := false
 	for i, l := range c.lines {
-		xys := smooth(s.of(c.scenario, l.step), l.of)
+		xys := smooth(s.pointsOf(c.scenario, l.step), l.value)
 		if len(xys) < 2 {
 			continue
 		}
@@ -88,24 +91,24 @@ func (s *scaleSummary) draw(c curve) (*plot.Plot, error) {
 		line.Color, line.Width = []color.Color{colors[0], colors[5]}[i], 1.2*vg.Points(1)
 		p.Add(line)
 		p.Legend.Add(l.label, line)
-		some = true
+		found = true
 	}
-	if !some {
+	if !found {
 		return nil, nil
 	}
 	p.Y.Min, p.Y.Max = 0, p.Y.Max*1.1
 	return p, nil
 }
 
-// smooth makes many points fewer, at most about a hundred: each is the median of
-// some beside each other.
-func smooth(points []point, of func(point) float64) plotter.XYs {
+// smooth reduces the points to at most 100. Each result is the median of a group of
+// neighbours.
+func smooth(points []point, value func(point) float64) plotter.XYs {
 	const most = 100
 	group := (len(points) + most - 1) / most
 	var xys plotter.XYs
-	for at := 0; at < len(points); at += group {
-		beside := points[at:min(at+group, len(points))]
-		xys = append(xys, plotter.XY{X: beside[len(beside)/2].x, Y: medianOf(beside, of)})
+	for start := 0; start < len(points); start += group {
+		neighbours := points[start:min(start+group, len(points))]
+		xys = append(xys, plotter.XY{X: neighbours[len(neighbours)/2].x, Y: medianOf(neighbours, value)})
 	}
 	return xys
 }

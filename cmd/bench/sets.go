@@ -21,21 +21,21 @@ const (
 	gib = 1 << 30
 )
 
-// A dataset is a tree of files that is the same wherever it is made. Only "code"
-// is as stable as the Go release and the module that it copies.
+// A dataset is a tree of files that is the same on every machine. Only "code" depends on
+// the Go release and on the version of the module that it copies.
 type dataset struct {
 	name string
-	what string // for the report
+	what string // description for the report
 	make func(dir string, scale float64) error
 }
 
-// datasets are all, in the order of reports.
+// datasets lists all data sets in the order of reports.
 var datasets = []dataset{
-	{"big", "1 file of 2 GiB, incompressible", makeBig},
-	{"vm", "1 sparse disk image of 2 GiB: a quarter random, a quarter text, half holes, in runs of 1 MiB", makeVM},
-	{"dup", "512 MiB random, the same again, and the same with 64 insertions of 100 bytes", makeDup},
+	{"big", "1 incompressible file of 2 GiB", makeBig},
+	{"vm", "1 sparse disk image of 2 GiB in blocks of 1 MiB: a quarter random, a quarter text, half holes", makeVM},
+	{"dup", "512 MiB of random data, a copy of it, and a copy with 64 insertions of 100 bytes", makeDup},
 	{"logs", "16 log files of 64 MiB", makeLogs},
-	{"code", "the Go sources and a large module", makeCode},
+	{"code", "the sources of Go and of a large module", makeCode},
 	{"small", "100,000 files of 0.5 to 16 KiB in 10,000 folders, 60 % text, 40 % random", func(dir string, scale float64) error {
 		return makeSmall(dir, scaled(100_000, scale, 10))
 	}},
@@ -52,46 +52,46 @@ func datasetNames() []string {
 	return names
 }
 
-// scaled is scale times full, in whole units and at least one.
+// scaled returns scale times full, rounded to a multiple of unit, but at least one unit.
 func scaled(full int64, scale float64, unit int64) int64 {
 	return max(1, int64(math.Round(float64(full)*scale/float64(unit)))) * unit
 }
 
-// makeSets makes the named sets, or all, in dir. One that is complete is left
-// alone; what an interrupted call left is made anew. It is an error to find a
-// complete set of another scale.
+// makeSets makes the named sets in dir, or all sets if there are no names. It keeps a set
+// that is complete, and makes a set anew that an interrupted call left incomplete. A
+// complete set of another scale is an error.
 func makeSets(dir string, names []string, scale float64, out io.Writer) error {
 	if scale <= 0 || scale > 1 {
 		return fmt.Errorf("the scale %v is not in (0,1]", scale)
 	}
 	for _, name := range names {
 		if !slices.Contains(datasetNames(), name) {
-			return fmt.Errorf("no data set %q: there are %s", name, strings.Join(datasetNames(), ", "))
+			return fmt.Errorf("no data set is called %q; choose from %s", name, strings.Join(datasetNames(), ", "))
 		}
 	}
 	for _, d := range datasets {
 		if len(names) > 0 && !slices.Contains(names, d.name) {
 			continue
 		}
-		made, err := d.ensure(dir, scale)
+		result, err := d.makeOnce(dir, scale)
 		if err != nil {
 			return fmt.Errorf("making %s: %w", d.name, err)
 		}
-		fmt.Fprintf(out, "%s: %s\n", d.name, made)
+		fmt.Fprintf(out, "%s: %s\n", d.name, result)
 	}
 	return nil
 }
 
-// ensure makes the set unless it is there, and says which. A file beside the set
-// marks it complete, and holds its scale.
-func (d dataset) ensure(dir string, scale float64) (string, error) {
+// makeOnce makes the set unless it exists, and returns a text about what it did. The file
+// .complete-NAME next to the set marks it as complete and holds its scale.
+func (d dataset) makeOnce(dir string, scale float64) (string, error) {
 	mark := filepath.Join(dir, ".complete-"+d.name)
 	text := strconv.FormatFloat(scale, 'g', -1, 64)
 	switch found, err := os.ReadFile(mark); {
 	case err == nil && (string(found) == text || len(found) == 0 && scale == 1):
-		return "there already", nil
+		return "exists already", nil
 	case err == nil:
-		return "", fmt.Errorf("there already, but of scale %q, not %s: remove it, or use another folder", found, text)
+		return "", fmt.Errorf("the set exists already with scale %q, not %s: remove it, or use another folder", found, text)
 	}
 	root := filepath.Join(dir, d.name)
 	if err := os.RemoveAll(root); err != nil {
@@ -125,7 +125,7 @@ func makeVM(dir string, scale float64) (err error) {
 	if err != nil {
 		return err
 	}
-	defer closing(f, &err)
+	defer closeFile(f, &err)
 	for i, kind := range order {
 		var block []byte
 		switch {
@@ -177,7 +177,7 @@ func makeLogs(dir string, scale float64) error {
 		}
 		day := time.Date(2026, 3, 1+i, 0, 0, 0, 0, time.UTC)
 		err = writeLog(f, newNoise(fmt.Sprintf("logs %d", i)), day, size)
-		closing(f, &err)
+		closeFile(f, &err)
 		if err != nil {
 			return err
 		}
@@ -185,8 +185,8 @@ func makeLogs(dir string, scale float64) error {
 	return nil
 }
 
-// makeSmall makes count files, ten in each leaf folder. Fewer files are the first
-// of more.
+// makeSmall makes count files, ten in each leaf folder. A smaller count gives the first
+// files of a larger one.
 func makeSmall(dir string, count int64) error {
 	n := newNoise("small")
 	text := prose(n)
@@ -213,18 +213,18 @@ func makeSmall(dir string, count int64) error {
 	return nil
 }
 
-// codeModule is the module whose sources are in the set "code", beside Go's.
+// codeModule is the module whose sources are in the set "code", together with those of Go.
 const codeModule = "github.com/nats-io/nats-server/v2"
 
 func makeCode(dir string, scale float64) error {
-	goroot, err := goSays("env", "GOROOT")
+	goroot, err := goOutput("env", "GOROOT")
 	if err != nil {
 		return err
 	}
-	if _, err := goSays("mod", "download", codeModule); err != nil {
+	if _, err := goOutput("mod", "download", codeModule); err != nil {
 		return err
 	}
-	module, err := goSays("list", "-m", "-f", "{{.Dir}}", codeModule)
+	module, err := goOutput("list", "-m", "-f", "{{.Dir}}", codeModule)
 	if err != nil {
 		return err
 	}
@@ -235,8 +235,8 @@ func makeCode(dir string, scale float64) error {
 	return copySources(module, filepath.Join(dir, "module"), stride)
 }
 
-// goSays is what the go command prints.
-func goSays(args ...string) (string, error) {
+// goOutput runs the go command and returns its output without surrounding space.
+func goOutput(args ...string) (string, error) {
 	out, err := exec.Command("go", args...).Output()
 	if err != nil {
 		return "", fmt.Errorf("go %s: %w", strings.Join(args, " "), err)
@@ -244,8 +244,8 @@ func goSays(args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// copySources copies every stride-th file, in the order of names. The copies can
-// be written to, which the module cache cannot.
+// copySources copies every stride-th file in the order of names. It makes the copies
+// writable, because files in the module cache are read-only.
 func copySources(from, to string, stride int) error {
 	count := 0
 	return filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
@@ -255,7 +255,7 @@ func copySources(from, to string, stride int) error {
 		if count++; (count-1)%stride != 0 {
 			return nil
 		}
-		inside, err := filepath.Rel(from, path)
+		relative, err := filepath.Rel(from, path)
 		if err != nil {
 			return err
 		}
@@ -267,27 +267,27 @@ func copySources(from, to string, stride int) error {
 		if err != nil {
 			return err
 		}
-		copied := filepath.Join(to, inside)
-		if err := os.MkdirAll(filepath.Dir(copied), 0o755); err != nil {
+		target := filepath.Join(to, relative)
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 			return err
 		}
-		return os.WriteFile(copied, content, info.Mode().Perm()|0o200)
+		return os.WriteFile(target, content, info.Mode().Perm()|0o200)
 	})
 }
 
-// writeFile makes a file of what r gives.
+// writeFile makes a file with the content of r.
 func writeFile(path string, r io.Reader) (err error) {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	defer closing(f, &err)
+	defer closeFile(f, &err)
 	_, err = io.CopyBuffer(struct{ io.Writer }{f}, r, make([]byte, mib))
 	return err
 }
 
-// closing closes c, for a deferred call; its error counts if there is no other.
-func closing(c io.Closer, err *error) {
+// closeFile closes c and stores its error in *err if that is nil. It is meant for defer.
+func closeFile(c io.Closer, err *error) {
 	if closeErr := c.Close(); *err == nil {
 		*err = closeErr
 	}

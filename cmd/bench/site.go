@@ -16,24 +16,24 @@ import (
 )
 
 const (
-	startLimit = 30 * time.Second // for a server to serve
-	stopLimit  = 30 * time.Second // for its orderly end
-	stepLimit  = 2 * time.Minute  // for what is not measured: making a repository
+	startLimit = 30 * time.Second // for a server to become ready
+	stopLimit  = 30 * time.Second // for a server to exit when it is asked to
+	stepLimit  = 2 * time.Minute  // for a command that is not measured, such as making a repository
 )
 
-// A site is where one peer works on one data set for one round: its folders, its
-// environment, its running servers. Its peer sees nothing else of the machine.
+// A site has the folders, the environment and the running servers of one peer for one data
+// set in one round.
 type site struct {
 	programs programs
-	dir      string // all of it
-	src      string // what is to be saved; the same for all peers
-	repo     string // where it is saved to
-	home     string // the client's home: settings, keys, caches
+	dir      string // contains all folders but src
+	src      string // the files to back up, the same for all peers
+	repo     string // the repository
+	home     string // the client's home folder: settings, keys, caches
 	env      []string
 	servers  []*server
 }
 
-// newSite makes the folders in dir.
+// newSite makes the folders of a site in dir.
 func newSite(p programs, dir, src string) (*site, error) {
 	s := &site{programs: p, dir: dir, src: src, repo: filepath.Join(dir, "repo"), home: filepath.Join(dir, "home")}
 	for _, d := range []string{s.repo, s.home} {
@@ -45,13 +45,13 @@ func newSite(p programs, dir, src string) (*site, error) {
 	return s, nil
 }
 
-// set sets a variable for whatever is started afterwards.
+// set sets an environment variable for all processes that start later.
 func (s *site) set(name, value string) { s.env = append(s.env, name+"="+value) }
 
-// program is the path of a program that the peer needs.
+// program returns the path of a program that the peer needs.
 func (s *site) program(name string) string { return s.programs[name] }
 
-// step runs a command that is not measured and returns what it prints.
+// step runs a command that is not measured, and returns its output.
 func (s *site) step(ctx context.Context, argv ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
@@ -66,16 +66,16 @@ func (s *site) step(ctx context.Context, argv ...string) (string, error) {
 	return out.String(), nil
 }
 
-// A server is a process that a peer's client talks to.
+// A server is a server process of a peer.
 type server struct {
 	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
+	done chan struct{} // closed when the process has ended
 }
 
 func (v *server) pid() int { return v.cmd.Process.Pid }
 
-// start starts a server, its stderr going to a log in the site's folder, with
-// extra variables. Its stdout is the caller's, to be read to its end.
+// start starts a server with the extra environment variables env. Its stderr goes to
+// server.log in the site's folder. The caller must read its stdout to the end.
 func (s *site) start(ctx context.Context, env []string, argv ...string) (*server, io.Reader, error) {
 	log, err := os.OpenFile(filepath.Join(s.dir, "server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -98,35 +98,35 @@ func (s *site) start(ctx context.Context, env []string, argv ...string) (*server
 	}
 	v := &server{cmd: cmd, done: make(chan struct{})}
 	go func() {
-		_ = cmd.Wait() // how a server ended shows in what its clients say
+		_ = cmd.Wait() // if a server fails, its clients report it
 		close(v.done)
 	}()
 	s.servers = append(s.servers, v)
 	return v, out, nil
 }
 
-// startReady starts a server that says "ready URL" when it serves, as ours do,
-// and returns the URL.
+// startReady starts a server that prints "ready URL" when it is ready, as our servers do.
+// It returns the URL.
 func (s *site) startReady(ctx context.Context, env []string, argv ...string) (string, error) {
 	_, out, err := s.start(ctx, env, argv...)
 	if err != nil {
 		return "", err
 	}
-	said := make(chan string, 1)
+	firstLine := make(chan string, 1)
 	go func() {
 		lines := bufio.NewScanner(out)
 		lines.Scan()
-		said <- lines.Text()
-		_, _ = io.Copy(io.Discard, out) // so that it never blocks on us
+		firstLine <- lines.Text()
+		_, _ = io.Copy(io.Discard, out) // so that the server never blocks on a full pipe
 	}()
 	select {
-	case line := <-said:
+	case line := <-firstLine:
 		if url, ready := strings.CutPrefix(line, "ready "); ready {
 			return url, nil
 		}
-		return "", fmt.Errorf("%s: not ready: %s%s", filepath.Base(argv[0]), line, s.serverSaid())
+		return "", fmt.Errorf("%s: not ready: %s%s", filepath.Base(argv[0]), line, s.lastLogLine())
 	case <-time.After(startLimit):
-		return "", fmt.Errorf("%s: not ready after %v%s", filepath.Base(argv[0]), startLimit, s.serverSaid())
+		return "", fmt.Errorf("%s: not ready after %v%s", filepath.Base(argv[0]), startLimit, s.lastLogLine())
 	}
 }
 
@@ -137,10 +137,10 @@ func (s *site) startListening(ctx context.Context, addr string, argv ...string) 
 		return err
 	}
 	go func() { _, _ = io.Copy(io.Discard, out) }()
-	return eventually(ctx, func() error {
+	return retry(ctx, func() error {
 		select {
 		case <-v.done:
-			return final{fmt.Errorf("%s has ended%s", filepath.Base(argv[0]), s.serverSaid())}
+			return permanentError{fmt.Errorf("%s has ended%s", filepath.Base(argv[0]), s.lastLogLine())}
 		default:
 		}
 		c, err := net.Dial("tcp", addr)
@@ -151,30 +151,31 @@ func (s *site) startListening(ctx context.Context, addr string, argv ...string) 
 	})
 }
 
-// final is an error after which it is no use to try again.
-type final struct{ error }
+// A permanentError ends retry at once.
+type permanentError struct{ error }
 
-// eventually tries until it works, at most for startLimit.
-func eventually(ctx context.Context, try func() error) error {
+// retry calls try until it succeeds, returns a permanentError, or startLimit is over.
+func retry(ctx context.Context, try func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	again := time.NewTicker(50 * time.Millisecond)
-	defer again.Stop()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
 	for {
 		err := try()
-		if err == nil || errors.As(err, &final{}) {
+		if err == nil || errors.As(err, &permanentError{}) {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", ctx.Err(), err)
-		case <-again.C:
+		case <-ticker.C:
 		}
 	}
 }
 
-// serverSaid is the end of the servers' log, for error messages.
-func (s *site) serverSaid() string {
+// lastLogLine returns the last line of the servers' log for an error message: ": " and the
+// line, or "" if there is no log.
+func (s *site) lastLogLine() string {
 	log, err := os.ReadFile(filepath.Join(s.dir, "server.log"))
 	if err != nil || len(log) == 0 {
 		return ""
@@ -182,17 +183,17 @@ func (s *site) serverSaid() string {
 	return ": " + lastLine(string(log))
 }
 
-// stop ends all servers, the last one first. One that does not end in time is
-// killed.
+// stop terminates all servers, the last one first. It kills a server that does not exit
+// within stopLimit, and returns an error for it.
 func (s *site) stop() error {
 	var all error
 	for i := len(s.servers) - 1; i >= 0; i-- {
 		v := s.servers[i]
-		_ = askToEnd(v.cmd.Process) // it may have ended by itself
+		_ = terminate(v.cmd.Process) // it may have exited already
 		select {
 		case <-v.done:
 		case <-time.After(stopLimit):
-			all = errors.Join(all, fmt.Errorf("%s did not end in %v and was killed", filepath.Base(v.cmd.Path), stopLimit))
+			all = errors.Join(all, fmt.Errorf("%s did not exit within %v and was killed", filepath.Base(v.cmd.Path), stopLimit))
 			_ = v.cmd.Cancel()
 			<-v.done
 		}
@@ -201,7 +202,7 @@ func (s *site) stop() error {
 	return all
 }
 
-// freeAddress is a loopback address that nobody listens on.
+// freeAddress returns a loopback address that no process listens on.
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -210,7 +211,7 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// lastLine is the last line that says something, shortened.
+// lastLine returns the last line that is not empty, at most 300 bytes of it.
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	line := strings.TrimSpace(lines[len(lines)-1])

@@ -10,19 +10,20 @@ import (
 	"path/filepath"
 )
 
-// treeSize is how much is in a tree.
+// treeSize holds the sizes of a tree.
 type treeSize struct {
-	files int64 // that are regular
-	bytes int64 // in them, with holes
-	disk  int64 // bytes of disk that they and their folders take
+	files int64 // number of regular files
+	bytes int64 // length of the regular files, with holes
+	disk  int64 // disk space of all files and folders, bytes
 }
 
+// measureTree returns the size of a tree. Another process may remove files meanwhile.
 func measureTree(root string) (treeSize, error) {
 	var t treeSize
-	seen := map[fileID]bool{} // files with several names, once
+	seen := map[fileID]bool{} // files with several hard links, to count each once
 	err := filepath.WalkDir(root, func(_ string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // a server may tidy up meanwhile
+			return nil // a server has removed it
 		}
 		if err != nil {
 			return err
@@ -50,8 +51,8 @@ func measureTree(root string) (treeSize, error) {
 	return t, err
 }
 
-// warm reads every file of a tree, so that the next to read finds it in memory.
-func warm(root string) error {
+// fillCache reads every file of a tree, so that it is in the page cache.
+func fillCache(root string) error {
 	buffer := make([]byte, mib)
 	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -78,21 +79,22 @@ func warm(root string) error {
 	})
 }
 
-// compareTrees returns an error that names the first difference between two
-// trees: names, kinds, permissions, contents, and where links lead. Times and
-// owners are not compared.
+// compareTrees returns an error that names the first difference between two trees. It
+// compares names, types, permissions, contents, and targets of links, but not times and
+// owners.
 func compareTrees(want, got string) error {
 	c := comparison{every: 1}
-	return c.trees(want, got)
+	return c.compareFolders(want, got)
 }
 
-// A comparison of trees may be content with sizes and a sample of the contents.
+// A comparison compares trees. It can restrict contents to a sample of the files.
 type comparison struct {
-	every int64 // so many regular files to one whose content is compared
-	files int64 // that are regular, of those compared so far
+	every int64 // compare the contents of one in so many regular files
+	files int64 // number of regular files compared so far
 }
 
-func (c *comparison) trees(want, got string) error {
+// compareFolders returns an error for the first difference between two folders.
+func (c *comparison) compareFolders(want, got string) error {
 	a, err := os.ReadDir(want)
 	if err != nil {
 		return err
@@ -106,16 +108,17 @@ func (c *comparison) trees(want, got string) error {
 		case i >= len(b) || i < len(a) && a[i].Name() < b[i].Name():
 			return fmt.Errorf("missing: %s", filepath.Join(want, a[i].Name()))
 		case i >= len(a) || a[i].Name() != b[i].Name():
-			return fmt.Errorf("too many: %s", filepath.Join(got, b[i].Name()))
+			return fmt.Errorf("unexpected: %s", filepath.Join(got, b[i].Name()))
 		}
-		if err := c.entries(filepath.Join(want, a[i].Name()), filepath.Join(got, b[i].Name())); err != nil {
+		if err := c.compareEntries(filepath.Join(want, a[i].Name()), filepath.Join(got, b[i].Name())); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *comparison) entries(want, got string) error {
+// compareEntries returns an error for the first difference between two files or folders.
+func (c *comparison) compareEntries(want, got string) error {
 	a, err := os.Lstat(want)
 	if err != nil {
 		return err
@@ -128,14 +131,14 @@ func (c *comparison) entries(want, got string) error {
 	case a.Mode() != b.Mode():
 		return fmt.Errorf("mode of %s: %v, not %v", got, b.Mode(), a.Mode())
 	case a.IsDir():
-		return c.trees(want, got)
+		return c.compareFolders(want, got)
 	case a.Mode().Type() == fs.ModeSymlink:
-		to, err := os.Readlink(want)
+		target, err := os.Readlink(want)
 		if err != nil {
 			return err
 		}
-		if now, err := os.Readlink(got); err != nil || now != to {
-			return fmt.Errorf("%s leads to %q, not %q (%v)", got, now, to, err)
+		if now, err := os.Readlink(got); err != nil || now != target {
+			return fmt.Errorf("target of the link %s: %q, not %q (%v)", got, now, target, err)
 		}
 	case a.Mode().IsRegular() && a.Size() != b.Size():
 		return fmt.Errorf("size of %s: %d, not %d", got, b.Size(), a.Size())
@@ -166,7 +169,7 @@ func compareContents(want, got string) error {
 	return compareRange(a, b, 0, info.Size())
 }
 
-// compareRange compares what two files have from one offset to another.
+// compareRange compares the bytes of two files from offset from up to offset to.
 func compareRange(a, b *os.File, from, to int64) error {
 	size := min(to-from, mib)
 	x, y := make([]byte, size), make([]byte, size)
@@ -179,7 +182,7 @@ func compareRange(a, b *os.File, from, to int64) error {
 			return err
 		}
 		if !bytes.Equal(x[:size], y[:size]) {
-			return fmt.Errorf("content of %s differs within %d bytes from %d", b.Name(), size, from)
+			return fmt.Errorf("content of %s differs in the %d bytes at offset %d", b.Name(), size, from)
 		}
 	}
 	return nil

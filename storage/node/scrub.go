@@ -22,7 +22,7 @@ type scrubber struct {
 
 func newScrubber(n *Node) *scrubber {
 	s := &scrubber{n: n, now: make(chan struct{}, 1)}
-	if _, ended := n.store.ScrubPlace(); !ended.IsZero() {
+	if _, ended := n.store.ScrubPosition(); !ended.IsZero() {
 		s.state.Ended = ended.UnixNano()
 	}
 	return s
@@ -54,7 +54,7 @@ var errNow = errors.New("a scrub was asked for")
 
 // loop does one round after the other.
 func (s *scrubber) loop(ctx context.Context) {
-	from, ended := s.n.store.ScrubPlace()
+	from, ended := s.n.store.ScrubPosition()
 	hurry := false
 	for ctx.Err() == nil {
 		var err error
@@ -118,7 +118,7 @@ const (
 // round reads everything from a segment on.
 func (s *scrubber) round(ctx context.Context, from uint32, hurry bool) error {
 	perSecond := max(slowest, float64(s.n.store.Stats().Bytes)/(s.n.opt.ScrubPeriod/2).Seconds())
-	_, ended := s.n.store.ScrubPlace()
+	_, ended := s.n.store.ScrubPosition()
 	s.note(func(state *schemas.ScrubStatus) { state.Running, state.Done = true, 0 })
 	defer s.note(func(state *schemas.ScrubStatus) { state.Running = false })
 	ahead := time.Duration(0)
@@ -149,7 +149,7 @@ func (s *scrubber) round(ctx context.Context, from uint32, hurry bool) error {
 }
 
 func (s *scrubber) remember(from uint32, ended time.Time) {
-	if err := s.n.store.SetScrubPlace(from, ended); err != nil {
+	if err := s.n.store.SetScrubPosition(from, ended); err != nil {
 		s.n.opt.Log.Warn("how far the scrub has come could not be noted", "error", err)
 	}
 }

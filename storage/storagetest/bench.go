@@ -8,16 +8,15 @@ import (
 	"servidor-backup/schemas"
 )
 
-// Work is a number of messages' worth of new chunks: all have one content, so
-// that much work takes little memory and is quickly made, and an id and checksum
-// of their own.
+// Work is the chunks of a number of messages. All chunks share one content, so that much
+// work takes little memory and is made quickly; each has its own id and checksum.
 type Work struct {
 	chunks []schemas.Chunk
-	each   int // chunks of a message
+	each   int // chunks per message
 }
 
-// NewWork makes messages of each chunks with size bytes of content. Works of
-// different seeds share no id.
+// NewWork makes work for the given number of messages, with each chunks of size bytes of
+// content per message. Works with different seeds share no id.
 func NewWork(seed byte, messages, each, size int) *Work {
 	m := NewMaker(seed)
 	first := m.Data(size)
@@ -30,9 +29,9 @@ func NewWork(seed byte, messages, each, size int) *Work {
 	return w
 }
 
-// Message is the nth message's vault and chunks. When all chunks have been used
-// they come again, in another vault: to a store they are new, for checksums do
-// not cover the vault.
+// Message returns the vault and the chunks of the nth message. When all chunks have been
+// used, they come again in another vault: they are new to a store, and still valid,
+// because checksums do not cover the vault.
 func (w *Work) Message(n int) (vault schemas.VaultID, chunks []schemas.Chunk) {
 	laps := len(w.chunks) / w.each
 	vault = Vault
@@ -43,24 +42,24 @@ func (w *Work) Message(n int) (vault schemas.VaultID, chunks []schemas.Chunk) {
 	return vault, w.chunks[n*w.each:][:w.each]
 }
 
-// Bytes and Chunks are what one message has.
+// Bytes and Chunks return the size of one message: bytes of content and chunks.
 func (w *Work) Bytes() int64 { return int64(w.each) * int64(len(w.chunks[0].Content)) }
 func (w *Work) Chunks() int  { return w.each }
 
-// Meter measures what the benchmark's operations take of the processor.
+// Meter measures the processor time of a benchmark's operations.
 type Meter struct {
 	b    *testing.B
 	from time.Duration
 }
 
-// StartMeter begins to measure, and resets the benchmark's timer.
+// StartMeter resets the benchmark's timer and begins to measure.
 func StartMeter(b *testing.B) *Meter {
 	b.ResetTimer()
 	return &Meter{b, CPU()}
 }
 
-// Stop stops the timer and reports the processor time for each chunk and byte,
-// of operations with so many chunks and bytes each.
+// Stop stops the timer and reports the processor time per chunk and per byte. Each
+// operation had the given numbers of chunks and bytes.
 func (m *Meter) Stop(chunks int, bytes int64) {
 	m.b.StopTimer()
 	cpu := float64(CPU() - m.from)

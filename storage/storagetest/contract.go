@@ -12,10 +12,10 @@ import (
 	"servidor-backup/storage"
 )
 
-// Contract runs the tests that every store must pass. place gives an empty
-// directory and the options to open it with, anew for each test; opening it
-// again with the same values must find what was put.
-func Contract(t *testing.T, place func(t *testing.T) (dir string, opt storage.Options)) {
+// Contract runs the tests that every store must pass. For each test it calls newStore for
+// an empty directory and the options to open it with; opening it again with the same
+// values must find what was put.
+func Contract(t *testing.T, newStore func(t *testing.T) (dir string, opt storage.Options)) {
 	tests := []struct {
 		name string
 		run  func(t *testing.T, f *fixture)
@@ -37,14 +37,14 @@ func Contract(t *testing.T, place func(t *testing.T) (dir string, opt storage.Op
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &fixture{t: t, Maker: NewMaker(1)}
-			f.dir, f.opt = place(t)
+			f.dir, f.opt = newStore(t)
 			f.open()
 			tt.run(t, f)
 		})
 	}
 }
 
-// fixture is a store under test and where it is.
+// fixture is a store under test, with its directory and options.
 type fixture struct {
 	*Maker
 	*storage.Store
@@ -91,7 +91,7 @@ func notHeld(t *testing.T, f *fixture) {
 		t.Errorf("has says %v, %v", have[0], err)
 	}
 	if err := f.Has(Vault, []schemas.ChunkID{c.ID}, nil); err == nil {
-		t.Error("has filled a slice that has no room")
+		t.Error("Has accepts a slice that is too small")
 	}
 }
 
@@ -132,7 +132,7 @@ func twice(t *testing.T, f *fixture) {
 	f.put(a, a, b, a)
 	f.put(b, a)
 	if n := f.Stats().Chunks; n != 2 {
-		t.Errorf("two chunks count as %d", n)
+		t.Errorf("two chunks are counted as %d", n)
 	}
 	report, err := f.Check(t.Context(), func(p storage.Problem) { t.Error(p) })
 	if err != nil {
@@ -194,7 +194,7 @@ func keepsNothing(t *testing.T, f *fixture) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clear(got.Content) // it is ours
+	clear(got.Content) // the caller owns it
 	Holds(t, f.Store, want)
 }
 
@@ -213,7 +213,7 @@ func cancelled(t *testing.T, f *fixture) {
 func reopened(t *testing.T, f *fixture) {
 	node := f.NodeID()
 	if !schemas.ValidNodeID(node) {
-		t.Errorf("the node id %q is not valid", node)
+		t.Errorf("the node id %q is invalid", node)
 	}
 	var all []schemas.Chunk
 	for range 4 {
@@ -228,11 +228,11 @@ func reopened(t *testing.T, f *fixture) {
 		Holds(t, f.Store, all...)
 	}
 	if f.NodeID() != node {
-		t.Errorf("the node was %s and is %s", node, f.NodeID())
+		t.Errorf("the node's id was %s and is %s", node, f.NodeID())
 	}
 }
 
-// ignoreDisk leaves out what other programs change.
+// ignoreDisk ignores what other programs change.
 var ignoreDisk = cmp.FilterPath(func(p cmp.Path) bool {
 	name := p.String()
 	return name == "DiskFree" || name == "DiskTotal"

@@ -4,6 +4,6 @@ package storagetest
 
 import "time"
 
-// CPU is the processor time that this process has used so far; systems that do
-// not say give 0.
+// CPU returns 0, because this system does not say how much processor time the process
+// has used.
 func CPU() time.Duration { return 0 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// CPU is the processor time, of all cores, that this process has used so far.
+// CPU returns the processor time that this process has used so far, on all cores.
 func CPU() time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {

@@ -1,6 +1,6 @@
-// Package storagetest holds what every test of a store shares: chunks made from
-// a seed, a store that is checked whole when its test ends, and the contract
-// that a store must keep on whatever file system it stands.
+// Package storagetest helps to test stores: it makes chunks from a seed, opens stores
+// that are checked when their test ends, and has the contract that a store must fulfil
+// on every file system.
 package storagetest
 
 import (
@@ -14,17 +14,17 @@ import (
 	"servidor-backup/storage"
 )
 
-// Vault is a vault for tests that need but one.
+// Vault is the vault of tests that need only one.
 var Vault = schemas.SealedVault("storagetest")
 
-// Maker makes chunks whose bytes depend on nothing but its seed. It is not safe
-// for concurrent use.
+// Maker makes chunks whose bytes depend only on its seed. It is not safe for concurrent
+// use.
 type Maker struct{ rng *rand.ChaCha8 }
 
-// NewMaker gives a maker of the seed.
+// NewMaker returns a maker with the seed.
 func NewMaker(seed byte) *Maker { return &Maker{rand.NewChaCha8([32]byte{seed})} }
 
-// Data makes a data chunk with so many bytes of content.
+// Data makes a data chunk with size bytes of content.
 func (m *Maker) Data(size int) schemas.Chunk {
 	c := schemas.Chunk{ID: m.id(), Kind: schemas.Data, Content: make([]byte, size)}
 	m.rng.Read(c.Content)
@@ -32,8 +32,8 @@ func (m *Maker) Data(size int) schemas.Chunk {
 	return c
 }
 
-// Tree makes a tree chunk with so many edges of both kinds and bytes of
-// content. The edges point nowhere.
+// Tree makes a tree chunk with the given numbers of edges and size bytes of content. The
+// edges point to no chunk.
 func (m *Maker) Tree(trees, data, size int) schemas.Chunk {
 	c := m.Data(size)
 	c.Kind = schemas.Tree
@@ -47,7 +47,7 @@ func (m *Maker) Tree(trees, data, size int) schemas.Chunk {
 	return c
 }
 
-// Mixed makes some chunks of every kind.
+// Mixed makes chunks of every kind.
 func (m *Maker) Mixed() []schemas.Chunk {
 	plain := m.Data(77)
 	plain.Kind = schemas.Plain
@@ -64,7 +64,7 @@ func (m *Maker) id() (id schemas.ChunkID) {
 	return id
 }
 
-// Open opens a store that is checked whole and closed when the test ends.
+// Open opens a store. When the test ends, the store is checked and closed.
 func Open(t testing.TB, dir string, opt storage.Options) *storage.Store {
 	t.Helper()
 	s, err := storage.Open(dir, opt)
@@ -86,7 +86,7 @@ func CloseClean(t testing.TB, s *storage.Store) {
 	}
 }
 
-// Clean fails the test if a check of the whole store finds anything.
+// Clean fails the test if a check of the store finds a problem.
 func Clean(t testing.TB, s *storage.Store) {
 	t.Helper()
 	for _, p := range Problems(t, s) {
@@ -94,7 +94,7 @@ func Clean(t testing.TB, s *storage.Store) {
 	}
 }
 
-// Problems is what a check of the whole store finds.
+// Problems returns the problems that a check of the store finds.
 func Problems(t testing.TB, s *storage.Store) (problems []storage.Problem) {
 	t.Helper()
 	// The test's own context has ended when its clean-up runs.
@@ -104,7 +104,7 @@ func Problems(t testing.TB, s *storage.Store) (problems []storage.Problem) {
 		t.Fatalf("check the store: %v", err)
 	}
 	if report.Problems != int64(len(problems)) {
-		t.Errorf("the check reports %d problems and told of %d", report.Problems, len(problems))
+		t.Errorf("the check counts %d problems and reported %d", report.Problems, len(problems))
 	}
 	return problems
 }
@@ -117,7 +117,7 @@ func Put(t testing.TB, s *storage.Store, chunks ...schemas.Chunk) {
 	}
 }
 
-// Holds fails the test unless [Vault] holds the chunks, whole.
+// Holds fails the test unless [Vault] holds the whole chunks.
 func Holds(t testing.TB, s *storage.Store, chunks ...schemas.Chunk) {
 	t.Helper()
 	ids := make([]schemas.ChunkID, len(chunks))
@@ -156,6 +156,6 @@ func Same(t testing.TB, want, got schemas.Chunk) {
 func Code(t testing.TB, err error, want schemas.Code) {
 	t.Helper()
 	if got := schemas.CodeOf(err); err == nil || got != want {
-		t.Errorf("the error is %v of code %q, want %q", err, got, want)
+		t.Errorf("the error is %v with code %q, want code %q", err, got, want)
 	}
 }
