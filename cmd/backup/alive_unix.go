@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// processAlive reports whether a process of that id runs, whoever owns it.
+// processAlive reports whether a process with this id runs, under any user.
 func processAlive(pid int) bool {
 	err := syscall.Kill(pid, 0)
 	return err == nil || errors.Is(err, syscall.EPERM)

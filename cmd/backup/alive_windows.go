@@ -2,10 +2,10 @@ package main
 
 import "golang.org/x/sys/windows"
 
-// stillActive is what Windows answers for the exit code of a running process.
+// stillActive is the exit code that Windows reports for a running process.
 const stillActive = 259
 
-// processAlive reports whether a process of that id runs.
+// processAlive reports whether a process with this id runs.
 func processAlive(pid int) bool {
 	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(pid))
 	if err != nil {

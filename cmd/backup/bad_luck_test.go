@@ -24,51 +24,51 @@ import (
 	"servidor-backup/client/treetest"
 )
 
-// patience is how long a command may take to find out that nobody is there: five
-// seconds, and some more for a machine that is busy.
-const patience = 15 * time.Second
+// failTime is how long a command may take to find out that nothing answers: five seconds, and
+// some more on a busy machine.
+const failTime = 15 * time.Second
 
-// soon demands a failure within patience.
-func (w *world) soon(texts []string, args ...string) {
+// failsSoon demands a failure within failTime.
+func (w *world) failsSoon(texts []string, args ...string) {
 	w.Helper()
-	if o := w.expect(exitFailed, texts, args...); o.took > patience {
-		w.Errorf("it took %v to say so", o.took)
+	if o := w.expect(exitFailed, texts, args...); o.took > failTime {
+		w.Errorf("the failure took %v", o.took)
 	}
 }
 
-// TestNobodyThere: what is missing is told apart: server, coordinator, node.
-func TestNobodyThere(t *testing.T) {
+// The error says which part does not answer: server, coordinator or node.
+func TestUnreachablePartIsNamed(t *testing.T) {
 	w := newNATSWorld(t, 2*time.Minute)
 	file := filepath.Join(w.dir(), "file")
 	w.write(file, []byte("x"))
-	w.soon([]string{"no server is known", "backup up --data"}, "list")
+	w.failsSoon([]string{"no server is known", "backup up --data"}, "list")
 
 	nowhere := "nats://" + bustest.FreeAddress(t)
 	for _, command := range [][]string{{"list"}, {"transmit", file}, {"download", "file"}, {"nodes"}} {
-		w.soon([]string{"no NATS server answers", nowhere}, append(command, "--server", nowhere)...)
+		w.failsSoon([]string{"no NATS server answers", nowhere}, append(command, "--server", nowhere)...)
 	}
-	w.soon([]string{"no NATS server answers"}, "list", "--server", w.silentServer())
+	w.failsSoon([]string{"no NATS server answers"}, "list", "--server", w.silentServer())
 
 	_, url := w.natsServer()
 	w = w.with("BACKUP_SERVER=" + url)
 	for _, command := range [][]string{{"list"}, {"transmit", file}, {"download", "file"}} {
-		w.soon([]string{"no coordinator answers", "backup coordinator --server " + url}, command...)
+		w.failsSoon([]string{"no coordinator answers", "backup coordinator --server " + url}, command...)
 	}
 
 	w.start("coordinator", "--server", url).serves()
-	w.soon([]string{"no storage node has registered yet", "backup storage"}, "transmit", file)
-	w.soon([]string{"nothing was ever saved", "ana"}, "download", "file")
+	w.failsSoon([]string{"no storage node has registered yet", "backup storage"}, "transmit", file)
+	w.failsSoon([]string{"nothing was ever saved", "ana"}, "download", "file")
 
 	node := w.start("storage", "--server", url, "--data", w.dir(), "--name", "cellar")
 	node.serves()
 	w.transmit(file)
 	node.stop()
-	w.soon([]string{"cellar is down"}, "transmit", file)
-	w.soon(nil, "download", "file", "--to", w.dir())
+	w.failsSoon([]string{"cellar is down"}, "transmit", file)
+	w.failsSoon(nil, "download", "file", "--to", w.dir())
 	w.expect(exitDone, []string{"file"}, "list")
 }
 
-// silentServer takes connections and says nothing.
+// silentServer accepts connections and never answers.
 func (w *world) silentServer() (url string) {
 	w.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -80,7 +80,7 @@ func (w *world) silentServer() (url string) {
 		for {
 			c, err := l.Accept()
 			if err != nil {
-				return // closed by the cleanup
+				return // the cleanup has closed it
 			}
 			open.Go(func() {
 				_, _ = io.Copy(io.Discard, c)
@@ -97,8 +97,8 @@ func (w *world) silentServer() (url string) {
 	return "nats://" + l.Addr().String()
 }
 
-// asNobody makes a world whose programs have no special rights. When the tests
-// run as root that takes another user, and folders that this user can reach.
+// asNobody makes a world whose programs have no special rights. If the tests run as root, it
+// needs another user, and folders that this user can reach.
 func (w *world) asNobody() *world {
 	w.Helper()
 	if os.Geteuid() != 0 {
@@ -137,7 +137,7 @@ func (w *world) sharedDir() string {
 	return dir
 }
 
-func TestUnreadableFileIsLeftOut(t *testing.T) {
+func TestUnreadableFileIsSkipped(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	_, url := w.up(w.dir())
 	w = w.asNobody().with("BACKUP_SERVER=" + url)
@@ -186,15 +186,15 @@ func TestTargetWithoutPermission(t *testing.T) {
 	w.chmod(to, 0o755)
 }
 
-// TestFileChangesWhileRead: what is saved of a file that only grows is a
-// beginning of it; the command says that it changed.
+// Of a file that grows while it is read, a beginning is saved, and the command reports the
+// change.
 func TestFileChangesWhileRead(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	w.up(w.dir())
 	src := w.dir()
 	log := filepath.Join(src, "app.log")
 	w.write(filepath.Join(src, "still"), []byte("still"))
-	w.write(log, random(20, 48*mib)) // much, or who appends does not get its turn meanwhile
+	w.write(log, random(20, 48*mib)) // large, so that the append happens while it is read
 	stop := w.appendTo(log)
 	o := w.run("transmit", "--name", "busy", src)
 	stop()
@@ -204,7 +204,7 @@ func TestFileChangesWhileRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := w.ok("download", "busy", "app.log", "--to", "-").out; len(got) < 48*mib || !bytes.HasPrefix(now, []byte(got)) {
-		t.Errorf("%d bytes came back that are no beginning of the file", len(got))
+		t.Errorf("%d bytes were restored that are no beginning of the file", len(got))
 	}
 	if got := w.ok("download", "busy", "still", "--to", "-").out; got != "still" {
 		t.Errorf("%q", got)
@@ -246,9 +246,8 @@ func (w *world) appendTo(path string) (stop func()) {
 	}
 }
 
-// TestFilesVanishWhileWalked: files that go away are left out, and the rest is
-// saved as it was.
-func TestFilesVanishWhileWalked(t *testing.T) {
+// Files that are deleted during a backup are skipped, and the rest is saved unchanged.
+func TestFilesAreDeletedDuringBackup(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	w.up(w.dir())
 	src := w.dir()
@@ -271,12 +270,12 @@ func TestFilesVanishWhileWalked(t *testing.T) {
 		name := fmt.Sprintf("%04d", i)
 		got, err := os.ReadFile(filepath.Join(to, filepath.Base(src), name))
 		if missing := errors.Is(err, fs.ErrNotExist); missing && i%2 == 0 || !missing && !bytes.Equal(got, random(uint64(i), 5000)) {
-			t.Errorf("%s came back with %d bytes: %v", name, len(got), err)
+			t.Errorf("%s was restored with %d bytes: %v", name, len(got), err)
 		}
 	}
 }
 
-// TestDiskOfNodeIsFull fills a file system of its own.
+// The disk of the node is its own file system, which the test fills.
 func TestDiskOfNodeIsFull(t *testing.T) {
 	w := newWorld(t, 2*time.Minute)
 	data := w.dir()
@@ -288,24 +287,24 @@ func TestDiskOfNodeIsFull(t *testing.T) {
 	w.write(filepath.Join(more, "does not"), random(31, 60*mib))
 	w.transmit("--name", "fits", src)
 
-	w.expect(exitFailed, []string{"full", "make room on the node"}, "transmit", "--name", "more", more)
-	// Less than a chunk may have fitted still, and a small file in it; somebody
-	// else takes that, and some of what the node keeps free for its index.
-	w.write(filepath.Join(disk, "somebody else's"), random(33, 24*mib))
+	w.expect(exitFailed, []string{"full", "free space on the node"}, "transmit", "--name", "more", more)
+	// Less than a chunk may still be free, enough for a small file. Another program takes
+	// that, and a part of what the node reserves for its index.
+	w.write(filepath.Join(disk, "of another program"), random(33, 24*mib))
 	wire := w.dialWire(url)
 	request := fields{"apelido": "rui", "nome_arquivo": "f", "conteudo_arquivo": random(32, 900_000)}
 	wire.refuse("backup.transmit", wire.encode(request), wireStorage, "disk-full")
-	w.restores("fits", src) // reads go on
-	w.eventually("the node says what is wrong", func() bool { return w.nodes()[0].Trouble == "disk-full" })
+	w.restores("fits", src) // reads still work
+	w.eventually("the node reports the full disk", func() bool { return w.nodes()[0].Trouble == "disk-full" })
 	w.expect(exitFailed, []string{"more"}, "list", "more")
 
 	w.remount(disk, "300m")
-	w.eventually("the node says that nothing is wrong", func() bool { return w.nodes()[0].Trouble == "" })
+	w.eventually("the node reports no trouble", func() bool { return w.nodes()[0].Trouble == "" })
 	w.transmit("--name", "more", more)
 	w.restores("more", more)
 	wire.succeed("backup.transmit", request)
 
-	// A disk on which nothing is left is no reason to wait in silence.
+	// With a completely full disk the start fails with a message instead of waiting.
 	p.kill()
 	if err := w.tryFill(disk, 0); err != nil {
 		t.Fatal(err)
@@ -315,18 +314,17 @@ func TestDiskOfNodeIsFull(t *testing.T) {
 	w.up(data)
 }
 
-// lastSegment is the file to which a node appends.
+// lastSegment is the file to which the node appends.
 func (w *world) lastSegment(data string) string {
 	w.Helper()
 	files, err := filepath.Glob(filepath.Join(data, "node", "segments", "*.seg"))
 	if err != nil || len(files) == 0 {
-		w.Fatalf("there are no segments: %v", err)
+		w.Fatalf("no segments: %v", err)
 	}
 	return files[len(files)-1]
 }
 
-// TestTornTail: after a crash the last write may be there in part, or as
-// garbage. Nothing that was acknowledged suffers.
+// After a crash the last write may be partial or garbage. No acknowledged version suffers.
 func TestTornTail(t *testing.T) {
 	for name, tear := range map[string]func(b []byte) []byte{
 		"garbage follows":        func(b []byte) []byte { return append(b, random(40, 300_000)...) },
@@ -356,8 +354,8 @@ func TestTornTail(t *testing.T) {
 	}
 }
 
-// TestFlippedBit: a damaged chunk is named, everything else comes back, and the
-// next backup of the same content repairs it.
+// A damaged chunk is reported, everything else is restored, and the next backup of the same
+// content repairs the chunk.
 func TestFlippedBit(t *testing.T) {
 	w := newWorld(t, 2*time.Minute)
 	data, src := w.dir(), filepath.Join(w.dir(), "docs")
@@ -379,7 +377,7 @@ func TestFlippedBit(t *testing.T) {
 	o := w.expect(exitPartial, []string{"chunk", "1 path"}, "download", "docs", "--to", to)
 	bad := w.damaged(src, filepath.Join(to, "docs"), files)
 	if !strings.Contains(o.err, bad) {
-		t.Errorf("%q is missing and not named: %v", bad, o)
+		t.Errorf("%q is missing and not reported: %v", bad, o)
 	}
 	w.expect(exitFailed, []string{"chunk"}, "download", "docs", bad, "--to", "-")
 	w.expect(exitFailed, []string{"chunk"}, "download", "docs", bad, "--to", w.dir())
@@ -393,16 +391,16 @@ func TestFlippedBit(t *testing.T) {
 	w.transmit(src)
 	wire.succeed("backup.transmit", fields{"apelido": "ana", "nome_arquivo": "plain", "conteudo_arquivo": "a needle in a segment"})
 	w.restores("docs", src)
-	whole := w.dir()
-	w.download("docs@1", "--to", whole)
-	if left := w.differing(src, filepath.Join(whole, "docs"), files); len(left) != 0 {
+	back := w.dir()
+	w.download("docs@1", "--to", back)
+	if left := w.differing(src, filepath.Join(back, "docs"), files); len(left) != 0 {
 		t.Errorf("the first version still lacks %q", left)
 	}
 	p.stop()
-	w.sound(data)
+	w.intact(data)
 }
 
-// flip flips one bit at the offset that at finds.
+// flip flips one bit of the byte at the offset that at returns.
 func (w *world) flip(path string, at func([]byte) int) {
 	w.Helper()
 	b, err := os.ReadFile(path)
@@ -411,7 +409,7 @@ func (w *world) flip(path string, at func([]byte) int) {
 	}
 	off := at(b)
 	if off < 0 || off >= len(b) {
-		w.Fatalf("there is nothing at %d of %d", off, len(b))
+		w.Fatalf("offset %d is outside of %d bytes", off, len(b))
 	}
 	b[off] ^= 4
 	if err := os.WriteFile(path, b, 0o600); err != nil {
@@ -419,7 +417,7 @@ func (w *world) flip(path string, at func([]byte) int) {
 	}
 }
 
-// differing are the files that b does not have as a has them.
+// differing returns the files whose content in b is missing or not as in a.
 func (w *world) differing(a, b string, files []string) (names []string) {
 	w.Helper()
 	for _, name := range files {
@@ -434,15 +432,15 @@ func (w *world) differing(a, b string, files []string) (names []string) {
 	return names
 }
 
-// damaged is the one file that b lacks.
+// damaged returns the one file that b lacks.
 func (w *world) damaged(a, b string, files []string) string {
 	w.Helper()
 	names := w.differing(a, b, files)
 	if len(names) != 1 {
-		w.Fatalf("one file should be missing: %q", names)
+		w.Fatalf("want one missing file: %q", names)
 	}
 	if _, err := os.Lstat(filepath.Join(b, names[0])); !errors.Is(err, fs.ErrNotExist) {
-		w.Errorf("the damaged %q is there: %v", names[0], err)
+		w.Errorf("the damaged %q exists: %v", names[0], err)
 	}
 	return names[0]
 }
@@ -458,7 +456,7 @@ func TestDataFolderIsInUse(t *testing.T) {
 	w.expect(exitDone, nil, "nodes")
 }
 
-// TestNewerFormatIsRefused rewrites a store's identity as a later program might.
+// The test rewrites a store's identity as a future program might.
 func TestNewerFormatIsRefused(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	data := w.dir()
@@ -479,9 +477,9 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	w.expect(exitFailed, []string{"newer version", "99"}, "storage", "--data", data, "--check")
 }
 
-// TestLinksLeadNowhere: links in a version are restored as links, and neither
-// they nor links in the target lead a restore out of its folder.
-func TestLinksLeadNowhere(t *testing.T) {
+// Links in a version are restored as links. A restore writes outside of its folder neither
+// through them nor through links in the target.
+func TestRestoreFollowsNoLinks(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	w.up(w.dir())
 	outside := w.dir()
@@ -505,7 +503,7 @@ func TestLinksLeadNowhere(t *testing.T) {
 	w.same(src, filepath.Join(to, "docs"))
 	w.holds(filepath.Join(outside, "precious"), "precious")
 	if names, err := os.ReadDir(outside); err != nil || len(names) != 1 {
-		t.Errorf("outside there are %v, %v", names, err)
+		t.Errorf("outside of the target: %v, %v", names, err)
 	}
 }
 
@@ -516,8 +514,7 @@ func TestUnknownSettingIsNamed(t *testing.T) {
 	w.expect(exitFailed, []string{config, "line 2", "serwer"}, "list", "--config", config)
 }
 
-// TestNameStandsForOneSource: a record is one folder on one machine until a
-// person says otherwise.
+// A record is one folder on one machine, unless --moved says otherwise.
 func TestNameStandsForOneSource(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	w.up(w.dir())
@@ -549,8 +546,8 @@ func TestOtherKeyIsRefused(t *testing.T) {
 	}
 }
 
-// TestOnlyThisMachine: without authentication nothing is offered to others, or
-// taken from them, by accident.
+// Without authentication the program neither listens for other machines nor connects to them
+// without --insecure.
 func TestOnlyThisMachine(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	for _, args := range [][]string{

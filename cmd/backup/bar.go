@@ -11,23 +11,23 @@ import (
 )
 
 const (
-	// barEvery is how often the bar moves: fluent to the eye, nothing to the CPU.
+	// barEvery is how often the bar is drawn: smooth for the eye, cheap for the CPU.
 	barEvery = 150 * time.Millisecond
-	// barWidth, in columns, leaves room for the words on a narrow terminal.
+	// barWidth, in columns, leaves space for the text on a narrow terminal.
 	barWidth = 20
 )
 
-// drawBar draws a progress bar on stderr until stop is called, then removes it.
-// Lines of the console appear above it meanwhile.
-func (a *app) drawBar(p *client.Progress) (stop func()) {
+// drawBar draws a progress bar on stderr until stop is called, then removes it. Meanwhile,
+// lines of the console appear above the bar.
+func (c *console) drawBar(p *client.Progress) (stop func()) {
 	var words atomic.Pointer[string]
-	container := mpb.New(mpb.WithOutput(a.console.stderr), mpb.WithAutoRefresh(), mpb.WithRefreshRate(barEvery))
+	container := mpb.New(mpb.WithOutput(c.stderr), mpb.WithAutoRefresh(), mpb.WithRefreshRate(barEvery))
 	bar := container.New(0, mpb.BarStyle(), mpb.BarWidth(barWidth),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return *words.Load() })))
-	m := newMeter(a.texts, p)
+	m := newMeter(c.texts, p)
 	update := func() {
 		text := " " + m.line(time.Now())
-		if waiting := a.console.waitingFor(); waiting != "" {
+		if waiting := c.waitingFor(); waiting != "" {
 			text += " · " + waiting
 		}
 		words.Store(&text)
@@ -36,7 +36,7 @@ func (a *app) drawBar(p *client.Progress) (stop func()) {
 	}
 	update()
 	stopUpdates := every(barEvery, update)
-	restore := a.console.redirect(container)
+	restore := c.redirect(container)
 	return func() {
 		stopUpdates()
 		restore()

@@ -14,19 +14,19 @@ import (
 	"servidor-backup/bus/bustest"
 )
 
-// cluster is a whole system of many processes: unmodified NATS servers that form a
-// cluster, coordinators and storage nodes, each with links of its own to all servers.
+// cluster is a whole system of many processes: a cluster of unmodified NATS servers, and
+// coordinators and storage nodes, each with its own links to all servers.
 type cluster struct {
 	w            *world
 	servers      []*member
 	coordinators []*member
 	nodes        []*member
-	routes       [][]*link // from each server to each, nil to itself
-	born         int       // nodes so far, for their names
-	bound        bool      // some nodes get disks that can be filled
+	routes       [][]*link // from each server to each other; nil to itself
+	made         int       // number of nodes made so far, for their names
+	bound        bool      // some nodes get a disk that can be filled
 }
 
-// member is one program of the cluster, which may be running or not.
+// member is one program of the cluster, running or not.
 type member struct {
 	name   string
 	cmd    func(links []string) []string // the program and its arguments
@@ -36,16 +36,16 @@ type member struct {
 	p      *process
 	paused bool
 
-	control  string // of a node: the file that says how fast its disk is
-	slow     bool   // of a node: its disk is
+	control  string // of a node: the file with the speed of its disk
+	slow     bool   // of a node: its disk is slow
 	bounded  bool   // of a node: its disk is a file system of its own
-	full     bool   // of a node: its disk is
-	draining bool   // of a node: it was told to
-	monitor  string // of a server: where it tells of itself
+	full     bool   // of a node: its disk is full
+	draining bool   // of a node: it was told to drain
+	monitor  string // of a server: address of its monitoring
 }
 
-// newCluster starts so many of each. The servers' catalogue has three replicas.
-func (w *world) newCluster(servers, coordinators, nodes int) *cluster {
+// newCluster starts the given numbers of programs. Each server holds the catalogue.
+func newCluster(w *world, servers, coordinators, nodes int) *cluster {
 	w.Helper()
 	c := &cluster{w: w}
 	c.begin(servers, coordinators, nodes)
@@ -72,8 +72,8 @@ func (c *cluster) begin(servers, coordinators, nodes int) {
 	}
 }
 
-// startServers starts NATS servers that know each other. Each reaches each other one by
-// a link, and by no other way.
+// startServers starts NATS servers that form a cluster. Each reaches each other only through
+// a link.
 func (c *cluster) startServers(n int) {
 	c.w.Helper()
 	exe, err := natsBinary()
@@ -98,8 +98,8 @@ func (c *cluster) startServers(n int) {
 			routes = append(routes, "nats://"+to)
 		}
 		conf := filepath.Join(c.w.dir(), "nats.conf")
-		// What is advertised would lead round the links: clients are told nothing, and
-		// other servers of an address where nobody is.
+		// Advertised addresses would bypass the links: servers advertise nothing to clients,
+		// and an unused address to other servers.
 		c.w.write(conf, fmt.Appendf(nil, `
 server_name: %s
 listen: %q
@@ -108,20 +108,20 @@ jetstream { store_dir: %q, sync_interval: always }
 cluster { name: faults, listen: %q, no_advertise: true, advertise: "127.0.0.1:1", routes: ["%s"] }
 `, m.name, clients[i], m.monitor, m.data, listen[i], strings.Join(routes, `", "`)))
 		m.cmd = func([]string) []string { return []string{exe, "-c", conf} }
-		m.links = []*link{{address: clients[i]}} // where it is, for newLinks
+		m.links = []*link{{address: clients[i]}} // the server's address, for newLinks
 		c.servers = append(c.servers, m)
 		c.start(m)
 	}
 }
 
-// route sets the ways between two servers. What is deaf or mute is so as the first one
-// sees it, whoever has opened the connection.
+// route sets the routes between two servers. Deaf and mute are as seen by server i, whichever
+// server opened the connection.
 func (c *cluster) route(i, j int, mode linkMode) {
 	c.routes[i][j].set(mode)
 	c.routes[j][i].set(mode.reversed())
 }
 
-// newLinks are links to all servers.
+// newLinks makes links to all servers.
 func (c *cluster) newLinks() (links []*link) {
 	c.w.Helper()
 	for _, s := range c.servers {
@@ -137,18 +137,18 @@ func urls(links []*link) (all []string) {
 	return all
 }
 
-// addNode starts a new storage node. Its disk can be slowed; that of each third one, if it
-// is wanted and this machine lets us, is a file system of its own, that can be filled.
+// addNode starts a new storage node. Its disk can be slowed. If bound is set and this machine
+// allows it, the disk of each third node is its own file system, which can be filled.
 func (c *cluster) addNode() *member {
 	c.w.Helper()
-	c.born++
-	m := &member{name: fmt.Sprint("n", c.born), data: filepath.Join(c.w.dir(), "data"), links: c.newLinks()}
+	c.made++
+	m := &member{name: fmt.Sprint("n", c.made), data: filepath.Join(c.w.dir(), "data"), links: c.newLinks()}
 	m.control = filepath.Join(c.w.dir(), "speed")
 	m.env = []string{diskControl + "=" + m.control}
-	if c.bound && c.born%3 == 2 {
-		err := c.w.tryMount(m.data, roomy)
+	if c.bound && c.made%3 == 2 {
+		err := c.w.tryMount(m.data, largeDisk)
 		if m.bounded = err == nil; err != nil {
-			c.w.Logf("no disk is filled: %v", err)
+			c.w.Logf("no disk can be filled: %v", err)
 		}
 	}
 	m.cmd = func(links []string) []string {
@@ -159,8 +159,8 @@ func (c *cluster) addNode() *member {
 	return m
 }
 
-// roomy is the size of a bounded disk that has room. It takes memory as it is filled.
-const roomy = "2g"
+// largeDisk is the size of a bounded disk with free space. It uses memory only as it fills.
+const largeDisk = "2g"
 
 func (c *cluster) start(m *member) {
 	c.w.Helper()
@@ -168,7 +168,7 @@ func (c *cluster) start(m *member) {
 	m.p, m.paused = w.launch(w.prepare(argv[0], argv[1:]...)), false
 }
 
-// client is a machine whose commands go to the cluster, and its links.
+// client returns a machine whose commands use the cluster, and its links.
 func (c *cluster) client(nickname string) (*world, []*link) {
 	c.w.Helper()
 	links := c.newLinks()
@@ -178,32 +178,32 @@ func (c *cluster) client(nickname string) (*world, []*link) {
 
 func (m *member) running() bool { return m.p != nil && !m.p.hasEnded() }
 
-// kill ends the program as a power cut would.
+// kill ends the program without warning, like a power cut.
 func (m *member) kill() {
 	m.p.kill()
 	m.paused = false
 }
 
-// pause stops the program in its tracks; resume lets it go on.
+// pause suspends the program; resume continues it.
 func (m *member) pause()  { m.signal(syscall.SIGSTOP, true) }
 func (m *member) resume() { m.signal(syscall.SIGCONT, false) }
 
 func (m *member) signal(s syscall.Signal, paused bool) {
 	if m.running() {
-		_ = m.p.cmd.Process.Signal(s) // it may end at this moment
+		_ = m.p.cmd.Process.Signal(s) // it may end in this moment
 		m.paused = paused
 	}
 }
 
-// reach sets all links of a program.
+// reach sets the mode of all links of a program.
 func reach(links []*link, mode linkMode) {
 	for _, l := range links {
 		l.set(mode)
 	}
 }
 
-// mend undoes all faults that pass: everything runs and can be reached.
-func (c *cluster) mend() {
+// endFaults ends all temporary faults: everything runs and is reachable.
+func (c *cluster) endFaults() {
 	c.w.Helper()
 	for _, m := range c.servers {
 		m.resume()
@@ -213,13 +213,13 @@ func (c *cluster) mend() {
 	}
 	for i := range c.routes {
 		for j := range i {
-			c.route(i, j, linkWhole)
+			c.route(i, j, linkOpen)
 		}
 	}
 	for _, m := range slices.Concat(c.coordinators, c.nodes) {
-		reach(m.links, linkWhole)
+		reach(m.links, linkOpen)
 		if m.bounded {
-			c.w.remount(m.data, roomy)
+			c.w.remount(m.data, largeDisk)
 			m.full = false
 		}
 		m.setSpeed(c.w.T, fullSpeed)
@@ -230,17 +230,17 @@ func (c *cluster) mend() {
 	}
 }
 
-// clusterStatus is what "status --json" says.
+// clusterStatus is the output of "status --json".
 type clusterStatus struct {
-	Whole, Surveyed bool
-	Strays          int64
-	ToHeal          int64 `json:"to_heal"`
-	Healed          int64
-	HealedBytes     int64 `json:"healed_bytes"`
-	Waiting         []string
-	Levels          []struct {
+	Intact, Surveyed bool
+	Misplaced        int64
+	ToHeal           int64 `json:"to_heal"`
+	Healed           int64
+	HealedBytes      int64 `json:"healed_bytes"`
+	Waiting          []string
+	Levels           []struct {
 		Durability, State string
-		Spare             int
+		Margin            int
 		Chunks            int64
 	}
 	Nodes []nodeLine
@@ -251,24 +251,24 @@ type clusterStatus struct {
 	Scrubs []scrubLine
 }
 
-// scrubLine is what it says of a node that reads back.
+// scrubLine is the scrub of one node in it.
 type scrubLine struct {
 	Node    string
 	Running bool
 	Found   int64
 }
 
-// has reports whether a node is there.
+// has reports whether a node is up and takes data.
 func (s *clusterStatus) has(name string) bool {
 	return slices.ContainsFunc(s.Nodes, func(n nodeLine) bool {
 		return n.Name == name && (n.State == "up" || n.State == "draining") && n.Trouble == ""
 	})
 }
 
-// status asks until somebody answers.
+// status asks until it gets an answer.
 func (c *cluster) status(w *world) (s clusterStatus) {
 	w.Helper()
-	w.eventually("the status is told", func() bool {
+	w.eventually("the status arrives", func() bool {
 		o := w.run("status", "--json")
 		if o.code == exitDone {
 			s = parse[clusterStatus](w.T, o.out)
@@ -278,27 +278,27 @@ func (c *cluster) status(w *world) (s clusterStatus) {
 	return s
 }
 
-// healed waits until all nodes are there and all is whole.
+// healed waits until all nodes are up and everything is intact.
 func (c *cluster) healed(w *world, within time.Duration) {
 	w.Helper()
 	deadline := time.Now().Add(within)
 	for {
 		s := c.status(w)
-		if s.Whole && !slices.ContainsFunc(c.nodes, func(m *member) bool { return !s.has(m.name) }) {
+		if s.Intact && !slices.ContainsFunc(c.nodes, func(m *member) bool { return !s.has(m.name) }) {
 			return
 		}
 		if time.Now().After(deadline) {
-			w.Fatalf("not whole after %v: %+v", within, s)
+			w.Fatalf("not intact after %v: %+v", within, s)
 		}
 		select {
 		case <-w.ctx.Done():
-			w.Fatalf("not whole: %+v", s)
+			w.Fatalf("not intact: %+v", s)
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
 }
 
-// files are those in a folder of a node's store that are not nearly empty.
+// files are the files of at least 4 KiB in a folder of a node's store.
 func (m *member) files(folder string) []string {
 	files, _ := filepath.Glob(filepath.Join(m.data, folder, "*"))
 	return slices.DeleteFunc(files, func(f string) bool {

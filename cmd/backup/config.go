@@ -2,245 +2,145 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
-	"io"
-	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/spf13/cobra"
-
-	"servidor-backup/schemas"
+	"servidor-backup/client"
 )
 
-func newConfig(a *app) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "config",
-		Aliases: []string{"configurar", "configuracoes", "configurações"},
-		Short:   a.t("config.short"),
-		Long:    a.t("config.long"),
-		Args:    a.takes(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			changed := cmd.Flags().Changed
-			if slices.ContainsFunc(settable, changed) {
-				return a.setSettings(changed)
-			}
-			if !a.inTerm {
-				return a.usage("config.nothing")
-			}
-			p := newPrompter(a)
-			defer p.close()
-			err := a.askSettings(cmd.Context(), p)
-			if errors.Is(err, io.EOF) {
-				return a.fail("no-answer", nil, "config.no-answer")
-			}
-			return err
-		},
-	}
-	a.addUploadFlags(cmd.Flags())
-	a.addDownloadFlags(cmd.Flags())
-	cmd.AddCommand(&cobra.Command{
-		Use:   "show",
-		Short: a.t("config.show-short"),
-		Args:  a.takes(0, 0),
-		RunE:  func(*cobra.Command, []string) error { return a.showSettings() },
-	})
-	return cmd
+// config decides the value of every setting: flags over environment over settings file over
+// what is discovered or the default.
+type config struct {
+	env     environment
+	flags   *globalFlags
+	words   *texts       // of mistakes
+	file    fileSettings // content of the settings file
+	fileErr error        // why the file could not be read
 }
 
-// settable are the flags that are settings.
-var settable = []string{"server", "data", "nickname", "lang", "key-file", "compression", "limit-upload", "limit-download"}
+// setting is a value in force and its source: "flag", "environment", "file", "discovery" or
+// "default".
+type setting struct {
+	Value  string `json:"value"`
+	Source string `json:"source"`
+}
 
-// setSettings writes what the flags say into the settings file; an empty value
-// takes a setting out.
-func (a *app) setSettings(changed func(flag string) bool) error {
-	if a.fileErr != nil {
-		return a.fileErr
+// sources of settings, the strongest first.
+var sources = []string{"flag", "environment", "file", "discovery", "default"}
+
+// settings are the values in force.
+type settings struct {
+	Server   setting `json:"server"`
+	Data     setting `json:"data"` // instead of a server; see local.go
+	Nickname setting `json:"nickname"`
+	Lang     setting `json:"lang"`
+	KeyFile  setting `json:"key_file"`
+
+	Compression   setting `json:"compression"`
+	LimitUpload   setting `json:"limit_upload"`
+	LimitDownload setting `json:"limit_download"`
+
+	File string `json:"file"` // path of the settings file, whether it exists or not
+}
+
+// settings decides all values.
+func (c *config) settings() (settings, error) {
+	if c.fileErr != nil {
+		return settings{}, c.fileErr
 	}
-	f := a.file
-	data, err := absolute(a.flags.data)
+	s := settings{
+		Server:   c.server(),
+		Data:     c.data(c.flags.data),
+		Nickname: c.choose(c.flags.nickname, "BACKUP_NICKNAME", c.file.Nickname),
+		KeyFile:  c.choose(c.flags.keyFile, "BACKUP_KEY_FILE", c.file.KeyFile),
+		Lang:     c.choose(c.flags.lang, "BACKUP_LANG", c.file.Lang),
+
+		Compression:   c.choose(c.flags.compression, "BACKUP_COMPRESSION", c.file.Compression),
+		LimitUpload:   c.choose(c.flags.limitUpload, "BACKUP_LIMIT_UPLOAD", c.file.LimitUpload),
+		LimitDownload: c.choose(c.flags.limitDownload, "BACKUP_LIMIT_DOWNLOAD", c.file.LimitDownload),
+	}
+	if err := c.serverOrData(&s); err != nil {
+		return settings{}, err
+	}
+	if s.Nickname.Value == "" {
+		s.Nickname.Value = defaultNickname(c.env.user())
+	}
+	if s.Compression.Value == "" {
+		s.Compression.Value = client.CompressDefault.String()
+	}
+	if s.Lang.Value == "" {
+		s.Lang.Value = c.words.lang
+	}
+	var err, keyErr error
+	if s.KeyFile.Value == "" {
+		s.KeyFile.Value, keyErr = c.defaultKeyPath(s.Nickname.Value)
+	}
+	s.File, err = c.path(c.flags.config)
+	return s, errors.Join(err, keyErr)
+}
+
+// server is the server to use; if nothing names one, the server that is discovered.
+func (c *config) server() setting {
+	s := c.choose(c.flags.server, "BACKUP_SERVER", c.file.Server)
+	if d, ok := c.discover(); ok && s.Value == "" {
+		s = setting{d.URL, "discovery"}
+	}
+	return s
+}
+
+// data is the folder to use without a server.
+func (c *config) data(flag string) setting {
+	return c.choose(flag, "BACKUP_DATA", c.file.Data)
+}
+
+// serverOrData keeps server or data, whichever has the stronger source. Both from the same
+// source are a mistake.
+func (c *config) serverOrData(s *settings) error {
+	server, data := slices.Index(sources, s.Server.Source), slices.Index(sources, s.Data.Source)
 	switch {
-	case err != nil:
-		return err
-	case a.flags.server != "" && data != "":
-		return a.usage("error.server-and-data", "Server", a.flags.server, "Folder", data)
-	case a.flags.server != "":
-		f.Data = ""
-	case data != "":
-		f.Server = ""
-	}
-	if err := a.checkTransferFlags(); err != nil {
-		return err
-	}
-	for _, s := range []struct {
-		flag, value string
-		field       *string
-		check       func(string) error
-	}{
-		{"server", a.flags.server, &f.Server, a.checkServerURL},
-		{"data", data, &f.Data, nil},
-		{"nickname", a.flags.nickname, &f.Nickname, schemas.CheckNickname},
-		{"lang", matchLanguage(a.flags.lang), &f.Lang, nil}, // checkFlags did
-		{"key-file", a.flags.keyFile, &f.KeyFile, nil},
-		{"compression", a.flags.compression, &f.Compression, nil},
-		{"limit-upload", a.flags.limitUpload, &f.LimitUpload, nil},
-		{"limit-download", a.flags.limitDownload, &f.LimitDownload, nil},
-	} {
-		if !changed(s.flag) {
-			continue
-		}
-		if s.value != "" && s.check != nil {
-			if err := s.check(s.value); err != nil {
-				return a.usage("config.bad-value", "Flag", "--"+s.flag, "Detail", err.Error())
-			}
-		}
-		*s.field = s.value
-	}
-	return a.keepSettings(f)
-}
-
-// absolute is where a folder is, whatever the working folder will be; "" stays.
-func absolute(dir string) (string, error) {
-	if dir == "" {
-		return "", nil
-	}
-	return filepath.Abs(dir)
-}
-
-// keepSettings writes the settings file and says so.
-func (a *app) keepSettings(f fileSettings) error {
-	path, err := a.saveFile(f)
-	if err != nil {
-		return err
-	}
-	if a.flags.json {
-		return a.showSettings()
-	}
-	a.console.info(a.t("config.saved", "File", path))
-	return nil
-}
-
-// askSettings asks for server, nickname and language, and keeps the answers.
-func (a *app) askSettings(ctx context.Context, p *prompter) error {
-	s, err := a.settings()
-	if err != nil {
-		return err
-	}
-	f := a.file
-	if s.Data.Value == "" {
-		preset := cmp.Or(s.Server.Value, defaultServer)
-		if f.Server, err = a.askValid(ctx, p, a.t("config.ask-server"), preset, a.checkServerURL); err != nil {
-			return err
-		}
-		f.Data = "" // only one of the two can be used
-	}
-	if f.Nickname, err = a.askValid(ctx, p, a.t("config.ask-nickname"), s.Nickname.Value, schemas.CheckNickname); err != nil {
-		return err
-	}
-	lang := a.t("config.ask-lang", "Languages", strings.Join(languages, ", "))
-	if f.Lang, err = a.askValid(ctx, p, lang, a.lang, a.checkLang); err != nil {
-		return err
-	}
-	f.Lang = matchLanguage(f.Lang)
-	if err := a.keepSettings(f); err != nil {
-		return err
-	}
-	*a.texts = *newTexts(a.language(a.flags.lang)) // from now on, in it
-	return nil
-}
-
-// askValid asks until check is content.
-func (a *app) askValid(ctx context.Context, p *prompter, question, preset string, check func(string) error) (string, error) {
-	for {
-		value, err := p.askOr(ctx, question, preset)
-		if err != nil {
-			return "", err
-		}
-		if err := check(value); err == nil {
-			return value, nil
-		} else {
-			a.console.fail(err)
-		}
-	}
-}
-
-func (a *app) checkLang(lang string) error {
-	if matchLanguage(lang) == "" {
-		return a.fail("usage", nil, "error.lang", "Value", lang, "Languages", strings.Join(languages, ", "))
+	case s.Server.Value == "" || s.Data.Value == "":
+	case server == data:
+		return c.words.usage("error.server-and-data", "Server", s.Server.Value, "Folder", s.Data.Value)
+	case server < data:
+		s.Data = setting{"", "default"}
+	default:
+		s.Server = setting{"", "default"}
 	}
 	return nil
 }
 
-// checkServerURL checks one or more NATS addresses, separated by commas.
-func (a *app) checkServerURL(servers string) error {
-	_, err := a.serverHosts(servers)
-	return err
-}
-
-// serverList are the addresses in a list of them.
-func serverList(servers string) []string {
-	list := strings.Split(servers, ",")
-	for i := range list {
-		list[i] = strings.TrimSpace(list[i])
+func (c *config) choose(flag, variable, file string) setting {
+	if flag != "" {
+		return setting{flag, "flag"}
 	}
-	return list
+	if v := c.env.getenv(variable); v != "" {
+		return setting{v, "environment"}
+	}
+	if file != "" {
+		return setting{file, "file"}
+	}
+	return setting{"", "default"}
 }
 
-// serverHosts are the hosts of NATS addresses: URLs, or HOST:PORT as the NATS
-// client takes them too.
-func (a *app) serverHosts(servers string) ([]string, error) {
-	var hosts []string
-	for _, server := range serverList(servers) {
-		if !strings.Contains(server, "://") {
-			server = "nats://" + server
+// defaultNickname is the name of the OS user. Windows puts the domain before the name.
+func defaultNickname(user string) string {
+	return user[strings.LastIndexByte(user, '\\')+1:]
+}
+
+// language chooses the language of texts: flag over environment over settings file over
+// locale.
+func (c *config) language(flag string) string {
+	for _, wish := range []string{flag, c.env.getenv("BACKUP_LANG"), c.file.Lang} {
+		if lang := matchLanguage(wish); lang != "" {
+			return lang
 		}
-		u, err := url.Parse(server)
-		if err != nil || u.Hostname() == "" || !natsScheme(u.Scheme) {
-			return nil, a.fail("usage", nil, "error.server-url", "Server", server)
+	}
+	// POSIX: the first of these variables that is set decides, even if it is "C".
+	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+		if locale := c.env.getenv(name); locale != "" {
+			return cmp.Or(matchLanguage(locale), languages[0])
 		}
-		hosts = append(hosts, u.Hostname())
 	}
-	return hosts, nil
-}
-
-func natsScheme(s string) bool { return s == "nats" || s == "tls" || s == "ws" || s == "wss" }
-
-// showSettings prints the values in force and where they come from.
-func (a *app) showSettings() error {
-	s, err := a.settings()
-	if err != nil {
-		return err
-	}
-	if a.flags.json {
-		return a.printJSON(s)
-	}
-	t := newTable(a.t("config.setting"), a.t("config.value"), a.t("config.source"))
-	for _, row := range []struct {
-		name string
-		setting
-	}{{"server", s.Server}, {"data", s.Data}, {"nickname", s.Nickname}, {"lang", s.Lang}, {"key_file", s.KeyFile},
-		{"compression", s.Compression}, {"limit_upload", s.LimitUpload}, {"limit_download", s.LimitDownload}} {
-		t.add(row.name, dash(row.Value), a.source(row.Source))
-	}
-	t.print(a.println)
-	a.println("")
-	a.println(a.t("config.file", "File", s.File))
-	return nil
-}
-
-// source is where a setting comes from, in the person's language.
-func (a *app) source(s string) string {
-	switch s {
-	case "flag":
-		return a.t("config.source-flag")
-	case "environment":
-		return a.t("config.source-environment")
-	case "file":
-		return a.t("config.source-file")
-	case "discovery":
-		return a.t("config.source-discovery")
-	}
-	return a.t("config.source-default")
+	return languages[0]
 }

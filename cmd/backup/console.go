@@ -1,44 +1,81 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
+	"time"
+
+	"servidor-backup/client"
 )
 
-// console is stderr: errors, warnings, notices, and what is being waited for.
-// It keeps lines whole when several goroutines talk, and lets a progress bar
-// own the terminal meanwhile. All its methods may be called from any goroutine.
+// console is everything that a command prints, in the user's language: results on stdout;
+// errors, warnings, notices and the current wait on stderr. It keeps lines on stderr whole
+// when several goroutines print, and lets a progress bar own the terminal meanwhile.
+//
+// The methods that print to stderr may be called from any goroutine, the others from the
+// command's own.
 type console struct {
 	*texts
-	terminal    bool
 	json, quiet bool
+	zone        *time.Location
+	server      string // address that the command connects to, for hints; "" without one
+
+	out         *bufio.Writer // stdout; run flushes it at the end
+	outTerminal bool
+	errTerminal bool // stderr is a terminal that understands escape sequences
 
 	mu      sync.Mutex
-	w       io.Writer // stderr, or the progress bar above it
 	stderr  io.Writer
-	waiting string
+	w       io.Writer // stderr, or the progress bar that owns the terminal
+	waiting string    // the last status
 }
 
 var _ io.Writer = (*console)(nil) // for loggers
 
-func newConsole(x *texts, stderr io.Writer, terminal bool) *console {
-	return &console{texts: x, terminal: terminal, w: stderr, stderr: stderr}
+func newConsole(x *texts, std streams, env environment) *console {
+	return &console{
+		texts:       x,
+		zone:        env.zone,
+		out:         bufio.NewWriter(std.out),
+		outTerminal: env.terminal(std.out),
+		errTerminal: env.terminal(std.err) && env.getenv("TERM") != "dumb",
+		stderr:      std.err,
+		w:           std.err,
+	}
 }
 
-// fail reports what ended the command; nil is fine.
-func (c *console) fail(err error) {
+// printf writes to stdout. The writer remembers an error until Flush returns it.
+func (c *console) printf(format string, args ...any) { fmt.Fprintf(c.out, format, args...) }
+
+// println writes a line of text to stdout.
+func (c *console) println(text string) { fmt.Fprintln(c.out, text) }
+
+// printJSON writes v as one line of JSON to stdout.
+func (c *console) printJSON(v any) error {
+	e := json.NewEncoder(c.out)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// report prints the error that ended the command; nil prints nothing.
+func (c *console) report(err error) {
 	if err == nil {
 		return
 	}
 	f := c.explain(err)
-	f.text = oneLine(f.text)
+	if c.server != "" && errors.Is(err, client.ErrNoCoordinator) {
+		f.hint = c.t("hint.no-coordinator", "Server", c.server)
+	}
+	text := oneLine(f.text)
 	if c.json {
-		c.object("error", jsonError{Code: f.code, Message: f.text, Hint: f.hint})
+		c.object("error", jsonError{Code: f.code, Message: text, Hint: f.hint})
 		return
 	}
-	c.line("backup: " + f.text)
+	c.line("backup: " + text)
 	if f.hint != "" {
 		c.line(c.t("console.hint", "Text", f.hint))
 	}
@@ -56,7 +93,7 @@ type jsonWarning struct {
 	Message string `json:"message"`
 }
 
-// warn reports a path with which something went wrong while the rest goes on.
+// warn reports a path that failed while the command goes on.
 func (c *console) warn(path string, err error) {
 	if c.json {
 		c.object("warning", jsonWarning{Path: path, Exact: exactBytes(path), Message: oneLine(err.Error())})
@@ -65,7 +102,7 @@ func (c *console) warn(path string, err error) {
 	c.line(c.t("console.warning", "Path", quotePath(path), "Text", oneLine(err.Error())))
 }
 
-// notice says something that the person must know, --quiet or not.
+// notice prints what the user must know, even with --quiet.
 func (c *console) notice(text string) {
 	if c.json {
 		c.object("notice", text)
@@ -74,23 +111,23 @@ func (c *console) notice(text string) {
 	c.line(text)
 }
 
-// info says something that is good to know.
+// info prints what is good to know.
 func (c *console) info(text string) {
 	if !c.quiet && !c.json {
 		c.line(text)
 	}
 }
 
-// status says what is being waited for, "" that it goes on. A progress bar
-// shows it while it lasts; elsewhere each new one is a line.
+// status says what the command waits for; "" means that it goes on. A progress bar shows
+// the status while it lasts. Without a bar, each new status is a line.
 func (c *console) status(text string) {
 	c.mu.Lock()
 	same := text == c.waiting
 	c.waiting = text
-	drawn := c.w != c.stderr
+	hasBar := c.w != c.stderr
 	c.mu.Unlock()
 	switch {
-	case same || text == "" || c.quiet || drawn:
+	case same || text == "" || c.quiet || hasBar:
 	case c.json:
 		c.object("status", text)
 	default:
@@ -98,21 +135,21 @@ func (c *console) status(text string) {
 	}
 }
 
-// waitingFor is the last status.
+// waitingFor returns the last status.
 func (c *console) waitingFor() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.waiting
 }
 
-// redirect sends lines through w until the returned function is called, so
-// that they appear above a progress bar.
+// redirect sends lines through w until restore is called, so that they appear above a
+// progress bar.
 func (c *console) redirect(w io.Writer) (restore func()) {
-	c.set(w)
-	return func() { c.set(c.stderr) }
+	c.setWriter(w)
+	return func() { c.setWriter(c.stderr) }
 }
 
-func (c *console) set(w io.Writer) {
+func (c *console) setWriter(w io.Writer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.w = w
@@ -121,18 +158,17 @@ func (c *console) set(w io.Writer) {
 func (c *console) line(text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// Nobody is left to be told when stderr fails.
-	_, _ = fmt.Fprintln(c.w, text)
+	_, _ = fmt.Fprintln(c.w, text) // an error of stderr cannot be reported anywhere
 }
 
-// Write lets a logger write its lines here.
+// Write lets a logger write its lines to stderr.
 func (c *console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.w.Write(p)
 }
 
-// object writes {"kind": v} as a line.
+// object writes {"kind": v} as a line to stderr.
 func (c *console) object(kind string, v any) {
 	text, err := json.Marshal(map[string]any{kind: v})
 	if err != nil {

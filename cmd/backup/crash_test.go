@@ -16,13 +16,13 @@ import (
 	"servidor-backup/bus/bustest"
 )
 
-// TestServerIsKilled kills the whole system again and again while a client
-// saves. Whatever was acknowledged must come back, every time; the client must
-// finish, or fail with a word, within a bound. BACKUP_SEED repeats a run.
+// TestServerIsKilled kills the whole system again and again while a client saves. Every
+// acknowledged version must stay restorable; the client must finish, or fail with a message,
+// within a bound. BACKUP_SEED repeats a run.
 func TestServerIsKilled(t *testing.T) {
 	kills := pick(t, 5, 50)
 	c := newCrash(t, 10*time.Minute)
-	c.files = pick(t, 24, 60) // with more of them, more kills come in the middle
+	c.files = pick(t, 24, 60) // with more files, more kills hit a running transmit
 	rounds := 0
 	for ; c.hit < kills && rounds < 10*kills; rounds++ {
 		c.round(rounds)
@@ -31,18 +31,18 @@ func TestServerIsKilled(t *testing.T) {
 		c.w.restores(v.ID, v.Paths[0])
 	}
 	c.server.stop()
-	c.w.sound(c.data)
-	t.Logf("of %d transmits %d were under way at a kill, %d were acknowledged", rounds, c.hit, len(c.acknowledged))
+	c.w.intact(c.data)
+	t.Logf("of %d transmits, a kill hit %d, and %d were acknowledged", rounds, c.hit, len(c.acknowledged))
 	if c.hit < kills || len(c.acknowledged) == 0 {
-		t.Errorf("too little was tried: %d transmits were under way at a kill, %d are wanted", c.hit, kills)
+		t.Errorf("too few: a kill hit %d transmits, want %d", c.hit, kills)
 	}
 }
 
-// clientBound is how long a client may take to finish, or to give up, once the
-// server is back: it waits a minute for a server, and less for a node.
+// clientBound is how long a client may take to finish, or to give up, after the server is
+// back. It waits a minute for a server, and less for a node.
 const clientBound = 90 * time.Second
 
-// crash is a system that is being killed, and what must survive it.
+// crash is a system that is killed again and again, and the versions that must survive.
 type crash struct {
 	w            *world
 	rng          *rand.Rand
@@ -51,7 +51,7 @@ type crash struct {
 	sources      string          // holds one folder per round
 	acknowledged map[string]bool // folders whose transmit has succeeded
 	files        int             // in each folder
-	hit          int             // transmits that were under way at a kill
+	hit          int             // transmits that ran when the system was killed
 }
 
 func newCrash(t *testing.T, bound time.Duration) *crash {
@@ -80,7 +80,7 @@ func (c *crash) start() {
 	c.server.serves()
 }
 
-// moment is a random stretch of time, short ones more often than long ones.
+// moment is a random time up to most; short times are more likely.
 func (c *crash) moment(most time.Duration) <-chan time.Time {
 	f := c.rng.Float64()
 	return time.After(time.Duration(f * f * float64(most)))
@@ -91,7 +91,7 @@ func (c *crash) round(round int) {
 	c.w.Helper()
 	src := c.source(round)
 	client := c.w.start("transmit", src, "--name", "record", "--moved")
-	if c.rng.IntN(4) > 0 { // else it may not even have begun
+	if c.rng.IntN(4) > 0 { // else the kill may come before the client begins
 		c.w.eventually("the client begins", func() bool {
 			return client.hasEnded() || strings.Contains(c.server.stderr.String(), "began to save")
 		})
@@ -102,7 +102,7 @@ func (c *crash) round(round int) {
 	case <-client.ended:
 	}
 	c.server.kill()
-	if c.rng.IntN(3) == 0 { // and once more, while it recovers
+	if c.rng.IntN(3) == 0 { // kill it again while it recovers
 		again := c.w.start("up", "--data", c.data, "--listen", c.listen)
 		<-c.moment(600 * time.Millisecond)
 		again.kill()
@@ -124,8 +124,7 @@ func (c *crash) round(round int) {
 	c.check(round)
 }
 
-// source makes the folder of a round. Half of its files are those of the round
-// before.
+// source makes the folder of a round. Half of its files equal those of the previous round.
 func (c *crash) source(round int) string {
 	c.w.Helper()
 	dir := filepath.Join(c.sources, fmt.Sprint("round ", round))
@@ -139,14 +138,14 @@ func (c *crash) source(round int) string {
 	return dir
 }
 
-// versionLine is what "list NAME --json" says of a version.
+// versionLine is a version in the output of "list NAME --json".
 type versionLine struct {
 	ID    string
 	Paths []string
 }
 
-// listed are the versions in the catalogue; all that were acknowledged must be
-// among them, once.
+// listed returns the versions in the catalogue. Every acknowledged version must be listed
+// exactly once.
 func (c *crash) listed() []versionLine {
 	c.w.Helper()
 	if len(c.acknowledged) == 0 && len(lines[struct{}](c.w.T, c.w.run("list", "--json").out)) == 0 {

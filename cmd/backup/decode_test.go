@@ -26,7 +26,7 @@ func decoded(r io.Reader) (string, error) {
 func TestDecode(t *testing.T) {
 	long := bytes.Repeat([]byte{0xab}, 65)
 	for _, test := range []struct {
-		in   any // a []byte is msgpack already
+		in   any // a []byte is already msgpack
 		want string
 	}{
 		{[]byte{}, ``},
@@ -89,7 +89,7 @@ func TestDecodeRefuses(t *testing.T) {
 	contains(t, c.err.String(), `"code":"not-msgpack"`, "value 1")
 }
 
-// Whoever watches a stream sees each value when it arrives.
+// A live stream shows each value when it arrives.
 func TestDecodeIsLive(t *testing.T) {
 	in, send := io.Pipe()
 	got, out := io.Pipe()

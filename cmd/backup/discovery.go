@@ -9,23 +9,23 @@ import (
 	"path/filepath"
 )
 
-// discovery is what a running "up" leaves for clients of the same person on the
-// same host, so that they need no settings.
+// discovery is the file that a running "up" writes for clients of the same user on the same
+// host, so that they need no settings.
 type discovery struct {
 	URL  string `json:"url"`
 	PID  int    `json:"pid"`
 	Data string `json:"data"` // absolute
 }
 
-func (a *app) discoveryPath() (string, error) {
-	dir, err := a.stateDir()
+func (c *config) discoveryPath() (string, error) {
+	dir, err := c.stateDir()
 	return filepath.Join(dir, "up.json"), err
 }
 
-// discover is what the discovery file says, if the process that wrote it lives.
-// Whatever is wrong with the file, it only means that nothing was discovered.
-func (a *app) discover() (d discovery, ok bool) {
-	path, err := a.discoveryPath()
+// discover returns the discovery file if the process that wrote it still runs. Any defect of
+// the file means that nothing was discovered.
+func (c *config) discover() (d discovery, ok bool) {
+	path, err := c.discoveryPath()
 	if err != nil {
 		return d, false
 	}
@@ -33,13 +33,13 @@ func (a *app) discover() (d discovery, ok bool) {
 	if err != nil || json.Unmarshal(data, &d) != nil {
 		return d, false
 	}
-	return d, d.URL != "" && d.PID > 0 && a.env.alive(d.PID)
+	return d, d.URL != "" && d.PID > 0 && c.env.alive(d.PID)
 }
 
-// announce writes the discovery file. The one who announced last is found; the
-// returned function takes the file away unless another "up" has replaced it.
-func (a *app) announce(d discovery) (withdraw func() error, err error) {
-	path, err := a.discoveryPath()
+// announce writes the discovery file. Clients find the "up" that announced last. withdraw
+// removes the file unless another "up" has replaced it.
+func (c *config) announce(d discovery) (withdraw func() error, err error) {
+	path, err := c.discoveryPath()
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (a *app) announce(d discovery) (withdraw func() error, err error) {
 		err = writePrivate(path, append(data, '\n'))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("telling clients of this host the address: %w", err)
+		return nil, fmt.Errorf("write the address for clients of this host: %w", err)
 	}
 	return func() error {
 		now, err := os.ReadFile(path)

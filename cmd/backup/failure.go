@@ -11,6 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"servidor-backup/bus"
+	"servidor-backup/bus/embedded"
+	"servidor-backup/client"
 	"servidor-backup/schemas"
 )
 
@@ -22,19 +24,19 @@ const (
 	exitPartial = 3
 )
 
-// failure is an error that has been put into the person's words.
+// failure is an error in the user's language.
 type failure struct {
 	exit int
 	code string // stable, for --json
 	text string // one line
 	hint string // what to do now; may be ""
-	err  error  // the cause; may be nil
+	err  error  // cause; may be nil
 }
 
 func (f *failure) Error() string { return f.text }
 func (f *failure) Unwrap() error { return f.err }
 
-// exitCode maps every outcome of a command.
+// exitCode is the exit code of a command that ended with err.
 func exitCode(err error) int {
 	var f *failure
 	switch {
@@ -51,7 +53,7 @@ func (x *texts) usage(key string, args ...any) error {
 	return &failure{exit: exitUsage, code: "usage", text: x.t(key, args...), hint: x.t("hint.help")}
 }
 
-// fail is a failure of this program's own, with its cause as {{.Detail}}.
+// fail is a failure of the command itself; {{.Detail}} in its text is the cause.
 func (x *texts) fail(code string, cause error, key string, args ...any) error {
 	return x.failHint(code, cause, "", key, args...)
 }
@@ -64,13 +66,21 @@ func (x *texts) failHint(code string, cause error, hint, key string, args ...any
 	return &failure{exit: exitFailed, code: code, text: x.t(key, args...), hint: hint, err: cause}
 }
 
-// partial says that what could be done was done, except for n paths.
+// partial is the failure of a command that did everything except for n paths.
 func (x *texts) partial(key string, n int64) error {
 	return &failure{exit: exitPartial, code: "partial", text: x.n(key, n)}
 }
 
-// explain puts any error into the person's words: what the client and the
-// server report keeps its own sentence as the detail.
+// withHint explains err and replaces the hint. Libraries know neither commands nor flags, so
+// a command says what to do about their errors.
+func (x *texts) withHint(err error, hint string) error {
+	f := *x.explain(err)
+	f.hint = hint
+	return &f
+}
+
+// explain translates any error to the user's language. Errors of client and server keep
+// their own sentence as the detail.
 func (x *texts) explain(err error) *failure {
 	var f *failure
 	if errors.As(err, &f) {
@@ -81,7 +91,7 @@ func (x *texts) explain(err error) *failure {
 		f.code = string(code)
 		f.text = x.optional("code."+f.code, "Detail", err.Error())
 		f.hint = x.optional("hint." + f.code)
-		if f.text == "" { // a newer server has codes that this program lacks
+		if f.text == "" { // a code of a newer server
 			f.text = err.Error()
 		}
 		return f
@@ -96,6 +106,11 @@ func (x *texts) explain(err error) *failure {
 		f.text = x.t("error.setting-bad", "File", mistake.path, "Line", mistake.line, "Detail", mistake.detail)
 	case errors.Is(err, context.Canceled):
 		f.code, f.text = "interrupted", x.t("error.interrupted")
+	case errors.Is(err, client.ErrNoCoordinator):
+		f.code, f.text = "no-coordinator", x.t("error.no-coordinator", "Detail", err.Error())
+		f.hint = x.t("hint.no-coordinator", "Server", "URL")
+	case errors.Is(err, embedded.ErrClustered):
+		f.hint = x.t("hint.clustered")
 	case unreachable(err):
 		f.code = "unreachable"
 		f.text = x.t("error.unreachable", "Detail", err.Error())
@@ -104,8 +119,8 @@ func (x *texts) explain(err error) *failure {
 	return f
 }
 
-// oneLine makes one line of an error's text that cannot command a terminal:
-// parts of it come from a server or are the names of files.
+// oneLine turns the text of an error into one line that cannot control a terminal: parts of
+// it may come from a server or be names of files.
 func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unprintable(r) {
@@ -115,7 +130,7 @@ func oneLine(text string) string {
 	}, strings.ReplaceAll(text, "\n", "; "))
 }
 
-// unreachable reports whether nobody answers at the server's address.
+// unreachable reports whether err means that no server answers at the address.
 func unreachable(err error) bool {
 	return errors.Is(err, bus.ErrNoServer) || errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) ||
 		errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrDeadlineExceeded) ||

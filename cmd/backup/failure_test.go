@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
 
+	"servidor-backup/bus/embedded"
 	"servidor-backup/client"
 	"servidor-backup/schemas"
 )
@@ -31,22 +34,22 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-func TestUsageMistakes(t *testing.T) {
+func TestUsageErrors(t *testing.T) {
 	for _, test := range []struct {
 		says string
 		args []string
 	}{
-		{`no command "lisst"; did you mean "list"`, []string{"lisst"}},
-		{`no command "zzz"`, []string{"zzz"}},
-		{`no flag --bogus`, []string{"list", "--bogus"}},
-		{`no flag -x`, []string{"list", "-x"}},
+		{`unknown command "lisst"; did you mean "list"`, []string{"lisst"}},
+		{`unknown command "zzz"`, []string{"zzz"}},
+		{`unknown flag --bogus`, []string{"list", "--bogus"}},
+		{`unknown flag -x`, []string{"list", "-x"}},
 		{`--name needs a value`, []string{"transmit", "a", "--name"}},
 		{"--heal-rate", []string{"storage", "--data", "x", "--heal-rate", "fast"}},
 		{"-1h0m0s is not a time", []string{"storage", "--data", "x", "--scrub-period", "-1h"}},
-		{`"x" is not a value for --weight`, []string{"storage", "--weight", "x"}},
+		{`"x" is not a valid value for --weight`, []string{"storage", "--weight", "x"}},
 		{`argument is missing: backup transmit PATH… [FLAGS]`, []string{"transmit"}},
-		{`"b" is one too many`, []string{"nodes", "b"}},
-		{`language "xx"`, []string{"list", "--lang", "xx"}},
+		{`one argument too many, "b"`, []string{"nodes", "b"}},
+		{`unknown language "xx"`, []string{"list", "--lang", "xx"}},
 		{`needs a name`, []string{"transmit", "-"}},
 		{`several paths need a name`, []string{"transmit", "a", "b"}},
 		{`together`, []string{"transmit", "-", "b", "--name", "n"}},
@@ -62,7 +65,7 @@ func TestUsageMistakes(t *testing.T) {
 		{`say what to set`, []string{"config"}},
 		{`--nickname: `, []string{"config", "--nickname", "a/b"}},
 		{`no command was given`, nil},
-		{`no command "zzz"`, []string{"help", "zzz"}},
+		{`unknown command "zzz"`, []string{"help", "zzz"}},
 	} {
 		c := newCLI(t)
 		c.expect(t, exitUsage, test.args...)
@@ -73,7 +76,7 @@ func TestUsageMistakes(t *testing.T) {
 	}
 }
 
-// What belongs together and is not given together, and what cannot be.
+// Flags that need each other, and invalid values.
 func TestClusterFlags(t *testing.T) {
 	for _, args := range [][]string{
 		{"up", "--data", "d", "--cluster-listen", "127.0.0.1:6222"},
@@ -90,7 +93,7 @@ func TestClusterFlags(t *testing.T) {
 	}
 }
 
-func TestBeyondLoopbackIsRefused(t *testing.T) {
+func TestOtherHostsNeedInsecure(t *testing.T) {
 	for _, args := range [][]string{
 		{"up", "--data", "d", "--listen", "0.0.0.0:4222"},
 		{"up", "--data", "d", "--listen", ":4222"},
@@ -111,8 +114,8 @@ func TestBeyondLoopbackIsRefused(t *testing.T) {
 	}
 }
 
-// Errors of server and client come in the person's language, with their own
-// sentence as detail and with advice.
+// Errors of server and client are translated, with their own sentence as the detail and with a
+// hint.
 func TestExplain(t *testing.T) {
 	pt := newTexts("pt")
 	f := pt.explain(fmt.Errorf("saving: %w", schemas.Errorf(schemas.DiskFull, "node a1 is full")))
@@ -142,7 +145,7 @@ func TestNoServer(t *testing.T) {
 func TestBadNickname(t *testing.T) {
 	c := newCLI(t)
 	c.expect(t, exitFailed, "list", "--nickname", "a/b", "--lang", "pt")
-	contains(t, c.err.String(), "backup: nome não permitido (")
+	contains(t, c.err.String(), "backup: nome inválido (")
 }
 
 type brokenPipe struct{}
@@ -151,14 +154,14 @@ var errBroken = errors.New("broken pipe")
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, errBroken }
 
-func TestStdoutThatFails(t *testing.T) {
+func TestFailingStdout(t *testing.T) {
 	c := newCLI(t)
 	c.backend.records = []schemas.Record{{Name: "a"}}
 	code := run(t.Context(), []string{"list"}, streams{nil, brokenPipe{}, &c.err}, c.environment())
 	if code != exitFailed {
 		t.Errorf("exit code %d", code)
 	}
-	contains(t, c.err.String(), "writing to stdout: broken pipe")
+	contains(t, c.err.String(), "writing to stdout failed: broken pipe")
 }
 
 func TestInterrupted(t *testing.T) {
@@ -170,4 +173,29 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	contains(t, c.err.String(), "backup: interrupted")
+}
+
+// A library's error says what happened; the command adds what to type, in the user's language.
+func TestHintsForErrorsOfLibraries(t *testing.T) {
+	exists := fmt.Errorf("/tmp/photos exists already: %w", fs.ErrExist)
+	for _, test := range []struct {
+		err  error
+		hint string
+		args []string
+	}{
+		{client.ErrNoCoordinator, `start one with "backup coordinator --server nats://127.0.0.1:4222"`, []string{"list"}},
+		{client.ErrNoCoordinator, `inicie um com "backup coordinator --server nats://127.0.0.1:4222"`, []string{"listar", "--lang", "pt"}},
+		{exists, "choose another folder with --to", []string{"download", "photos"}},
+		{exists, "escolha outra pasta com --to", []string{"baixar", "photos", "--lang", "pt"}},
+		{schemas.Errorf(schemas.BadName, "bad"), "with --name", []string{"transmit", "a:b"}},
+		{schemas.Errorf(schemas.UnknownRecord, "forgotten"), `"backup lembrar"`, []string{"baixar", "photos", "--lang", "pt"}},
+	} {
+		c := filled(t)
+		c.backend.fails = test.err
+		c.expect(t, exitFailed, test.args...)
+		contains(t, c.err.String(), test.hint)
+	}
+	if f := newTexts("en").explain(fmt.Errorf("d: %w", embedded.ErrClustered)); !strings.Contains(f.hint, "--routes") {
+		t.Errorf("a server's folder that was part of a cluster: %+v", f)
+	}
 }

@@ -21,10 +21,9 @@ import (
 	"servidor-backup/schemas"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// fake is a backend with answers made up beforehand. It remembers what it was
-// asked.
+// fake is a backend with prepared answers. It records what it was asked.
 type fake struct {
 	keyCreated bool
 	records    []schemas.Record
@@ -34,19 +33,19 @@ type fake struct {
 	content    string // of Cat
 	backup     client.BackupResult
 	restore    client.RestoreResult
-	takes      time.Duration            // how long backup and restore do
-	during     func(p *client.Progress) // what happens meanwhile
-	warns      map[string]error         // paths that go wrong
-	fails      error                    // what every call returns
+	takes      time.Duration            // duration of backup and restore
+	during     func(p *client.Progress) // called during backup and restore
+	warns      map[string]error         // paths that fail
+	fails      error                    // error of every call
 	status     func(text string)        // set by connect
 	options    client.Options           // of connect
 	backups    []client.BackupOptions   // asked for
 	restores   []client.RestoreOptions  // asked for
 	stdin      string                   // read by Backup from "-"
 	policy     schemas.PolicyReply
-	collection []schemas.Collection // answers of Collect, one after the other, the last again
+	collection []schemas.Collection // answers of Collect in order; the last one repeats
 	state      schemas.StatusReply
-	asked      []string // other questions
+	asked      []string // other calls
 }
 
 var _ backend = (*fake)(nil)
@@ -77,7 +76,7 @@ func (f *fake) Restore(ctx context.Context, opt client.RestoreOptions) (*client.
 	return &f.restore, nil
 }
 
-// work is what backup and restore have in common.
+// work is the common part of Backup and Restore.
 func (f *fake) work(ctx context.Context, p *client.Progress, warn func(string, error)) error {
 	for path, err := range f.warns {
 		warn(path, err)
@@ -175,7 +174,7 @@ func (f *fake) Scrub(_ context.Context, node string) ([]string, error) {
 	return []string{"attic"}, f.fails
 }
 
-// screen is a buffer that several goroutines write to.
+// screen is a buffer that several goroutines may write to.
 type screen struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -193,7 +192,7 @@ func (s *screen) String() string {
 	return s.b.String()
 }
 
-// cli runs command lines in a process of its own imagination.
+// cli runs command lines without a process.
 type cli struct {
 	backend *fake
 	vars    map[string]string // environment variables
@@ -203,13 +202,13 @@ type cli struct {
 	errTerm bool // stderr is one
 
 	limited   int64 // bytes of memory, by --max-memory
-	niced     int   // times
+	niced     int   // number of calls
 	niceFails error
 
 	out, err screen
 }
 
-// newCLI has a server configured and an empty home folder.
+// newCLI has a configured server and an empty home folder.
 func newCLI(t *testing.T) *cli {
 	return &cli{
 		backend: &fake{},
@@ -249,15 +248,14 @@ func (c *cli) environment() environment {
 	}
 }
 
-// run runs one command line and returns its exit code. stdout and stderr are
-// those of this run alone.
+// run runs one command line and returns its exit code. out and err hold only the output of
+// this run.
 func (c *cli) run(ctx context.Context, args ...string) int {
 	c.out, c.err = screen{}, screen{}
 	return run(ctx, args, streams{strings.NewReader(c.in), &c.out, &c.err}, c.environment())
 }
 
-// expect runs a command line inside a bubble of its own time and checks how it
-// ends.
+// expect runs a command line with fake time and checks the exit code.
 func (c *cli) expect(t *testing.T, code int, args ...string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -286,7 +284,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// contains checks that text has each of parts.
+// contains checks that text contains each of parts.
 func contains(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	for _, part := range parts {

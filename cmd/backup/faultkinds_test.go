@@ -10,29 +10,29 @@ import (
 	"strings"
 )
 
-// faults are what may happen; the number is how often, relative to others. What is done
-// is told in a word, "" if nothing can be done now.
+// faults are the actions of a history. weight is the probability relative to the others. do
+// returns a description of what it did, or "" if the action is impossible now.
 var faults = []struct {
-	name  string
-	often int
-	do    func(*history) string
+	name   string
+	weight int
+	do     func(*history) string
 }{
 	{"kill a node", 4, func(h *history) string { return h.kill(h.nodes) }},
 	{"kill a coordinator", 2, func(h *history) string { return h.kill(h.coordinators) }},
-	{"kill a server", 2, func(h *history) string { return h.kill(h.spare(h.servers)) }},
-	{"start what was killed", 6, (*history).restart},
+	{"kill a server", 2, func(h *history) string { return h.kill(h.expendable(h.servers)) }},
+	{"start a killed process", 6, (*history).restart},
 	{"pause a node", 2, func(h *history) string { return h.pause(h.nodes) }},
 	{"pause a coordinator", 1, func(h *history) string { return h.pause(h.coordinators) }},
-	{"pause a server", 1, func(h *history) string { return h.pause(h.spare(h.servers)) }},
-	{"let what was paused go on", 4, (*history).goOn},
-	{"spoil links", 4, (*history).spoilLinks},
-	{"mend links", 4, (*history).mendLinks},
-	{"spoil a route", 3, (*history).spoilRoute},
-	{"mend a route", 3, (*history).mendRoute},
+	{"pause a server", 1, func(h *history) string { return h.pause(h.expendable(h.servers)) }},
+	{"resume a paused process", 4, (*history).resumeOne},
+	{"break links", 4, (*history).breakLinks},
+	{"repair links", 4, (*history).repairLinks},
+	{"break a route", 3, (*history).breakRoute},
+	{"repair a route", 3, (*history).repairRoute},
 	{"slow a disk", 3, (*history).slow},
-	{"let a disk be fast", 2, (*history).fast},
+	{"speed a disk up", 2, (*history).fast},
 	{"fill a disk", 3, (*history).fill},
-	{"make room on a disk", 2, (*history).makeRoom},
+	{"free a disk", 2, (*history).freeDisk},
 	{"lose a node's data", 1, (*history).wipe},
 	{"flip bits", 1, (*history).flip},
 	{"truncate a segment", 1, (*history).truncate},
@@ -42,11 +42,11 @@ var faults = []struct {
 	{"undrain a node", 1, (*history).undrain},
 	{"remove a drained node", 2, (*history).remove},
 	{"forget and collect", 2, (*history).forget},
-	{"forget and take back", 1, (*history).unforget},
+	{"forget and unforget", 1, (*history).unforget},
 	{"scrub", 1, (*history).scrub},
 }
 
-// pick picks one of the members that fulfil is, or nil.
+// pick returns a random one of the members for which is holds, or nil.
 func (h *history) pick(all []*member, is func(*member) bool) *member {
 	if len(all) == 0 {
 		return nil
@@ -60,21 +60,21 @@ func (h *history) pick(all []*member, is func(*member) bool) *member {
 	return nil
 }
 
-// called is the name of somebody to whom something was done, or "".
-func (m *member) called() string {
+// label is the name of a member, "" for nil.
+func (m *member) label() string {
 	if m == nil {
 		return ""
 	}
 	return m.name
 }
 
-func (m *member) fit() bool { return m.running() && !m.paused }
+func (m *member) healthy() bool { return m.running() && !m.paused }
 
-// spare are all of them, if a majority is left when one more is not.
-func (h *history) spare(all []*member) []*member {
+// expendable returns all members if a majority stays healthy when one more fails, else none.
+func (h *history) expendable(all []*member) []*member {
 	n := 0
 	for _, m := range all {
-		if m.fit() {
+		if m.healthy() {
 			n++
 		}
 	}
@@ -89,7 +89,7 @@ func (h *history) kill(all []*member) string {
 	if m != nil {
 		m.kill()
 	}
-	return m.called()
+	return m.label()
 }
 
 func (h *history) all() []*member { return slices.Concat(h.servers, h.coordinators, h.nodes) }
@@ -99,26 +99,26 @@ func (h *history) restart() string {
 	if m != nil {
 		h.start(m)
 	}
-	return m.called()
+	return m.label()
 }
 
 func (h *history) pause(all []*member) string {
-	m := h.pick(all, (*member).fit)
+	m := h.pick(all, (*member).healthy)
 	if m != nil {
 		m.pause()
 	}
-	return m.called()
+	return m.label()
 }
 
-func (h *history) goOn() string {
+func (h *history) resumeOne() string {
 	m := h.pick(h.all(), func(m *member) bool { return m.paused })
 	if m != nil {
 		m.resume()
 	}
-	return m.called()
+	return m.label()
 }
 
-// linked is somebody with links, of those that fulfil is, or nobody.
+// linked returns the name and the links of a random program for whose links is holds.
 func (h *history) linked(is func([]*link) bool) (who string, links []*link) {
 	all := slices.Concat(h.coordinators, h.nodes)
 	for i, wr := range h.writers {
@@ -131,17 +131,17 @@ func (h *history) linked(is func([]*link) bool) (who string, links []*link) {
 	return m.name, m.links
 }
 
-func spoilt(links []*link) bool {
-	return slices.ContainsFunc(links, func(l *link) bool { return !l.whole() })
+func broken(links []*link) bool {
+	return slices.ContainsFunc(links, func(l *link) bool { return !l.open() })
 }
 
-// spoil is some way of not being whole.
-func (h *history) spoil() linkMode { return linkMode(1 + h.rng.IntN(int(linkModes)-1)) }
+// randomBreak returns a random mode except open.
+func (h *history) randomBreak() linkMode { return linkMode(1 + h.rng.IntN(int(linkModes)-1)) }
 
-// spoilLinks spoils one or all of somebody's links.
-func (h *history) spoilLinks() string {
+// breakLinks breaks one or all links of a program.
+func (h *history) breakLinks() string {
 	who, links := h.linked(func([]*link) bool { return true })
-	mode := h.spoil()
+	mode := h.randomBreak()
 	if h.rng.IntN(2) == 0 {
 		at := h.rng.IntN(len(links))
 		links = links[at : at+1]
@@ -150,15 +150,15 @@ func (h *history) spoilLinks() string {
 	return fmt.Sprintf("%d of %s %v", len(links), who, mode)
 }
 
-func (h *history) mendLinks() string {
-	who, links := h.linked(spoilt)
-	reach(links, linkWhole)
+func (h *history) repairLinks() string {
+	who, links := h.linked(broken)
+	reach(links, linkOpen)
 	return who
 }
 
-// spoilRoute spoils the way between two servers, or all ways of one.
-func (h *history) spoilRoute() string {
-	mode, at, alone := h.spoil(), h.rng.IntN(len(h.servers)), h.rng.IntN(3) == 0
+// breakRoute breaks the route between two servers, or all routes of one server.
+func (h *history) breakRoute() string {
+	mode, at, alone := h.randomBreak(), h.rng.IntN(len(h.servers)), h.rng.IntN(3) == 0
 	other := (at + 1 + h.rng.IntN(len(h.servers)-1)) % len(h.servers)
 	for i := range h.servers {
 		if i == other || alone && i != at {
@@ -171,25 +171,25 @@ func (h *history) spoilRoute() string {
 	return fmt.Sprintf("%s to %s %v", h.servers[at].name, h.servers[other].name, mode)
 }
 
-// mendRoute mends all ways of a server.
-func (h *history) mendRoute() string {
+// repairRoute repairs all routes of a server.
+func (h *history) repairRoute() string {
 	at := h.rng.IntN(len(h.servers))
 	done := ""
 	for i := range h.servers {
-		if i != at && !h.routes[at][i].whole() {
-			h.route(at, i, linkWhole)
+		if i != at && !h.routes[at][i].open() {
+			h.route(at, i, linkOpen)
 			done = h.servers[at].name
 		}
 	}
 	return done
 }
 
-// slow makes a disk slow, or stand still.
+// slow makes a disk slow or stops it.
 func (h *history) slow() string {
 	m := h.nodes[h.rng.IntN(len(h.nodes))]
 	speed := []int64{5_000_000, 500_000, 50_000, 0}[h.rng.IntN(4)]
 	m.setSpeed(h.w.T, speed)
-	return fmt.Sprintf("%s to %d bytes a second", m.name, speed)
+	return fmt.Sprintf("%s to %d bytes per second", m.name, speed)
 }
 
 func (h *history) fast() string {
@@ -197,10 +197,10 @@ func (h *history) fast() string {
 	if m != nil {
 		m.setSpeed(h.w.T, fullSpeed)
 	}
-	return m.called()
+	return m.label()
 }
 
-// fill leaves nothing free on a disk, or less than a node keeps free for its index.
+// fill leaves no space on a disk, or less than a node reserves for its index.
 func (h *history) fill() string {
 	free := []int64{0, 1 << 20, 40 << 20}[h.rng.IntN(3)]
 	m := h.pick(h.nodes, func(m *member) bool { return m.bounded && !m.full })
@@ -208,22 +208,22 @@ func (h *history) fill() string {
 		return ""
 	}
 	if err := h.w.tryFill(m.data, free); err != nil {
-		return "" // something was written meanwhile
+		return "" // the node wrote something meanwhile
 	}
 	m.full = true
-	return fmt.Sprintf("%s but for %d bytes", m.name, free)
+	return fmt.Sprintf("%s except for %d bytes", m.name, free)
 }
 
-func (h *history) makeRoom() string {
+func (h *history) freeDisk() string {
 	m := h.pick(h.nodes, func(m *member) bool { return m.full })
 	if m != nil {
-		h.w.remount(m.data, roomy)
+		h.w.remount(m.data, largeDisk)
 		m.full = false
 	}
-	return m.called()
+	return m.label()
 }
 
-// loser is a node that may lose something now, or nil.
+// loser returns a node that may lose data now, or nil.
 func (h *history) loser() *member {
 	m := h.pick(h.nodes, func(m *member) bool {
 		return len(m.files("segments")) > 0 && (h.losses[m] || len(h.losses) < maxLosses)
@@ -234,8 +234,8 @@ func (h *history) loser() *member {
 	return m
 }
 
-// wipe takes a node away for good, with all its data. A new one takes its place, and
-// sometimes the operator says that the old one is not expected back.
+// wipe loses a node for good, with all its data, and adds a new node. Sometimes the operator
+// also removes the lost node.
 func (h *history) wipe() string {
 	say := h.rng.IntN(2) == 0
 	m := h.loser()
@@ -246,12 +246,12 @@ func (h *history) wipe() string {
 	h.nodes = slices.DeleteFunc(h.nodes, func(n *member) bool { return n == m })
 	h.addNode()
 	if say {
-		h.order(func() { h.admin.run("node", "remove", m.name, "--force") })
+		h.inBackground(func() { h.admin.run("node", "remove", m.name, "--force") })
 	}
 	return m.name
 }
 
-// flip flips some bits of a segment under a node that may be running.
+// flip flips bits in a segment of a node that may be running.
 func (h *history) flip() string {
 	kill := h.rng.IntN(2) == 0
 	m := h.loser()
@@ -264,7 +264,7 @@ func (h *history) flip() string {
 	return h.damage(m, "segments", h.flipBits)
 }
 
-// truncate cuts the end off a segment of a node that is down.
+// truncate cuts off the end of a segment of a killed node.
 func (h *history) truncate() string {
 	m := h.loser()
 	if m == nil {
@@ -274,7 +274,7 @@ func (h *history) truncate() string {
 	return h.damage(m, "segments", func(f *os.File, size int64) error { return f.Truncate(h.rng.Int64N(size)) })
 }
 
-// damageIndex flips bits in what a node that is down can make anew.
+// damageIndex flips bits in the index of a killed node; the node can rebuild it.
 func (h *history) damageIndex() string {
 	m := h.pick(h.nodes, func(m *member) bool { return len(m.files("index")) > 0 })
 	if m == nil {
@@ -303,7 +303,7 @@ func (h *history) damage(m *member, folder string, do func(f *os.File, size int6
 	h.w.Helper()
 	files := m.files(folder)
 	if len(files) == 0 {
-		return "" // compacted at this moment
+		return "" // compacted in this moment
 	}
 	f, err := os.OpenFile(files[h.rng.IntN(len(files))], os.O_RDWR, 0)
 	if err != nil {
@@ -327,7 +327,7 @@ func (h *history) add() string {
 	return h.addNode().name
 }
 
-// drain empties a node while others are enough.
+// drain drains a node if enough others stay.
 func (h *history) drain() string {
 	staying := 0
 	for _, m := range h.nodes {
@@ -340,24 +340,24 @@ func (h *history) drain() string {
 		return ""
 	}
 	m.draining = true
-	h.order(func() { h.admin.run("node", "drain", m.name) })
+	h.inBackground(func() { h.admin.run("node", "drain", m.name) })
 	return m.name
 }
 
-// undrain takes that back. Should the command fail, the node is not counted on.
+// undrain undoes a drain. The node still counts as draining, because the command may fail.
 func (h *history) undrain() string {
 	m := h.pick(h.nodes, func(m *member) bool { return m.draining })
 	if m != nil {
-		h.order(func() { h.admin.run("node", "undrain", m.name) })
+		h.inBackground(func() { h.admin.run("node", "undrain", m.name) })
 	}
-	return m.called()
+	return m.label()
 }
 
-// remove removes a node that holds nothing any more; others are not removed.
+// remove removes a drained node; the command refuses a node that still holds data.
 func (h *history) remove() string {
-	m := h.pick(h.nodes, func(m *member) bool { return m.draining && m.fit() })
+	m := h.pick(h.nodes, func(m *member) bool { return m.draining && m.healthy() })
 	if m != nil {
-		h.order(func() {
+		h.inBackground(func() {
 			if h.admin.run("node", "remove", m.name).code == exitDone {
 				h.mu.Lock()
 				defer h.mu.Unlock()
@@ -365,35 +365,35 @@ func (h *history) remove() string {
 			}
 		})
 	}
-	return m.called()
+	return m.label()
 }
 
-// forget forgets an older version of a writer, and collects.
+// forget forgets an older version of a writer and collects garbage.
 func (h *history) forget() string {
 	wr := h.writers[h.rng.IntN(len(h.writers))]
-	id, _ := wr.giveUp(h.rng)
+	id, _ := wr.release(h.rng)
 	if id == "" {
 		return ""
 	}
-	h.order(func() {
-		wr.w.run("forget", id) // whether it was is not known if that fails
+	h.inBackground(func() {
+		wr.w.run("forget", id) // if it fails, the version may or may not be forgotten
 		h.admin.run("gc", "--grace", "0s", "--wait=false")
 	})
 	return id
 }
 
-// unforget forgets a version and takes it back. If that succeeds it must come back, also
-// when somebody collects.
+// unforget forgets a version and takes it back. If that succeeds, the version must stay
+// restorable, even after a collection.
 func (h *history) unforget() string {
 	wr, collect := h.writers[h.rng.IntN(len(h.writers))], h.rng.IntN(2) == 0
-	id, kept := wr.giveUp(h.rng)
+	id, want := wr.release(h.rng)
 	if id == "" {
 		return ""
 	}
-	h.order(func() {
+	h.inBackground(func() {
 		wr.w.run("forget", id)
 		if o := wr.w.run("unforget", id, "--json"); o.code == exitDone && strings.Contains(o.out, id) {
-			wr.takeBack(id, kept)
+			wr.reclaim(id, want)
 		}
 		if collect {
 			h.admin.run("gc", "--grace", "0s", "--wait=false")
@@ -403,6 +403,6 @@ func (h *history) unforget() string {
 }
 
 func (h *history) scrub() string {
-	h.order(func() { h.admin.run("scrub", "--now") })
+	h.inBackground(func() { h.admin.run("scrub", "--now") })
 	return "all"
 }

@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// TestFaults runs random histories on a cluster of three NATS servers, two coordinators
-// and six nodes, while clients save and read: programs are killed and paused, links are
-// cut, also one way, disks are full and slow, nodes lose their data, files are damaged,
-// nodes come and go, versions are forgotten and collected. After each round everything
-// becomes whole by itself; in the end everything that was acknowledged comes back, and
-// every store is sound. docs/reliability.md tells more.
+// TestFaults runs random histories on a cluster of three NATS servers, two coordinators and
+// six nodes, while clients save and restore. Programs are killed and paused, links are cut in
+// one or both directions, disks are full and slow, nodes lose their data, files are damaged,
+// nodes are added and removed, versions are forgotten and collected. After each round the
+// system must heal by itself. In the end every acknowledged version must be restorable and
+// every store intact. See docs/reliability.md.
 //
-// BACKUP_FAULTS is how many histories are run, BACKUP_SEED the seed of one that is run
-// again: the same is tried in the same order. When programs do their part is theirs.
+// BACKUP_FAULTS is the number of histories. BACKUP_SEED repeats one history: the same faults
+// in the same order; the timing of the programs still varies.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	if _, err := natsBinary(); err != nil {
@@ -38,7 +38,7 @@ func TestFaults(t *testing.T) {
 	for i := range histories {
 		began := time.Now()
 		if deadline, ok := t.Deadline(); ok && time.Until(deadline) < 2*longest {
-			t.Logf("the time is up after %d of %d histories", i, histories)
+			t.Logf("the time ends after %d of %d histories", i, histories)
 			break
 		}
 		t.Run(fmt.Sprint("BACKUP_SEED=", seed+i), func(t *testing.T) {
@@ -55,7 +55,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// numberOf is a variable of the environment, or another number if it is not set.
+// numberOf is the value of an environment variable, or usual if the variable is not set.
 func numberOf(t *testing.T, name string, usual uint64) uint64 {
 	t.Helper()
 	s := os.Getenv(name)
@@ -69,28 +69,28 @@ func numberOf(t *testing.T, name string, usual uint64) uint64 {
 	return n
 }
 
-// history is one run.
+// history is one run of the fault test.
 type history struct {
 	*cluster
 	seed, steps uint64
-	rng         *rand.Rand // of one step: what came of those before changes nothing
+	rng         *rand.Rand // of one step, so that earlier steps do not change it
 	began       time.Time
 	admin       *world
 	writers     []*writer
-	// losses are nodes that have lost something since all was whole: as many as the
-	// durabilities allow, and no more.
-	losses map[*member]bool
-	tried  map[string]int
-	orders sync.WaitGroup // commands of the operator that are under way
+	// losses are the nodes that have lost data since the system was last intact: at most as
+	// many as the durabilities allow.
+	losses   map[*member]bool
+	tried    map[string]int
+	commands sync.WaitGroup // running commands of the operator
 
 	mu      sync.Mutex
-	removed []*member // that the operator has removed, and that still run
+	removed []*member // nodes that the operator has removed and that still run
 }
 
 // maxLosses is the m of all writers' durabilities.
 const maxLosses = 2
 
-// leastNodes is the k+m of the largest durability, and one for good measure.
+// leastNodes is the k+m of the largest durability, plus one.
 const leastNodes = 6
 
 func newHistory(t *testing.T, seed uint64) *history {
@@ -106,9 +106,9 @@ func newHistory(t *testing.T, seed uint64) *history {
 	}
 	t.Cleanup(func() {
 		for _, wr := range h.writers {
-			wr.halt() // a history that failed has not
+			wr.halt() // after a failure they still run
 		}
-		h.orders.Wait()
+		h.commands.Wait()
 		if t.Failed() {
 			again := fmt.Sprintf("BACKUP_SEED=%d go test -count 1 -v -run '^TestFaults$' ./cmd/backup", seed)
 			if long {
@@ -120,19 +120,19 @@ func newHistory(t *testing.T, seed uint64) *history {
 	return h
 }
 
-// say notes what happens and when.
-func (h *history) say(format string, args ...any) {
+// logf logs an event with its time.
+func (h *history) logf(format string, args ...any) {
 	h.w.Helper()
 	h.w.Logf("%6.1fs %s", time.Since(h.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// step does something, and lets some time pass.
+// step applies a fault and lets some time pass.
 func (h *history) step() {
 	h.w.Helper()
 	h.steps++
 	h.rng = rand.New(rand.NewPCG(h.seed, 1000+h.steps))
-	h.dismiss()
-	for !h.one() {
+	h.killRemoved()
+	for !h.tryFault() {
 	}
 	select {
 	case <-time.After(time.Duration(h.rng.Float64() * h.rng.Float64() * float64(4*time.Second))):
@@ -141,20 +141,20 @@ func (h *history) step() {
 	}
 }
 
-// one does something, unless what it would do cannot be done now.
-func (h *history) one() bool {
+// tryFault applies a random fault; it reports false if that fault is impossible now.
+func (h *history) tryFault() bool {
 	h.w.Helper()
 	total := 0
 	for _, f := range faults {
-		total += f.often
+		total += f.weight
 	}
 	at := h.rng.IntN(total)
 	for _, f := range faults {
-		if at -= f.often; at < 0 {
+		if at -= f.weight; at < 0 {
 			what := f.do(h)
 			if what != "" {
 				h.tried[f.name]++
-				h.say("%s: %s", f.name, what)
+				h.logf("%s: %s", f.name, what)
 			}
 			return what != ""
 		}
@@ -162,11 +162,11 @@ func (h *history) one() bool {
 	return false
 }
 
-// order has the operator do something meanwhile, as it can take its time.
-func (h *history) order(do func()) { h.orders.Go(do) }
+// inBackground runs a command of the operator in the background, because it may take long.
+func (h *history) inBackground(do func()) { h.commands.Go(do) }
 
-// dismiss ends the nodes that have been removed.
-func (h *history) dismiss() {
+// killRemoved kills the nodes that have been removed.
+func (h *history) killRemoved() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, m := range h.removed {
@@ -176,17 +176,17 @@ func (h *history) dismiss() {
 	h.removed = nil
 }
 
-// recover mends what can be mended, and demands that everything becomes whole without
-// anybody's help, while clients go on. What was damaged unseen is found by a scrub.
+// recover ends all temporary faults and demands that the system heals by itself while clients
+// go on. A scrub finds hidden damage.
 func (h *history) recover() {
 	h.w.Helper()
-	h.mend()
+	h.endFaults()
 	for _, wr := range h.writers {
-		reach(wr.links, linkWhole)
+		reach(wr.links, linkOpen)
 	}
-	h.orders.Wait()
-	h.dismiss()
-	h.say("everything was mended")
+	h.commands.Wait()
+	h.killRemoved()
+	h.logf("all temporary faults have ended")
 	h.healed(h.admin, 3*time.Minute)
 	h.admin.ok("scrub", "--now")
 	h.w.eventually("everything has been read back", func() bool {
@@ -194,16 +194,16 @@ func (h *history) recover() {
 	})
 	h.healed(h.admin, 2*time.Minute)
 	clear(h.losses)
-	h.say("all is whole")
+	h.logf("everything is intact")
 }
 
-// end demands that nothing was lost. In some histories the catalogue is, before.
+// end demands that no version was lost. Some histories lose the catalogue first.
 func (h *history) end() {
 	h.w.Helper()
 	for _, wr := range h.writers {
 		wr.finish()
 	}
-	// One whose coordinator was killed may have to be buried first.
+	// A collection whose coordinator was killed may have to be marked as abandoned first.
 	h.w.eventually("a collection goes through", func() bool { return h.admin.run("gc", "--grace", "0s").code == exitDone })
 	h.healed(h.admin, 2*time.Minute)
 	if rand.New(rand.NewPCG(h.seed, 2)).IntN(2) == 0 {
@@ -217,12 +217,12 @@ func (h *history) end() {
 	}
 	for _, m := range h.nodes {
 		m.p.stop()
-		h.w.sound(m.data)
+		h.w.intact(m.data)
 	}
-	h.say("%d versions came back, %d did so in the middle; tried: %v", versions, read, h.tried)
+	h.logf("%d versions were restored at the end, %d during the faults; faults: %v", versions, read, h.tried)
 }
 
-// loseCatalogue takes all that NATS has, and has it made anew from the nodes.
+// loseCatalogue deletes all data of NATS and rebuilds the catalogue from the nodes.
 // Coordinators and nodes run meanwhile.
 func (h *history) loseCatalogue() {
 	h.w.Helper()
@@ -242,7 +242,7 @@ func (h *history) loseCatalogue() {
 	for _, m := range h.servers {
 		h.start(m)
 	}
-	h.say("the catalogue is lost")
+	h.logf("the catalogue is lost")
 	h.w.eventually("all nodes are back", func() bool {
 		o := h.admin.run("nodes", "--json")
 		if o.code != exitDone {
@@ -254,10 +254,10 @@ func (h *history) loseCatalogue() {
 			return err != nil || registered.Before(lost) || n.State != "up" && n.State != "draining"
 		})
 	})
-	// Nobody has seen it yet, so backups go on.
+	// Nobody has noticed the loss yet, so backups go on.
 	before := map[*writer]map[string]string{}
 	for _, wr := range h.writers {
-		before[wr] = wr.beginAnew()
+		before[wr] = wr.startOver()
 		for range wr.rng.IntN(3) {
 			h.w.eventually("a client saves", func() bool { return wr.save().code == exitDone })
 		}
@@ -266,8 +266,8 @@ func (h *history) loseCatalogue() {
 	for _, wr := range h.writers {
 		moved[wr.nickname] = map[string]string{}
 	}
-	// A coordinator that has not noticed yet says that it cannot.
-	h.w.eventually("the catalogue comes back", func() bool {
+	// A coordinator that has not noticed the loss yet refuses.
+	h.w.eventually("the catalogue is rebuilt", func() bool {
 		o := h.admin.run("rebuild-catalogue", "--json")
 		if o.code == exitDone {
 			for _, m := range parse[jsonRebuilt](h.w.T, o.out).Moved {
@@ -279,5 +279,5 @@ func (h *history) loseCatalogue() {
 	for _, wr := range h.writers {
 		wr.merge(before[wr], moved[wr.nickname])
 	}
-	h.say("the catalogue came back, with other numbers for %v", moved)
+	h.logf("the catalogue was rebuilt, with new numbers for %v", moved)
 }

@@ -10,14 +10,13 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// foreignNode is a storage node that keeps chunks in a map and knows of the
-// system only what the protocol says.
+// foreignNode is a storage node that stores chunks in a map and uses only the protocol.
 type foreignNode struct {
 	*wire
 	full atomic.Bool
 
-	mu   sync.Mutex
-	kept map[string]any // by id
+	mu     sync.Mutex
+	stored map[string]any // by id
 }
 
 // serve answers puts and gets as the node foreign1.
@@ -27,8 +26,8 @@ func (n *foreignNode) serve() {
 	n.answer("storage.get.foreign1", n.get)
 }
 
-// answer handles requests on a subject. It must not end the test from the
-// connection's goroutine, so what cannot be read is answered with nothing.
+// answer handles requests on a subject. It must not end the test from the connection's
+// goroutine, so it does not answer a request that it cannot read.
 func (n *foreignNode) answer(subject string, handle func(fields) fields) {
 	n.Helper()
 	_, err := n.nc.Subscribe(subject, func(m *nats.Msg) {
@@ -67,7 +66,7 @@ func (n *foreignNode) put(request fields) fields {
 		id, _ := chunk["id"].([]byte)
 		chunk["id_arquivo"] = id
 		delete(chunk, "id")
-		n.kept[string(id)] = chunk
+		n.stored[string(id)] = chunk
 	}
 	return reply
 }
@@ -78,7 +77,7 @@ func (n *foreignNode) get(request fields) fields {
 	chunks := []any{}
 	ids, _ := request["id_arquivo"].([]byte)
 	for ; len(ids) >= 32; ids = ids[32:] {
-		if c, ok := n.kept[string(ids[:32])]; ok {
+		if c, ok := n.stored[string(ids[:32])]; ok {
 			chunks = append(chunks, c)
 		}
 	}

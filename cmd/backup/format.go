@@ -6,19 +6,21 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"servidor-backup/schemas"
 )
 
-// number writes n with the language's thousands separator.
+// number formats n with the language's thousands separator.
 func (x *texts) number(n int64) string { return x.numbers.Sprintf("%d", n) }
 
-// size writes bytes with three digits or so and a decimal unit: 1 kB is 1000 B.
+// size formats bytes with two or three digits and a decimal unit: 1 kB is 1000 B.
 func (x *texts) size(n int64) string {
 	const units = "kMGTPE"
 	if n < 1000 && n > -1000 {
 		return x.numbers.Sprintf("%d B", n)
 	}
 	v, i := float64(n)/1000, 0
-	// 999.5 and more would be written as 1000 of the smaller unit.
+	// From 999.5 on, rounding would print 1000 of the smaller unit.
 	for ; i < len(units)-1 && (v >= 999.5 || v <= -999.5); i++ {
 		v /= 1000
 	}
@@ -28,7 +30,7 @@ func (x *texts) size(n int64) string {
 	return x.numbers.Sprintf("%.0f %cB", v, units[i])
 }
 
-// rate writes bytes per second.
+// rate formats bytes per second.
 func (x *texts) rate(bytes int64, d time.Duration) string {
 	if d <= 0 {
 		return x.size(bytes) + "/s"
@@ -36,7 +38,7 @@ func (x *texts) rate(bytes int64, d time.Duration) string {
 	return x.size(int64(float64(bytes)/d.Seconds())) + "/s"
 }
 
-// took writes how long something took.
+// took formats a duration.
 func (x *texts) took(d time.Duration) string {
 	switch {
 	case d < time.Second:
@@ -47,7 +49,7 @@ func (x *texts) took(d time.Duration) string {
 	return clock(d)
 }
 
-// clock writes d as M:SS or H:MM:SS.
+// clock formats d as M:SS or H:MM:SS.
 func clock(d time.Duration) string {
 	s := int64(d.Round(time.Second) / time.Second)
 	text := pad2(s/60%60) + ":" + pad2(s%60)
@@ -64,25 +66,25 @@ func pad2(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// when writes a time, given in Unix nanoseconds, for people.
-func (a *app) when(ns int64) string {
-	return time.Unix(0, ns).In(a.env.zone).Format("2006-01-02 15:04")
+// when formats a time, in Unix nanoseconds, for people.
+func (c *console) when(ns int64) string {
+	return time.Unix(0, ns).In(c.zone).Format("2006-01-02 15:04")
 }
 
-// stamp writes a time, given in Unix nanoseconds, for programs.
+// stamp formats a time, in Unix nanoseconds, for programs.
 func stamp(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
 
-// show is a name or path as it goes to stdout: as it is for programs, and such
-// that it cannot command a terminal.
-func (a *app) show(path string) string {
-	if a.outTerm {
+// show is a name or path as stdout gets it: unchanged for programs; on a terminal, quoted
+// if it could control the terminal.
+func (c *console) show(path string) string {
+	if c.outTerminal {
 		return quotePath(path)
 	}
 	return path
 }
 
-// quotePath writes a path that a terminal might take for something else, or
-// that is not valid UTF-8, as a quoted string with escapes.
+// quotePath quotes and escapes a path that contains unprintable characters, is not valid
+// UTF-8, is empty, or begins with a quote.
 func quotePath(path string) string {
 	if path == "" || path[0] == '"' || !utf8.ValidString(path) || strings.ContainsFunc(path, unprintable) {
 		return strconv.Quote(path)
@@ -92,10 +94,22 @@ func quotePath(path string) string {
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
-// exactBytes are a path's bytes where JSON, which is UTF-8, cannot carry them.
+// exactBytes returns the bytes of a path that is not UTF-8, which JSON cannot carry as a
+// string; else nil.
 func exactBytes(path string) []byte {
 	if utf8.ValidString(path) {
 		return nil
 	}
 	return []byte(path)
+}
+
+// durability explains a durability k+m.
+func (x *texts) durability(d schemas.Durability) string {
+	switch {
+	case d.M > 0:
+		return x.n("durability.safe", int64(d.M), "Durability", d.String())
+	case d.K <= 1:
+		return x.t("durability.one-copy", "Durability", d.String())
+	}
+	return x.t("durability.none", "Durability", d.String())
 }

@@ -12,35 +12,35 @@ import (
 	"servidor-backup/bus/bustest"
 )
 
-// link is the way from one program to one server: a relay that can be cut, made
-// silent in one direction or both, and mended again.
+// link is a relay between one program and one server. It can be cut, and it can stop carrying
+// data in one or both directions.
 type link struct {
 	address, to string
 	listener    net.Listener
 
 	mu    sync.Mutex
-	mend  *sync.Cond
+	cond  *sync.Cond // signals a change of mode or ended
 	mode  linkMode
 	conns map[net.Conn]struct{}
 	ended bool
 	work  sync.WaitGroup
 }
 
-// linkMode is what a link does with what comes.
+// linkMode is what a link does with data.
 type linkMode int
 
 const (
-	linkWhole linkMode = iota
-	linkCut            // connections are closed, new ones too
-	linkSilent
-	linkDeaf // what the program sends is lost on the way; what it is sent comes
-	linkMute // the other way round
+	linkOpen   linkMode = iota
+	linkCut             // closes all connections, new ones too
+	linkSilent          // holds data in both directions
+	linkDeaf            // holds what the program sends
+	linkMute            // holds what the program is to receive
 	linkModes
 )
 
-func (m linkMode) String() string { return [...]string{"whole", "cut", "silent", "deaf", "mute"}[m] }
+func (m linkMode) String() string { return [...]string{"open", "cut", "silent", "deaf", "mute"}[m] }
 
-// reversed is the mode as it is seen from the other end.
+// reversed is the mode as seen from the other end.
 func (m linkMode) reversed() linkMode {
 	switch m {
 	case linkDeaf:
@@ -51,11 +51,11 @@ func (m linkMode) reversed() linkMode {
 	return m
 }
 
-// newLink listens on an address of its own until the test ends.
+// newLink listens on a free address until the test ends.
 func newLink(t testing.TB, to string) *link {
 	t.Helper()
 	l := &link{address: bustest.FreeAddress(t), to: to, conns: map[net.Conn]struct{}{}}
-	l.mend = sync.NewCond(&l.mu)
+	l.cond = sync.NewCond(&l.mu)
 	var err error
 	if l.listener, err = net.Listen("tcp", l.address); err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func (l *link) close() {
 	l.mu.Lock()
 	l.ended = true
 	l.closeAll()
-	l.mend.Broadcast()
+	l.cond.Broadcast()
 	l.mu.Unlock()
 	l.work.Wait()
 }
@@ -83,20 +83,20 @@ func (l *link) closeAll() {
 	clear(l.conns)
 }
 
-// set changes what the link does.
+// set changes the mode.
 func (l *link) set(mode linkMode) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.mode = mode; mode == linkCut {
 		l.closeAll()
 	}
-	l.mend.Broadcast()
+	l.cond.Broadcast()
 }
 
-func (l *link) whole() bool {
+func (l *link) open() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.mode == linkWhole
+	return l.mode == linkOpen
 }
 
 func (l *link) accept() {
@@ -111,7 +111,7 @@ func (l *link) accept() {
 	}
 }
 
-// carry joins a connection with one of its own.
+// carry connects to the server and relays in both directions.
 func (l *link) carry(from net.Conn) {
 	if !l.enter(from) {
 		return
@@ -129,7 +129,7 @@ func (l *link) carry(from net.Conn) {
 	l.relay(to, from, linkMute)
 }
 
-// enter notes a connection, or closes it if the link is cut.
+// enter registers a connection, or closes it if the link is cut.
 func (l *link) enter(c net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,8 +141,8 @@ func (l *link) enter(c net.Conn) bool {
 	return true
 }
 
-// relay copies what comes, as long as the mode lets it; stopping is the mode of the
-// link that stops this direction alone.
+// relay copies data while the mode allows it. stopping is the mode that stops only this
+// direction.
 func (l *link) relay(from, to net.Conn, stopping linkMode) {
 	defer func() {
 		l.mu.Lock()
@@ -158,7 +158,7 @@ func (l *link) relay(from, to net.Conn, stopping linkMode) {
 		if n > 0 {
 			l.mu.Lock()
 			for (l.mode == linkSilent || l.mode == stopping) && !l.ended {
-				l.mend.Wait()
+				l.cond.Wait()
 			}
 			l.mu.Unlock()
 			if _, err := to.Write(b[:n]); err != nil {
@@ -171,7 +171,7 @@ func (l *link) relay(from, to net.Conn, stopping linkMode) {
 	}
 }
 
-// TestLink: the fault suite's own tool does what its faults are named after.
+// The links of the fault tests do what their modes say.
 func TestLink(t *testing.T) {
 	t.Parallel()
 	server, err := net.Listen("tcp", "127.0.0.1:0")
@@ -222,7 +222,7 @@ func TestLink(t *testing.T) {
 	hears := func(c net.Conn, want byte) {
 		t.Helper()
 		if b := bustest.Receive(t, "a byte", got[c]); b != want {
-			t.Fatalf("%c came in place of %c", b, want)
+			t.Fatalf("got %c, want %c", b, want)
 		}
 	}
 	say(near, 'a')
@@ -239,18 +239,18 @@ func TestLink(t *testing.T) {
 	say(far, 'd')
 	say(near, 'e')
 	hears(far, 'e')
-	l.set(linkWhole)
+	l.set(linkOpen)
 	hears(near, 'd')
 	l.set(linkCut)
 	for c := range got {
 		if b, open := <-got[c]; open {
-			t.Errorf("%c came over a link that is cut", b)
+			t.Errorf("a cut link carried %c", b)
 		}
 	}
 	if _, err := dial().Read(make([]byte, 1)); err == nil {
-		t.Error("a link that is cut carried something")
+		t.Error("a cut link carried something")
 	}
-	l.set(linkWhole)
+	l.set(linkOpen)
 	again := dial()
 	say(again, 'f')
 	if _, err := bustest.Receive(t, "a new connection", served).Read(make([]byte, 1)); err != nil {

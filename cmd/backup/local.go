@@ -14,32 +14,32 @@ import (
 	"servidor-backup/storage"
 )
 
-// With --data a command needs no server: it runs the system that "up" would run
-// on the folder, without a listener, for as long as it takes. The locks of the
-// folder see to it that nobody else does so at the same time.
+// With --data a command needs no server: for as long as it runs, it runs the system that
+// "up" would run on the folder, without a listener. Locks in the folder ensure that only one
+// process does so at a time.
 
 const (
-	// busyTime is for how long a folder that is in use is waited for: commands
-	// that follow each other closely, or a system that is ending.
+	// busyTime is how long a command waits for a folder that is in use: commands may follow
+	// each other closely, and a system takes a moment to end.
 	busyTime = 3 * time.Second
-	// busyEvery is how often it is tried.
+	// busyEvery is how often a waiting command tries again.
 	busyEvery = 50 * time.Millisecond
 )
 
-// useData makes opt lead to the backups in dir: to the system within this
-// command, which is started unless it runs already, or to an "up" that serves
-// dir. Without makes they must be there.
-func (a *app) useData(ctx context.Context, dir string, makes bool, opt *client.Options) (err error) {
+// useData makes opt connect to the backups in dir: to the system inside this command, which
+// is started if it does not run yet, or to an "up" that serves dir. Unless create is set, dir
+// must hold backups already.
+func (a *app) useData(ctx context.Context, dir string, create bool, opt *client.Options) (err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
-	if isStore(dir) || !makes && !isStore(nodeDir(dir)) {
+	if isStore(dir) || !create && !isStore(nodeDir(dir)) {
 		return a.fail("no-backups", nil, "error.no-backups", "Folder", dir)
 	}
 	for start := time.Now(); a.local == nil; {
 		a.local, err = a.startLocal(ctx, dir)
 		if !errors.Is(err, embedded.ErrInUse) && !errors.Is(err, storage.ErrInUse) {
-			return a.lead(opt, err)
+			return a.useLocal(opt, err)
 		}
 		if url := a.servedAt(dir); url != "" {
 			opt.Server = url
@@ -48,37 +48,37 @@ func (a *app) useData(ctx context.Context, dir string, makes bool, opt *client.O
 		if time.Since(start) > busyTime {
 			return a.inUse(dir, err)
 		}
-		a.console.status(a.t("error.in-use", "Folder", dir, "Holder", a.holder(dir)))
+		a.status(a.t("error.in-use", "Folder", dir, "Holder", a.holder(dir)))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(busyEvery):
 		}
 	}
-	return a.lead(opt, nil)
+	return a.useLocal(opt, nil)
 }
 
-// lead makes opt lead to the system within this command, unless err says that
-// there is none.
-func (a *app) lead(opt *client.Options, err error) error {
+// useLocal makes opt connect to the system inside this command, unless err says that it did
+// not start.
+func (a *app) useLocal(opt *client.Options, err error) error {
 	if err == nil {
-		a.console.status("")
-		opt.InProcess, opt.Room = a.local.server, a.local.room
+		a.status("")
+		opt.InProcess, opt.Room = a.local.server, a.local.memory
 	}
 	return err
 }
 
-// startLocal starts the system within this command.
+// startLocal starts the system inside this command.
 func (a *app) startLocal(ctx context.Context, dir string) (*roles, error) {
-	r := newRoles(a, "", slog.LevelWarn) // that it starts and ends is no news
-	r.room = max(r.room/2, leastRoom)    // the client has the other half
+	memory := max(a.memory/2, leastShare) // the client gets the other half
+	r := newRoles(a.console, "", memory, slog.LevelWarn)
 	if err := startAll(ctx, r, dir, upOptions{nodeOptions: nodeOptions{keepName: true}}); err != nil {
 		return nil, errors.Join(err, r.stop())
 	}
 	return r, nil
 }
 
-// endLocal ends the system within this command, if one runs.
+// endLocal ends the system inside this command, if one runs.
 func (a *app) endLocal() error {
 	if a.local == nil {
 		return nil
@@ -90,7 +90,7 @@ func (a *app) endLocal() error {
 
 // servedAt is the address of the "up" that serves dir, or "".
 func (a *app) servedAt(dir string) string {
-	d, ok := a.discover()
+	d, ok := a.config.discover()
 	if !ok {
 		return ""
 	}
@@ -102,7 +102,7 @@ func (a *app) servedAt(dir string) string {
 	return d.URL
 }
 
-// inUse says who has dir.
+// inUse is the error that says which process uses dir.
 func (a *app) inUse(dir string, cause error) error {
 	return &failure{
 		exit: exitFailed, code: "in-use", err: cause, hint: a.t("hint.in-use"),
@@ -110,7 +110,7 @@ func (a *app) inUse(dir string, cause error) error {
 	}
 }
 
-// holder is the process that has dir, in words.
+// holder names the process that uses dir.
 func (a *app) holder(dir string) string {
 	for _, lock := range []string{filepath.Join(natsDir(dir), "LOCK"), filepath.Join(nodeDir(dir), "LOCK")} {
 		if pid := lockHolder(lock); pid > 0 {

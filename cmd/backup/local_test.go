@@ -3,7 +3,6 @@
 package main
 
 import (
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,17 +14,14 @@ import (
 	"servidor-backup/client/treetest"
 )
 
-// local is w whose commands work on data without a server.
-func (w *world) local(data string) *world { return w.with("BACKUP_DATA=" + data) }
-
-// A folder's backups can be made and read with and without a server in turns.
+// The backups in a folder can be made and read with and without a server in turns.
 func TestWithAndWithoutAServer(t *testing.T) {
 	w := newWorld(t, 2*time.Minute)
 	data := w.dir()
 	src, before := treetest.New(t, 1, treetest.Small), treetest.New(t, 1, treetest.Small)
 	alone := w.local(data)
 	first := alone.transmit("--name", "tree", src)
-	alone.sound(data)
+	alone.intact(data)
 
 	p, _ := w.up(data, "--name", "attic")
 	w.mutate(src)
@@ -34,7 +30,7 @@ func TestWithAndWithoutAServer(t *testing.T) {
 		t.Errorf("the second version sent %d bytes after %d", second.Sent, first.Sent)
 	}
 	w.restores(second.ID, src)
-	// The "up" that serves the folder is found, wherever else one runs.
+	// A command with --data finds the "up" that serves the folder.
 	if third := alone.transmit("--name", "tree", src); third.ID != "tree@3" || third.Read != 0 {
 		t.Errorf("beside the server: %+v", third)
 	}
@@ -45,11 +41,11 @@ func TestWithAndWithoutAServer(t *testing.T) {
 	}
 	alone.restores("tree@1", before)
 	alone.restores("tree@4", src)
-	alone.expect(exitDone, []string{"attic"}, "nodes") // it keeps its name
-	alone.sound(data)
+	alone.expect(exitDone, []string{"attic"}, "nodes") // the node keeps its name
+	alone.intact(data)
 }
 
-// A backup does not contain itself, with a server and without.
+// A backup skips its own destination, with a server and without.
 func TestBackupsAreNotBackedUp(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	src := w.dir()
@@ -65,19 +61,19 @@ func TestBackupsAreNotBackedUp(t *testing.T) {
 	}
 }
 
-// The flag means the same before and after the command "up".
+// --data means the same before and after the command "up".
 func TestUpTakesDataAnywhere(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	for _, args := range [][]string{{"--data", "a", "up"}, {"up", "--data", "a"}} {
 		p := w.start(append(args, "--listen", "127.0.0.1:0")...)
 		p.serves()
 		p.stop()
-		w.sound("a")
+		w.intact("a")
 	}
 	p := w.local("b").start("up", "--listen", "127.0.0.1:0")
 	p.serves()
 	p.stop()
-	w.sound("b")
+	w.intact("b")
 	for _, name := range []string{"a/nats", "a/node", "b/nats", "b/node"} {
 		if _, err := os.Stat(filepath.Join(w.home, name)); err != nil {
 			t.Error(err)
@@ -85,23 +81,8 @@ func TestUpTakesDataAnywhere(t *testing.T) {
 	}
 }
 
-// busy is a transmit that has the data to itself until its stdin ends.
-func (w *world) busy(more ...string) (p *process, in io.WriteCloser) {
-	w.Helper()
-	cmd := w.command(append([]string{"transmit", "-", "--name", "stream"}, more...)...)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		w.Fatal(err)
-	}
-	p = w.launch(cmd)
-	if _, err := in.Write(random(1, 4*mib)); err != nil { // more than a pipe holds: someone reads
-		w.Fatal(err)
-	}
-	return p, in
-}
-
-// Two commands on one folder do not meet: the second waits a moment, and then
-// says who has it.
+// Two commands cannot use one folder at once: the second waits a moment and then names the
+// process that uses it.
 func TestAFolderInUse(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	data := w.dir()
@@ -120,11 +101,10 @@ func TestAFolderInUse(t *testing.T) {
 	if code := waiting.wait(); code != exitDone {
 		t.Errorf("exit code %d: %s", code, tail(waiting.stderr.String()))
 	}
-	alone.sound(data)
+	alone.intact(data)
 }
 
-// An interrupt ends command and system in order; a kill costs nothing that was
-// saved before.
+// An interrupt ends command and system in order. A kill loses nothing that was saved before.
 func TestInterruptedWithoutAServer(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	data, src := w.dir(), treetest.New(t, 1, treetest.Small)
@@ -139,12 +119,12 @@ func TestInterruptedWithoutAServer(t *testing.T) {
 			t.Errorf("%v: exit code %d: %s", signal, code, tail(p.stderr.String()))
 		}
 		in.Close()
-		alone.sound(data)
+		alone.intact(data)
 		alone.restores("tree", src)
 	}
 }
 
-// What waits for a limit ends at once when it is asked to.
+// An interrupt ends a command at once even while it waits for its rate limit.
 func TestLimitedTransfersCanBeInterrupted(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	alone := w.local(w.dir())

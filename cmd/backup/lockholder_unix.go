@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockHolder is the id of another process that has locked the file, or 0 when
-// nobody has, or it is not known. It must not be called for a file that this
-// process has locked: closing it would unlock it.
+// lockHolder returns the id of another process that has locked the file, or 0 if no process
+// has, or it is unknown. It must not be called for a file that this process has locked:
+// closing the file would unlock it.
 func lockHolder(path string) int {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {

@@ -1,5 +1,4 @@
 package main
 
-// lockHolder would be the id of the process that has locked the file; Windows
-// does not tell.
+// lockHolder returns 0: Windows does not tell which process has locked a file.
 func lockHolder(string) int { return 0 }

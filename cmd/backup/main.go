@@ -1,35 +1,29 @@
-// Command backup saves files over the network and gets them back.
+// Command backup saves files over the network and restores them.
 //
-// One binary plays every part: "backup up" runs a whole system on one host,
-// "backup coordinator" and "backup storage" run one part of a bigger one, and
-// the other commands are the client. What a person meets is here (flags,
-// settings, texts in two languages, progress, exit codes); what is done to data
-// is in the packages client, coordinator, storage and bus.
+// One binary plays every role: "backup up" runs a whole system on one host, "backup
+// coordinator" and "backup storage" run one part of a larger one, and the other commands
+// are the client. This package holds what a user meets: commands, flags, settings, texts
+// in two languages, progress and exit codes. The work on data is in the packages client,
+// coordinator, storage and bus.
 //
 // # How a command runs
 //
-// main hands arguments, streams and an [environment] to run. Nothing below
-// run touches os.Args, os.Stdout or the process's environment, so every command
-// is tested without a process: with buffers as streams, and a fake backend in
-// place of package client.
+// main passes arguments, streams and an [environment] to run. Nothing below run touches
+// os.Args, os.Stdout or the environment of the process, so tests run every command without
+// a process: with buffers as streams and a fake backend in place of package client.
 //
-//	main.go       main, run
-//	root.go       the command tree and the global flags; help.go prints it
-//	app.go        what all commands share
-//	settings.go   flags over environment over file over discovery; paths.go
-//	discovery.go  how clients on this host find a running "up"
-//	console.go    what goes to stderr; failure.go errors and exit codes
-//	progress.go   how far a transfer is; bar.go shows it on a terminal
-//	texts.go      locales/*.toml, English and Portuguese; format.go, table.go
-//	roles.go      starts servers, coordinators and nodes
-//	profile.go    hidden flags for who works on all this
-//	local.go      all of them within one command: --data
-//	transfer.go   limits and compression; memory.go, nice_*.go
+// run makes an [app], which all commands of the run share. It has three parts: the
+// [console] prints in the user's language, the [config] decides the settings (flags over
+// environment over file over discovery), and a [session] is the client that a command
+// opens. Each command is in a file of its own, cmd_NAME.go, with its flags, its
+// function run… and what it prints.
 //
-// Each other file is the command that it is named after.
+// Servers run as [roles]. With --data they run inside the command itself (local.go).
 //
-// stdout carries what was asked for, stderr everything else. With --json both
-// are JSON, one object per line.
+// # Output
+//
+// stdout carries the result, stderr everything else. With --json both carry JSON, one
+// object per line.
 package main
 
 import (
@@ -42,8 +36,8 @@ import (
 func main() {
 	tuneMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal asks for an orderly end; the second finds the default
-	// handling again and ends the process at once.
+	// The first signal asks for an orderly end. stop restores the default handling, so a
+	// second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}, system()))
 }
@@ -52,7 +46,7 @@ func main() {
 func run(ctx context.Context, args []string, std streams, env environment) int {
 	a := newApp(args, std, env)
 	root := newRoot(a)
-	root.SetArgs(append([]string{}, args...)) // nil would make cobra look at the process's own
+	root.SetArgs(append([]string{}, args...)) // with nil, cobra would read os.Args
 	err := root.ExecuteContext(ctx)
 	if profileErr := a.profiles.stop(); err == nil {
 		err = profileErr
@@ -63,6 +57,6 @@ func run(ctx context.Context, args []string, std streams, env environment) int {
 	if endErr := a.endLocal(); err == nil {
 		err = endErr
 	}
-	a.console.fail(err)
+	a.report(err)
 	return exitCode(err)
 }

@@ -6,30 +6,28 @@ import (
 )
 
 const (
-	// memoryTarget is where the garbage collector begins to work harder, in
-	// bytes, unless --max-memory or GOMEMLIMIT says otherwise. What any command
-	// holds stays well below it whatever it saves; without a target, garbage
-	// would double that.
+	// memoryTarget is the heap size, in bytes, at which the garbage collector works harder,
+	// unless --max-memory or GOMEMLIMIT says otherwise. The live data of every command stays
+	// well below it, however much is saved; without a target, garbage would double the heap.
 	memoryTarget = 100 << 20
-	// leastMemory is the least that --max-memory takes.
+	// leastMemory is the smallest value of --max-memory, in bytes.
 	leastMemory = 48 << 20
-	// fixedMemory is what the program needs by itself, however little is under
-	// way: what is left of a limit is shared by all that holds data.
+	// fixedMemory is what the program itself needs, in bytes, however little it does.
+	// Everything that buffers data shares the rest of the limit.
 	fixedMemory = 32 << 20
 )
 
-// leastRoom is the part of the usual bounds below which nothing goes: one message
-// and the next.
-const leastRoom = 0.1
+// leastShare is the smallest share of the usual memory bounds: enough for one message and
+// the next.
+const leastShare = 0.1
 
-// gcGrowth is by how many percent the heap grows before garbage is collected,
-// unless GOGC says otherwise. What a command holds is small beside the messages
-// of a megabyte that it sees by the thousand, and with Go's own 100 it would
-// collect after every tenth and touch the memory for the next anew.
+// gcGrowth is how far the heap grows, in percent, before garbage is collected, unless GOGC
+// says otherwise. A command holds little beside the thousands of 1 MB messages that pass
+// through it. With Go's default of 100 it would collect after every tenth message, and
+// allocate fresh memory for the next.
 const gcGrowth = 400
 
-// tuneMemory sets up the garbage collector, except for what the variables of
-// the Go runtime say.
+// tuneMemory sets up the garbage collector; the variables of the Go runtime go first.
 func tuneMemory() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryTarget)
@@ -39,8 +37,8 @@ func tuneMemory() {
 	}
 }
 
-// limitMemory makes bytes the collector's target, unless it is 0, and returns
-// the one in force.
+// limitMemory sets the collector's target to bytes unless bytes is 0, and returns the target
+// in force.
 func limitMemory(bytes int64) int64 {
 	if bytes > 0 {
 		debug.SetMemoryLimit(bytes)
@@ -49,7 +47,7 @@ func limitMemory(bytes int64) int64 {
 }
 
 // setMemory carries out --max-memory.
-func (a *app) setMemory() error {
+func setMemory(a *app) error {
 	var bytes int64
 	if text := a.flags.maxMemory; text != "" {
 		var ok bool
@@ -60,12 +58,12 @@ func (a *app) setMemory() error {
 			return a.usage("error.memory-small", "Least", a.size(leastMemory), "Value", text)
 		}
 	}
-	a.room = roomWithin(a.env.limitMemory(bytes))
+	a.memory = memoryShare(a.env.limitMemory(bytes))
 	return nil
 }
 
-// roomWithin is the part of the usual bounds on what is held in memory that fits
-// into a limit, in bytes. More than the usual is of no use to anybody.
-func roomWithin(limit int64) float64 {
-	return min(max(float64(limit-fixedMemory)/(memoryTarget-fixedMemory), leastRoom), 1)
+// memoryShare is the share of the usual memory bounds that fits into limit, in bytes. It is
+// between leastShare and 1.
+func memoryShare(limit int64) float64 {
+	return min(max(float64(limit-fixedMemory)/(memoryTarget-fixedMemory), leastShare), 1)
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// peak is the most memory that a process has had, in KiB. (What the system tells of one
-// that has ended counts its parent's memory at its start.)
+// peak is the peak memory of a running process, in KiB. (The figure that the system reports for
+// a process that has ended includes the memory of its parent at its start.)
 func peak(t *testing.T, pid int) int {
 	t.Helper()
 	n, err := peakOf(pid)
@@ -32,7 +32,7 @@ func peakOf(pid int) (int, error) {
 	return strconv.Atoi(string(match[1]))
 }
 
-// A command that may have less memory has less.
+// With --max-memory a command uses less memory.
 func TestLessMemory(t *testing.T) {
 	w := newWorld(t, 2*time.Minute)
 	content := random(7, 100*mib)
@@ -48,8 +48,8 @@ func TestLessMemory(t *testing.T) {
 		return most
 	}
 	usual, less := saving(), saving("--max-memory", "48M")
-	t.Logf("%d KiB usually, %d with 48M", usual, less)
+	t.Logf("%d KiB by default, %d with 48M", usual, less)
 	if less > usual*9/10 {
-		t.Error("it is not less")
+		t.Error("--max-memory 48M saves no memory")
 	}
 }

@@ -6,14 +6,14 @@ import (
 	"testing"
 )
 
-// reading is a number that the runtime tells of itself.
+// reading is the value of a runtime metric.
 func reading(name string) uint64 {
 	sample := []metrics.Sample{{Name: name}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
 }
 
-// keepMemorySettings puts the collector's settings back when the test is over.
+// keepMemorySettings restores the collector's settings after the test.
 func keepMemorySettings(t *testing.T) {
 	t.Helper()
 	percent, limit := debug.SetGCPercent(100), debug.SetMemoryLimit(-1)
@@ -23,7 +23,7 @@ func keepMemorySettings(t *testing.T) {
 	})
 }
 
-func TestTheRuntimesVariablesGoFirst(t *testing.T) {
+func TestRuntimeVariablesGoFirst(t *testing.T) {
 	keepMemorySettings(t)
 	debug.SetGCPercent(70)
 	limit := debug.SetMemoryLimit(-1)
@@ -31,18 +31,17 @@ func TestTheRuntimesVariablesGoFirst(t *testing.T) {
 	t.Setenv("GOMEMLIMIT", "1GiB")
 	tuneMemory()
 	if p, l := reading("/gc/gogc:percent"), reading("/gc/gomemlimit:bytes"); p != 70 || l != uint64(limit) {
-		t.Errorf("the person's settings became %d %% and %d bytes", p, l)
+		t.Errorf("the user's settings became %d %% and %d bytes", p, l)
 	}
 	t.Setenv("GOGC", "")
 	t.Setenv("GOMEMLIMIT", "")
 	tuneMemory()
 	if p, l := reading("/gc/gogc:percent"), reading("/gc/gomemlimit:bytes"); p != gcGrowth || l != memoryTarget {
-		t.Errorf("without any, there are %d %% and %d bytes", p, l)
+		t.Errorf("the defaults are %d %% and %d bytes", p, l)
 	}
 }
 
-// What the runtime was told by its variables stays, unless the flag says
-// otherwise.
+// The limits from the runtime's variables stay, unless the flag sets another.
 func TestMemoryLimits(t *testing.T) {
 	keepMemorySettings(t)
 	t.Setenv("GOGC", "80")
@@ -63,7 +62,7 @@ func TestMaxMemory(t *testing.T) {
 	for _, test := range []struct {
 		args    []string
 		limited int64
-		room    float64
+		share   float64
 	}{
 		{[]string{"list"}, 0, 1},
 		{[]string{"list", "--max-memory", "66M"}, 66 << 20, 0.5},
@@ -72,30 +71,30 @@ func TestMaxMemory(t *testing.T) {
 	} {
 		c.limited = 0
 		c.expect(t, exitDone, test.args...)
-		if c.limited != test.limited || c.backend.options.Room != test.room {
-			t.Errorf("%q: %d bytes, a room of %v", test.args, c.limited, c.backend.options.Room)
+		if c.limited != test.limited || c.backend.options.Room != test.share {
+			t.Errorf("%q: %d bytes, a share of %v", test.args, c.limited, c.backend.options.Room)
 		}
 	}
 	for _, bad := range []string{"much", "47M", "0", "-1", "112"} {
 		c.expect(t, exitUsage, "list", "--max-memory="+bad)
 		contains(t, c.err.String(), "--max-memory", bad)
 	}
-	if room := roomWithin(1 << 20); room != leastRoom { // GOMEMLIMIT can be anything
-		t.Errorf("with next to nothing: %v", room)
+	if share := memoryShare(1 << 20); share != leastShare { // GOMEMLIMIT may be set to anything
+		t.Errorf("with 1 MiB the share is %v", share)
 	}
 }
 
-func TestNiceIsAskedFor(t *testing.T) {
+func TestNiceFlag(t *testing.T) {
 	c := filled(t)
 	c.expect(t, exitDone, "list")
 	if c.niced != 0 {
-		t.Error("nobody asked for it")
+		t.Error("the priority was lowered without the flag")
 	}
 	c.expect(t, exitDone, "--nice", "list")
 	if c.niced != 1 {
-		t.Errorf("it was done %d times", c.niced)
+		t.Errorf("the priority was lowered %d times", c.niced)
 	}
 	c.niceFails = errNoHome
 	c.expect(t, exitDone, "list", "--nice")
-	contains(t, c.err.String(), "the priority could not be lowered, the command goes on: "+errNoHome.Error())
+	contains(t, c.err.String(), "the priority could not be lowered; the command goes on: "+errNoHome.Error())
 }

@@ -10,7 +10,7 @@ import (
 	"servidor-backup/schemas"
 )
 
-// typed is a terminal at which these lines are typed.
+// typed is a terminal at which the user types these lines.
 func typed(t *testing.T, lines ...string) *cli {
 	c := filled(t)
 	c.inTerm = true
@@ -40,22 +40,22 @@ func TestMenuGoesOnAfterAnError(t *testing.T) {
 		t.Errorf("%d errors in:\n%s", n, c.err.String())
 	}
 	if c.backend.backups[0].Paths[0] != "./-" {
-		t.Errorf("\"-\" in the menu is stdin: %q", c.backend.backups[0].Paths)
+		t.Errorf("the menu takes \"-\" for stdin: %q", c.backend.backups[0].Paths)
 	}
 }
 
-// Without a server to talk to, the settings come first, and the menu speaks the
-// language chosen there.
-func TestMenuBeginsWithTheSettings(t *testing.T) {
+// If no server is known, the menu asks for the settings first, and then uses the chosen
+// language.
+func TestMenuAsksForSettingsFirst(t *testing.T) {
 	c := typed(t, "not a server", "nats://box:1", "a/b", "ana", "xx", "pt", "5")
 	delete(c.vars, "BACKUP_SERVER")
 	c.expect(t, exitDone)
 	out := c.out.String()
-	contains(t, out, "First of all, the settings", "Server [nats://127.0.0.1:4222]:", "Nickname [ana]:",
+	contains(t, out, "First the settings", "Server [nats://127.0.0.1:4222]:", "Nickname [ana]:",
 		"Language (en, pt) [en]:", "1. Transmitir")
 	contains(t, c.err.String(), "is not the address", "not allowed", `language "xx"`)
 	if s := c.shown(t); s.Server.Value != "nats://box:1" || s.Lang.Value != "pt" {
-		t.Errorf("kept %+v", s)
+		t.Errorf("saved %+v", s)
 	}
 }
 
@@ -63,11 +63,11 @@ func TestMenuEndsWithTheInput(t *testing.T) {
 	c := typed(t, "1")
 	c.expect(t, exitDone, "menu")
 	if !strings.HasSuffix(c.out.String(), "\n") {
-		t.Errorf("the shell's prompt would be behind the question: %q", c.out.String())
+		t.Errorf("no line break after the question: %q", c.out.String())
 	}
 }
 
-// A signal ends the menu although the terminal still waits for a line.
+// A signal ends the menu while it waits for a line.
 func TestMenuEndsWithASignal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := filled(t)
@@ -84,7 +84,7 @@ func TestMenuEndsWithASignal(t *testing.T) {
 			t.Errorf("exit code %d", got)
 		}
 		contains(t, c.err.String(), "backup: interrupted")
-		hangUp.Close() // ends the read that was left behind
+		hangUp.Close() // ends the pending read
 	})
 }
 
@@ -92,5 +92,5 @@ func TestConfigWithoutAnswers(t *testing.T) {
 	c := typed(t)
 	c.in = ""
 	c.expect(t, exitFailed, "config")
-	contains(t, c.err.String(), "left as they were")
+	contains(t, c.err.String(), "settings were not changed")
 }

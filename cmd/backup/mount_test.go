@@ -10,15 +10,15 @@ import (
 	"syscall"
 )
 
-// mount makes a file system in memory at dir.
+// mount mounts a file system in memory at dir, or skips the test.
 func (w *world) mount(dir, size string) {
 	w.Helper()
 	if err := w.tryMount(dir, size); err != nil {
-		w.Skipf("SKIPPED: no small file system can be made here to fill: %v", err)
+		w.Skipf("SKIPPED: a small file system cannot be mounted here: %v", err)
 	}
 }
 
-// tryMount is mount, or says why it cannot be done: it takes root, and Linux.
+// tryMount is mount, but returns an error if it is impossible; it needs root and Linux.
 func (w *world) tryMount(dir, size string) error {
 	w.Helper()
 	if os.Geteuid() != 0 {
@@ -38,7 +38,7 @@ func (w *world) tryMount(dir, size string) error {
 	return nil
 }
 
-// remount gives the file system another size.
+// remount changes the size of the file system.
 func (w *world) remount(dir, size string) {
 	w.Helper()
 	if err := w.tryRemount(dir, size); err != nil {
@@ -46,7 +46,7 @@ func (w *world) remount(dir, size string) {
 	}
 }
 
-// tryRemount is remount, which fails when there is more in the file system.
+// tryRemount is remount, but returns an error if the file system holds more than size.
 func (w *world) tryRemount(dir, size string) error {
 	if out, err := exec.CommandContext(w.ctx, "mount", "-o", "remount,size="+size, dir).CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
@@ -54,7 +54,8 @@ func (w *world) tryRemount(dir, size string) error {
 	return nil
 }
 
-// tryFill leaves so many bytes free, unless something is written meanwhile.
+// tryFill shrinks the file system until free bytes are left. It fails if something is written
+// meanwhile.
 func (w *world) tryFill(dir string, free int64) error {
 	w.Helper()
 	var fs syscall.Statfs_t

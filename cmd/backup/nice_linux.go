@@ -10,15 +10,15 @@ import (
 
 const (
 	lowestNice = 19
-	// The lowest of the usual I/O priorities. The idle class would be lower, and
-	// starve beside a busy disk until sessions and nodes are given up.
+	// The lowest level of the best-effort class. The idle class would be lower, but on a busy
+	// disk it starves, until sessions expire and nodes are marked down.
 	bestEffortLowest = 2<<13 | 7
-	whoProcess       = 1 // of ioprio_set; for Linux a thread is one
+	whoProcess       = 1 // IOPRIO_WHO_PROCESS of ioprio_set, which selects one thread
 )
 
-// beNice lowers the priority of this process for processor and disk. On Linux
-// priorities belong to threads, which hand them down to those that they start;
-// so it goes on until no thread has come that it has not seen.
+// beNice lowers the priority of this process for processor and disk. On Linux each thread has
+// its own priorities, and a new thread inherits those of its creator. So beNice repeats until
+// it finds no new thread.
 func beNice() error {
 	done := map[int]bool{}
 	for {
@@ -26,18 +26,18 @@ func beNice() error {
 		if err != nil {
 			return err
 		}
-		again := false
+		found := false
 		for _, entry := range threads {
 			id, err := strconv.Atoi(entry.Name())
 			if err != nil || done[id] {
 				continue
 			}
-			done[id], again = true, true
-			if err := niceThread(id); err != nil && !errors.Is(err, unix.ESRCH) { // it has ended
+			done[id], found = true, true
+			if err := niceThread(id); err != nil && !errors.Is(err, unix.ESRCH) { // the thread has ended
 				return err
 			}
 		}
-		if !again {
+		if !found {
 			return nil
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// priorities are the nice value and the I/O priority of each thread of a
-// process, as the kernel tells them.
+// priorities are the nice value and the I/O priority of each thread of a process, as the kernel
+// reports them.
 func priorities(t *testing.T, pid int) (all []string) {
 	t.Helper()
 	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
@@ -24,7 +24,7 @@ func priorities(t *testing.T, pid int) (all []string) {
 	for _, path := range stats {
 		stat, err := os.ReadFile(path)
 		if err != nil {
-			continue // that thread has ended
+			continue // the thread has ended
 		}
 		// The name, the second field, may hold anything but ends with ")"; nice
 		// is field 19.
@@ -42,8 +42,8 @@ func priorities(t *testing.T, pid int) (all []string) {
 	return all
 }
 
-// With --nice every thread of a server or a client has the lowest priority,
-// also those that are started later; without it, none has.
+// With --nice every thread of a server or a client has the lowest priority, even threads that
+// start later. Without it, no thread has.
 func TestNice(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	const lowest = "nice 19, class 2, level 7"

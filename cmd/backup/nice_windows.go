@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// beNice lowers the priority of this process. Windows' background mode would
-// lower that of its I/O as well, and keep no more than 32 MB of it in memory.
+// beNice lowers the priority of this process. The background mode of Windows would also lower
+// the priority of its I/O, but it limits the working set to 32 MB.
 func beNice() error {
 	err := windows.SetPriorityClass(windows.CurrentProcess(), windows.BELOW_NORMAL_PRIORITY_CLASS)
 	return os.NewSyscallError("SetPriorityClass", err)

@@ -21,7 +21,7 @@ func testVersion(number uint64) schemas.Version {
 	}
 }
 
-// filled has something to say to every command.
+// filled has an answer to every command.
 func filled(t *testing.T) *cli {
 	c := newCLI(t)
 	c.backend.records = []schemas.Record{
@@ -80,7 +80,7 @@ func filled(t *testing.T) *cli {
 	return c
 }
 
-// TestOutput pins what people and programs see, in both languages and as JSON.
+// TestOutput compares the output of commands in both languages and as JSON with golden files.
 func TestOutput(t *testing.T) {
 	for name, args := range map[string][]string{
 		"records":    {"list"},
@@ -139,7 +139,7 @@ func TestJSONIsOneObjectPerLine(t *testing.T) {
 	contains(t, c.err.String(), `"warning"`, `"path_bytes":"eP8="`, `"notice"`, `"code":"partial"`)
 }
 
-func TestTransmitTellsOfKeyAndOfWhatItCouldNotSave(t *testing.T) {
+func TestTransmitReportsKeyAndUnsavedPaths(t *testing.T) {
 	c := filled(t)
 	c.backend.keyCreated = true
 	c.backend.warns = map[string]error{"photos/secret": errors.New("permission denied")}
@@ -149,14 +149,14 @@ func TestTransmitTellsOfKeyAndOfWhatItCouldNotSave(t *testing.T) {
 		t.Errorf("stdout with --quiet: %s", c.out.String())
 	}
 	contains(t, c.err.String(), "only key", c.backend.options.KeyFile,
-		"warning: photos/secret: permission denied\n", "backup: 1 path could not be saved whole")
+		"warning: photos/secret: permission denied\n", "backup: 1 path could not be saved completely")
 	opt := c.backend.backups[0]
 	if !opt.Moved || strings.Join(opt.Exclude, "|") != "*.tmp|a,b" {
 		t.Errorf("options %+v", opt)
 	}
 }
 
-func TestKeyIsToldOfWhenTheBackupFails(t *testing.T) {
+func TestKeyIsReportedIfTheBackupFails(t *testing.T) {
 	c := filled(t)
 	c.backend.keyCreated = true
 	c.backend.fails = schemas.Errorf(schemas.NoNode, "no storage node is up")
@@ -173,7 +173,7 @@ func TestTransmitStdin(t *testing.T) {
 	}
 }
 
-func TestDurabilityInWords(t *testing.T) {
+func TestDurabilityText(t *testing.T) {
 	x := newTexts("en")
 	for d, want := range map[schemas.Durability]string{
 		{K: 1}:       "one copy",
@@ -205,7 +205,7 @@ func TestDownloadOptions(t *testing.T) {
 	if opt.ID != "photos" || strings.Join(opt.Inside, "|") != "a|b" || opt.To != "." || !opt.Force {
 		t.Errorf("options %+v", opt)
 	}
-	contains(t, c.err.String(), "2 paths could not be brought back")
+	contains(t, c.err.String(), "2 paths could not be restored")
 }
 
 func TestTreeIsRawWhenPiped(t *testing.T) {
@@ -223,7 +223,7 @@ func TestListUnknownVersion(t *testing.T) {
 	contains(t, c.err.String(), `"code":"unknown-version"`, `no version 9`)
 }
 
-func TestNothingYet(t *testing.T) {
+func TestEmptySystem(t *testing.T) {
 	c := newCLI(t)
 	c.expect(t, exitDone, "list")
 	contains(t, c.err.String(), "Nothing is saved under the nickname ana yet.")
@@ -235,9 +235,9 @@ func TestNothingYet(t *testing.T) {
 	contains(t, c.err.String(), "Nenhum nó")
 }
 
-// What the nodes say is whole only when all that can be reached have looked at
-// everything under this very map.
-func TestWhole(t *testing.T) {
+// The system is intact only if every reachable node has surveyed everything under the
+// current map.
+func TestIntact(t *testing.T) {
 	state := func() *schemas.StatusReply {
 		two := schemas.Durability{K: 1, M: 1}
 		node := func(id string) schemas.NodeStatus {
@@ -251,28 +251,28 @@ func TestWhole(t *testing.T) {
 	}
 	s := state()
 	c := conditionOf(s)
-	if !c.whole() || len(c.levels) != 1 || c.levels[0].Chunks != 14 {
+	if !c.intact() || len(c.levels) != 1 || c.levels[0].Chunks != 14 {
 		t.Errorf("%+v", c)
 	}
 	for name, spoil := range map[string]func(s *schemas.StatusReply){
-		"a node has not answered":    func(s *schemas.StatusReply) { s.Nodes = s.Nodes[:1] },
-		"another map":                func(s *schemas.StatusReply) { s.Nodes[1].Survey.Epoch = 4 },
-		"a survey runs":              func(s *schemas.StatusReply) { s.Nodes[0].Survey.Running = true },
-		"no survey yet":              func(s *schemas.StatusReply) { s.Nodes[0].Survey.Ended = 0 },
-		"something is to be healed":  func(s *schemas.StatusReply) { s.Nodes[0].Survey.ToHeal = 1 },
-		"something is not at home":   func(s *schemas.StatusReply) { s.Nodes[1].Survey.Misplaced = 1 },
-		"something is endangered":    func(s *schemas.StatusReply) { s.Nodes[1].Survey.Levels[0].Margin = 0 },
-		"something is lost for good": func(s *schemas.StatusReply) { s.Nodes[1].Survey.Levels[0].Margin = -1 },
+		"a node has not answered": func(s *schemas.StatusReply) { s.Nodes = s.Nodes[:1] },
+		"another map":             func(s *schemas.StatusReply) { s.Nodes[1].Survey.Epoch = 4 },
+		"a survey runs":           func(s *schemas.StatusReply) { s.Nodes[0].Survey.Running = true },
+		"no survey yet":           func(s *schemas.StatusReply) { s.Nodes[0].Survey.Ended = 0 },
+		"a part is to be healed":  func(s *schemas.StatusReply) { s.Nodes[0].Survey.ToHeal = 1 },
+		"a part is misplaced":     func(s *schemas.StatusReply) { s.Nodes[1].Survey.Misplaced = 1 },
+		"a chunk is endangered":   func(s *schemas.StatusReply) { s.Nodes[1].Survey.Levels[0].Margin = 0 },
+		"a chunk is lost":         func(s *schemas.StatusReply) { s.Nodes[1].Survey.Levels[0].Margin = -1 },
 	} {
 		s := state()
 		spoil(s)
-		if c := conditionOf(s); c.whole() {
-			t.Errorf("%s, and all is said to be whole", name)
+		if c := conditionOf(s); c.intact() {
+			t.Errorf("%s, and everything counts as intact", name)
 		}
 	}
 }
 
-func TestPolicyIsSetForWhomItIsSaid(t *testing.T) {
+func TestPolicyOfOneNicknameAndOfAll(t *testing.T) {
 	c := filled(t)
 	c.expect(t, exitDone, "policy", "durability", "4+2")
 	c.expect(t, exitDone, "politica", "durability", "auto", "--nickname", "rui")
@@ -284,18 +284,18 @@ func TestPolicyIsSetForWhomItIsSaid(t *testing.T) {
 	}
 }
 
-func TestCollectionThatFails(t *testing.T) {
+func TestFailedCollection(t *testing.T) {
 	c := filled(t)
 	c.backend.collection = []schemas.Collection{{Ended: 1, Error: "the map has changed"}}
 	c.expect(t, exitFailed, "gc")
-	contains(t, c.err.String(), "nothing was collected: the map has changed")
+	contains(t, c.err.String(), "nothing was collected: the map has changed", "backup rebuild-catalogue")
 }
 
-func TestCheckThatFindsSomething(t *testing.T) {
+func TestCheckReportsDamage(t *testing.T) {
 	c := filled(t)
-	c.backend.warns = map[string]error{"a/b": errors.New("gone")}
+	c.backend.warns = map[string]error{"a/b": errors.New("lost")}
 	c.expect(t, exitFailed, "check", "--read-data")
-	contains(t, c.err.String(), "photos@3/a/b: gone", "1 path cannot be brought back", "back them up again")
+	contains(t, c.err.String(), "photos@3/a/b: lost", "1 path cannot be restored", "back them up again")
 	for _, bad := range []string{"5", "-1%", "101%", "x%"} {
 		c.expect(t, exitUsage, "verificar", "photos@3", "--read-data="+bad)
 	}

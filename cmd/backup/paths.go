@@ -10,69 +10,69 @@ import (
 	"strings"
 )
 
-// folder is the name of this program's folders in the XDG places.
+// folder is the name of this program's folders below the XDG base folders.
 const folder = "servidor-backup"
 
-var errNoHome = errors.New("neither a home folder nor its XDG variable is known")
+var errNoHome = errors.New("the home folder is unknown")
 
-// configDir is where the settings and the keys are.
-func (a *app) configDir() (string, error) {
-	return a.xdg("XDG_CONFIG_HOME", ".config", "APPDATA")
+// dir is the folder of the settings and the keys.
+func (c *config) dir() (string, error) {
+	return c.xdg("XDG_CONFIG_HOME", ".config", "APPDATA")
 }
 
-// stateDir is where a running "up" leaves its address.
-func (a *app) stateDir() (string, error) {
-	return a.xdg("XDG_STATE_HOME", filepath.Join(".local", "state"), "LOCALAPPDATA")
+// stateDir is the folder in which a running "up" writes its address.
+func (c *config) stateDir() (string, error) {
+	return c.xdg("XDG_STATE_HOME", filepath.Join(".local", "state"), "LOCALAPPDATA")
 }
 
-// xdg is this program's folder below what the variable says, else below the
-// default in the home folder, else (on Windows) below the system's variable.
-// The XDG specification says to ignore relative paths.
-func (a *app) xdg(variable, inHome, windows string) (string, error) {
-	if dir := a.env.getenv(variable); filepath.IsAbs(dir) {
+// xdg is this program's folder: below the folder that the XDG variable names; else, on
+// Windows, below the folder that the system's variable names; else below the default in
+// the home folder. The XDG specification says to ignore relative paths.
+func (c *config) xdg(variable, inHome, windows string) (string, error) {
+	if dir := c.env.getenv(variable); filepath.IsAbs(dir) {
 		return filepath.Join(dir, folder), nil
 	}
-	if dir := a.env.getenv(windows); a.env.goos == "windows" && dir != "" {
+	if dir := c.env.getenv(windows); c.env.goos == "windows" && dir != "" {
 		return filepath.Join(dir, folder), nil
 	}
-	home, err := a.env.home()
+	home, err := c.env.home()
 	if err != nil {
-		return "", fmt.Errorf("%w: set %s to a folder: %v", errNoHome, variable, err)
+		return "", fmt.Errorf("%w (%v): set %s to a folder", errNoHome, err, variable)
 	}
 	return filepath.Join(home, inHome, folder), nil
 }
 
-// configPath is the settings file.
-func (a *app) configPath(flag string) (string, error) {
+// path is the settings file.
+func (c *config) path(flag string) (string, error) {
 	if flag != "" {
 		return flag, nil
 	}
-	if path := a.env.getenv("BACKUP_CONFIG"); path != "" {
+	if path := c.env.getenv("BACKUP_CONFIG"); path != "" {
 		return path, nil
 	}
-	dir, err := a.configDir()
+	dir, err := c.dir()
 	if err != nil {
 		return "", err
 	}
 	return filepath.Join(dir, "config.toml"), nil
 }
 
-// defaultKeyPath is where the key of a nickname's vault is unless told otherwise.
-func (a *app) defaultKeyPath(nickname string) (string, error) {
-	dir, err := a.configDir()
+// defaultKeyPath is the key file of a nickname's vault unless a setting names another.
+func (c *config) defaultKeyPath(nickname string) (string, error) {
+	dir, err := c.dir()
 	if err != nil {
 		return "", err
 	}
 	return filepath.Join(dir, "keys", escapeName(nickname)+".key"), nil
 }
 
-// maxEscaped keeps an escaped name, with what is put around it, below the 255
-// bytes that file systems allow.
+// maxEscaped bounds an escaped name so that the file's name, with the extension and the
+// suffix of a temporary file, stays below the 255 bytes that file systems allow.
 const maxEscaped = 200
 
-// escapeName turns any nickname into a file name that no other nickname has,
-// also where the file system does not tell capitals from small letters. What
-// is not a small letter, a digit or one of "-_." becomes %XX.
+// escapeName turns a nickname into a file name that no other nickname gets, even on file
+// systems that ignore case. Every byte except small letters, digits and "-_." becomes %XX,
+// and so does a leading ".".
 func escapeName(name string) string {
 	var b strings.Builder
 	for i, c := range []byte(name) {
@@ -90,8 +90,8 @@ func escapeName(name string) string {
 	return b.String()[:maxEscaped-2*8-1] + "%" + hex.EncodeToString(sum[:8])
 }
 
-// writePrivate puts data at path at once, readable by the owner alone. The
-// folder is made if it is not there.
+// writePrivate replaces the file at path atomically. Only the owner can read the file. The
+// folder is created if it does not exist.
 func writePrivate(path string, data []byte) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -101,7 +101,7 @@ func writePrivate(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // there is nothing left to remove after the rename
+	defer os.Remove(f.Name()) // after the rename it finds nothing to remove
 	_, err = f.Write(data)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err

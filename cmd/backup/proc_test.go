@@ -22,12 +22,12 @@ import (
 	"servidor-backup/client/treetest"
 )
 
-// The tests of the system from outside run the program as real processes with
-// real files. Windows is left out: it has no signal that asks a process to end.
+// System tests run the program as real processes with real files. They do not run on Windows,
+// which has no signal that asks a process to end.
 //
-// The program is this test binary itself, started with a variable that init
-// sees. So it is always the code under test, and with -race the servers and
-// clients are watched for races too: a process that had one exits with 66.
+// The program is this test binary itself, started with a variable that init checks. So it is
+// always the code under test, and with -race the race detector also watches the servers and
+// clients: a process with a race exits with 66.
 const asProgram = "SERVIDOR_TEST_AS_PROGRAM"
 
 func init() {
@@ -37,10 +37,11 @@ func init() {
 	}
 }
 
-// long asks for the long variants: more rounds, larger files.
+// long selects the long variants of tests: more rounds, larger files.
 var long = os.Getenv("BACKUP_LONG") != ""
 
-// pick is the size or number of rounds of a test; it says that there is more.
+// pick returns the size or the number of rounds of a test for the selected variant. The short
+// variant logs that there is a longer one.
 func pick[T any](t *testing.T, short, longer T) T {
 	t.Helper()
 	if long {
@@ -50,28 +51,28 @@ func pick[T any](t *testing.T, short, longer T) T {
 	return short
 }
 
-// world is a machine of its own for one test: home folder, settings, key. All
-// its processes end with the test.
+// world is one machine of a test: home folder, settings, key. All its processes end with the
+// test.
 type world struct {
 	*testing.T
 	ctx  context.Context
 	home string
 	exe  string
-	env  []string            // on top of the usual
-	cred *syscall.Credential // as whom programs run; nil: as the test
+	env  []string            // in addition to the usual variables
+	cred *syscall.Credential // user of the programs; nil: the user of the test
 }
 
-// newWorld bounds the whole test. Such tests run beside each other, because they
-// wait for disks more than they compute; the bound is for a machine that does little
-// else, and is doubled.
+// newWorld makes the world of a test that takes at most bound. Such tests run in parallel,
+// because they mostly wait for disks. bound is the time on an idle machine; newWorld doubles
+// it.
 func newWorld(t *testing.T, bound time.Duration) *world {
 	t.Helper()
 	t.Parallel()
 	return beginWorld(t, bound)
 }
 
-// newNATSWorld is newWorld for tests of which an unmodified NATS server is a part.
-// Where none has been built yet, that is not within their bound.
+// newNATSWorld is newWorld for tests that use an unmodified NATS server. The time to build
+// that server does not count.
 func newNATSWorld(t *testing.T, bound time.Duration) *world {
 	t.Helper()
 	t.Parallel()
@@ -87,7 +88,7 @@ func beginWorld(t *testing.T, bound time.Duration) *world {
 	if long {
 		bound *= 5
 	}
-	// Not t.Context: cleanups still need their processes.
+	// Not t.Context, which ends before cleanups, and cleanups need the processes.
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	t.Cleanup(cancel)
 	exe, err := os.Executable()
@@ -97,27 +98,30 @@ func beginWorld(t *testing.T, bound time.Duration) *world {
 	return &world{T: t, ctx: ctx, home: treetest.TempDir(t), exe: exe}
 }
 
-// machine is another machine in the same test: a home of its own.
+// machine is another machine of the same test, with its own home folder.
 func (w *world) machine() *world {
 	other := *w
 	other.home = treetest.TempDir(w.T)
 	return &other
 }
 
-// with is w with variables set.
+// with returns w with more environment variables.
 func (w *world) with(env ...string) *world {
 	other := *w
 	other.env = slices.Concat(w.env, env)
 	return &other
 }
 
-// dir makes a folder that is gone with the test.
+// local returns w with commands that use data without a server.
+func (w *world) local(data string) *world { return w.with("BACKUP_DATA=" + data) }
+
+// dir makes a folder that is removed after the test.
 func (w *world) dir() string {
 	w.Helper()
 	return treetest.TempDir(w.T)
 }
 
-// write makes a file and the folders above it.
+// write makes a file and its parent folders.
 func (w *world) write(path string, content []byte) {
 	w.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -137,7 +141,7 @@ func (w *world) prepare(exe string, args ...string) *exec.Cmd {
 	cmd.Env = append([]string{
 		asProgram + "=1", "HOME=" + w.home, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.Getenv("TMPDIR"),
 		"LANG=C", "TZ=UTC", "BACKUP_NICKNAME=ana",
-		// The race detector would hold every process for a second at its end.
+		// Without this the race detector delays the end of each process by a second.
 		"GORACE=atexit_sleep_ms=0",
 	}, w.env...)
 	if w.cred != nil {
@@ -147,9 +151,9 @@ func (w *world) prepare(exe string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// outcome is what a program that has ended left.
+// outcome is the result of a program that has ended.
 type outcome struct {
-	code     int // -1 when a signal ended it
+	code     int // -1 if a signal ended it
 	out, err string
 	took     time.Duration
 }
@@ -158,7 +162,7 @@ func (o outcome) String() string {
 	return fmt.Sprintf("exit %d after %v\nstdout: %s\nstderr: %s", o.code, o.took.Round(time.Millisecond), tail(o.out), tail(o.err))
 }
 
-// tail is the end of a text that may be long.
+// tail is the end of a long text.
 func tail(s string) string { return strings.ToValidUTF8(s[max(0, len(s)-4000):], "?") }
 
 // run runs the program to its end.
@@ -181,7 +185,7 @@ func (w *world) finish(cmd *exec.Cmd) outcome {
 	return outcome{cmd.ProcessState.ExitCode(), out.String(), errs.String(), time.Since(start)}
 }
 
-// expect runs the program and demands its exit code, and texts in what it says.
+// expect runs the program and demands an exit code and texts in its output.
 func (w *world) expect(code int, texts []string, args ...string) outcome {
 	w.Helper()
 	o := w.run(args...)
@@ -192,11 +196,11 @@ func (w *world) expect(code int, texts []string, args ...string) outcome {
 func (o outcome) demand(t *testing.T, code int, texts ...string) {
 	t.Helper()
 	if o.code != code {
-		t.Fatalf("exit code %d was expected: %v", code, o)
+		t.Fatalf("want exit code %d: %v", code, o)
 	}
 	for _, text := range texts {
 		if !strings.Contains(o.out+o.err, text) {
-			t.Errorf("%q was expected: %v", text, o)
+			t.Errorf("want %q: %v", text, o)
 		}
 	}
 }
@@ -207,7 +211,7 @@ func (w *world) ok(args ...string) outcome {
 	return w.expect(exitDone, nil, args...)
 }
 
-// saved is what "transmit --json" says.
+// saved is the output of "transmit --json".
 type saved struct {
 	ID                                                      string
 	Files, Bytes, Unchanged, Read, Sent, Chunks, Unreadable int64
@@ -218,7 +222,7 @@ func (w *world) transmit(args ...string) saved {
 	return parse[saved](w.T, w.ok(append([]string{"transmit", "--json"}, args...)...).out)
 }
 
-// restored is what "download --json" says.
+// restored is the output of "download --json".
 type restored struct {
 	ID                             string
 	Files, Bytes, Received, Failed int64
@@ -248,7 +252,7 @@ func lines[T any](t *testing.T, text string) (all []T) {
 	return all
 }
 
-// same demands that the folder b is what a is.
+// same demands that the folders a and b are equal.
 func (w *world) same(a, b string) {
 	w.Helper()
 	for i, d := range treetest.Compare(a, b, treetest.Options{Special: true}) {
@@ -270,17 +274,17 @@ func (w *world) restores(id, src string) {
 	w.same(src, filepath.Join(to, res.Top[0]))
 }
 
-// process is a program that goes on until it is told to end.
+// process is a program that runs until it is asked to end.
 type process struct {
 	w      *world
 	cmd    *exec.Cmd
 	stderr transcript
-	ready  chan string   // the line by which it says that it serves
-	ended  chan struct{} // closed when it has ended
+	ready  chan string   // the rest of the ready line
+	ended  chan struct{} // closed when the program has ended
 }
 
-// start starts a role. It ends with the test at the latest; what it said is
-// shown if the test has failed.
+// start starts a role. It ends with the test at the latest. If the test fails, its stderr is
+// logged.
 func (w *world) start(args ...string) *process {
 	w.Helper()
 	return w.launch(w.command(args...))
@@ -304,7 +308,7 @@ func (w *world) launch(cmd *exec.Cmd) *process {
 				p.ready <- what
 			}
 		}
-		_ = cmd.Wait() // the state says how it ended
+		_ = cmd.Wait() // ProcessState holds the result
 	}()
 	w.Cleanup(func() {
 		p.kill()
@@ -315,7 +319,22 @@ func (w *world) launch(cmd *exec.Cmd) *process {
 	return p
 }
 
-// serves waits for the ready line and returns what follows the word.
+// busy starts a transmit that uses the data folder until its stdin ends.
+func (w *world) busy(more ...string) (p *process, in io.WriteCloser) {
+	w.Helper()
+	cmd := w.command(append([]string{"transmit", "-", "--name", "stream"}, more...)...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		w.Fatal(err)
+	}
+	p = w.launch(cmd)
+	if _, err := in.Write(random(1, 4*mib)); err != nil { // more than a pipe holds, so the transmit reads it
+		w.Fatal(err)
+	}
+	return p, in
+}
+
+// serves waits for the ready line and returns the text after "ready".
 func (p *process) serves() string {
 	p.w.Helper()
 	select {
@@ -329,17 +348,17 @@ func (p *process) serves() string {
 	return ""
 }
 
-// kill ends the process as a power cut would.
+// kill ends the process without warning, like a power cut.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // it may have ended already
+	_ = p.cmd.Process.Kill() // the process may have ended already
 	<-p.ended
 }
 
-// stop asks the process to end, and demands that it does so cleanly.
+// stop asks the process to end and demands a clean end.
 func (p *process) stop() {
 	p.w.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		p.w.Fatalf("%v was not running any more: %v\n%s", p.cmd.Args[1:], err, tail(p.stderr.String()))
+		p.w.Fatalf("%v no longer runs: %v\n%s", p.cmd.Args[1:], err, tail(p.stderr.String()))
 	}
 	if code := p.wait(); code != exitDone {
 		p.w.Fatalf("%v ended with %d: %s", p.cmd.Args[1:], code, tail(p.stderr.String()))
@@ -366,8 +385,8 @@ func (p *process) wait() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// up starts a whole system and returns it with its address. When the test ends
-// the system must end cleanly, and its store must be sound.
+// up starts a whole system and returns it with its address. When the test ends, the system
+// must end cleanly and its store must be intact.
 func (w *world) up(data string, more ...string) (p *process, url string) {
 	w.Helper()
 	p, url = w.upRaw(data, more...)
@@ -375,28 +394,28 @@ func (w *world) up(data string, more ...string) (p *process, url string) {
 		if w.Failed() {
 			return
 		}
-		if !p.hasEnded() { // the test may have ended it itself
+		if !p.hasEnded() { // the test may have stopped it
 			p.stop()
 		}
-		w.sound(data)
+		w.intact(data)
 	})
 	return p, url
 }
 
-// upRaw is up without a demand for the end.
+// upRaw is up without demands at the end.
 func (w *world) upRaw(data string, more ...string) (p *process, url string) {
 	w.Helper()
 	p = w.start(append([]string{"up", "--data", data, "--listen", "127.0.0.1:0"}, more...)...)
 	return p, p.serves()
 }
 
-// sound demands that a check of the whole store finds nothing.
-func (w *world) sound(data string) {
+// intact demands that a check of the whole store finds no problem.
+func (w *world) intact(data string) {
 	w.Helper()
-	w.expect(exitDone, []string{"is sound"}, "storage", "--data", data, "--check")
+	w.expect(exitDone, []string{"is intact"}, "storage", "--data", data, "--check")
 }
 
-// transcript collects what a process says; it may be read meanwhile.
+// transcript collects the output of a process; it may be read while the process runs.
 type transcript struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -416,13 +435,13 @@ func (t *transcript) String() string {
 	return t.b.String()
 }
 
-// eventually waits until is holds, looking every few milliseconds.
+// eventually waits until is returns true; it polls every few milliseconds.
 func (w *world) eventually(what string, is func() bool) {
 	w.Helper()
 	for !is() {
 		select {
 		case <-w.ctx.Done():
-			w.Fatalf("it did not come to this: %s", what)
+			w.Fatalf("this never happened: %s", what)
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

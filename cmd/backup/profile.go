@@ -10,9 +10,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// profiles are for who works on this program, so their flags are hidden: every
-// command, also one that serves, can write where its time and memory went. They
-// are complete only after an orderly end.
+// profiles are CPU and memory profiles of a command, servers included. Only developers of
+// this program need them, so their flags are hidden. They are complete only after an orderly
+// end.
 type profiles struct {
 	cpu, mem string   // files; "" for none
 	cpuFile  *os.File // open while the CPU is profiled
@@ -26,7 +26,7 @@ func (p *profiles) addFlags(f *pflag.FlagSet) {
 	}
 }
 
-// start begins the CPU profile if one is asked for.
+// start begins the CPU profile if its flag is set.
 func (p *profiles) start() error {
 	if p.cpu == "" {
 		return nil
@@ -38,14 +38,14 @@ func (p *profiles) start() error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("profiling the CPU: %w", err)
+		return fmt.Errorf("profile the CPU: %w", err)
 	}
 	p.cpuFile = f
 	return nil
 }
 
-// stop writes what is asked for. It may be called without start, as after a
-// mistake on the command line.
+// stop writes the profiles whose flags are set. It may be called without start, as happens
+// after a usage error.
 func (p *profiles) stop() error {
 	var all error
 	if p.cpuFile != nil {
@@ -57,18 +57,17 @@ func (p *profiles) stop() error {
 		all = errors.Join(all, writeAllocations(p.mem))
 	}
 	if all != nil {
-		return fmt.Errorf("writing a profile: %w", all)
+		return fmt.Errorf("write a profile: %w", all)
 	}
 	return nil
 }
 
-// writeAllocations writes what was allocated since the process began, and what
-// of it is in use.
+// writeAllocations writes the allocations since the process began, and those still in use.
 func writeAllocations(path string) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	runtime.GC() // what is in use is counted when garbage is collected
+	runtime.GC() // the profile counts memory in use as of the last collection
 	return errors.Join(pprof.Lookup("allocs").WriteTo(f, 0), f.Close())
 }

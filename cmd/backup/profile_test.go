@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// demandProfile demands that a file is a whole profile: gzip, with something in it.
+// demandProfile demands that a file is a complete profile: gzip that is not empty.
 func demandProfile(t *testing.T, path string) {
 	t.Helper()
 	f, err := os.Open(path)
@@ -47,15 +47,15 @@ func TestClientsAndRolesWriteProfiles(t *testing.T) {
 func TestProfilesFail(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	nowhere := filepath.Join(w.dir(), "missing", "file")
-	w.expect(exitFailed, []string{"profiling the CPU"}, "version", "--cpuprofile", nowhere)
-	w.expect(exitFailed, []string{"writing a profile"}, "version", "--memprofile", nowhere)
+	w.expect(exitFailed, []string{"profile the CPU"}, "version", "--cpuprofile", nowhere)
+	w.expect(exitFailed, []string{"write a profile"}, "version", "--memprofile", nowhere)
 }
 
 func TestProfileFlagsAreHidden(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	for _, args := range [][]string{{"help"}, {"transmit", "--help"}, {"up", "--help"}} {
 		if o := w.ok(args...); strings.Contains(o.out, "profile") {
-			t.Errorf("%v shows flags that are not for everybody: %v", args, o)
+			t.Errorf("%v shows hidden flags: %v", args, o)
 		}
 	}
 }

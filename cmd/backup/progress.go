@@ -8,29 +8,29 @@ import (
 )
 
 const (
-	// plainEvery is how often a transfer says where it is when stderr is no
-	// terminal: rare enough for a log file, often enough to see that it lives.
+	// plainEvery is how often a transfer prints its progress if stderr is no terminal: rarely
+	// enough for a log file, often enough to see that it runs.
 	plainEvery = 10 * time.Second
-	// rateWindow is how far back a rate looks, so that it follows changes and
-	// does not flicker.
+	// rateWindow is the time over which a rate is measured: short enough to follow changes,
+	// long enough not to flicker.
 	rateWindow = 10 * time.Second
 )
 
-// showProgress shows how far p is until stop is called: a bar on a terminal, a
-// line now and then elsewhere, nothing with --quiet and --json.
-func (a *app) showProgress(p *client.Progress) (stop func()) {
+// showProgress shows the progress p until stop is called: as a bar on a terminal, else as a
+// line every plainEvery; with --quiet or --json not at all.
+func (c *console) showProgress(p *client.Progress) (stop func()) {
 	switch {
-	case a.flags.quiet || a.flags.json:
+	case c.quiet || c.json:
 		return func() {}
-	case a.console.terminal:
-		return a.drawBar(p)
+	case c.errTerminal:
+		return c.drawBar(p)
 	}
-	m := newMeter(a.texts, p)
-	return every(plainEvery, func() { a.console.line(m.line(time.Now())) })
+	m := newMeter(c.texts, p)
+	return every(plainEvery, func() { c.line(m.line(time.Now())) })
 }
 
-// every calls f in each interval, from one goroutine, until stop is called.
-// stop returns when f does not run any more.
+// every calls f once per interval, from one goroutine, until stop is called. When stop
+// returns, f no longer runs.
 func every(interval time.Duration, f func()) (stop func()) {
 	end, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -52,7 +52,7 @@ func every(interval time.Duration, f func()) (stop func()) {
 	}
 }
 
-// meter puts a transfer's counters into words. It is used by one goroutine.
+// meter describes the progress of a transfer. Only one goroutine may use it.
 type meter struct {
 	*texts
 	p       *client.Progress
@@ -68,7 +68,7 @@ func newMeter(x *texts, p *client.Progress) *meter {
 	return &meter{texts: x, p: p, samples: []sample{{time.Now(), p.Bytes.Load()}}}
 }
 
-// line is: files, bytes of how many, rate, time left.
+// line is the progress: entries, bytes (of the total, once that is known), rate, time left.
 func (m *meter) line(now time.Time) string {
 	done, total := m.p.Bytes.Load(), m.p.TotalBytes.Load()
 	rate := m.rate(now, done)
@@ -86,11 +86,10 @@ func (m *meter) line(now time.Time) string {
 	return strings.Join(parts, ", ")
 }
 
-// rate notes the bytes done by now and is how many came per second lately.
+// rate records the bytes done by now and returns the recent bytes per second.
 func (m *meter) rate(now time.Time, bytes int64) float64 {
 	m.samples = append(m.samples, sample{now, bytes})
-	// The newest of the samples that are as old as the window is where it
-	// begins.
+	// The window begins at the newest sample that is at least as old as the window.
 	for len(m.samples) > 2 && now.Sub(m.samples[1].at) >= rateWindow {
 		m.samples = m.samples[1:]
 	}

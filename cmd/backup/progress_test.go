@@ -9,14 +9,14 @@ import (
 	"servidor-backup/client"
 )
 
-// steps moves a transfer on: 30 MB and 3 entries each second.
+// steps advances a transfer by 30 MB and 3 entries per second.
 func steps(c *cli, seconds int) func(p *client.Progress) {
 	return func(p *client.Progress) {
 		c.backend.status("waiting for the server")
 		c.backend.status("waiting for the server")
 		p.TotalFiles.Store(300)
 		p.TotalBytes.Store(3_000_000_000)
-		<-time.After(time.Second / 2) // so that no step falls on a line's moment
+		<-time.After(time.Second / 2) // so that no step coincides with a line
 		for i := range seconds {
 			p.Counted.Store(i >= 12)
 			p.Files.Add(3)
@@ -75,7 +75,7 @@ func TestMeterFollowsChanges(t *testing.T) {
 		}
 		contains(t, m.line(time.Now()), " 0 B/s")
 		if len(m.samples) > 110 {
-			t.Errorf("%d samples are kept", len(m.samples))
+			t.Errorf("the meter has %d samples", len(m.samples))
 		}
 	})
 }

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// prompter asks a person for lines of text.
+// prompter asks the user for lines of text.
 type prompter struct {
-	a    *app
+	c    *console
 	want chan struct{}
 	got  chan answer
 }
@@ -19,12 +19,12 @@ type answer struct {
 	err  error
 }
 
-// newPrompter reads from stdin. A read from a terminal cannot be broken off,
-// so it is done by a goroutine, and a cancelled question leaves it behind in
-// that read; it ends with close, or else with the process.
-func newPrompter(a *app) *prompter {
-	p := &prompter{a: a, want: make(chan struct{}), got: make(chan answer, 1)}
-	go p.serve(bufio.NewReader(a.in))
+// newPrompter asks on stdout and reads answers from in. A read from a terminal cannot be
+// cancelled, so a goroutine reads. If a question is cancelled, the goroutine stays in its
+// read; it ends after close, or with the process.
+func newPrompter(c *console, in io.Reader) *prompter {
+	p := &prompter{c: c, want: make(chan struct{}), got: make(chan answer, 1)}
+	go p.serve(bufio.NewReader(in))
 	return p
 }
 
@@ -32,7 +32,7 @@ func (p *prompter) serve(in *bufio.Reader) {
 	for range p.want {
 		line, err := in.ReadString('\n')
 		if line != "" {
-			err = nil // a last line without its end counts; the end comes next
+			err = nil // a last line without line break counts; EOF comes next
 		}
 		p.got <- answer{strings.TrimSpace(line), err}
 	}
@@ -40,11 +40,11 @@ func (p *prompter) serve(in *bufio.Reader) {
 
 func (p *prompter) close() { close(p.want) }
 
-// ask prints a question and is the answer, without spaces around it. The error
-// is io.EOF when the person ended the input, or the context's.
+// ask prints a question and returns the answer without surrounding spaces. The error is
+// io.EOF if the user ended the input, or the context's.
 func (p *prompter) ask(ctx context.Context, question string) (string, error) {
-	p.a.printf("%s ", question)
-	if err := p.a.out.Flush(); err != nil {
+	p.c.printf("%s ", question)
+	if err := p.c.out.Flush(); err != nil {
 		return "", err
 	}
 	select {
@@ -55,7 +55,7 @@ func (p *prompter) ask(ctx context.Context, question string) (string, error) {
 	select {
 	case got := <-p.got:
 		if got.err == io.EOF {
-			p.a.println("") // the cursor stands behind the question
+			p.c.println("") // the cursor is still behind the question
 		}
 		return got.line, got.err
 	case <-ctx.Done():
@@ -63,7 +63,7 @@ func (p *prompter) ask(ctx context.Context, question string) (string, error) {
 	}
 }
 
-// askOr is ask with an answer that Enter alone gives.
+// askOr is ask with a preset answer: Enter alone gives it.
 func (p *prompter) askOr(ctx context.Context, question, preset string) (string, error) {
 	line, err := p.ask(ctx, question+" ["+quotePath(preset)+"]:")
 	if line == "" {

@@ -19,9 +19,9 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// These tests speak to the system as a program in another language would: with
-// msgpack maps made by hand. They must not use package schemas or bus, or a
-// change of the wire would change both sides and go unseen.
+// These tests talk to the system as a program in another language would: with msgpack maps made
+// by hand. They must not use the packages schemas and bus, because then a change of the wire
+// format would change both sides and stay unnoticed.
 
 // The seed's status codes.
 const (
@@ -33,7 +33,7 @@ const (
 // fields is one message.
 type fields map[string]any
 
-// wire is a connection that knows msgpack and NATS, and nothing else.
+// wire is a connection that knows only msgpack and NATS.
 type wire struct {
 	*world
 	nc *nats.Conn
@@ -68,7 +68,7 @@ func (w *wire) decode(b []byte) fields {
 	return m
 }
 
-// ask sends a request and returns the answer, whatever its status.
+// ask sends a request and returns the answer with any status.
 func (w *wire) ask(subject string, request any) fields {
 	w.Helper()
 	answer, _ := w.askBytes(subject, w.encode(request))
@@ -84,7 +84,7 @@ func (w *wire) askBytes(subject string, request []byte) (fields, nats.Header) {
 	return w.decode(m.Data), m.Header
 }
 
-// get is the value of a field, which must be of that type.
+// get returns the value of a field, which must have the type T.
 func get[T any](w *wire, m fields, name string) T {
 	w.Helper()
 	v, ok := m[name].(T)
@@ -94,7 +94,7 @@ func get[T any](w *wire, m fields, name string) T {
 	return v
 }
 
-// number is a whole number; msgpack has ten types of them.
+// number returns the value of an integer field; msgpack has ten types of integers.
 func number(w *wire, m fields, name string) int64 {
 	w.Helper()
 	switch n := reflect.ValueOf(m[name]); {
@@ -117,17 +117,17 @@ func (w *wire) succeed(subject string, request any) fields {
 	return answer
 }
 
-// refuse asks and demands a failure: its status, its code, a sentence, and the
-// same in the headers that micro services use.
+// refuse asks and demands a failure: its status, its code, a sentence, and the same in the
+// headers of NATS micro services.
 func (w *wire) refuse(subject string, request []byte, status int64, code string) (sentence string) {
 	w.Helper()
 	answer, header := w.askBytes(subject, request)
 	if number(w, answer, "status") != status || answer["code"] != code {
-		w.Fatalf("%d %s was expected: %v", status, code, answer)
+		w.Fatalf("want %d %s: %v", status, code, answer)
 	}
 	sentence = get[string](w, answer, "message")
 	if sentence == "" {
-		w.Error("there is no sentence")
+		w.Error("no sentence")
 	}
 	if got := header.Get("Nats-Service-Error-Code"); got != strconv.FormatInt(status, 10) {
 		w.Errorf("Nats-Service-Error-Code: %q", got)
@@ -138,7 +138,7 @@ func (w *wire) refuse(subject string, request []byte, status int64, code string)
 	return sentence
 }
 
-// sub runs a part of the test under a name of its own.
+// sub runs a subtest.
 func (w *wire) sub(name string, f func(*wire)) {
 	w.Helper()
 	w.Run(name, func(t *testing.T) {
@@ -172,7 +172,7 @@ func TestSeedProtocol(t *testing.T) {
 				t.Errorf("nome_arquivo is %v", back["nome_arquivo"])
 			}
 			if got := get[[]byte](w, back, "conteudo_arquivo"); !bytes.Equal(got, want) {
-				t.Errorf("%s: %d bytes came back of %d", id, len(got), len(want))
+				t.Errorf("%s: %d of %d bytes were restored", id, len(got), len(want))
 			}
 		}
 	}
@@ -206,7 +206,7 @@ func TestSeedVersions(t *testing.T) {
 	if names := get[[]any](w, list, "list_nome_arquivo"); len(names) != 1 {
 		t.Errorf("a record is listed as %v", names)
 	}
-	// Nicknames are apart.
+	// Each nickname has its own records.
 	w.succeed("backup.transmit", fields{"apelido": "rui", "nome_arquivo": "doc", "conteudo_arquivo": "his"})
 	back := w.succeed("backup.download", fields{"apelido": "ana", "id_arquivo": "doc"})
 	if got := string(get[[]byte](w, back, "conteudo_arquivo")); got != "second" {
@@ -214,8 +214,7 @@ func TestSeedVersions(t *testing.T) {
 	}
 }
 
-// TestClientRestoresSeedFile: what came through the seed's message is a record
-// like any other for the command.
+// A record that was saved with the seed's message is a record like any other to the commands.
 func TestClientRestoresSeedFile(t *testing.T) {
 	w := newWorld(t, time.Minute).system()
 	w.succeed("backup.transmit", fields{"apelido": "ana", "nome_arquivo": "doc", "conteudo_arquivo": "hello"})
@@ -260,25 +259,25 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	}
 }
 
-// badNames are neither nicknames nor names of records.
+// badNames are invalid as nicknames and as names of records.
 var badNames = map[string]string{
 	"empty name": "", "long name": strings.Repeat("n", 1025), "name with NUL": "a\x00b", "name with slash": "a/b",
 	"name that is dots": "..", "name that is a dot": ".", "name with newline": "a\nb", "name that is no UTF-8": "a\xffb",
 }
 
-// notMessages are payloads that are no msgpack map.
+// notMessages are payloads that are not a msgpack map.
 func notMessages(w *wire) map[string][]byte {
-	whole := w.encode(fields{"apelido": "ana", "nome_arquivo": "doc", "conteudo_arquivo": "x", "id_arquivo": "doc"})
+	message := w.encode(fields{"apelido": "ana", "nome_arquivo": "doc", "conteudo_arquivo": "x", "id_arquivo": "doc"})
 	nested := append(bytes.Repeat([]byte{0x81, 0xa1, 'a'}, 100_000), 0xc0)
 	return map[string][]byte{
 		"empty": {}, "text": []byte("hello"), "json": []byte(`{"apelido":"ana"}`), "list": w.encode([]string{"ana"}),
-		"number": {7}, "cut short": whole[:len(whole)-1], "with more behind": append(slices.Clone(whole), 0xc0),
+		"number": {7}, "cut short": message[:len(message)-1], "with trailing bytes": append(slices.Clone(message), 0xc0),
 		"of 4 G elements": {0xdf, 0xff, 0xff, 0xff, 0xff}, "nested deep": nested,
 		"with 4 GB of text": {0x81, 0xa7, 'a', 'p', 'e', 'l', 'i', 'd', 'o', 0xdb, 0xff, 0xff, 0xff, 0xff},
 	}
 }
 
-// with is base with one field set.
+// with returns base with one field set.
 func with(base fields, field string, value any) fields {
 	m := maps.Clone(base)
 	m[field] = value
@@ -332,7 +331,7 @@ func TestTooLargeSaysHowToSend(t *testing.T) {
 	w.refuse("backup.list", w.encode(fields{"apelido": "ana"}), wireCoordinator, "unknown-nickname")
 }
 
-// TestRelayToNode: between coordinator and node travel the seed's own fields.
+// Messages between coordinator and node use the seed's field names.
 func TestRelayToNode(t *testing.T) {
 	w := newWorld(t, time.Minute).system()
 	puts, gets := w.spy("storage.put.>"), w.spy("storage.get.>")
@@ -341,7 +340,7 @@ func TestRelayToNode(t *testing.T) {
 	catalogue := make([]byte, 16)
 	blake3.DeriveKey("servidor-backup 2026 vault id catalogue", nil, catalogue)
 	for bytes.Equal(get[[]byte](w, put, "vault"), catalogue) {
-		put = w.next(puts) // the catalogue's copies go the same way, in their own time
+		put = w.next(puts) // the catalogue backup uses the same subject, at any time
 	}
 	chunk := get[[]any](w, put, "chunks")[0].(map[string]any)
 	if id := get[[]byte](w, chunk, "id"); len(id) != 32 {
@@ -356,7 +355,7 @@ func TestRelayToNode(t *testing.T) {
 	}
 }
 
-// spy hears what others send.
+// spy subscribes to the messages of others.
 func (w *wire) spy(subject string) *nats.Subscription {
 	w.Helper()
 	sub, err := w.nc.SubscribeSync(subject)
@@ -378,7 +377,7 @@ func (w *wire) next(sub *nats.Subscription) fields {
 	return w.decode(m.Data)
 }
 
-// dataChunk is a sealed chunk as far as a node can tell.
+// dataChunk is a chunk that a node accepts as sealed.
 func dataChunk(id byte, content string) fields {
 	const data = 1
 	name := bytes.Repeat([]byte{id}, 32)
@@ -441,14 +440,14 @@ func TestBulkMessages(t *testing.T) {
 	w.refuse("storage.have."+node, w.encode(fields{"vault": vault}), wireCoordinator, "bad-request")
 }
 
-// TestForeignNode: a storage node written by somebody else, from the protocol
-// alone, is a node like any other, and its failures reach the client.
+// A storage node written from the protocol alone is a node like any other, and its failures
+// reach the client.
 func TestForeignNode(t *testing.T) {
 	world := newNATSWorld(t, 2*time.Minute)
 	_, url := world.natsServer()
 	world.start("coordinator", "--server", url).serves()
 	w := world.dialWire(url)
-	node := &foreignNode{wire: w, kept: map[string]any{}}
+	node := &foreignNode{wire: w, stored: map[string]any{}}
 	node.serve()
 
 	transmit := fields{"apelido": "ana", "nome_arquivo": "doc", "conteudo_arquivo": "hello"}
@@ -460,7 +459,7 @@ func TestForeignNode(t *testing.T) {
 	w.succeed("backup.transmit", transmit)
 	back := w.succeed("backup.download", fields{"apelido": "ana", "id_arquivo": "doc"})
 	if got := string(get[[]byte](w, back, "conteudo_arquivo")); got != "hello" {
-		t.Errorf("%q came back", got)
+		t.Errorf("%q was restored", got)
 	}
 
 	node.full.Store(true)

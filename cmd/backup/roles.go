@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -20,25 +19,38 @@ import (
 	"servidor-backup/storage/node"
 )
 
-// roles are the running parts of a system: server, coordinator, node, and the
-// connections between them. They end in the reverse order of their start, so
-// nothing loses what it stands on.
+// roles are the running parts of a system: server, coordinator, node, and the connections
+// between them. They stop in the reverse order of their start, so a part never outlives what
+// it depends on.
 type roles struct {
-	a      *app
-	log    *slog.Logger
-	url    string           // of the NATS server
-	server *embedded.Server // it, when it runs here
-	room   float64          // the part of the usual memory that the roles may use
-	stops  []func() error
+	console *console
+	log     *slog.Logger
+	url     string           // of the NATS server
+	server  *embedded.Server // the server itself, if it runs in this process
+	memory  float64          // share of the usual memory bounds
+	stops   []func() error
 }
 
-func newRoles(a *app, url string, level slog.Level) *roles {
-	return &roles{a: a, log: a.logger(level), url: url, room: a.room}
+func newRoles(c *console, url string, memory float64, level slog.Level) *roles {
+	return &roles{console: c, log: newLogger(c, level), url: url, memory: memory}
 }
 
-func (r *roles) push(stop func() error) { r.stops = append(r.stops, stop) }
+// newLogger logs to stderr, from level on; with --quiet only errors.
+func newLogger(c *console, level slog.Level) *slog.Logger {
+	opt := &slog.HandlerOptions{Level: level}
+	if c.quiet {
+		opt.Level = slog.LevelError
+	}
+	if c.json {
+		return slog.New(slog.NewJSONHandler(c, opt))
+	}
+	return slog.New(slog.NewTextHandler(c, opt))
+}
 
-// stop ends everything, also after an error.
+// onStop adds a function for stop to call.
+func (r *roles) onStop(stop func() error) { r.stops = append(r.stops, stop) }
+
+// stop ends everything. An error does not keep it from ending the rest.
 func (r *roles) stop() error {
 	var all error
 	for i := len(r.stops) - 1; i >= 0; i-- {
@@ -48,8 +60,8 @@ func (r *roles) stop() error {
 	return all
 }
 
-// startServer starts a NATS server with its data in dir, and waits for the others
-// of its cluster. The parts that are started afterwards reach it without a socket.
+// startServer starts a NATS server with its data in dir and waits for the other servers of
+// its cluster. The parts that start afterwards connect to it without a socket.
 func (r *roles) startServer(ctx context.Context, dir string, opt upOptions) error {
 	so := embedded.Options{Dir: dir, Listen: opt.listen, Log: r.log}
 	if opt.cluster.Listen != "" {
@@ -61,59 +73,60 @@ func (r *roles) startServer(ctx context.Context, dir string, opt upOptions) erro
 		return err
 	}
 	r.server, r.url = server, server.URL()
-	r.push(server.Shutdown)
-	return server.WaitForCluster(ctx, r.a.console.status)
+	r.onStop(server.Shutdown)
+	return server.WaitForCluster(ctx, r.console.status)
 }
 
-// connect dials the server, waiting for it as long as it takes.
+// connect connects to the server; it waits until the server answers or ctx ends.
 func (r *roles) connect(ctx context.Context, name string) (*nats.Conn, error) {
-	opt := bus.ConnOptions{URL: r.url, Name: name, Wait: true, Status: r.a.console.status}
-	if r.server != nil {
+	opt := bus.ConnOptions{URL: r.url, Name: name, Wait: true, Status: r.console.status}
+	if r.server != nil { // a nil *embedded.Server in the interface would not be nil
 		opt.InProcess = r.server
 	}
 	nc, err := bus.Connect(ctx, opt)
 	if err != nil {
 		return nil, err
 	}
-	r.push(func() error {
+	r.onStop(func() error {
 		nc.Close()
 		return nil
 	})
 	return nc, nil
 }
 
-// startCoordinator starts one. The options need not say what the program is.
+// startCoordinator starts a coordinator; it fills in Version and Log of the options.
 func (r *roles) startCoordinator(ctx context.Context, nc *nats.Conn, opt coordinator.Options) error {
 	opt.Version, opt.Log = programVersion(), r.log
 	stop, err := coordinator.Keep(ctx, nc, opt)
 	if err != nil {
 		return err
 	}
-	r.push(stop)
+	r.onStop(stop)
 	return nil
 }
 
-// What a store's index and a node hold in memory if there is room, in bytes: the
-// defaults of both.
+// The usual memory bounds of a store's index and of a node, in bytes: the defaults of their
+// packages.
 const (
 	indexMemory = 48 << 20
 	nodeBudget  = 32 << 20
 )
 
-// share is the part of a usual bound, in bytes, for which there is room.
-func (r *roles) share(usual int64) int64 { return int64(r.room * float64(usual)) }
+// share scales a usual memory bound, in bytes, to the share of the roles.
+func (r *roles) share(usual int64) int64 { return int64(r.memory * float64(usual)) }
 
-// openStore begins to open a store. That takes about as long as a server needs
-// to start, so the caller goes on meanwhile and waits when it needs the store.
+// openStore begins to open a store in the background. That takes about as long as a server
+// needs to start, so the caller starts the server meanwhile and calls wait when it needs the
+// store.
 func (r *roles) openStore(dir string) (wait func() (*storage.Store, error)) {
 	wait = sync.OnceValues(func() (*storage.Store, error) {
 		return storage.Open(dir, storage.Options{IndexMemory: r.share(indexMemory)})
 	})
 	go wait()
-	r.push(func() error {
+	r.onStop(func() error {
 		store, err := wait()
 		if err != nil {
-			return nil // startNode has told of it, or something else went wrong first
+			return nil // startNode has reported it, unless something else failed first
 		}
 		return store.Close()
 	})
@@ -122,12 +135,12 @@ func (r *roles) openStore(dir string) (wait func() (*storage.Store, error)) {
 
 // nodeOptions describe a storage node.
 type nodeOptions struct {
-	data        string        // the store's folder
-	name, zone  string        // without a name the node goes by this machine's
-	keepName    bool          // without a name it goes by the one that it had before
-	weight      uint32        // 0: by the size of its disk
-	healRate    string        // as on the command line
-	scrubPeriod time.Duration // 0: the usual
+	data        string        // folder of the store
+	name, zone  string        // an empty name stands for the host's name
+	keepName    bool          // an empty name stands for the name of the last registration
+	weight      uint32        // 0: by the size of the disk
+	healRate    int64         // bytes per second; 0: no limit
+	scrubPeriod time.Duration // 0: the default
 }
 
 func (r *roles) startNode(ctx context.Context, nc *nats.Conn, open func() (*storage.Store, error), opt nodeOptions) error {
@@ -136,14 +149,10 @@ func (r *roles) startNode(ctx context.Context, nc *nats.Conn, open func() (*stor
 		return err
 	}
 	if opt.name == "" && opt.keepName {
-		opt.name = knownName(ctx, nc, store.NodeID())
+		opt.name = registeredName(ctx, nc, store.NodeID())
 	}
 	if opt.name == "" {
-		opt.name, _ = os.Hostname() // without one, the node goes by its id
-	}
-	healRate, err := r.a.healRate(&opt)
-	if err != nil {
-		return err
+		opt.name, _ = os.Hostname() // without a host name, the node is called by its id
 	}
 	n, err := node.Start(ctx, nc, store, node.Options{
 		Name:        opt.name,
@@ -151,23 +160,23 @@ func (r *roles) startNode(ctx context.Context, nc *nats.Conn, open func() (*stor
 		Weight:      opt.weight,
 		Version:     programVersion(),
 		Budget:      r.share(nodeBudget),
-		HealRate:    healRate,
+		HealRate:    opt.healRate,
 		ScrubPeriod: opt.scrubPeriod,
 		Log:         r.log,
-		Status:      r.a.console.status,
+		Status:      r.console.status,
 	})
 	if err != nil {
 		return err
 	}
-	r.push(n.Stop)
+	r.onStop(n.Stop)
 	return nil
 }
 
-// knownName is the name of a node that has registered before, or "".
-func knownName(ctx context.Context, nc *nats.Conn, id schemas.NodeID) string {
+// registeredName is the name under which a node has registered before, or "".
+func registeredName(ctx context.Context, nc *nats.Conn, id schemas.NodeID) string {
 	var rep schemas.NodesReply
 	if err := bus.Request(ctx, nc, schemas.SubjectNodes, &schemas.NodesRequest{}, &rep); err != nil {
-		return "" // registering will say what is wrong
+		return "" // if something is wrong, the registration reports it
 	}
 	for _, n := range rep.Map.Nodes {
 		if n.ID == id {
@@ -175,52 +184,4 @@ func knownName(ctx context.Context, nc *nats.Conn, id schemas.NodeID) string {
 		}
 	}
 	return ""
-}
-
-// logger is what the roles log to: stderr, from level on; only errors with
-// --quiet.
-func (a *app) logger(level slog.Level) *slog.Logger {
-	opt := &slog.HandlerOptions{Level: level}
-	if a.flags.quiet {
-		opt.Level = slog.LevelError
-	}
-	if a.flags.json {
-		return slog.New(slog.NewJSONHandler(a.console, opt))
-	}
-	return slog.New(slog.NewTextHandler(a.console, opt))
-}
-
-// storeDir is where the store of a data folder is: the folder itself, or
-// "node" in it when "up" made it.
-func storeDir(data string) string {
-	inside := nodeDir(data)
-	if !isStore(data) && isStore(inside) {
-		return inside
-	}
-	return data
-}
-
-// isStore reports whether dir holds a store: its identity is in the file STORE.
-func isStore(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "STORE"))
-	return err == nil
-}
-
-// checkStore checks a store that no node serves. Problems go to found.
-func checkStore(ctx context.Context, dir string, found func(string)) error {
-	store, err := storage.Open(dir, storage.Options{})
-	if err != nil {
-		return err
-	}
-	_, err = store.Check(ctx, func(p storage.Problem) { found(p.String()) })
-	return errors.Join(err, store.Close())
-}
-
-// rebuildIndex makes a store's index anew from its segments.
-func rebuildIndex(dir string) error {
-	store, err := storage.Open(dir, storage.Options{RebuildIndex: true})
-	if err != nil {
-		return err
-	}
-	return store.Close()
 }

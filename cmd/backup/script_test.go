@@ -58,17 +58,17 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// upProcess is a "backup up" that a script has started.
+// upProcess is a "backup up" that a script started.
 type upProcess struct {
 	cmd  *exec.Cmd
 	once sync.Once
 	err  error
-	rest chan string // what it wrote to stdout after the ready line
+	rest chan string // its output on stdout after the ready line
 }
 
-// up starts "backup up" on a free port, with its data in the folder "data" or
-// where --data says, and waits until it serves. $SERVER is its address; clients
-// find it by themselves. The script's end, or "down", ends it.
+// up starts "backup up" on a free port, with its data in the folder "data" or the folder of
+// --data, and waits until it is ready. $SERVER is its address; clients discover it. The end of
+// the script, or "down", ends it.
 //
 //	up [FLAGS…]
 func up(ts *testscript.TestScript, neg bool, args []string) {
@@ -78,7 +78,7 @@ func up(ts *testscript.TestScript, neg bool, args []string) {
 	self, err := os.Executable()
 	ts.Check(err)
 	cmd := exec.Command(self, append([]string{"up", "--data", "data", "--listen", "127.0.0.1:0"}, args...)...)
-	cmd.Args[0] = "backup" // testscript.Main goes by this name
+	cmd.Args[0] = "backup" // testscript.Main selects the program by this name
 	cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{"HOME", "PATH", "LANG", "TMPDIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
@@ -111,8 +111,7 @@ func up(ts *testscript.TestScript, neg bool, args []string) {
 // running are the systems of scripts: *testscript.TestScript → *upProcess.
 var running sync.Map
 
-// down ends what "up" started, which has to end cleanly and without another
-// word on stdout.
+// down ends what "up" started. It must end cleanly, without further output on stdout.
 func down(ts *testscript.TestScript, neg bool, args []string) {
 	s, ok := running.LoadAndDelete(ts)
 	if !ok || neg || len(args) > 0 {
@@ -121,7 +120,7 @@ func down(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(s.(*upProcess).stop())
 }
 
-// stop asks the process to end, once, and is what that came to.
+// stop asks the process to end, once, and returns the result.
 func (s *upProcess) stop() error {
 	s.once.Do(func() {
 		if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// natsBinary builds the NATS server that go.mod names, unmodified. It is kept
-// for later runs of the tests, in a file named after its version.
+// natsBinary builds the unmodified NATS server of the version in go.mod. Later test runs reuse
+// the file, which is named after the version.
 var natsBinary = sync.OnceValues(func() (path string, err error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -25,7 +25,7 @@ var natsBinary = sync.OnceValues(func() (path string, err error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	building := fmt.Sprintf("%s.%d", path, os.Getpid()) // another run may be building too
+	building := fmt.Sprintf("%s.%d", path, os.Getpid()) // another test run may build it at the same time
 	out, err := exec.Command("go", "build", "-o", building, "github.com/nats-io/nats-server/v2").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build nats-server: %w: %s", err, out)
@@ -33,13 +33,13 @@ var natsBinary = sync.OnceValues(func() (path string, err error) {
 	return path, os.Rename(building, path)
 })
 
-// natsServer starts an unmodified nats-server with JetStream, as an operator
-// would who has one already.
+// natsServer starts an unmodified nats-server with JetStream, as an operator may already have
+// one.
 func (w *world) natsServer() (p *process, url string) {
 	w.Helper()
 	ports := w.dir()
 	p = w.launchNATS("-p", "-1", "--ports_file_dir", ports)
-	w.eventually("the nats-server says where it listens", func() bool {
+	w.eventually("the nats-server writes its address", func() bool {
 		url = readPorts(w.T, ports)
 		return url != ""
 	})
@@ -56,8 +56,7 @@ func (w *world) launchNATS(args ...string) *process {
 	return w.launch(w.prepare(exe, args...))
 }
 
-// readPorts is the address in a nats-server's ports file, "" while it is not
-// there.
+// readPorts is the address in a nats-server's ports file, "" until the file exists.
 func readPorts(t *testing.T, dir string) string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.ports"))

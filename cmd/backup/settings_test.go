@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// writeConfig puts a settings file where the command looks for it.
+// writeConfig writes the default settings file.
 func (c *cli) writeConfig(t *testing.T, text string) (path string) {
 	t.Helper()
 	path = filepath.Join(c.home, ".config", folder, "config.toml")
@@ -22,7 +22,7 @@ func (c *cli) writeConfig(t *testing.T, text string) (path string) {
 	return path
 }
 
-// shown is what "config show" says.
+// shown is the output of "config show".
 func (c *cli) shown(t *testing.T, args ...string) settings {
 	t.Helper()
 	c.expect(t, exitDone, append([]string{"config", "show", "--json"}, args...)...)
@@ -60,18 +60,18 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-func TestMistakesInTheFile(t *testing.T) {
+func TestInvalidSettingsFile(t *testing.T) {
 	for text, says := range map[string]string{
-		"nickname = 'a'\nserver_url = 'x'\n": `line 2: there is no setting "server_url"`,
+		"nickname = 'a'\nserver_url = 'x'\n": `line 2: unknown setting "server_url"`,
 		"nickname = 7\n":                     `line 1: `,
 		"\n\nnickname = 'a\n":                `line 3: `,
-		"[extra]\nx = 1\n":                   `line 1: there is no setting "extra"`,
+		"[extra]\nx = 1\n":                   `line 1: unknown setting "extra"`,
 	} {
 		c := newCLI(t)
 		path := c.writeConfig(t, text)
 		c.expect(t, exitFailed, "list")
 		contains(t, c.err.String(), "backup: "+path+", ", says)
-		c.expect(t, exitDone, "version") // what needs no settings works
+		c.expect(t, exitDone, "version") // a command without settings works
 	}
 }
 
@@ -91,7 +91,7 @@ func TestConfigSets(t *testing.T) {
 	}
 	c.expect(t, exitDone, "configurar", "--nickname", "")
 	if s := c.shown(t); s.Nickname.Source != "default" || s.Server.Source != "file" {
-		t.Errorf("after taking one out: %+v", s)
+		t.Errorf("after removing a setting: %+v", s)
 	}
 	for _, bad := range []string{"http://a", "nats://", "nats://a b", "a,,b"} {
 		c.expect(t, exitUsage, "config", "--server", bad)
@@ -102,32 +102,32 @@ func TestDiscovery(t *testing.T) {
 	c := newCLI(t)
 	delete(c.vars, "BACKUP_SERVER")
 	a := newApp(nil, streams{nil, &c.out, &c.err}, c.environment())
-	withdraw, err := a.announce(discovery{URL: "nats://127.0.0.1:7", PID: os.Getpid(), Data: "/d"})
+	withdraw, err := a.config.announce(discovery{URL: "nats://127.0.0.1:7", PID: os.Getpid(), Data: "/d"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s := c.shown(t); s.Server != (setting{"nats://127.0.0.1:7", "discovery"}) {
 		t.Errorf("not discovered: %+v", s)
 	}
-	// What this machine serves is also left out when it is one address of several.
+	// A backup skips the folder of this "up" also if its address is one of several.
 	for servers, own := range map[string]int{"nats://127.0.0.1:7": 1, "nats://127.0.0.1:6, nats://127.0.0.1:7": 1, "nats://127.0.0.1:77": 0} {
-		if got := a.ownFolders(&settings{Server: setting{Value: servers}}); len(got) != own {
-			t.Errorf("with %s, %q are left out", servers, got)
+		if got := backupFolders(a.config, &settings{Server: setting{Value: servers}}); len(got) != own {
+			t.Errorf("with %s, %q are skipped", servers, got)
 		}
 	}
-	withdrawDead, err := a.announce(discovery{URL: "nats://127.0.0.1:8", PID: os.Getpid() + 1})
+	withdrawDead, err := a.config.announce(discovery{URL: "nats://127.0.0.1:8", PID: os.Getpid() + 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s := c.shown(t); s.Server.Value != "" {
 		t.Errorf("a dead process was discovered: %+v", s)
 	}
-	path, _ := a.discoveryPath()
+	path, _ := a.config.discoveryPath()
 	if err := withdraw(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		t.Errorf("the first took the file of the second: %v", err)
+		t.Errorf("the first \"up\" removed the file of the second: %v", err)
 	}
 	for range 2 {
 		if err := withdrawDead(); err != nil {
@@ -135,7 +135,7 @@ func TestDiscovery(t *testing.T) {
 		}
 	}
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
-		t.Errorf("the file is still there: %v", err)
+		t.Errorf("the file still exists: %v", err)
 	}
 }
 
@@ -173,7 +173,7 @@ func TestXDG(t *testing.T) {
 		env := c.environment()
 		env.goos = test.goos
 		a := newApp(nil, streams{nil, &c.out, &c.err}, env)
-		if got, err := a.configDir(); got != test.want || err != nil {
+		if got, err := a.config.dir(); got != test.want || err != nil {
 			t.Errorf("%+v: %s, %v", test, got, err)
 		}
 	}
@@ -181,7 +181,7 @@ func TestXDG(t *testing.T) {
 	env := c.environment()
 	env.home = func() (string, error) { return "", fmt.Errorf("no HOME") }
 	a := newApp(nil, streams{nil, &c.out, &c.err}, env)
-	if _, err := a.settings(); err == nil || !strings.Contains(err.Error(), "XDG_CONFIG_HOME") {
+	if _, err := a.config.settings(); err == nil || !strings.Contains(err.Error(), "XDG_CONFIG_HOME") {
 		t.Errorf("without a home: %v", err)
 	}
 }

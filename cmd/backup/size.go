@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// parseSize reads a number of bytes as people write it: 4096, 500K, 1.5G. K is
-// 1024, M is 1024 K and so on, in small letters too, and a B or iB may follow.
+// parseSize parses a number of bytes as people write it: 4096, 500K, 1.5G. K is 1024, M is
+// 1024 K and so on; case does not matter, and B or iB may follow.
 func parseSize(s string) (bytes int64, ok bool) {
 	number, binary := strings.CutSuffix(strings.ToUpper(s), "IB")
 	if !binary {
@@ -20,7 +20,7 @@ func parseSize(s string) (bytes int64, ok bool) {
 	} else if binary {
 		return 0, false
 	}
-	if strings.Trim(number, "0123456789.") != "" { // ParseFloat knows more than people mean
+	if strings.Trim(number, "0123456789.") != "" { // ParseFloat also accepts 1e3, 0x1p4, inf
 		return 0, false
 	}
 	f, err := strconv.ParseFloat(number, 64)

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// Many clients save at once to three nodes of which one has a slow disk. All finish, no
-// server cuts a connection for being slow, and nobody's memory grows with what waits.
+// Many clients save at once to three nodes, one of which has a slow disk. All finish, no server
+// cuts a connection for being slow, and the memory of every process stays bounded.
 func TestCrowdAndASlowDisk(t *testing.T) {
 	w := newNATSWorld(t, 3*time.Minute)
-	c := w.newCluster(3, 1, 3)
+	c := newCluster(w, 3, 1, 3)
 	const speed = 5_000_000
 	c.nodes[1].setSpeed(t, speed)
 	clients := make([]*world, pick(t, 10, 50))
@@ -34,7 +34,7 @@ func TestCrowdAndASlowDisk(t *testing.T) {
 	for i, p := range running {
 		for !p.hasEnded() {
 			for _, p := range running {
-				if n, err := peakOf(p.cmd.Process.Pid); err == nil { // else it has ended
+				if n, err := peakOf(p.cmd.Process.Pid); err == nil { // an error means that it has ended
 					most = max(most, n)
 				}
 			}
@@ -73,10 +73,10 @@ func TestCrowdAndASlowDisk(t *testing.T) {
 	}
 }
 
-// mostMemory is what no process needs, even with the race detector, in KiB.
+// mostMemory is more memory than a process needs even with the race detector, in KiB.
 const mostMemory = 1 << 20
 
-// slowConsumers is how many connections servers have cut because they took too little.
+// slowConsumers is the number of connections that servers have cut for being slow.
 func (c *cluster) slowConsumers() (all int64) {
 	c.w.Helper()
 	for _, s := range c.servers {
@@ -89,7 +89,7 @@ func (c *cluster) slowConsumers() (all int64) {
 		}
 		err = json.NewDecoder(rep.Body).Decode(&of)
 		if rep.Body.Close(); err != nil || of.SlowConsumers == nil {
-			c.w.Fatalf("what the server tells of itself: %v, %+v", err, of)
+			c.w.Fatalf("the monitoring of the server: %v, %+v", err, of)
 		}
 		all += *of.SlowConsumers
 	}

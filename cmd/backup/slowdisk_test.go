@@ -16,15 +16,14 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A node's disk can be as slow as a test wants. The program stands on vfs.Default as
-// ever; when diskControl names a file, what stands there takes the time that a disk of
-// so many bytes per second takes.
+// Tests can slow the disk of a node. If the environment variable diskControl names a file, the
+// program's vfs.Default behaves like a disk with the speed in that file, in bytes per second.
 const diskControl = "SERVIDOR_TEST_DISK"
 
-// fullSpeed is the disk as it is; a disk of speed 0 stands still.
+// fullSpeed is the unmodified disk; a disk with speed 0 stops.
 const fullSpeed = -1
 
-// setSpeed sets how fast the disk of a node is, in bytes per second.
+// setSpeed sets the speed of the disk of a node, in bytes per second.
 func (m *member) setSpeed(t testing.TB, speed int64) {
 	t.Helper()
 	if m.control == "" {
@@ -36,15 +35,15 @@ func (m *member) setSpeed(t testing.TB, speed int64) {
 		err = nil
 	}
 	if m.slow {
-		whole := m.control + ".new" // whoever reads it sees all of it
-		err = errors.Join(os.WriteFile(whole, strconv.AppendInt(nil, speed, 10), 0o600), os.Rename(whole, m.control))
+		next := m.control + ".new" // renamed, so that readers never see a part
+		err = errors.Join(os.WriteFile(next, strconv.AppendInt(nil, speed, 10), 0o600), os.Rename(next, m.control))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// slowDisk is called by the program before all else.
+// slowDisk slows vfs.Default if the variable is set; the program calls it first.
 func slowDisk() {
 	if control := os.Getenv(diskControl); control != "" {
 		vfs.Default = &slowFS{FS: vfs.Default, control: control}
@@ -54,13 +53,13 @@ func slowDisk() {
 type slowFS struct {
 	vfs.FS
 	control string
-	turn    sync.Mutex // a disk does one thing after the other
+	turn    sync.Mutex // a disk does one operation at a time
 }
 
-// syncCost is what a sync takes, as so many bytes.
+// syncCost is the cost of a sync, in bytes.
 const syncCost = 16 << 10
 
-// use takes the time that so many bytes take.
+// use waits for as long as the disk takes for these bytes.
 func (f *slowFS) use(bytes int) {
 	f.turn.Lock()
 	defer f.turn.Unlock()
@@ -146,7 +145,7 @@ func (f *slowFile) SyncTo(length int64) (bool, error) {
 	return f.File.SyncTo(length)
 }
 
-// TestSlowDisk: a disk that stands still takes nothing, and goes on when it may.
+// A stopped disk takes nothing, and goes on when its speed is raised.
 func TestSlowDisk(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -174,13 +173,13 @@ func TestSlowDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	if took := time.Since(start); took < 150*time.Millisecond {
-		t.Errorf("a fifth of a second's bytes took %v", took)
+		t.Errorf("bytes for a fifth of a second took %v", took)
 	}
 	m.setSpeed(t, 0)
 	done := write()
 	select {
 	case <-done:
-		t.Error("a disk that stands still took something")
+		t.Error("a stopped disk took something")
 	case <-time.After(100 * time.Millisecond):
 	}
 	m.setSpeed(t, fullSpeed)

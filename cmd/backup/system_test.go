@@ -19,7 +19,7 @@ import (
 	"servidor-backup/client/treetest"
 )
 
-// random is content that nothing compresses, the same for the same seed.
+// random is incompressible content that depends only on the seed.
 func random(seed uint64, n int) []byte {
 	var key [32]byte
 	key[0], key[1], key[2], key[3] = byte(seed), byte(seed>>8), byte(seed>>16), byte(seed>>24)
@@ -30,7 +30,7 @@ func random(seed uint64, n int) []byte {
 
 const mib = 1 << 20
 
-func TestTreeComesBack(t *testing.T) {
+func TestTreeIsRestored(t *testing.T) {
 	w := newWorld(t, 2*time.Minute)
 	w.up(w.dir())
 	src, before := treetest.New(t, 1, treetest.Small), treetest.New(t, 1, treetest.Small)
@@ -46,7 +46,7 @@ func TestTreeComesBack(t *testing.T) {
 	w.same(before, filepath.Join(to, res.Top[0]))
 }
 
-// mutate changes a generated tree in the ways that trees change.
+// mutate changes a generated tree in typical ways.
 func (w *world) mutate(src string) {
 	w.Helper()
 	w.write(filepath.Join(src, "files", "new", "file"), []byte("new"))
@@ -56,7 +56,7 @@ func (w *world) mutate(src string) {
 		os.Rename(filepath.Join(src, "files", "twin-a"), filepath.Join(src, "files", "renamed")),
 		os.Chmod(filepath.Join(src, "files", "text-1"), 0o600),
 		os.Remove(filepath.Join(src, "files", "zeros")),
-		os.Mkdir(filepath.Join(src, "files", "zeros"), 0o755), // a folder where a file was
+		os.Mkdir(filepath.Join(src, "files", "zeros"), 0o755), // a folder in place of a file
 		os.Remove(filepath.Join(src, "links", "dangling")),
 		os.Symlink("elsewhere", filepath.Join(src, "links", "dangling")),
 		os.Link(filepath.Join(src, "files", "text-2"), filepath.Join(src, "files", "text-2-too")),
@@ -67,7 +67,7 @@ func (w *world) mutate(src string) {
 	}
 }
 
-// TestOtherToolsAgree compares a part of a version with tools that are not ours.
+// Other tools find the restored part of a version equal to the source.
 func TestOtherToolsAgree(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	w.up(w.dir())
@@ -80,13 +80,13 @@ func TestOtherToolsAgree(t *testing.T) {
 	} {
 		path, err := exec.LookPath(tool[0])
 		if err != nil {
-			t.Logf("%s is not here, it was not asked", tool[0])
+			t.Logf("%s is not installed, so it does not compare", tool[0])
 			continue
 		}
 		for a, b := range map[string]string{"files": "files", "order/a": "a"} {
 			args := append(tool[1:], filepath.Join(src, a)+"/", filepath.Join(to, b)+"/")
 			if out, err := exec.CommandContext(w.ctx, path, args...).CombinedOutput(); err != nil || len(out) > 0 {
-				t.Errorf("%s sees a difference: %v\n%s", tool[0], err, out)
+				t.Errorf("%s finds a difference: %v\n%s", tool[0], err, out)
 			}
 		}
 	}
@@ -103,7 +103,7 @@ func TestUnchangedFilesAreNotRead(t *testing.T) {
 	first := w.transmit("--name", "small", src)
 	again := w.transmit("--name", "small", src)
 	if first.Files != int64(files) || again.Unchanged != int64(files) || again.Read != 0 {
-		t.Errorf("of %d files the first run saved %d, the second read %d bytes and left %d alone", files, first.Files, again.Read, again.Unchanged)
+		t.Errorf("of %d files the first run saved %d; the second read %d bytes and found %d unchanged", files, first.Files, again.Read, again.Unchanged)
 	}
 	if again.Sent*100 > first.Sent {
 		t.Errorf("the second run sent %d bytes, the first %d", again.Sent, first.Sent)
@@ -125,7 +125,7 @@ func TestInsertedByteSendsLittle(t *testing.T) {
 		t.Errorf("%d bytes were sent again, %d of %d read", again.Sent, again.Read, len(content))
 	}
 	if got := w.ok("download", "big", "--to", "-").out; got != string(content) {
-		t.Errorf("%d bytes came back that are not the file", len(got))
+		t.Errorf("%d bytes were restored that are not the file", len(got))
 	}
 }
 
@@ -139,7 +139,7 @@ func TestSparseFileStaysSparse(t *testing.T) {
 	}
 	defer f.Close()
 	if err := f.Truncate(64 << 30); err != nil {
-		t.Skipf("SKIPPED: this file system takes no sparse file of 64 GiB: %v", err)
+		t.Skipf("SKIPPED: this file system allows no sparse file of 64 GiB: %v", err)
 	}
 	for _, off := range []int64{0, 5 << 30, 64<<30 - 10_000} {
 		if _, err := f.WriteAt(random(4, 10_000), off); err != nil {
@@ -161,14 +161,13 @@ func TestPipes(t *testing.T) {
 		cmd.Stdin = bytes.NewReader(content)
 		w.finish(cmd).demand(t, exitDone)
 		if got := w.ok("download", "dump.sql", "--to", "-").out; got != string(content) {
-			t.Errorf("%d bytes came back of %d", len(got), len(content))
+			t.Errorf("%d of %d bytes were restored", len(got), len(content))
 		}
 	}
 	w.expect(exitUsage, []string{"--name"}, "transmit", "-")
 }
 
-// TestHardLinkSubset: a part of a version that has only the further name of a
-// file gets its content.
+// A part of a version that contains only another name of a file restores the file's content.
 func TestHardLinkSubset(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	w.up(w.dir())
@@ -208,7 +207,7 @@ func TestExistingTargetIsRefused(t *testing.T) {
 	w.holds(filepath.Join(to, "docs", "other"), "mine too")
 }
 
-// holds demands a file's content.
+// holds demands the content of a file.
 func (w *world) holds(path, want string) {
 	w.Helper()
 	if got, err := os.ReadFile(path); err != nil || string(got) != want {
@@ -216,7 +215,7 @@ func (w *world) holds(path, want string) {
 	}
 }
 
-// TestRestoredPathsAreNamed: what the command says it made is there.
+// The command prints the paths that it restored.
 func TestRestoredPathsAreNamed(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	w.up(w.dir())
@@ -227,15 +226,15 @@ func TestRestoredPathsAreNamed(t *testing.T) {
 	for line := range strings.Lines(o.out) {
 		if path, ok := strings.CutPrefix(line, "  "); ok {
 			if path = strings.TrimSpace(path); path != filepath.Join(to, "docs") {
-				t.Errorf("it says that it made %q in %q", path, to)
+				t.Errorf("it printed %q, restored to %q", path, to)
 			}
 			return
 		}
 	}
-	t.Errorf("it does not say what it made: %v", o)
+	t.Errorf("it printed no path: %v", o)
 }
 
-// nodeLine is what "nodes --json" says of a node.
+// nodeLine is a node in the output of "nodes --json".
 type nodeLine struct {
 	Name, State, Trouble string
 	Chunks, Bytes        int64
@@ -246,8 +245,8 @@ func (w *world) nodes() []nodeLine {
 	return lines[nodeLine](w.T, w.ok("nodes", "--json").out)
 }
 
-// TestRolesInAnyOrder runs every role in a process of its own against an
-// unmodified NATS server. Whoever comes first waits for the others.
+// Every role runs in its own process with an unmodified NATS server. A role that starts first
+// waits for the others.
 func TestRolesInAnyOrder(t *testing.T) {
 	for _, order := range []string{"server coordinator a b", "coordinator a server b", "a b server coordinator", "b server coordinator a"} {
 		t.Run(order, func(t *testing.T) {
@@ -277,13 +276,13 @@ func TestRolesInAnyOrder(t *testing.T) {
 				running[role].stop()
 			}
 			for _, dir := range data {
-				w.sound(dir)
+				w.intact(dir)
 			}
 		})
 	}
 }
 
-// twoNodesWork demands that data goes to both nodes and comes back.
+// twoNodesWork demands that data goes to both nodes and can be restored.
 func (w *world) twoNodesWork() {
 	w.Helper()
 	src := w.dir()
@@ -299,9 +298,8 @@ func (w *world) twoNodesWork() {
 	})
 }
 
-// TestInterruptedTransmitGoesOn: what reached the node before the client was
-// killed is not sent again.
-func TestInterruptedTransmitGoesOn(t *testing.T) {
+// Chunks that reached the node before the client was killed are not sent again.
+func TestInterruptedTransmitContinues(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	w.up(w.dir())
 	content := random(8, 24*mib)
@@ -315,7 +313,7 @@ func TestInterruptedTransmitGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stored int64
-	w.eventually("the node has the first MiBs", func() bool {
+	w.eventually("the node has the first MiB", func() bool {
 		stored = w.nodes()[0].Bytes
 		return stored > 8*mib
 	})
@@ -331,12 +329,12 @@ func TestInterruptedTransmitGoesOn(t *testing.T) {
 		t.Errorf("%d bytes of %d were sent although %d were stored", again.Sent, len(content), stored)
 	}
 	if got := w.ok("download", "dump", "--to", "-").out; got != string(content) {
-		t.Errorf("%d bytes came back that are not what was saved", len(got))
+		t.Errorf("%d bytes were restored that are not the saved ones", len(got))
 	}
 }
 
-// TestInterruptSaysSo: a person who presses Ctrl-C gets an answer at once.
-func TestInterruptSaysSo(t *testing.T) {
+// Ctrl-C ends a command at once with a message.
+func TestInterruptIsReported(t *testing.T) {
 	w := newWorld(t, time.Minute)
 	w.up(w.dir())
 	cmd := w.command("transmit", "-", "--name", "endless")
@@ -358,8 +356,8 @@ func TestInterruptSaysSo(t *testing.T) {
 	}
 }
 
-// TestManyClientsAtOnce: clients of one nickname and of several, with content
-// that is partly the same.
+// Clients of one nickname and of several save at the same time; a part of the content is
+// shared.
 func TestManyClientsAtOnce(t *testing.T) {
 	w := newWorld(t, 2*time.Minute)
 	_, url := w.up(w.dir())

@@ -6,15 +6,14 @@ import (
 	"github.com/mattn/go-runewidth"
 )
 
-// table lays out rows of cells in columns that are as wide as their widest
-// cell, two spaces apart.
+// table prints rows of cells in columns. A column is as wide as its widest cell; columns are
+// two spaces apart.
 type table struct {
-	right map[int]bool // columns that are flush right
+	right map[int]bool // right-aligned columns
 	rows  [][]string
 }
 
-// newTable makes a table with a head. A name that begins with '>' is flush
-// right, as is its column.
+// newTable makes a table with a head. A column whose name begins with '>' is right-aligned.
 func newTable(head ...string) *table {
 	t := &table{right: map[int]bool{}}
 	for i, name := range head {
@@ -28,7 +27,7 @@ func newTable(head ...string) *table {
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// print writes the table through printf-like line, without trailing spaces.
+// print passes each row to line, without trailing spaces.
 func (t *table) print(line func(string)) {
 	var widths []int
 	for _, row := range t.rows {

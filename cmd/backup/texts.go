@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"embed"
 	"strings"
 
@@ -11,31 +10,31 @@ import (
 	"golang.org/x/text/message"
 )
 
-// Languages that the command speaks. The first is for everyone else.
+// languages of the texts. The first is for users of any other language.
 var languages = []string{"en", "pt"}
 
 //go:embed locales/active.*.toml
 var localeFiles embed.FS
 
-// texts says everything in one language, numbers and dates too.
+// texts are all texts of the program in one language, and its number format.
 type texts struct {
 	lang    string
 	words   *i18n.Localizer
 	numbers *message.Printer
 }
 
-// loadTexts reads the texts of one language: a command needs no other, and to read
-// them is a good part of what its start costs.
+// loadTexts reads the texts of one language only: reading them is a good part of the time
+// that a command takes to start.
 func loadTexts(lang string) *i18n.Bundle {
 	bundle := i18n.NewBundle(language.MustParse(lang))
 	bundle.RegisterUnmarshalFunc("toml", toml.Unmarshal)
 	if _, err := bundle.LoadMessageFileFS(localeFiles, "locales/active."+lang+".toml"); err != nil {
-		panic(err) // the files are part of the program, and a test reads them
+		panic(err) // the files are embedded, and a test reads them
 	}
 	return bundle
 }
 
-// newTexts speaks lang, one of languages.
+// newTexts returns the texts of lang, one of languages.
 func newTexts(lang string) *texts {
 	return &texts{
 		lang:    lang,
@@ -44,7 +43,7 @@ func newTexts(lang string) *texts {
 	}
 }
 
-// t is the text of a key. args are pairs of a placeholder's name and its value.
+// t is the text of a key. args are pairs of the name of a placeholder and its value.
 func (x *texts) t(key string, args ...any) string {
 	return x.words.MustLocalize(&i18n.LocalizeConfig{MessageID: key, TemplateData: pairs(args)})
 }
@@ -58,7 +57,7 @@ func (x *texts) optional(key string, args ...any) string {
 	return text
 }
 
-// n is the text of a key in the form for count, which is its {{.Count}}.
+// n is the text of a key in the plural form for count; {{.Count}} is count.
 func (x *texts) n(key string, count int64, args ...any) string {
 	c := &i18n.LocalizeConfig{
 		MessageID:    key,
@@ -67,8 +66,8 @@ func (x *texts) n(key string, count int64, args ...any) string {
 	}
 	text, err := x.words.Localize(c)
 	if err != nil {
-		// Portuguese has a form of its own for whole millions that differs
-		// only where a noun follows with "de"; the texts leave it out.
+		// Portuguese has a separate form for whole millions, which differs only where a
+		// noun follows with "de". The texts do without it.
 		c.PluralCount = nil
 		return x.words.MustLocalize(c)
 	}
@@ -83,8 +82,8 @@ func pairs(args []any) map[string]any {
 	return data
 }
 
-// matchLanguage is the language of languages that a locale such as pt_BR.UTF-8
-// or pt-PT names, or "".
+// matchLanguage is the one of languages that a locale such as pt_BR.UTF-8 or pt-PT names, or
+// "".
 func matchLanguage(locale string) string {
 	base := strings.ToLower(locale)
 	if i := strings.IndexAny(base, "_-.@"); i >= 0 {
@@ -96,21 +95,4 @@ func matchLanguage(locale string) string {
 		}
 	}
 	return ""
-}
-
-// language is the one to speak: what the flag says, else the environment, the
-// settings file, the locale.
-func (a *app) language(flag string) string {
-	for _, wish := range []string{flag, a.env.getenv("BACKUP_LANG"), a.file.Lang} {
-		if lang := matchLanguage(wish); lang != "" {
-			return lang
-		}
-	}
-	// POSIX: the first of these that is set decides, also when it is "C".
-	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
-		if locale := a.env.getenv(name); locale != "" {
-			return cmp.Or(matchLanguage(locale), languages[0])
-		}
-	}
-	return languages[0]
 }

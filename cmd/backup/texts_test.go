@@ -15,12 +15,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/pelletier/go-toml/v2"
+	"github.com/spf13/cobra"
 
 	"servidor-backup/schemas"
 )
 
-// locale reads a locale file: key → plural form → text. A text without forms
-// has the form "other".
+// locale reads a locale file: key → plural form → text. A text without plural forms has the
+// form "other".
 func locale(t *testing.T, lang string) map[string]map[string]string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("locales", "active."+lang+".toml"))
@@ -74,13 +75,13 @@ func TestLocalesSayTheSame(t *testing.T) {
 				t.Errorf("placeholders of %s (-en +pt):\n%s", key, diff)
 			}
 			if strings.Count(en[key][form], "`") != strings.Count(pt[key][form], "`") {
-				t.Errorf("%s names a flag's value in one language only", key)
+				t.Errorf("%s names the value of a flag in one language only", key)
 			}
 		}
 	}
 }
 
-// use is a call that needs a text.
+// use is a call that uses a text.
 type use struct {
 	key    string
 	names  []string // of the placeholders that it fills
@@ -88,7 +89,7 @@ type use struct {
 	where  token.Position
 }
 
-// textCalls are the functions that take a key, and at which argument.
+// textCalls maps each method that takes a key to the position of the key in its arguments.
 var textCalls = map[string]int{"t": 0, "n": 0, "usage": 0, "partial": 0, "fail": 2, "failHint": 3}
 
 // uses finds all such calls with a literal key in the program.
@@ -160,20 +161,20 @@ func literal(e ast.Expr) (string, bool) {
 	return s, err == nil
 }
 
-// TestTextsAreUsedAsTheyAreWritten: every key in the program exists with
-// exactly the placeholders that the program fills, and no other key exists.
+// Every key that the program uses exists with exactly the placeholders that the program
+// fills, and no other key exists.
 func TestTextsAreUsedAsTheyAreWritten(t *testing.T) {
 	en := locale(t, "en")
 	unused := maps.Clone(en)
 	for _, u := range uses(t) {
 		forms, ok := en[u.key]
 		if !ok {
-			t.Errorf("%s: there is no text %q", u.where, u.key)
+			t.Errorf("%s: no text %q exists", u.where, u.key)
 			continue
 		}
 		delete(unused, u.key)
 		if _, plural := forms["one"]; plural != u.plural {
-			t.Errorf("%s: %q has plural forms: %t, is used so: %t", u.where, u.key, plural, u.plural)
+			t.Errorf("%s: %q has plural forms: %t; is used with a count: %t", u.where, u.key, plural, u.plural)
 		}
 		for form, text := range forms {
 			if diff := cmp.Diff(placeholders(text), u.names); diff != "" {
@@ -182,7 +183,7 @@ func TestTextsAreUsedAsTheyAreWritten(t *testing.T) {
 		}
 	}
 	for key := range unused {
-		// explain makes these keys from the code of an error.
+		// explain builds these keys from the code of an error.
 		code, isCode := strings.CutPrefix(key, "code.")
 		if hint, isHint := strings.CutPrefix(key, "hint."); isHint {
 			code, isCode = hint, true
@@ -198,13 +199,62 @@ func TestTextsAreUsedAsTheyAreWritten(t *testing.T) {
 	}
 }
 
-// codes are all that package schemas knows.
+// codes are all error codes of package schemas.
 var codes = []schemas.Code{
 	schemas.BadRequest, schemas.BadName, schemas.TooLarge, schemas.NoNode, schemas.UnknownNickname,
 	schemas.UnknownRecord, schemas.UnknownVersion, schemas.UnknownSession, schemas.NameTaken,
 	schemas.OtherKey, schemas.Incomplete, schemas.Unavailable, schemas.TooNew, schemas.Internal,
 	schemas.BadChunk, schemas.DiskFull, schemas.DiskFailed, schemas.Corrupt, schemas.NotHeld,
 	schemas.NodeClosed, schemas.UnknownNode, schemas.NotNow, schemas.OtherEpoch, schemas.TooEarly,
+}
+
+// Texts name a command as the user types it in the text's language. The first alias of a
+// command is its Portuguese name.
+func TestTextsNameCommandsInTheirLanguage(t *testing.T) {
+	c := newCLI(t)
+	root := newRoot(newApp(nil, streams{nil, &c.out, &c.err}, c.environment()))
+	root.InitDefaultHelpCmd()
+	for lang, known := range map[string]map[string]bool{"en": {}, "pt": {}} {
+		other := map[string]string{} // a name in another language → the right name
+		for _, cmd := range allCommands(root) {
+			right := cmd.Name()
+			if lang == "pt" && len(cmd.Aliases) > 0 {
+				right = cmd.Aliases[0]
+			}
+			for _, name := range append([]string{cmd.Name()}, cmd.Aliases...) {
+				if name != right {
+					other[name] = right
+				}
+			}
+			known[right] = true
+		}
+		for key, forms := range locale(t, lang) {
+			for _, text := range forms {
+				for _, m := range commandLine.FindAllStringSubmatch(text, -1) {
+					for _, name := range strings.Fields(m[1]) {
+						if right, wrong := other[name]; wrong && !known[name] {
+							t.Errorf("%s, %s says %q: in this language the command is %q", lang, key, m[0], right)
+						}
+					}
+					if first := strings.Fields(m[1])[0]; !known[first] {
+						t.Errorf("%s, %s says %q: no command is called %q", lang, key, m[0], first)
+					}
+				}
+			}
+		}
+	}
+}
+
+// commandLine finds "backup" and the words after it in a hint, or in an example, which
+// begins its line.
+var commandLine = regexp.MustCompile(`(?:["(|]|\n  )\s*backup(?: --data \S+)?((?: \p{Ll}[\p{Ll}-]*)+)`)
+
+func allCommands(root *cobra.Command) []*cobra.Command {
+	var all []*cobra.Command
+	for _, cmd := range root.Commands() {
+		all = append(append(all, cmd), allCommands(cmd)...)
+	}
+	return all
 }
 
 func TestPlurals(t *testing.T) {

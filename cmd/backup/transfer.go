@@ -6,87 +6,88 @@ import (
 	"servidor-backup/client"
 )
 
-// minRate is the lowest limit that is taken, in bytes a second: who wrote less
-// has forgotten a letter.
+// minRate is the lowest limit that is accepted, in bytes per second. A lower one is almost
+// certainly a number without its unit.
 const minRate = 1 << 10
 
-// addUploadFlags adds what can be said of sending, addDownloadFlags of fetching.
-func (a *app) addUploadFlags(f *pflag.FlagSet) {
+func addUploadFlags(a *app, f *pflag.FlagSet) {
 	f.StringVar(&a.flags.compression, "compression", "", a.t("flag.compression"))
 	f.StringVar(&a.flags.limitUpload, "limit-upload", "", a.t("flag.limit-upload"))
 }
 
-func (a *app) addDownloadFlags(f *pflag.FlagSet) {
+func addDownloadFlags(a *app, f *pflag.FlagSet) {
 	f.StringVar(&a.flags.limitDownload, "limit-download", "", a.t("flag.limit-download"))
 }
 
-// limits puts the limits that the settings name into opt.
-func (a *app) limits(s *settings, opt *client.Options) (err error) {
-	if opt.UploadLimit, err = a.rateLimit(s.LimitUpload, "limit-upload", "BACKUP_LIMIT_UPLOAD", "limit_upload"); err != nil {
+// setLimits sets the rate limits of opt from the settings.
+func (c *config) setLimits(s *settings, opt *client.Options) (err error) {
+	if opt.UploadLimit, err = c.rate(s.LimitUpload, "limit-upload", "BACKUP_LIMIT_UPLOAD", "limit_upload"); err != nil {
 		return err
 	}
-	opt.DownloadLimit, err = a.rateLimit(s.LimitDownload, "limit-download", "BACKUP_LIMIT_DOWNLOAD", "limit_download")
+	opt.DownloadLimit, err = c.rate(s.LimitDownload, "limit-download", "BACKUP_LIMIT_DOWNLOAD", "limit_download")
 	return err
 }
 
-// checkTransferFlags checks those of the flags that were given.
-func (a *app) checkTransferFlags() error {
+// checkTransferFlags checks the compression and the limits that were given as flags.
+func (c *config) checkTransferFlags() error {
 	given := settings{
 		Compression: setting{client.CompressDefault.String(), "default"},
-		LimitUpload: setting{a.flags.limitUpload, "flag"}, LimitDownload: setting{a.flags.limitDownload, "flag"},
+		LimitUpload: setting{c.flags.limitUpload, "flag"}, LimitDownload: setting{c.flags.limitDownload, "flag"},
 	}
-	if c := a.flags.compression; c != "" {
-		given.Compression = setting{c, "flag"}
+	if level := c.flags.compression; level != "" {
+		given.Compression = setting{level, "flag"}
 	}
-	_, err := a.compression(given.Compression)
+	_, err := c.compression(given.Compression)
 	if err == nil {
-		err = a.limits(&given, new(client.Options))
+		err = c.setLimits(&given, new(client.Options))
 	}
 	return err
 }
 
-// compression is how hard to compress.
-func (a *app) compression(s setting) (client.Compression, error) {
-	c, err := client.ParseCompression(s.Value)
+// compression parses the setting of that name.
+func (c *config) compression(s setting) (client.Compression, error) {
+	level, err := client.ParseCompression(s.Value)
 	if err != nil {
-		where := a.named(s, "compression", "BACKUP_COMPRESSION", "compression")
-		return c, a.mistake(s, a.t("error.compression", "Where", where, "Value", s.Value))
+		where := c.whereSet(s, "compression", "BACKUP_COMPRESSION", "compression")
+		return level, c.mistake(s, c.words.t("error.compression", "Where", where, "Value", s.Value))
 	}
-	return c, nil
+	return level, nil
 }
 
-// rateLimit is a setting as bytes a second, 0 for no limit.
-func (a *app) rateLimit(s setting, flag, variable, key string) (int64, error) {
+// rate parses a setting in bytes per second; 0 is no limit. flag, variable and key are the
+// names of the setting in each source.
+func (c *config) rate(s setting, flag, variable, key string) (int64, error) {
 	if s.Value == "" {
 		return 0, nil
 	}
-	where := a.named(s, flag, variable, key)
+	where := c.whereSet(s, flag, variable, key)
 	rate, ok := parseSize(s.Value)
 	switch {
 	case !ok:
-		return 0, a.mistake(s, a.t("error.rate", "Where", where, "Value", s.Value))
+		return 0, c.mistake(s, c.words.t("error.rate", "Where", where, "Value", s.Value))
 	case rate > 0 && rate < minRate:
-		return 0, a.mistake(s, a.t("error.rate-small", "Where", where, "Value", s.Value))
+		return 0, c.mistake(s, c.words.t("error.rate-small", "Where", where, "Value", s.Value))
 	}
 	return rate, nil
 }
 
-// named is the place at which a setting was made.
-func (a *app) named(s setting, flag, variable, key string) string {
+// whereSet says where a setting has its value from: a flag, a variable, or a key of the
+// settings file.
+func (c *config) whereSet(s setting, flag, variable, key string) string {
 	switch s.Source {
 	case "flag":
 		return "--" + flag
 	case "environment":
 		return variable
 	}
-	path, _ := a.configPath(a.flags.config) // it was read from there
+	path, _ := c.path(c.flags.config) // no error: the setting was read from this file
 	return path + ", " + key
 }
 
-// mistake is a setting that cannot be understood.
-func (a *app) mistake(s setting, text string) error {
+// mistake is the error for a setting with an invalid value.
+func (c *config) mistake(s setting, text string) error {
 	if s.Source == "flag" {
-		return &failure{exit: exitUsage, code: "usage", text: text, hint: a.t("hint.help")}
+		return &failure{exit: exitUsage, code: "usage", text: text, hint: c.words.t("hint.help")}
 	}
 	return &failure{exit: exitFailed, code: "settings", text: text}
 }

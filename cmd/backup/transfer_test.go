@@ -18,13 +18,12 @@ func TestSizes(t *testing.T) {
 	}
 	for _, text := range []string{"", "K", "B", "iB", "5iB", "5i", "-1", "+1", "1e3", "0x10", "1_000", "1 K", "1,5M", "1.2.3", "10X", "KK", "1KK", "9999999999T", "inf", "NaN", "ten"} {
 		if got, ok := parseSize(text); ok {
-			t.Errorf("%q is taken for %d", text, got)
+			t.Errorf("%q is parsed as %d", text, got)
 		}
 	}
 }
 
-// Limits and compression come from flags, environment or file, and reach the
-// client.
+// Limits and compression come from flag, environment or file, and reach the client.
 func TestTransferSettings(t *testing.T) {
 	c := filled(t)
 	c.expect(t, exitDone, "transmit", "photos")
@@ -51,14 +50,14 @@ func TestTransferSettings(t *testing.T) {
 	c.vars["BACKUP_LIMIT_UPLOAD"] = ""
 	c.writeConfig(t, "limit_download = '100'\ncompression = 'zip'\n")
 	c.expect(t, exitFailed, "list")
-	contains(t, c.err.String(), path+", limit_download: 100 bytes a second are less than 1K")
+	contains(t, c.err.String(), path+", limit_download: 100 bytes per second are less than 1K")
 	c.writeConfig(t, "compression = 'zip'\n")
-	c.expect(t, exitDone, "list") // it does not matter
+	c.expect(t, exitDone, "list") // list does not use it
 	c.expect(t, exitFailed, "transmit", "photos", "--json")
-	contains(t, c.err.String(), `"code":"settings"`, `compression \"zip\" is not known`)
+	contains(t, c.err.String(), `"code":"settings"`, `unknown compression \"zip\"`)
 }
 
-func TestTransferMistakes(t *testing.T) {
+func TestInvalidTransferFlags(t *testing.T) {
 	c := filled(t)
 	for _, args := range [][]string{
 		{"transmit", "photos", "--limit-upload", "fast"},
@@ -73,7 +72,7 @@ func TestTransferMistakes(t *testing.T) {
 		c.expect(t, exitUsage, args...)
 	}
 	if len(c.backend.backups)+len(c.backend.restores) > 0 {
-		t.Error("something was done")
+		t.Error("a command ran")
 	}
 	c.expect(t, exitDone, "config", "--compression", "fast", "--limit-upload", "2M", "--limit-download", "0.5G")
 	if s := c.shown(t); s.Compression != (setting{"fast", "file"}) || s.LimitUpload != (setting{"2M", "file"}) || s.LimitDownload != (setting{"0.5G", "file"}) {

@@ -14,8 +14,8 @@ import (
 	"servidor-backup/bus/bustest"
 )
 
-// Three systems are one: what was saved through one is listed through the others
-// when that is killed, and it comes back to its place.
+// Three "up" form one system: after one is killed, the others still list what was saved through
+// it, and it can rejoin.
 func TestClusterOfSystems(t *testing.T) {
 	w := newWorld(t, 90*time.Second)
 	var listen, cluster [3]string
@@ -28,7 +28,7 @@ func TestClusterOfSystems(t *testing.T) {
 			"--cluster-listen", cluster[i], "--routes", strings.Join(cluster[:], ","))
 	}
 	first := start(0)
-	w.eventually("the first one waits", func() bool {
+	w.eventually("the first system waits", func() bool {
 		return strings.Contains(first.stderr.String(), "waiting for the cluster: 1 of 3 servers")
 	})
 	systems := []*process{first, start(1), start(2)}
@@ -62,31 +62,31 @@ func TestClusterOfSystems(t *testing.T) {
 		}
 	}
 	systems[0].kill()
-	w.eventually("the two others list", func() bool { return listed(0, 1, 2) && listed(2, 1, 0) })
+	w.eventually("the other two list the version", func() bool { return listed(0, 1, 2) && listed(2, 1, 0) })
 	systems[0] = start(0)
 	systems[0].serves()
-	w.eventually("it is back", func() bool { return listed(0) })
+	w.eventually("it has rejoined", func() bool { return listed(0) })
 	through(0).restores(saved.ID, src)
 	for i, p := range systems {
 		p.stop()
-		w.sound(dirs[i])
+		w.intact(dirs[i])
 	}
 }
 
-// What a role cannot reach it names, all of it.
+// A role names all servers that it cannot reach.
 func TestSeveralServersAreNamed(t *testing.T) {
 	w := newWorld(t, 30*time.Second)
 	servers := "nats://" + bustest.FreeAddress(t) + ",nats://" + bustest.FreeAddress(t)
 	w.expect(exitFailed, []string{servers}, "list", "--server", servers)
 	p := w.start("coordinator", "--server", servers)
-	w.eventually("the coordinator says for whom it waits", func() bool {
+	w.eventually("the coordinator names the servers that it waits for", func() bool {
 		return strings.Contains(p.stderr.String(), "waiting for "+servers)
 	})
 	p.stop()
 }
 
-// documented is a configuration file of docs/cluster.md, with the addresses and
-// folders of this test.
+// documented returns a configuration file of docs/cluster.md with the addresses and folders of
+// this test.
 func documented(t *testing.T, name string, replace ...string) string {
 	t.Helper()
 	doc, err := os.ReadFile("../../docs/cluster.md")
@@ -104,9 +104,9 @@ func documented(t *testing.T, name string, replace ...string) string {
 	return text
 }
 
-// The documented files make a cluster with a leaf. A storage worker and a client
-// behind the leaf, coordinators at the cluster: one of its servers is killed, and all
-// goes on.
+// The documented configuration makes a cluster with a leaf. A storage node and a client are
+// behind the leaf, the coordinators at the cluster. One server of the cluster is killed, and
+// everything goes on.
 func TestDocumentedCluster(t *testing.T) {
 	w := newNATSWorld(t, 90*time.Second)
 	var clients, routes, leaves [3]string
@@ -164,5 +164,5 @@ func TestDocumentedCluster(t *testing.T) {
 	behind.restores(again.ID, src)
 	at.restores(again.ID, src)
 	node.stop()
-	w.sound(data)
+	w.intact(data)
 }

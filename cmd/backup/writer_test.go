@@ -15,8 +15,7 @@ import (
 	"time"
 )
 
-// writer is a client that saves one folder again and again, and brings versions back
-// between.
+// writer is a client that saves one folder again and again and restores versions in between.
 type writer struct {
 	h        *history
 	w        *world
@@ -28,11 +27,11 @@ type writer struct {
 	halting  sync.Once
 	done     sync.WaitGroup
 
-	read atomic.Int64 // versions that came back in the middle of it
+	read atomic.Int64 // versions restored during the faults
 
 	mu           sync.Mutex
-	acknowledged map[string]string // the version's id, and a copy of what it must be
-	newest       string            // the copy for the newest
+	acknowledged map[string]string // id of the version → copy of its content
+	newest       string            // copy of the newest version
 }
 
 func (h *history) newWriter(nickname string, rng *rand.Rand) *writer {
@@ -47,7 +46,7 @@ func (h *history) newWriter(nickname string, rng *rand.Rand) *writer {
 	return wr
 }
 
-// run saves until it is told to stop. What a transmit answers for is kept beside.
+// run saves until it is stopped.
 func (wr *writer) run() {
 	for {
 		select {
@@ -56,7 +55,7 @@ func (wr *writer) run() {
 		case <-time.After(time.Duration(wr.rng.Float64() * float64(2*time.Second))):
 		}
 		if o := wr.save(); o.code != exitDone && (o.code != exitFailed || o.err == "") {
-			wr.w.Errorf("transmit ended without a word: %v", o)
+			wr.w.Errorf("transmit failed without a message: %v", o)
 			return
 		}
 		if wr.rng.IntN(3) == 0 {
@@ -65,28 +64,29 @@ func (wr *writer) run() {
 	}
 }
 
-// save changes something and saves it once.
+// save changes some files and saves the folder once. It keeps a copy of an acknowledged
+// version.
 func (wr *writer) save() outcome {
 	for range 1 + wr.rng.IntN(5) {
 		i := wr.rng.IntN(40)
 		wr.w.write(filepath.Join(wr.src, fmt.Sprintf("d%d", i%4), fmt.Sprintf("f%d", i)), random(wr.rng.Uint64(), wr.rng.IntN(300_000)))
 	}
-	kept := filepath.Join(wr.w.dir(), "kept")
-	if out, err := exec.Command("cp", "-a", wr.src, kept).CombinedOutput(); err != nil {
+	want := filepath.Join(wr.w.dir(), "want")
+	if out, err := exec.Command("cp", "-a", wr.src, want).CombinedOutput(); err != nil {
 		return outcome{code: exitFailed, err: fmt.Sprintf("cp: %v: %s", err, out)}
 	}
 	o := wr.w.run("transmit", "--json", "--name", "record", wr.src)
 	if o.code == exitDone {
 		wr.mu.Lock()
 		defer wr.mu.Unlock()
-		wr.acknowledged[parse[saved](wr.w.T, o.out).ID] = kept
-		wr.newest = kept
+		wr.acknowledged[parse[saved](wr.w.T, o.out).ID] = want
+		wr.newest = want
 	}
 	return o
 }
 
-// readOne brings some version back, whatever goes on. That may fail, but not with other
-// bytes.
+// readOne restores a random version during the faults. That may fail, but must not restore
+// other bytes.
 func (wr *writer) readOne() {
 	wr.mu.Lock()
 	ids := slices.Sorted(maps.Keys(wr.acknowledged))
@@ -95,65 +95,65 @@ func (wr *writer) readOne() {
 		return
 	}
 	id := ids[wr.rng.IntN(len(ids))]
-	kept := wr.acknowledged[id]
+	want := wr.acknowledged[id]
 	wr.mu.Unlock()
 	to := filepath.Join(wr.w.dir(), "to")
 	o := wr.w.run("download", "--json", id, "--to", to)
 	switch {
 	case o.code == exitDone:
-		wr.w.same(kept, filepath.Join(to, filepath.Base(wr.src)))
+		wr.w.same(want, filepath.Join(to, filepath.Base(wr.src)))
 		wr.read.Add(1)
 	case o.code != exitFailed && o.code != exitPartial || o.err == "":
-		wr.w.Errorf("download ended without a word: %v", o)
+		wr.w.Errorf("download failed without a message: %v", o)
 	}
 	wr.discard(to)
 }
 
-// discard makes room early, as there are many versions.
+// discard removes a folder before the end of the test to save disk space.
 func (wr *writer) discard(dir string) {
 	if err := os.RemoveAll(dir); err != nil {
 		wr.w.Error(err)
 	}
 }
 
-// finish ends the writer after what it is doing, and demands that one more transmit
-// succeeds now that nothing is wrong any more.
+// finish stops the writer and demands that one more transmit succeeds, now that all faults
+// have ended.
 func (wr *writer) finish() {
 	wr.w.Helper()
 	wr.halt()
 	wr.save().demand(wr.w.T, exitDone)
 }
 
-// beginAnew begins a catalogue that knows nothing; it returns what was acknowledged in
-// another one.
-func (wr *writer) beginAnew() (before map[string]string) {
+// startOver starts with an empty catalogue; it returns the versions acknowledged in the lost
+// one.
+func (wr *writer) startOver() (before map[string]string) {
 	before, wr.acknowledged = wr.acknowledged, map[string]string{}
 	return before
 }
 
-// merge says that a catalogue has come back, and which versions have other numbers now.
+// merge adds the versions of a rebuilt catalogue; moved maps old ids to new ones.
 func (wr *writer) merge(before map[string]string, moved map[string]string) {
 	wr.w.Helper()
-	for id, kept := range wr.acknowledged {
+	for id, want := range wr.acknowledged {
 		if to := moved[id]; to != "" {
 			id = to
 		}
 		if before[id] != "" {
-			wr.w.Errorf("two versions are %s", id)
+			wr.w.Errorf("two versions have the id %s", id)
 		}
-		before[id] = kept
+		before[id] = want
 	}
 	wr.acknowledged = before
 }
 
-// halt ends the writer after what it is doing.
+// halt stops the writer after its current command.
 func (wr *writer) halt() {
 	wr.halting.Do(func() { close(wr.stop) })
 	wr.done.Wait()
 }
 
-// giveUp takes one of the older versions out of those that must come back.
-func (wr *writer) giveUp(rng *rand.Rand) (id, kept string) {
+// release removes an older version from those that must be restorable.
+func (wr *writer) release(rng *rand.Rand) (id, want string) {
 	wr.mu.Lock()
 	defer wr.mu.Unlock()
 	ids := slices.Sorted(maps.Keys(wr.acknowledged))
@@ -161,30 +161,31 @@ func (wr *writer) giveUp(rng *rand.Rand) (id, kept string) {
 		return "", ""
 	}
 	id = ids[rng.IntN(len(ids))]
-	kept = wr.acknowledged[id]
+	want = wr.acknowledged[id]
 	delete(wr.acknowledged, id)
-	return id, kept
+	return id, want
 }
 
-// takeBack is for a version that must come back after all.
-func (wr *writer) takeBack(id, kept string) {
+// reclaim adds a version to those that must be restorable.
+func (wr *writer) reclaim(id, want string) {
 	wr.mu.Lock()
 	defer wr.mu.Unlock()
-	wr.acknowledged[id] = kept
+	wr.acknowledged[id] = want
 }
 
-// restoresAll demands that every version comes back as it was, and the newest as such.
+// restoresAll demands that every version restores its content, and that the record restores
+// its newest version.
 func (wr *writer) restoresAll() int {
 	wr.w.Helper()
-	restores := func(id, kept string) {
+	restores := func(id, want string) {
 		wr.w.Helper()
 		to := filepath.Join(wr.w.dir(), "to")
 		wr.w.download(id, "--to", to)
-		wr.w.same(kept, filepath.Join(to, filepath.Base(wr.src)))
+		wr.w.same(want, filepath.Join(to, filepath.Base(wr.src)))
 		wr.discard(to)
 	}
-	for id, kept := range wr.acknowledged {
-		restores(id, kept)
+	for id, want := range wr.acknowledged {
+		restores(id, want)
 	}
 	restores("record", wr.newest)
 	return len(wr.acknowledged)

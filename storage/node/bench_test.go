@@ -3,7 +3,6 @@ package node_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
@@ -15,12 +14,10 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// The client of these benchmarks is a process of its own, so that what is
-// measured is the server's side alone: broker, connection and node, as they
-// share a process under "backup up".
+// The client of these benchmarks is a process of its own. So they measure the server's side
+// alone: broker, connection and node, which share a process under "backup up".
 
-// shapes are messages as clients send them: of pieces of large files, and of
-// small ones.
+// shapes are messages as clients send them, with pieces of large files or with small files.
 var shapes = []struct {
 	name       string
 	each, size int // chunks of a message, bytes of a chunk
@@ -29,8 +26,7 @@ var shapes = []struct {
 	{"220x4KiB", 220, 4096},
 }
 
-// BenchmarkPut measures puts through a sender to a node, whose connection is
-// one inside the process, or a socket.
+// BenchmarkPut measures puts to a node whose connection is inside the process, or a socket.
 func BenchmarkPut(b *testing.B) {
 	for _, how := range []string{"in-process", "tcp"} {
 		for _, shape := range shapes {
@@ -41,8 +37,8 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
-// BenchmarkSessions measures puts by one session and by many, each with a
-// connection of its own, of large chunks.
+// BenchmarkSessions measures puts of large chunks by one session and by many, each with a
+// connection of its own.
 func BenchmarkSessions(b *testing.B) {
 	for _, n := range []int{1, 20} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -51,7 +47,7 @@ func BenchmarkSessions(b *testing.B) {
 	}
 }
 
-// BenchmarkGet measures requests for what fits a message, four at a time.
+// BenchmarkGet measures requests for chunks that fill a message, four at a time.
 func BenchmarkGet(b *testing.B) {
 	for _, how := range []string{"in-process", "tcp"} {
 		for _, shape := range shapes {
@@ -62,12 +58,12 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// BenchmarkHave asks for 4096 ids at a time, four at a time; half are held.
+// BenchmarkHave measures requests with 4096 ids, four at a time; half of the chunks are held.
 func BenchmarkHave(b *testing.B) {
 	benchNode(b, "in-process", task{Op: "have", Each: 220, Size: 4096, N: b.N})
 }
 
-// task is what the client does: N messages of Each chunks.
+// task tells the client what to do: N messages of Each chunks.
 type task struct {
 	URL        string
 	Node       schemas.NodeID
@@ -77,7 +73,7 @@ type task struct {
 	Sessions   int // of puts; 0 is 1
 }
 
-// stored is how many messages are in the store before gets and haves.
+// stored is the number of messages whose chunks are in the store before gets and haves.
 const stored = 128
 
 func (t *task) work(seed byte) *storagetest.Work {
@@ -129,23 +125,4 @@ func benchNode(b *testing.B, how string, t task) {
 		meter.Stop(t.Each, int64(t.Each*t.Size))
 	}
 	client.end(b)
-}
-
-// BenchmarkSurvey measures how long three nodes need to go through all that they hold,
-// side by side, when each of them has to ask the others.
-func BenchmarkSurvey(b *testing.B) {
-	const chunks = 100_000
-	s := newSystem(b, 3, d11, node.Options{Survey: time.Hour})
-	for range chunks / 1000 {
-		var some []schemas.Chunk
-		for range 1000 {
-			some = append(some, s.Data(100))
-		}
-		s.save(some...)
-	}
-	for b.Loop() {
-		s.policy(d11) // a new map, that says the same
-		s.surveyed()
-	}
-	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/(2*chunks), "µs/part")
 }

@@ -23,8 +23,8 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// clientProcess is this program run as the client: it says "ready", is told to
-// begin, and says "done".
+// clientProcess is a process of this program that runs as the client. It prints "ready", waits
+// for a line, does its task, and prints "done".
 type clientProcess struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -59,7 +59,7 @@ func startClient(b *testing.B, t task) *clientProcess {
 
 func (c *clientProcess) expect(b *testing.B, want string) {
 	if line, err := c.out.ReadString('\n'); line != want {
-		b.Fatalf("the client says %q, %v; want %q", line, err, want)
+		b.Fatalf("the client prints %q, %v; want %q", line, err, want)
 	}
 }
 
@@ -99,8 +99,8 @@ func beClient(text string) error {
 	return nil
 }
 
-// put sends messages as the node's window allows, an equal part of them in each
-// session, and tells by how much the slowest session took longer than the fastest.
+// put sends messages as the node's windows allow, an equal number in each session, and prints
+// how long the fastest and the slowest session took.
 func (t *task) put(*nats.Conn) func() error {
 	w := t.work(2)
 	sessions := max(t.Sessions, 1)
@@ -123,7 +123,7 @@ func (t *task) put(*nats.Conn) func() error {
 	}
 }
 
-// session sends every stepth message from the first on.
+// session sends the messages first, first+step, first+2*step and so on.
 func (t *task) session(w *storagetest.Work, first, step int) error {
 	nc, err := bus.Connect(context.Background(), bus.ConnOptions{URL: t.URL})
 	if err != nil {
@@ -168,7 +168,7 @@ func (t *task) session(w *storagetest.Work, first, step int) error {
 	return nil
 }
 
-// get asks for a message's chunks at a time.
+// get requests the chunks of one message at a time.
 func (t *task) get(nc *nats.Conn) func() error {
 	w := t.work(1)
 	return t.atOnce(4, func(i int) error {
@@ -183,13 +183,13 @@ func (t *task) get(nc *nats.Conn) func() error {
 		}
 		rep, err := schemas.DecodeChunks(b)
 		if err == nil && len(rep.Chunks) != t.Each {
-			err = fmt.Errorf("%d chunks came, %v failed", len(rep.Chunks), rep.Failed)
+			err = fmt.Errorf("%d chunks were returned, %v failed", len(rep.Chunks), rep.Failed)
 		}
 		return err
 	})
 }
 
-// have asks for as many ids as a request may name.
+// have sends requests with as many ids as one may name.
 func (t *task) have(nc *nats.Conn) func() error {
 	reqs := make([]schemas.IDsRequest, 8)
 	held, other := t.work(1), t.work(2)
@@ -214,7 +214,7 @@ func (t *task) have(nc *nats.Conn) func() error {
 	})
 }
 
-// atOnce calls do for each of the N numbers, from so many goroutines.
+// atOnce calls do for each of the task's N numbers, from n goroutines.
 func (t *task) atOnce(n int, do func(i int) error) func() error {
 	return func() error {
 		var next atomic.Int64

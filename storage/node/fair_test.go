@@ -20,24 +20,24 @@ const (
 	size     = 64 << 10 // a window has at least 16 messages of them
 )
 
-// Many who send the same amount, each over a connection of its own, are served
-// alike: when the first is done, nobody has less than a third. A busy machine may hold
-// one of the senders up, so there are several races; a node that is not fair is so in
-// each of them.
+// Many sessions that send the same amount, each over a connection of its own, are served
+// alike: when the first is done, every other one has sent a third at least. A busy machine may
+// delay one of the senders, so there are several races; a node that is not fair fails all of
+// them.
 func TestSessionsAreServedAlike(t *testing.T) {
 	least := 0
 	for range 3 {
 		least = race(t)
-		t.Logf("when the first was done, the last had %d of %d messages", least, messages)
+		t.Logf("when the first session was done, the slowest had %d of %d messages", least, messages)
 		if least >= messages/3 {
 			return
 		}
 	}
-	t.Errorf("when the first was done, another had %d of %d messages, three times", least, messages)
+	t.Errorf("when the first session was done, another had %d of %d messages, in three races", least, messages)
 }
 
-// race has all sessions send all their messages, and returns how many were
-// acknowledged of the last one when the first was done.
+// race lets all sessions send all their messages, and returns how many of the slowest session's
+// messages were acknowledged when the first session was done.
 func race(t *testing.T) int {
 	t.Helper()
 	s := bustest.Server(t)
@@ -45,8 +45,7 @@ func race(t *testing.T) int {
 	store := storagetest.Open(t, t.TempDir(), storage.Options{})
 	start(t, bustest.Connect(t, s), store, node.Options{Budget: 8 << 20})
 
-	// All is made beforehand: while the race is on, those who send have nothing else to
-	// do, so that it is the node which decides.
+	// All messages are made beforehand, so that the node alone decides the race.
 	content := storagetest.NewMaker(1).Data(size).Content
 	var payloads [sessions][messages + 1][]byte
 	for i := range payloads {
@@ -77,7 +76,7 @@ func race(t *testing.T) int {
 		ready.Add(1)
 		all.Add(messages)
 		all.Go(func() {
-			// Each is known to the node before the race begins.
+			// The node knows each session before the race begins.
 			send(sender, i, messages, func(err error) {
 				if err != nil {
 					t.Error(err)

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// registrar is the one thing that a node needs of a coordinator.
+// registrar is a coordinator that only registers nodes.
 type registrar struct {
 	service *bus.Service
 	cards   chan schemas.Node // of each registration
@@ -57,7 +57,7 @@ func newRegistrar(t testing.TB, nc *nats.Conn, refuse error) *registrar {
 	return r
 }
 
-// heartbeats are the cards that nodes publish.
+// heartbeats returns the cards that nodes publish.
 func heartbeats(t *testing.T, nc *nats.Conn) <-chan schemas.Node {
 	t.Helper()
 	cards := make(chan schemas.Node, 1000)
@@ -77,7 +77,7 @@ func heartbeats(t *testing.T, nc *nats.Conn) <-chan schemas.Node {
 	return cards
 }
 
-// fixture is a node that serves, and a connection to reach it with.
+// fixture is a running node, and a connection to it.
 type fixture struct {
 	*storagetest.Maker
 	t     *testing.T
@@ -135,26 +135,26 @@ func (f *fixture) putRaw(b []byte) (rep schemas.PutReply) {
 	return rep
 }
 
-// holders asks this node alone.
-func (f *fixture) holders() *replica.Reader {
+// reader returns a reader that asks this node alone.
+func (f *fixture) reader() *replica.Reader {
 	return replica.NewReader(f.nc, &schemas.NodeMap{Nodes: []schemas.Node{{ID: f.id, Weight: 1, State: schemas.Up}}})
 }
 
-// gets fails the test unless the node gives the chunks back whole.
+// gets fails the test unless the node returns the chunks unchanged.
 func (f *fixture) gets(chunks ...schemas.Chunk) {
 	f.t.Helper()
 	ids := make([]schemas.ChunkID, len(chunks))
 	for i := range chunks {
 		ids[i] = chunks[i].ID
 	}
-	came := 0
-	err := f.holders().Fetch(bustest.Patient(f.t), storagetest.Vault, ids, false, func(place int, c *schemas.Chunk) error {
-		storagetest.Same(f.t, chunks[place], *c)
-		came++ // one node, so one goroutine
+	received := 0
+	err := f.reader().Fetch(bustest.Patient(f.t), storagetest.Vault, ids, false, func(i int, c *schemas.Chunk) error {
+		storagetest.Same(f.t, chunks[i], *c)
+		received++ // from one goroutine, as there is one node
 		return nil
 	})
-	if err != nil || came != len(chunks) {
-		f.t.Errorf("%d of %d chunks came back: %v", came, len(chunks), err)
+	if err != nil || received != len(chunks) {
+		f.t.Errorf("%d of %d chunks were returned: %v", received, len(chunks), err)
 	}
 }
 

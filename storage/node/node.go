@@ -1,13 +1,14 @@
-// Package node serves a [storage.Store] on the bus: it registers with the
-// coordinators, takes puts under its own flow control, and answers what it
-// holds.
+// Package node serves a [storage.Store] on the bus: it registers with the coordinators,
+// accepts puts under its own flow control, answers which chunks it holds and what is in them,
+// and takes part in collections. Package heal moves, replaces and drops what the store holds;
+// a scrubber reads it back in the background.
 //
 // # The order of a put
 //
-//  1. the message arrives; its shape, and each chunk's checksum, are checked;
-//  2. the store appends the chunks, together with those of other messages that
-//     are waiting, and syncs;
-//  3. only then is the message acknowledged, with the window for what may follow.
+//  1. The message arrives. Its shape, and the checksum of each chunk, are checked.
+//  2. The store appends the chunks, together with those of other messages that are waiting,
+//     and syncs.
+//  3. Only then is the message acknowledged, with the session's window for further messages.
 package node
 
 import (
@@ -15,8 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,34 +27,34 @@ import (
 	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
+	"servidor-backup/storage/heal"
 )
 
 // Options describe a node; the zero value works.
 type Options struct {
-	// Name is what people call the node; default: its id.
+	// Name is the node's name for people; default: its id.
 	Name string
-	// Zone is where it stands; copies are spread over zones.
+	// Zone is where the node stands; the parts of a chunk are spread over zones.
 	Zone string
-	// Weight is its share of new data, relative to other nodes; default: the
-	// GiB of its file system.
+	// Weight is the node's share of new data, relative to other nodes; default: the GiB of
+	// its file system.
 	Weight uint32
-	// Version of the program.
+	// Version is the version of the program.
 	Version string
-	// Budget bounds the unacknowledged bytes of all sessions together; default
-	// 32 MiB: enough to keep a disk busy, little enough to stay under the 64
-	// MiB at which NATS cuts a connection off.
+	// Budget bounds the unacknowledged bytes of all sessions together; default 32 MiB. That
+	// keeps a disk busy, and stays under the 64 MiB at which NATS closes a connection.
 	Budget int64
-	// HealRate bounds what healing makes and moves, in bytes per second; 0 does not,
-	// and leaves it to the windows, in which healing is one session among others.
+	// HealRate bounds the parts that healing makes and moves, in bytes per second. 0 is no
+	// bound other than the windows, in which healing is one session among others.
 	HealRate int64
-	// ScrubPeriod is how long it takes to read everything back once; default 30 days.
+	// ScrubPeriod is the time in which everything is read back once; default 30 days.
 	ScrubPeriod time.Duration
-	// Survey is how long after a survey the next one begins if nothing happens;
-	// default 10 min.
+	// Survey is the time between a survey and the next one, if nothing happens; default
+	// 10 min.
 	Survey time.Duration
-	// Settle is for how long things are left alone that may be just happening: how
-	// long after a change of the map a survey begins, and how long what is incomplete
-	// must be so until it is healed. Default 2 s.
+	// Settle is how long changes that may be under way are left alone: the time from a
+	// change of the map to the survey, and the time that a part must be missing before it is
+	// healed; default 2 s.
 	Settle time.Duration
 	// Log takes what an operator should know; nil discards it.
 	Log *slog.Logger
@@ -65,46 +64,46 @@ type Options struct {
 
 // Node is one running storage node.
 type Node struct {
-	nc       *nats.Conn
-	store    *storage.Store
-	id       schemas.NodeID
-	opt      Options
-	service  *bus.Service
-	windows  *windows
-	room     *semaphore.Weighted // bytes of puts between their arrival and the acknowledgement
-	run      context.Context     // until Stop
-	stop     context.CancelFunc
-	loops    sync.WaitGroup
-	puts     sync.WaitGroup
-	unfollow func()
-	view     atomic.Pointer[view]
-	keeper   *keeper
-	scrubber *scrubber
-	sweeper  sweeper
-	told     atomic.Int64 // when of damage, Unix ns
-	// heartbeat is how often to publish the card; the coordinator decides.
+	nc        *nats.Conn
+	store     *storage.Store
+	id        schemas.NodeID
+	opt       Options
+	service   *bus.Service
+	windows   *windows
+	putBudget *semaphore.Weighted // bytes of puts between their arrival and the acknowledgement
+	run       context.Context     // ends with Stop
+	stop      context.CancelFunc
+	loops     sync.WaitGroup
+	puts      sync.WaitGroup
+	unfollow  func()
+	healer    *heal.Healer
+	scrubber  *scrubber
+	sweeper   sweeper
+	// damageTold is when the last event about damage was published, Unix ns.
+	damageTold atomic.Int64
+	// heartbeat is how often the card is published, as the coordinator decides.
 	heartbeat time.Duration
 }
 
-// Start serves store on nc and registers. It returns when the node serves and
-// has registered, or ctx ends; a missing coordinator is waited for. The store
-// and the connection stay the caller's.
+// Start serves store on nc and registers. It returns when the node serves and has
+// registered, or ctx ends; it waits for a coordinator that is missing. The store and the
+// connection stay the caller's.
 func Start(ctx context.Context, nc *nats.Conn, store *storage.Store, opt Options) (*Node, error) {
 	n := &Node{nc: nc, store: store, id: store.NodeID(), opt: opt}
 	n.setDefaults()
 	n.windows = newWindows(n.opt.Budget)
-	n.room = semaphore.NewWeighted(2 * n.opt.Budget)
+	n.putBudget = semaphore.NewWeighted(2 * n.opt.Budget)
 	n.scrubber = newScrubber(n)
 	n.run, n.stop = context.WithCancel(context.Background())
 	if err := n.serve(); err != nil {
 		return nil, errors.Join(err, n.Stop())
 	}
-	first := make(chan struct{})
-	n.loops.Go(func() { n.keepRegistered(n.run, first) })
-	n.loops.Go(func() { n.keeper.loop(n.run) })
+	registered := make(chan struct{})
+	n.loops.Go(func() { n.keepRegistered(n.run, registered) })
+	n.loops.Go(func() { n.healer.Run(n.run) })
 	n.loops.Go(func() { n.scrubber.loop(n.run) })
 	select {
-	case <-first:
+	case <-registered:
 		return n, nil
 	case <-ctx.Done():
 		return nil, errors.Join(ctx.Err(), n.Stop())
@@ -140,15 +139,19 @@ func (n *Node) setDefaults() {
 
 func (n *Node) serve() (err error) {
 	id := n.id
-	if n.keeper, err = newKeeper(n); err != nil {
+	n.healer, err = heal.New(n.nc, n.store, heal.Options{
+		Name: n.opt.Name, Rate: n.opt.HealRate, Survey: n.opt.Survey, Settle: n.opt.Settle,
+		Log: n.opt.Log, Event: n.event,
+	})
+	if err != nil {
 		return err
 	}
-	if n.unfollow, err = replica.WatchMap(n.nc, n.follow); err != nil {
+	if n.unfollow, err = replica.WatchMap(n.nc, n.healer.SetMap); err != nil {
 		return err
 	}
 	n.service, err = bus.NewService(n.nc, bus.ServiceConfig{
 		Name:        "backup-storage",
-		Description: "keeps chunks",
+		Description: "stores chunks",
 		Version:     n.opt.Version,
 		Metadata:    map[string]string{"node": string(id), "name": n.opt.Name, "zone": n.opt.Zone},
 	})
@@ -156,8 +159,8 @@ func (n *Node) serve() (err error) {
 		return err
 	}
 	for i, subject := range schemas.PutSubscriptions(id) {
-		// Twice the budget: sessions that begin have one message each on top
-		// of the windows that were given out before.
+		// Twice the budget: sessions that begin send one message each in addition to the
+		// windows that were given out before.
 		if err := n.service.HandleStream(fmt.Sprintf("put-%d", i), subject, false, int(2*n.opt.Budget), n.put); err != nil {
 			return err
 		}
@@ -166,18 +169,24 @@ func (n *Node) serve() (err error) {
 		n.service.HandleBytes("have", schemas.HaveSubject(id), n.have),
 		n.service.HandleBytes("get", schemas.GetSubject(id), n.get),
 		n.service.HandleBytes("edges", schemas.EdgesSubject(id), n.edges),
-		n.serveKeeping(),
+		bus.Handle(n.service, "generation", schemas.GenerationSubject(id), n.generation),
+		bus.Handle(n.service, "mark", schemas.MarkSubject(id), n.mark),
+		bus.Handle(n.service, "sweep", schemas.SweepSubject(id), n.sweep),
+		bus.Handle(n.service, "status", schemas.StatusSubject(id), n.status),
+		bus.Handle(n.service, "scrub", schemas.ScrubSubject(id), n.scrub),
+		bus.Handle(n.service, "chunks", schemas.ChunksSubject(id), n.chunks),
 	)
 }
 
-// Stop says that the node leaves, ends what is under way and returns.
+// Stop ends what is under way, publishes that the node leaves, and returns when nothing of
+// the node runs any more.
 func (n *Node) Stop() error {
 	n.stop()
 	if n.unfollow != nil {
 		n.unfollow()
 	}
-	if n.keeper != nil {
-		n.keeper.close()
+	if n.healer != nil {
+		n.healer.Close()
 	}
 	n.loops.Wait()
 	n.publishCard(schemas.Down)
@@ -189,104 +198,19 @@ func (n *Node) Stop() error {
 	return err
 }
 
-// put handles one put message. The store commits in groups, so messages are
-// handed to it side by side; how many there can be is bounded by the windows.
-func (n *Node) put(m *bus.Message) {
-	req, err := schemas.DecodePut(m.Data)
-	if err != nil {
-		n.acknowledge(m, "", err)
-		return
-	}
-	// Windows bound what clients send; this bounds what anybody can make the
-	// node hold. While it is full, messages wait in the connection.
-	size := min(int64(len(m.Data)), 2*n.opt.Budget)
-	if n.room.Acquire(n.run, size) != nil {
-		n.acknowledge(m, req.Session, schemas.Errorf(schemas.NodeClosed, "node %s is shutting down; ask another one", n.id))
-		return
-	}
-	n.puts.Go(func() {
-		defer n.room.Release(size)
-		n.acknowledge(m, req.Session, n.store.Put(context.Background(), req.Vault, req.Chunks))
-		if strings.HasPrefix(req.Session, healSession) {
-			n.keeper.brought()
-		}
-	})
+// status answers what the node is, holds and does.
+func (n *Node) status(context.Context, *schemas.StatusRequest) (any, error) {
+	return &schemas.NodeStatusReply{Reply: schemas.OK, Status: schemas.NodeStatus{
+		Node: n.card(schemas.Up), Epoch: n.healer.View().Epoch(),
+		Survey: n.healer.Status(), Scrub: n.scrubber.status(), Sweep: n.sweeper.status(),
+	}}, nil
 }
 
-func (n *Node) acknowledge(m *bus.Message, session string, err error) {
-	rep := schemas.PutReply{Reply: schemas.OK, Node: n.id, Window: n.windows.of(session, time.Now())}
-	if err != nil {
-		err = storageError(err)
-		rep.Reply = schemas.Fail(err)
-		n.opt.Log.Warn("a put was refused", "session", session, "error", err)
+// event publishes and logs an event about this node.
+func (n *Node) event(kind, format string, args ...any) {
+	e := schemas.Event{Kind: kind, Time: time.Now().UnixNano(), Subject: string(n.id), Text: fmt.Sprintf(format, args...)}
+	n.opt.Log.Info(e.Text, "event", kind)
+	if b, err := schemas.Marshal(&e); err == nil {
+		_ = n.nc.Publish(schemas.EventSubject(kind), b)
 	}
-	m.Answer(&rep, err)
-}
-
-// storageError gives an error of the disk, which has no code, the seed's status
-// for a storage node.
-func storageError(err error) error {
-	if schemas.CodeOf(err) != "" {
-		return err
-	}
-	return schemas.Errorf(schemas.DiskFailed, "%v", err)
-}
-
-// get answers with chunks, edges with their clear edges alone.
-func (n *Node) get(_ context.Context, b, to []byte) ([]byte, error)   { return n.read(b, to, false) }
-func (n *Node) edges(_ context.Context, b, to []byte) ([]byte, error) { return n.read(b, to, true) }
-
-// failedRoom is more than one entry of a reply's list of failures takes: a
-// message of at most 300 bytes and its envelope.
-const failedRoom = 512
-
-func (n *Node) read(b, to []byte, edges bool) ([]byte, error) {
-	req, err := decodeIDs(b)
-	if err != nil {
-		return nil, err
-	}
-	rep := schemas.NewChunks(slices.Grow(to, schemas.MaxBatch))
-	var failed []schemas.Failed
-	err = n.store.ReadAll(req.Vault, req.IDs, edges, func(i int, c *storage.Found, err error) bool {
-		// What has no room is left to the asker to ask again for.
-		taken := rep.Size() + len(failed)*failedRoom
-		if err == nil {
-			size := c.Size() + c.Len
-			if !rep.HasRoom(size) || len(failed) > 0 && taken+size+failedRoom > schemas.MaxBatch {
-				return false
-			}
-			if err = rep.AddFrom(&c.Chunk, c.Len, c.Read); err == nil {
-				return true
-			}
-		}
-		if taken+failedRoom > schemas.MaxBatch {
-			return false
-		}
-		err = storageError(err)
-		failed = append(failed, schemas.Failed{ID: req.IDs[i], Code: schemas.CodeOf(err), Message: shorten(err.Error())})
-		if code := schemas.CodeOf(err); code != schemas.NotHeld {
-			n.damaged(code)
-			n.opt.Log.Error("a chunk could not be read", "chunk", req.IDs[i], "vault", req.Vault, "error", err)
-		}
-		return true
-	})
-	if err != nil {
-		return nil, storageError(err)
-	}
-	return rep.Reply(failed), nil
-}
-
-func shorten(s string) string { return s[:min(len(s), 300)] }
-
-func decodeIDs(b []byte) (*schemas.IDsRequest, error) {
-	req, err := schemas.DecodeIDs(b)
-	switch {
-	case err != nil:
-		return nil, err
-	case len(req.IDs) == 0:
-		return nil, schemas.Errorf(schemas.BadRequest, "the request names no chunk (id_arquivo is empty or missing)")
-	case len(req.IDs) > replica.MaxIDs:
-		return nil, schemas.Errorf(schemas.BadRequest, "the request names %d chunks, at most %d are allowed", len(req.IDs), replica.MaxIDs)
-	}
-	return req, nil
 }

@@ -17,7 +17,7 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// What is acknowledged is held, and comes back over the bus as it was.
+// Acknowledged chunks are held, and are read back over the bus unchanged.
 func TestRoundTrip(t *testing.T) {
 	f := newFixture(t, storage.Options{}, node.Options{})
 	chunks := f.Mixed()
@@ -27,11 +27,11 @@ func TestRoundTrip(t *testing.T) {
 	storagetest.Holds(t, f.store, chunks...)
 	f.gets(chunks...)
 	tree, missing := chunks[7], f.Data(1)
-	held, err := f.holders().Have(bustest.Patient(t), storagetest.Vault, []schemas.ChunkID{missing.ID, tree.ID})
+	held, err := f.reader().Have(bustest.Patient(t), storagetest.Vault, []schemas.ChunkID{missing.ID, tree.ID})
 	if err != nil || held[0] || !held[1] {
 		t.Errorf("held are %v, %v", held, err)
 	}
-	err = f.holders().Fetch(bustest.Patient(t), storagetest.Vault, []schemas.ChunkID{tree.ID}, true, func(_ int, c *schemas.Chunk) error {
+	err = f.reader().Fetch(bustest.Patient(t), storagetest.Vault, []schemas.ChunkID{tree.ID}, true, func(_ int, c *schemas.Chunk) error {
 		if len(c.Trees) != len(tree.Trees) || len(c.Data) != len(tree.Data) || len(c.Content) != 0 {
 			t.Errorf("%d+%d edges and %d bytes came", len(c.Trees), len(c.Data), len(c.Content))
 		}
@@ -42,8 +42,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// A put to a set of two reaches each node once, whatever its place in the set,
-// and is done when both hold it.
+// A put to a set of two nodes reaches each node once, in either order of the set, and is done
+// when both hold the chunk.
 func TestReplicaSet(t *testing.T) {
 	f := newFixture(t, storage.Options{}, node.Options{})
 	other := storagetest.Open(t, t.TempDir(), storage.Options{})
@@ -69,7 +69,7 @@ func TestReplicaSet(t *testing.T) {
 	}
 }
 
-// Many sessions put at the same time, under the windows that the node gives.
+// Many sessions put at the same time, within the windows that the node grants.
 func TestManySessions(t *testing.T) {
 	f := newFixture(t, storage.Options{}, node.Options{})
 	var all sync.WaitGroup
@@ -106,8 +106,8 @@ func TestManySessions(t *testing.T) {
 	all.Wait()
 }
 
-// Every bad put is answered, with the reason, by the node, with a window, so
-// that whoever sent it does not wait; and nothing of it is kept.
+// Every bad put is answered with the reason, the node and a window, so that its sender does not
+// wait; and nothing of it is stored.
 func TestBadPuts(t *testing.T) {
 	f := newFixture(t, storage.Options{}, node.Options{})
 	build := func(change func(c *schemas.Chunk)) []byte {
@@ -149,8 +149,8 @@ func TestBadPuts(t *testing.T) {
 	}
 }
 
-// A request for chunks is bounded, and what is wrong with it is said.
-func TestBadQuestions(t *testing.T) {
+// A bad request for chunks is refused, with the reason.
+func TestBadRequests(t *testing.T) {
 	f := newFixture(t, storage.Options{}, node.Options{})
 	for _, subject := range []string{schemas.GetSubject(f.id), schemas.EdgesSubject(f.id), schemas.HaveSubject(f.id)} {
 		for name, message := range map[string][]byte{
@@ -171,8 +171,8 @@ func TestBadQuestions(t *testing.T) {
 	}
 }
 
-// An answer is never larger than a message, whatever is asked; what did not fit
-// is asked for again, so all of it comes.
+// An answer is never larger than a message, whatever the request. A client that asks again
+// for the chunks that did not fit gets all of them.
 func TestAnswersFitAMessage(t *testing.T) {
 	f := newFixture(t, storage.Options{}, node.Options{})
 	var big []schemas.Chunk
@@ -204,14 +204,14 @@ func TestAnswersFitAMessage(t *testing.T) {
 			if len(answer) > schemas.MaxBatch || len(rep.Chunks)+len(rep.Failed) == 0 {
 				t.Errorf("%d bytes with %d chunks and %d failures", len(answer), len(rep.Chunks), len(rep.Failed))
 			}
-			err = f.holders().Fetch(bustest.Patient(t), storagetest.Vault, ids, false, func(int, *schemas.Chunk) error { return nil })
+			err = f.reader().Fetch(bustest.Patient(t), storagetest.Vault, ids, false, func(int, *schemas.Chunk) error { return nil })
 			storagetest.Code(t, err, schemas.NotHeld)
 		})
 	}
 }
 
-// A full disk refuses puts with 906 disk-full and takes them again when there is
-// room; reads go on, and the card tells.
+// A node whose disk is full refuses puts with 906 disk-full, and takes them again when there
+// is space. Reads go on, and the card tells of the trouble.
 func TestDiskFull(t *testing.T) {
 	fs := vfs.NewMem()
 	f := newFixture(t, storage.Options{FS: fs, ReserveBytes: 5000}, node.Options{})
@@ -233,14 +233,14 @@ func TestDiskFull(t *testing.T) {
 	})
 	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 9000, TotalBytes: 10_000})
 	if rep := f.put("s", refused); rep.Err() != nil {
-		t.Errorf("with room again: %v", rep.Err())
+		t.Errorf("with space again: %v", rep.Err())
 	}
 	f.gets(held, refused)
-	bustest.Eventually(t, "the card is well again", func() bool { return bustest.Receive(t, "a heartbeat", cards).Trouble == "" })
+	bustest.Eventually(t, "the card tells of no trouble", func() bool { return bustest.Receive(t, "a heartbeat", cards).Trouble == "" })
 }
 
-// A disk that failed takes no puts until the restart, with 906 disk-failed;
-// reads go on.
+// A node whose disk has failed refuses puts with 906 disk-failed until it is restarted. Reads go
+// on.
 func TestDiskFailed(t *testing.T) {
 	fault := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind == errorfs.OpFileSyncData {
@@ -265,15 +265,15 @@ func TestDiskFailed(t *testing.T) {
 	f.gets(held)
 }
 
-// After Stop nobody is subscribed, and the store can be closed: no put is under
-// way any more.
-func TestStopIsTheEnd(t *testing.T) {
+// After Stop the node is not subscribed to anything, and the store can be closed, since no put
+// is under way.
+func TestStopEndsSubscriptionsAndPuts(t *testing.T) {
 	f := newFixture(t, storage.Options{}, node.Options{})
 	if err := f.node.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	storagetest.CloseClean(t, f.store)
-	bustest.Eventually(t, "nobody is subscribed", func() bool {
+	bustest.Eventually(t, "the node is not subscribed", func() bool {
 		_, err := bus.RequestRaw(bustest.Patient(t), f.nc, schemas.GetSubject(f.id), []byte("x"))
 		return errors.Is(err, bus.ErrNoResponders)
 	})

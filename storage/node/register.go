@@ -12,21 +12,21 @@ import (
 	"servidor-backup/schemas"
 )
 
-// retryRegister is how long to wait after a registration that failed.
-const retryRegister = 500 * time.Millisecond
+const (
+	// retryRegister is the pause after a registration that failed.
+	retryRegister = 500 * time.Millisecond
+	// registerTimeout bounds one registration.
+	registerTimeout = 5 * time.Second
+	// minHeartbeat is the least time between two cards, whatever a coordinator says.
+	minHeartbeat = 100 * time.Millisecond
+)
 
-// keepRegistered registers at once, again whenever the connection or a
-// coordinator has come back, and publishes the card in between. first is closed
-// after the first success.
+// keepRegistered registers at once, and again when the connection is restored or a
+// coordinator has started; in between it publishes the card. first is closed after the first
+// success.
 func (n *Node) keepRegistered(run context.Context, first chan struct{}) {
-	again := make(chan struct{}, 1)
-	wake := func() {
-		select {
-		case again <- struct{}{}:
-		default:
-		}
-	}
-	if sub, err := n.nc.Subscribe(schemas.SubjectCoordinator, func(*nats.Msg) { wake() }); err == nil {
+	started := newWakeup() // a coordinator has
+	if sub, err := n.nc.Subscribe(schemas.SubjectCoordinator, func(*nats.Msg) { started.send() }); err == nil {
 		defer func() { _ = sub.Unsubscribe() }()
 	}
 	connected := n.nc.StatusChanged(nats.CONNECTED)
@@ -40,7 +40,7 @@ func (n *Node) keepRegistered(run context.Context, first chan struct{}) {
 			return
 		case <-connected:
 			registered = false
-		case <-again:
+		case <-started:
 			registered = false
 		case <-next.C:
 		}
@@ -58,12 +58,13 @@ func (n *Node) keepRegistered(run context.Context, first chan struct{}) {
 				close(first)
 				first = nil
 			}
-			n.askMap(run, epoch)
+			n.healer.FetchMap(run, epoch)
 		}
 		next.Reset(wait)
 	}
 }
 
+// registerStatus says what a node waits for whose registration failed with err.
 func registerStatus(err error) string {
 	if errors.Is(err, bus.ErrNoResponders) {
 		return "waiting for a coordinator to register with"
@@ -71,19 +72,19 @@ func registerStatus(err error) string {
 	return fmt.Sprintf("waiting to register: %v", err)
 }
 
-// register introduces the node and returns how often to publish its card, and the
-// map's epoch.
+// register introduces the node, and returns how often to publish its card, and the epoch of
+// the node map.
 func (n *Node) register(ctx context.Context) (heartbeat time.Duration, epoch uint64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
 	defer cancel()
 	var rep schemas.RegisterReply
 	err = bus.Request(ctx, n.nc, schemas.SubjectRegister, &schemas.RegisterRequest{
 		Protocol: schemas.ProtocolVersion, Node: n.card(schemas.Up),
 	}, &rep)
-	return max(time.Duration(rep.Heartbeat), 100*time.Millisecond), rep.Epoch, err
+	return max(time.Duration(rep.Heartbeat), minHeartbeat), rep.Epoch, err
 }
 
-// publishCard is the heartbeat; one that is lost is made good by the next.
+// publishCard publishes the heartbeat. One that is lost does not matter, as another follows.
 func (n *Node) publishCard(state schemas.State) {
 	b, err := schemas.Marshal(&schemas.RegisterRequest{Protocol: schemas.ProtocolVersion, Node: n.card(state)})
 	if err == nil {
@@ -92,6 +93,7 @@ func (n *Node) publishCard(state schemas.State) {
 	}
 }
 
+// card describes the node as it is now.
 func (n *Node) card(state schemas.State) schemas.Node {
 	s := n.store.Stats()
 	card := schemas.Node{

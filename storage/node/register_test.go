@@ -15,7 +15,7 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// statuses keeps what a Status function is told.
+// statuses records what a Status function is told.
 type statuses struct {
 	mu   sync.Mutex
 	said []string
@@ -27,7 +27,7 @@ func (s *statuses) add(text string) {
 	s.said = append(s.said, text)
 }
 
-// last is what was said last.
+// last returns the last status, "nothing" before the first.
 func (s *statuses) last() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -37,8 +37,8 @@ func (s *statuses) last() string {
 	return s.said[len(s.said)-1]
 }
 
-// Start order does not matter: a node waits for a coordinator, says so, and
-// goes on when one comes.
+// A node that is started before any coordinator waits, says so, and goes on when a coordinator
+// starts.
 func TestWaitsForACoordinator(t *testing.T) {
 	s := bustest.Server(t)
 	store := storagetest.Open(t, t.TempDir(), storage.Options{})
@@ -66,7 +66,7 @@ func TestWaitsForACoordinator(t *testing.T) {
 	}
 }
 
-// A refusal is shown with its reason, and Start ends with its context.
+// A refused registration is shown with its reason, and Start ends with its context.
 func TestRegistrationRefused(t *testing.T) {
 	s := bustest.Server(t)
 	newRegistrar(t, bustest.Connect(t, s), schemas.Errorf(schemas.TooNew, "update the coordinator"))
@@ -85,8 +85,8 @@ func TestRegistrationRefused(t *testing.T) {
 	}
 }
 
-// A node registers again when a coordinator comes up, and shows that it lives
-// in between; when it leaves, it says so.
+// A node registers again when a coordinator starts, and publishes heartbeats in between. When
+// it stops, it publishes that it is down.
 func TestRegistersAgain(t *testing.T) {
 	s := bustest.Server(t)
 	nc := bustest.Connect(t, s)
@@ -113,8 +113,8 @@ func TestRegistersAgain(t *testing.T) {
 	})
 }
 
-// A node registers again after its connection was away, because the
-// coordinators may have changed meanwhile.
+// A node registers again after its connection was broken, because the coordinators may be
+// others by then.
 func TestRegistersAfterReconnect(t *testing.T) {
 	opt := embedded.Options{Dir: t.TempDir(), Listen: bustest.FreeAddress(t)}
 	s, err := embedded.Start(opt)

@@ -10,18 +10,31 @@ import (
 	"servidor-backup/storage"
 )
 
-// scrubber reads everything back in the background, at the pace at which it is done
-// once in a period; or at once and as fast as it goes, when it is asked to.
+const (
+	// minScrubRate is the least rate of a round, in bytes per second, so that a small store
+	// is read back soon.
+	minScrubRate = 64 << 10
+	// scrubLead is how far a round is ahead of its pace, in time, when it pauses.
+	scrubLead = 50 * time.Millisecond
+	// damageEvents is the least time between two events about damage.
+	damageEvents = time.Second
+)
+
+// errScrubNow ends a round, or the pause between two, because a round is to begin now.
+var errScrubNow = errors.New("a scrub was requested")
+
+// scrubber reads the whole store back in the background, once in a period; or at once and
+// without a pause, on request.
 type scrubber struct {
 	n   *Node
-	now chan struct{} // has something when it is asked to
+	now wakeup // on request
 
 	mu    sync.Mutex
 	state schemas.ScrubStatus
 }
 
 func newScrubber(n *Node) *scrubber {
-	s := &scrubber{n: n, now: make(chan struct{}, 1)}
+	s := &scrubber{n: n, now: newWakeup()}
 	if _, ended := n.store.ScrubPosition(); !ended.IsZero() {
 		s.state.Ended = ended.UnixNano()
 	}
@@ -34,58 +47,53 @@ func (s *scrubber) status() schemas.ScrubStatus {
 	return s.state
 }
 
-func (s *scrubber) note(change func(state *schemas.ScrubStatus)) {
+// report changes the status.
+func (s *scrubber) report(change func(state *schemas.ScrubStatus)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&s.state)
 }
 
-// scrub begins a round now.
+// scrub starts a round now.
 func (n *Node) scrub(context.Context, *schemas.ScrubRequest) (any, error) {
-	select {
-	case n.scrubber.now <- struct{}{}:
-	default:
-	}
+	n.scrubber.now.send()
 	return &schemas.ScrubReply{Reply: schemas.OK}, nil
 }
 
-// errNow ends a round, or the rest between two, because one is to begin now.
-var errNow = errors.New("a scrub was asked for")
-
-// loop does one round after the other.
+// loop does one round after the other until ctx ends.
 func (s *scrubber) loop(ctx context.Context) {
 	from, ended := s.n.store.ScrubPosition()
 	hurry := false
 	for ctx.Err() == nil {
 		var err error
 		if !hurry {
-			err = s.rest(ctx, from, ended)
+			err = s.pause(ctx, from, ended)
 		}
 		if err == nil {
 			err = s.round(ctx, from, hurry)
 		}
 		switch {
-		case errors.Is(err, errNow):
+		case errors.Is(err, errScrubNow):
 			from, hurry = 0, true
 			continue
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			s.n.opt.Log.Error("what this node holds could not be read back", "error", err)
-			ended = time.Now() // and not again at once
+			s.n.opt.Log.Error("the store could not be read back", "error", err)
+			ended = time.Now() // so that the next round does not begin at once
 		default:
 			ended = time.Now()
-			s.note(func(state *schemas.ScrubStatus) { state.Done, state.Ended = 1, ended.UnixNano() })
-			s.remember(0, ended)
+			s.report(func(state *schemas.ScrubStatus) { state.Done, state.Ended = 1, ended.UnixNano() })
+			s.save(0, ended)
 		}
 		from, hurry = 0, false
 	}
 }
 
-// rest waits until a round is due: half a period after the last one, as it takes the
-// other half. One that was begun before a restart goes on. Neither begins at once:
-// commands that run a node for a moment have something else to do.
-func (s *scrubber) rest(ctx context.Context, from uint32, ended time.Time) error {
+// pause waits until a round is due: half a period after the last one, as the round takes the
+// other half. A round that was interrupted by a restart is due soon, but never at once: a
+// command that runs a node for a moment has other work.
+func (s *scrubber) pause(ctx context.Context, from uint32, ended time.Time) error {
 	var wait time.Duration
 	if from == 0 {
 		wait = time.Until(ended.Add(s.n.opt.ScrubPeriod / 2))
@@ -93,7 +101,7 @@ func (s *scrubber) rest(ctx context.Context, from uint32, ended time.Time) error
 	return s.wait(ctx, max(wait, s.n.opt.Settle))
 }
 
-// wait ends early, with errNow, when a round is asked for.
+// wait waits. It ends early, with errScrubNow, when a round is requested.
 func (s *scrubber) wait(ctx context.Context, wait time.Duration) error {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -101,68 +109,63 @@ func (s *scrubber) wait(ctx context.Context, wait time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.now:
-		return errNow
+		return errScrubNow
 	case <-timer.C:
 		return nil
 	}
 }
 
-const (
-	// slowest is the least that is read, in bytes per second, so that a store in which
-	// there is little is done soon.
-	slowest = 64 << 10
-	// nap is how much time a round at its pace is ahead before it waits.
-	nap = 50 * time.Millisecond
-)
-
-// round reads everything from a segment on.
+// round reads back all segments from the given one on, within half a period, or without a
+// pause.
 func (s *scrubber) round(ctx context.Context, from uint32, hurry bool) error {
-	perSecond := max(slowest, float64(s.n.store.Stats().Bytes)/(s.n.opt.ScrubPeriod/2).Seconds())
+	perSecond := max(minScrubRate, float64(s.n.store.Stats().Bytes)/(s.n.opt.ScrubPeriod/2).Seconds())
 	_, ended := s.n.store.ScrubPosition()
-	s.note(func(state *schemas.ScrubStatus) { state.Running, state.Done = true, 0 })
-	defer s.note(func(state *schemas.ScrubStatus) { state.Running = false })
-	ahead := time.Duration(0)
+	s.report(func(state *schemas.ScrubStatus) { state.Running, state.Done = true, 0 })
+	defer s.report(func(state *schemas.ScrubStatus) { state.Running = false })
+	lead := time.Duration(0)
 	how := storage.ScrubOptions{
 		From: from,
-		Progress: func(done float64, at uint32) {
-			s.note(func(state *schemas.ScrubStatus) { state.Done = done })
-			if at != from {
-				from = at
-				s.remember(at, ended)
+		Progress: func(done float64, segment uint32) {
+			s.report(func(state *schemas.ScrubStatus) { state.Done = done })
+			if segment != from {
+				from = segment
+				s.save(segment, ended)
 			}
 		},
 		Found: func(p storage.Problem) {
-			s.note(func(state *schemas.ScrubStatus) { state.Found++ })
+			s.report(func(state *schemas.ScrubStatus) { state.Found++ })
 			s.n.opt.Log.Error("the scrub found damage", "problem", p.String())
-			s.n.damaged(schemas.Corrupt)
+			s.n.readFailed(schemas.Corrupt)
 		},
 		Pace: func(ctx context.Context, bytes int64) error {
-			if ahead += time.Duration(float64(bytes) / perSecond * float64(time.Second)); hurry || ahead < nap {
+			if lead += time.Duration(float64(bytes) / perSecond * float64(time.Second)); hurry || lead < scrubLead {
 				return ctx.Err()
 			}
-			defer func() { ahead = 0 }()
-			return s.wait(ctx, ahead)
+			defer func() { lead = 0 }()
+			return s.wait(ctx, lead)
 		},
 	}
 	_, err := s.n.store.Scrub(ctx, how)
 	return err
 }
 
-func (s *scrubber) remember(from uint32, ended time.Time) {
+// save saves how far the scrub has come, for after a restart.
+func (s *scrubber) save(from uint32, ended time.Time) {
 	if err := s.n.store.SetScrubPosition(from, ended); err != nil {
-		s.n.opt.Log.Warn("how far the scrub has come could not be noted", "error", err)
+		s.n.opt.Log.Warn("the progress of the scrub could not be saved", "error", err)
 	}
 }
 
-// damaged has a chunk replaced that could not be read for that reason, and tells of it,
-// but not of each if there are many.
-func (n *Node) damaged(why schemas.Code) {
+// readFailed is called when a chunk could not be read, with the reason. If the chunk is
+// damaged, readFailed wakes the healer and publishes an event, but not more than one in
+// damageEvents.
+func (n *Node) readFailed(why schemas.Code) {
 	if why != schemas.Corrupt {
 		return
 	}
-	n.keeper.soon()
+	n.healer.Wake()
 	now := time.Now().UnixNano()
-	if last := n.told.Load(); now-last > int64(time.Second) && n.told.CompareAndSwap(last, now) {
+	if last := n.damageTold.Load(); now-last > int64(damageEvents) && n.damageTold.CompareAndSwap(last, now) {
 		n.event(schemas.EventDamageFound, "storage node %s has found damage", n.opt.Name)
 	}
 }

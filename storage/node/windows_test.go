@@ -7,8 +7,8 @@ import (
 	"servidor-backup/schemas"
 )
 
-// The budget is shared among the sessions that send, without giving out more
-// than it; who has stopped does not count, and nobody gets less than one message.
+// The sessions that send share the budget, and never more than it. A session that has stopped
+// does not count, and none gets less than one message.
 func TestWindowsShareTheBudget(t *testing.T) {
 	const message = schemas.MaxBatch
 	const budget = 8 * message
@@ -23,7 +23,7 @@ func TestWindowsShareTheBudget(t *testing.T) {
 		{"a", time.Second, 4 * message},
 		{"a", time.Second, budget},
 		{"a", time.Second, budget},
-		{"b", 2 * time.Second, message}, // a has all of it
+		{"b", 2 * time.Second, message}, // session a has the whole budget
 		{"b", 2 * time.Second, message},
 		{"a", 3 * time.Second, budget / 2},
 		{"b", 3 * time.Second, 2 * message},
@@ -34,12 +34,12 @@ func TestWindowsShareTheBudget(t *testing.T) {
 		{"c", 4 * time.Second, 2 * message},
 		{"c", 4 * time.Second, budget / 3},
 		{"d", 5 * time.Second, message},
-		{"d", 20*time.Second + sessionIdle, 2 * message}, // all others have stopped
+		{"d", 20*time.Second + sessionIdle, 2 * message}, // all other sessions have stopped
 		{"d", 20*time.Second + sessionIdle, 4 * message},
 		{"d", 20*time.Second + sessionIdle, budget},
 		{"a", 21*time.Second + sessionIdle, message},
 	} {
-		if got := w.of(step.session, start.Add(step.at)); got != step.want {
+		if got := w.grant(step.session, start.Add(step.at)); got != step.want {
 			t.Errorf("after %v session %s has a window of %d, want %d", step.at, step.session, got, step.want)
 		}
 	}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"servidor-backup/client"
+)
+
+func newDownload(a *app) *cobra.Command {
+	var opt client.RestoreOptions
+	cmd := &cobra.Command{
+		Use:     "download " + a.t("download.args"),
+		Aliases: []string{"baixar"},
+		Short:   a.t("download.short"),
+		Long:    a.t("download.long"),
+		Args:    a.takes(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opt.ID, opt.Inside = args[0], args[1:]
+			return runDownload(cmd.Context(), a, opt)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&opt.To, "to", ".", a.t("download.flag-to"))
+	f.Lookup("to").DefValue = "" // the flag's text names the default, in the user's language
+	f.BoolVar(&opt.Force, "force", false, a.t("download.flag-force"))
+	addDownloadFlags(a, f)
+	return cmd
+}
+
+// runDownload restores a version or parts of it.
+func runDownload(ctx context.Context, a *app, opt client.RestoreOptions) error {
+	if err := checkID(a.console, opt.ID); err != nil {
+		return err
+	}
+	if opt.To == "-" && len(opt.Inside) > 1 {
+		return a.usage("download.one-to-stdout")
+	}
+	s, err := a.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if opt.To == "-" {
+		return s.Cat(ctx, opt.ID, argument(opt.Inside, 0), a.out)
+	}
+	return restore(ctx, a.console, s, opt)
+}
+
+// restore restores files into a folder and prints the result.
+func restore(ctx context.Context, c *console, b backend, opt client.RestoreOptions) error {
+	opt.Progress, opt.Warn = new(client.Progress), c.warn
+	start := time.Now()
+	stop := c.showProgress(opt.Progress)
+	res, err := b.Restore(ctx, opt)
+	stop()
+	if errors.Is(err, fs.ErrExist) {
+		return c.withHint(err, c.t("download.exists-hint"))
+	}
+	if err != nil {
+		return err
+	}
+	if err := printRestored(c, res, opt.To, time.Since(start)); err != nil {
+		return err
+	}
+	if res.Failed > 0 {
+		return c.partial("download.partial", res.Failed)
+	}
+	return nil
+}
+
+// jsonRestored is the JSON of a restore.
+type jsonRestored struct {
+	ID       string   `json:"id"`
+	Name     string   `json:"name"`
+	Version  uint64   `json:"version"`
+	Files    int64    `json:"files"`
+	Bytes    int64    `json:"bytes"`
+	Received int64    `json:"received"`
+	Failed   int64    `json:"failed"`
+	Seconds  float64  `json:"seconds"`
+	To       string   `json:"to"`
+	Top      []string `json:"top"`
+}
+
+func printRestored(c *console, r *client.RestoreResult, to string, d time.Duration) error {
+	if c.json {
+		return c.printJSON(jsonRestored{
+			ID: r.Version.ID, Name: r.Version.Record, Version: r.Version.Number, Files: r.Files, Bytes: r.Bytes,
+			Received: r.Received, Failed: r.Failed, Seconds: d.Seconds(), To: to, Top: r.Top,
+		})
+	}
+	if c.quiet {
+		return nil
+	}
+	c.println(c.n("download.restored", r.Files, "ID", c.show(r.Version.ID), "Size", c.size(r.Bytes),
+		"Received", c.size(r.Received), "Time", c.took(d), "Rate", c.rate(r.Bytes, d)))
+	for _, path := range r.Top {
+		c.println("  " + c.show(filepath.Join(to, path)))
+	}
+	return nil
+}

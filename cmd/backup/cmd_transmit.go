@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"servidor-backup/client"
+	"servidor-backup/schemas"
+)
+
+func newTransmit(a *app) *cobra.Command {
+	var opt client.BackupOptions
+	cmd := &cobra.Command{
+		Use:     "transmit " + a.t("transmit.args"),
+		Aliases: []string{"transmitir"},
+		Short:   a.t("transmit.short"),
+		Long:    a.t("transmit.long"),
+		Args:    a.takes(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opt.Paths = args
+			return runTransmit(cmd.Context(), a, opt)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&opt.Name, "name", "", a.t("transmit.flag-name"))
+	f.StringArrayVar(&opt.Exclude, "exclude", nil, a.t("transmit.flag-exclude"))
+	f.BoolVar(&opt.Moved, "moved", false, a.t("transmit.flag-moved"))
+	addUploadFlags(a, f)
+	return cmd
+}
+
+// runTransmit saves paths and prints the result.
+func runTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
+	if err := checkTransmit(a.console, opt); err != nil {
+		return err
+	}
+	s, err := a.openToSave(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if opt.Compression, err = a.config.compression(s.settings.Compression); err != nil {
+		return err
+	}
+	opt.Without = backupFolders(a.config, &s.settings)
+	opt.Stdin, opt.Progress, opt.Warn = a.in, new(client.Progress), a.warn
+
+	start := time.Now()
+	stop := a.showProgress(opt.Progress)
+	res, err := s.Backup(ctx, opt)
+	stop()
+	keyFile := s.settings.KeyFile.Value
+	if s.KeyCreated() {
+		// Even if the backup failed: the key exists, and the next backup will not
+		// mention it.
+		a.notice(a.t("transmit.key", "File", keyFile))
+	}
+	if schemas.CodeOf(err) == schemas.BadName {
+		return a.withHint(err, a.t("transmit.name-hint"))
+	}
+	if err != nil {
+		return err
+	}
+	if err := printTransmitted(a.console, res, time.Since(start), s.KeyCreated(), keyFile); err != nil {
+		return err
+	}
+	if res.Unreadable > 0 {
+		return a.partial("transmit.partial", res.Unreadable)
+	}
+	return nil
+}
+
+// backupFolders are the folders of this machine that hold the backups themselves. Saving
+// them would make them grow while they are read, and double with every backup.
+func backupFolders(c *config, s *settings) []string {
+	if s.Data.Value != "" {
+		return []string{s.Data.Value}
+	}
+	if d, ok := c.discover(); ok && slices.Contains(serverList(s.Server.Value), d.URL) {
+		return []string{d.Data}
+	}
+	return nil
+}
+
+func checkTransmit(c *console, opt client.BackupOptions) error {
+	stdin := slices.Contains(opt.Paths, "-")
+	switch {
+	case stdin && len(opt.Paths) > 1:
+		return c.usage("transmit.stdin-alone")
+	case stdin && opt.Name == "":
+		return c.usage("transmit.stdin-name")
+	case len(opt.Paths) > 1 && opt.Name == "":
+		return c.usage("transmit.many-name")
+	}
+	if opt.Name == "" {
+		return nil
+	}
+	if err := schemas.CheckRecord(opt.Name); err != nil {
+		return c.usage("transmit.bad-name", "Detail", err.Error())
+	}
+	return nil
+}
+
+// jsonTransmitted is the JSON of a backup.
+type jsonTransmitted struct {
+	ID         string  `json:"id"`
+	Name       string  `json:"name"`
+	Version    uint64  `json:"version"`
+	Created    string  `json:"created"`
+	Files      int64   `json:"files"`
+	Bytes      int64   `json:"bytes"`
+	Unchanged  int64   `json:"unchanged"`
+	Read       int64   `json:"read"`
+	Sent       int64   `json:"sent"`
+	Chunks     int64   `json:"chunks"`
+	Unreadable int64   `json:"unreadable"`
+	Durability string  `json:"durability"`
+	Seconds    float64 `json:"seconds"`
+	KeyCreated bool    `json:"key_created"`
+	KeyFile    string  `json:"key_file"`
+}
+
+func printTransmitted(c *console, r *client.BackupResult, d time.Duration, keyCreated bool, keyFile string) error {
+	v := &r.Version
+	if c.json {
+		return c.printJSON(jsonTransmitted{
+			ID: v.ID, Name: v.Record, Version: v.Number, Created: stamp(v.Created),
+			Files: r.Files, Bytes: r.Bytes, Unchanged: r.Unchanged, Read: r.Read, Sent: r.Sent,
+			Chunks: r.Chunks, Unreadable: r.Unreadable, Durability: v.Durability.String(),
+			Seconds: d.Seconds(), KeyCreated: keyCreated, KeyFile: keyFile,
+		})
+	}
+	if c.quiet {
+		return nil
+	}
+	c.println(c.n("transmit.saved", r.Files, "ID", c.show(v.ID), "Size", c.size(r.Bytes)))
+	if r.Read == 0 && r.Chunks == 0 {
+		c.println(c.t("transmit.nothing-new", "Time", c.took(d)))
+	} else {
+		c.println(c.n("transmit.sent", r.Chunks, "Sent", c.size(r.Sent), "Read", c.size(r.Read),
+			"Time", c.took(d), "Rate", c.rate(r.Read, d)))
+	}
+	c.println(c.durability(v.Durability))
+	return nil
+}

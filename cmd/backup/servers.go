@@ -1,0 +1,34 @@
+package main
+
+import (
+	"net/url"
+	"strings"
+)
+
+// serverList splits a list of addresses separated by commas.
+func serverList(servers string) []string {
+	list := strings.Split(servers, ",")
+	for i := range list {
+		list[i] = strings.TrimSpace(list[i])
+	}
+	return list
+}
+
+// serverHosts returns the hosts of a list of NATS addresses. An address is a URL or
+// HOST:PORT, which the NATS client accepts too.
+func serverHosts(x *texts, servers string) ([]string, error) {
+	var hosts []string
+	for _, server := range serverList(servers) {
+		if !strings.Contains(server, "://") {
+			server = "nats://" + server
+		}
+		u, err := url.Parse(server)
+		if err != nil || u.Hostname() == "" || !natsScheme(u.Scheme) {
+			return nil, x.fail("usage", nil, "error.server-url", "Server", server)
+		}
+		hosts = append(hosts, u.Hostname())
+	}
+	return hosts, nil
+}
+
+func natsScheme(s string) bool { return s == "nats" || s == "tls" || s == "ws" || s == "wss" }

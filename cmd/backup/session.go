@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"servidor-backup/client"
+	"servidor-backup/schemas"
+)
+
+// backend is what commands use of [client.Client].
+type backend interface {
+	Close()
+	KeyCreated() bool
+	Backup(ctx context.Context, opt client.BackupOptions) (*client.BackupResult, error)
+	Records(ctx context.Context, opt client.ListOptions) ([]schemas.Record, error)
+	Versions(ctx context.Context, record string, opt client.ListOptions) ([]client.VersionInfo, error)
+	Tree(ctx context.Context, id, inside string, visit func(*client.Entry) error) error
+	Restore(ctx context.Context, opt client.RestoreOptions) (*client.RestoreResult, error)
+	Cat(ctx context.Context, id, inside string, w io.Writer) error
+	Check(ctx context.Context, opt client.CheckOptions) (*client.CheckResult, error)
+	Nodes(ctx context.Context) (*schemas.NodeMap, error)
+
+	Policy(ctx context.Context, set *schemas.Policy, nickname string) (*schemas.PolicyReply, error)
+	SetNodeState(ctx context.Context, node string, state schemas.State, force bool) (*schemas.NodeMap, error)
+	Forget(ctx context.Context, id string, undo bool) ([]string, error)
+	Collect(ctx context.Context, req *schemas.CollectRequest) (*schemas.Collection, error)
+	RebuildCatalogue(ctx context.Context) (*schemas.RebuildReply, error)
+	Status(ctx context.Context) (*schemas.StatusReply, error)
+	Scrub(ctx context.Context, node string) ([]string, error)
+}
+
+var _ backend = (*client.Client)(nil)
+
+// session is the client of one command and the settings that it was opened with. The
+// command closes it.
+type session struct {
+	backend
+	settings settings
+}
+
+// open connects to the system that the settings name: a server, or a folder (--data) that
+// holds backups.
+func (a *app) open(ctx context.Context) (*session, error) { return a.connect(ctx, false) }
+
+// openToSave is open for a command that saves: a folder without backups gets an empty
+// system.
+func (a *app) openToSave(ctx context.Context) (*session, error) { return a.connect(ctx, true) }
+
+func (a *app) connect(ctx context.Context, create bool) (*session, error) {
+	s, err := a.config.settings()
+	if err != nil {
+		return nil, err
+	}
+	if s.Server.Value == "" && s.Data.Value == "" {
+		return nil, a.failHint("no-server", nil, a.t("hint.no-server"), "error.no-server")
+	}
+	if err := schemas.CheckNickname(s.Nickname.Value); err != nil {
+		return nil, err
+	}
+	a.server = s.Server.Value
+	opt := client.Options{
+		Server:   s.Server.Value,
+		Nickname: s.Nickname.Value,
+		KeyFile:  s.KeyFile.Value,
+		Status:   a.status,
+		Room:     a.memory,
+	}
+	if err := a.config.setLimits(&s, &opt); err != nil {
+		return nil, err
+	}
+	if s.Data.Value != "" {
+		if err := a.useData(ctx, s.Data.Value, create, &opt); err != nil {
+			return nil, err
+		}
+	}
+	b, err := a.env.connect(ctx, opt)
+	if err != nil {
+		return nil, err
+	}
+	return &session{b, s}, nil
+}

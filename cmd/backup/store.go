@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"servidor-backup/storage"
+)
+
+// storeDir is the folder of the store in a data folder: the folder itself, or "node" in it
+// if "up" made the data folder.
+func storeDir(data string) string {
+	inside := nodeDir(data)
+	if !isStore(data) && isStore(inside) {
+		return inside
+	}
+	return data
+}
+
+// isStore reports whether dir holds a store; the file STORE contains its identity.
+func isStore(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "STORE"))
+	return err == nil
+}
+
+// checkStore checks a store that no node serves and calls found for each problem.
+func checkStore(ctx context.Context, dir string, found func(string)) error {
+	store, err := storage.Open(dir, storage.Options{})
+	if err != nil {
+		return err
+	}
+	_, err = store.Check(ctx, func(p storage.Problem) { found(p.String()) })
+	return errors.Join(err, store.Close())
+}
+
+// rebuildIndex rebuilds a store's index from its segments.
+func rebuildIndex(dir string) error {
+	store, err := storage.Open(dir, storage.Options{RebuildIndex: true})
+	if err != nil {
+		return err
+	}
+	return store.Close()
+}

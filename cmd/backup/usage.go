@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// unknownCommand is the root's check of its arguments: any argument that reaches the root
+// names no command.
+func (c *console) unknownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	root.SuggestionsMinimumDistance = 2
+	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+		return c.usage("error.command-near", "Command", args[0], "Near", c.localName(root, near[0]))
+	}
+	return c.usage("error.command", "Command", args[0])
+}
+
+// localName translates the name of a command to the user's language.
+func (c *console) localName(root *cobra.Command, name string) string {
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == name {
+			return c.commandName(cmd)
+		}
+	}
+	return name
+}
+
+// commandName is the name of a command in the user's language: the first alias is the
+// Portuguese name.
+func (c *console) commandName(cmd *cobra.Command) string {
+	if c.lang == "pt" && len(cmd.Aliases) > 0 {
+		return cmd.Aliases[0]
+	}
+	return cmd.Name()
+}
+
+// useLine is the usage of a command: its names from the root on, its arguments and the word
+// for flags.
+func (c *console) useLine(cmd *cobra.Command) string {
+	args := strings.TrimPrefix(cmd.Use, cmd.Name())
+	if !cmd.HasParent() {
+		args = " " + c.t("help.command")
+	}
+	line := c.commandName(cmd) + args + " " + c.t("help.some-flags")
+	for p := cmd.Parent(); p != nil; p = p.Parent() {
+		line = c.commandName(p) + " " + line
+	}
+	return line
+}
+
+// takes checks that a command has at least low and at most high arguments; a negative high
+// is no limit.
+func (c *console) takes(low, high int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < low {
+			return c.usage("error.too-few", "Use", c.useLine(cmd))
+		}
+		if high >= 0 && len(args) > high {
+			return c.usage("error.too-many", "Argument", args[high], "Use", c.useLine(cmd))
+		}
+		return nil
+	}
+}
+
+// argument returns the i-th of args, or "" if there are fewer.
+func argument(args []string, i int) string {
+	if i < len(args) {
+		return args[i]
+	}
+	return ""
+}
+
+// flagError translates an error of the flag parser.
+func (c *console) flagError(err error) error {
+	var unknown *pflag.NotExistError
+	var missing *pflag.ValueRequiredError
+	var invalid *pflag.InvalidValueError
+	switch {
+	case errors.As(err, &unknown):
+		return c.usage("error.flag-unknown", "Flag", flagName(unknown.GetSpecifiedName(), unknown.GetSpecifiedShortnames()))
+	case errors.As(err, &missing):
+		return c.usage("error.flag-value", "Flag", flagName(missing.GetSpecifiedName(), missing.GetSpecifiedShortnames()))
+	case errors.As(err, &invalid):
+		return c.usage("error.flag-invalid", "Flag", "--"+invalid.GetFlag().Name, "Value", invalid.GetValue())
+	}
+	return c.usage("error.flag-other", "Detail", err.Error())
+}
+
+// flagName is a flag as it was typed. Of -xyz the parser reports only the whole.
+func flagName(name, shorthands string) string {
+	if shorthands != "" {
+		return "-" + shorthands
+	}
+	return "--" + name
+}
