@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"servidor-backup/client"
+	"servidor-backup/client/internal/seal"
 	"servidor-backup/client/treetest"
 )
 
@@ -38,7 +39,7 @@ func TestAutoCompressionUsesTheTimeThatALimitLeaves(t *testing.T) {
 	w := newWorld(t, 1)
 	src := treetest.TempDir(t)
 	write(t, filepath.Join(src, "file"), forms(1, 14<<20))
-	try := func(c client.Compression, limit int64) (sent, perSecond int64) {
+	try := func(c seal.Compression, limit int64) (sent, perSecond int64) {
 		saver := w.client(func(o *client.Options) {
 			o.Nickname, o.UploadLimit = c.String(), limit // another vault, and the same key: the same chunks
 		})
@@ -50,9 +51,9 @@ func TestAutoCompressionUsesTheTimeThatALimitLeaves(t *testing.T) {
 		same(t, src, filepath.Join(to, back.Top[0]))
 		return sent, perSecond
 	}
-	off, _ := try(client.CompressOff, 0)
-	fast, perSecond := try(client.CompressFast, 0)
-	auto, _ := try(client.CompressAuto, min(perSecond/6, 3<<20))
+	off, _ := try(seal.CompressOff, 0)
+	fast, perSecond := try(seal.CompressFast, 0)
+	auto, _ := try(seal.CompressAuto, min(perSecond/6, 3<<20))
 	t.Logf("of %d bytes fast sent %d (%d a second), auto %d", off, fast, perSecond, auto)
 	if auto > fast*99/100 || fast > off*97/100 {
 		t.Error("it could have been less")

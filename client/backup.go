@@ -6,29 +6,19 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"servidor-backup/bus/replica"
+	"servidor-backup/client/internal/archive"
+	"servidor-backup/client/internal/download"
+	"servidor-backup/client/internal/scan"
+	"servidor-backup/client/internal/seal"
+	"servidor-backup/client/internal/transfer"
+	"servidor-backup/client/internal/upload"
 	"servidor-backup/schemas"
 )
-
-// Progress counts what a running backup or restore has done. Its fields may be
-// read at any time.
-type Progress struct {
-	Files      atomic.Int64 // entries that are not folders, done
-	Bytes      atomic.Int64 // content done, also what was not read because unchanged
-	Sent       atomic.Int64 // bytes that went to, or came from, nodes
-	TotalFiles atomic.Int64 // what there is to do, as far as it is known by now
-	TotalBytes atomic.Int64
-	Counted    atomic.Bool // the totals are final
-	// Count makes a backup count what there is to do in a walk of its own. Set
-	// it before the start, when someone is watching.
-	Count bool
-}
 
 // BackupOptions says what to save.
 type BackupOptions struct {
@@ -74,7 +64,7 @@ func (c *Client) Backup(ctx context.Context, opt BackupOptions) (*BackupResult, 
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := c.watched(ctx)
+	ctx, cancel := c.watchServer(ctx)
 	defer cancel(nil)
 	s, err := c.openSession(ctx, p)
 	if err != nil {
@@ -94,9 +84,9 @@ func (c *Client) Backup(ctx context.Context, opt BackupOptions) (*BackupResult, 
 // plan is what a backup is going to do, checked before anything is done.
 type plan struct {
 	BackupOptions
-	k       *keys
-	roots   []root // none for stdin
-	exclude *matcher
+	k       *seal.Keys
+	roots   []scan.Root // none for stdin
+	exclude *scan.Matcher
 	label   label
 	source  schemas.SourceID
 }
@@ -110,10 +100,10 @@ func (c *Client) plan(opt BackupOptions) (*plan, error) {
 	}
 	p := &plan{BackupOptions: opt, label: label{Host: c.host}}
 	var err error
-	if p.exclude, err = newMatcher(opt.Exclude); err != nil {
+	if p.exclude, err = scan.NewMatcher(opt.Exclude); err != nil {
 		return nil, err
 	}
-	p.exclude.without(opt.Without)
+	p.exclude.Without(opt.Without)
 	if slices.Contains(opt.Paths, "-") {
 		err = p.fromStdin()
 	} else {
@@ -128,7 +118,7 @@ func (c *Client) plan(opt BackupOptions) (*plan, error) {
 	if p.k, err = c.vaultKeys(true); err != nil {
 		return nil, err
 	}
-	p.source = SourceID(c.key, c.host, strings.Join(p.label.Paths, "\x00"))
+	p.source = seal.SourceID(c.key, c.host, strings.Join(p.label.Paths, "\x00"))
 	return p, nil
 }
 
@@ -150,7 +140,7 @@ func (p *plan) fromStdin() error {
 }
 
 func (p *plan) fromPaths() (err error) {
-	if p.roots, err = newRoots(p.Paths); err != nil {
+	if p.roots, err = scan.NewRoots(p.Paths); err != nil {
 		return err
 	}
 	for _, r := range p.roots {
@@ -184,7 +174,7 @@ func (p *plan) fromPaths() (err error) {
 // session is an open session on the coordinator, with what sends its chunks.
 type session struct {
 	c       *Client
-	k       *keys
+	k       *seal.Keys
 	id      string
 	parent  *schemas.Version
 	recheck bool // the parent's chunks may be lost
@@ -203,14 +193,14 @@ func (c *Client) openSession(ctx context.Context, p *plan) (*session, error) {
 	}
 	fingerprint := c.key.Fingerprint()
 	var rep schemas.SessionReply
-	err = c.begin(ctx, schemas.SubjectSessionOpen, &schemas.SessionRequest{
+	err = c.requestOrRetry(ctx, schemas.SubjectSessionOpen, &schemas.SessionRequest{
 		Protocol: schemas.ProtocolVersion, Nickname: c.opt.Nickname, Record: p.Name,
 		Source: p.source, Moved: p.Moved, Fingerprint: fingerprint[:],
 	}, &rep)
 	if err != nil {
 		return nil, err
 	}
-	out, err := replica.NewWriter(data, replica.WriterOptions{Status: c.opt.Status, Pace: c.upload.wait})
+	out, err := replica.NewWriter(data, replica.WriterOptions{Status: c.opt.Status, Pace: c.upload.Wait})
 	if err != nil {
 		return nil, err
 	}
@@ -265,58 +255,61 @@ func (s *session) close() {
 	s.out.Close()
 }
 
-// saved is what the tree of a new version contains.
+// saved is what was sent for a new version.
 type saved struct {
-	root                                      schemas.ChunkID
-	files, bytes, unchanged, read, unreadable int64
-	stored, sent, chunks                      int64
+	archive.Result
+	upload.Stats
 }
 
 // save sends everything and returns when all of it is acknowledged.
 func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
-	seal := sealOptions{Compression: p.Compression, Unchecked: s.c.opt.SkipSelfCheck}.adaptive(runtime.GOMAXPROCS(0))
-	up := newUploader(ctx, s.k, s.vault, s.id, s.holders, s.out, seal, room(s.c.opt.Room), s.c.opt.Status)
-	sv := newSaver(up, p)
-	if s.parent != nil && s.parent.RootKind == schemas.Tree {
-		get := treeGetter(s.k, newSource(s.vault, s.holders, s.c.opt.Status))
-		sv.recheck = s.recheck
-		sv.parent = newParentTree(up.ctx, newTreeReader(get, s.parent.Root), s.parent.ID)
+	memory := transfer.Budget(s.c.opt.Room)
+	up := upload.New(ctx, upload.Options{
+		Keys: s.k, Vault: s.vault, Session: s.id, Holders: s.holders, Sender: s.out,
+		Compression: p.Compression, Unchecked: s.c.opt.SkipSelfCheck, Budget: memory, Status: s.c.opt.Status,
+	})
+	opt := archive.Options{
+		Keys: s.k, Roots: p.roots, Exclude: p.exclude, Stdin: p.Stdin, Name: p.Name,
+		Budget: memory, Progress: p.Progress, Warn: p.Warn,
 	}
-	done, err := sv.run(up.ctx)
+	if s.parent != nil && s.parent.RootKind == schemas.Tree {
+		opt.Get = download.NewReader(s.k, s.vault, s.holders, s.c.opt.Status).TreeNodes
+		opt.Parent, opt.ParentRoot, opt.Recheck = s.parent.ID, s.parent.Root, s.recheck
+	}
+	done, err := archive.Save(up, opt)
 	if err != nil {
-		up.abandon(err)
-		if cause := context.Cause(up.ctx); cause != nil {
+		up.Abandon(err)
+		if cause := context.Cause(up.Context()); cause != nil {
 			err = cause
 		}
 		return nil, err
 	}
-	if err := up.finish(); err != nil {
+	if err := up.Finish(); err != nil {
 		return nil, err
 	}
-	done.stored, done.sent, done.chunks = up.stored.Load(), up.sent.Load(), up.chunks.Load()
-	return done, nil
+	return &saved{Result: *done, Stats: up.Stats()}, nil
 }
 
 // commit asks for the version. Everything below it has been acknowledged.
 func (s *session) commit(ctx context.Context, p *plan, done *saved) (*BackupResult, error) {
-	p.label.Root, p.label.Record = done.root, p.Name
-	sealed, err := s.k.sealLabel(&p.label)
+	p.label.Root, p.label.Record = done.Root, p.Name
+	sealed, err := sealLabel(s.k, &p.label)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
 	var rep schemas.CommitReply
-	err = s.c.insist(ctx, schemas.SubjectSessionCommit, &schemas.CommitRequest{
-		Session: s.id, Root: done.root, Files: done.files, Bytes: done.bytes, Stored: done.stored,
-		Sealed: sealed, Partial: done.unreadable > 0,
+	err = s.c.retry(ctx, schemas.SubjectSessionCommit, &schemas.CommitRequest{
+		Session: s.id, Root: done.Root, Files: done.Files, Bytes: done.Bytes, Stored: done.Stored,
+		Sealed: sealed, Partial: done.Unreadable > 0,
 	}, &rep)
 	if err != nil {
 		return nil, fmt.Errorf("commit the version: %w", err)
 	}
 	return &BackupResult{
-		Version: *rep.Version, Files: done.files, Bytes: done.bytes, Unchanged: done.unchanged,
-		Read: done.read, Sent: done.sent, Chunks: done.chunks, Unreadable: done.unreadable,
+		Version: *rep.Version, Files: done.Files, Bytes: done.Bytes, Unchanged: done.Unchanged,
+		Read: done.Read, Sent: done.Sent, Chunks: done.Chunks, Unreadable: done.Unreadable,
 	}, nil
 }
 

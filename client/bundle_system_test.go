@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"servidor-backup/client/internal/clienttest"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -20,7 +21,7 @@ func TestSmallFilesShareChunks(t *testing.T) {
 	w := newWorld(t, 1)
 	src, twin := t.TempDir(), t.TempDir()
 	for i := range 1500 {
-		name, content := fmt.Sprintf("d%02d/f%04d", i/40, i), noise(byte(i), i*7%9000+i%2)
+		name, content := fmt.Sprintf("d%02d/f%04d", i/40, i), clienttest.Noise(byte(i), i*7%9000+i%2)
 		write(t, filepath.Join(src, name), content)
 		write(t, filepath.Join(twin, name), content)
 	}
@@ -30,7 +31,7 @@ func TestSmallFilesShareChunks(t *testing.T) {
 	if first.Chunks > 60 || first.Read < 5_000_000 {
 		t.Errorf("1500 small files of %d bytes became %d chunks", first.Read, first.Chunks)
 	}
-	changed := noise(99, 5000)
+	changed := clienttest.Noise(99, 5000)
 	for i := range 3 {
 		write(t, filepath.Join(src, fmt.Sprintf("d%02d/f%04d", i*11, i*440)), changed[:1000*(i+1)])
 	}
@@ -55,7 +56,7 @@ func TestSharedChunksAreAskedForOnce(t *testing.T) {
 	w := newWorld(t, 1)
 	src := t.TempDir()
 	for i := range 1500 {
-		write(t, filepath.Join(src, fmt.Sprintf("d%02d/f%04d", i/40, i)), noise(byte(i), 2000))
+		write(t, filepath.Join(src, fmt.Sprintf("d%02d/f%04d", i/40, i)), clienttest.Noise(byte(i), 2000))
 	}
 	settle(t, src)
 	c, nc := w.client(), bustest.Connect(t, w.server)

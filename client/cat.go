@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"servidor-backup/client/internal/chunk"
+	"servidor-backup/client/internal/transfer"
+	"servidor-backup/client/internal/tree"
 )
 
 // catAhead is how many pieces are fetched before they are written: enough to
@@ -13,7 +16,7 @@ const catAhead = 8
 // Cat writes one file of a version to w. inside may be "" when the version is one
 // file.
 func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) error {
-	ctx, cancel := c.watched(ctx)
+	ctx, cancel := c.watchServer(ctx)
 	defer cancel(nil)
 	v, err := c.open(ctx, id)
 	if err != nil {
@@ -30,7 +33,7 @@ func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) error 
 	if err != nil {
 		return err
 	}
-	err = v.copyTo(ctx, e, w)
+	err = v.copyTo(ctx, e, w, transfer.Budget(c.opt.Room).Slots(catAhead))
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
@@ -38,29 +41,30 @@ func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) error 
 }
 
 // file finds the one regular file that is meant.
-func (v *opened) file(ctx context.Context, inside string) (e *Entry, err error) {
+func (v *version) file(ctx context.Context, inside string) (e *tree.Entry, err error) {
 	if inside == "" {
 		var ok bool
-		if e, ok, err = v.tree.iterate(ctx, ".").Next(); err == nil && !ok {
+		if e, ok, err = v.entries.Iterate(ctx, ".").Next(); err == nil && !ok {
 			err = fmt.Errorf("%s is empty", v.ID)
 		}
 	} else {
 		e, err = v.inside(ctx, inside)
 	}
 	if err == nil && e.HardLink != "" {
-		e, err = v.tree.lookup(ctx, e.HardLink)
+		e, err = v.entries.Lookup(ctx, e.HardLink)
 	}
-	if err == nil && e.Type != TypeFile {
+	if err == nil && e.Type != tree.TypeFile {
 		err = fmt.Errorf("%s: %q is a %v: name one file inside", v.ID, e.Path, e.Type)
 	}
 	return e, err
 }
 
-// copyTo writes a file's bytes in order, holes as zeros.
-func (v *opened) copyTo(ctx context.Context, e *Entry, w io.Writer) error {
+// copyTo writes a file's bytes in order, holes as zeros; so many pieces are fetched
+// before they are written.
+func (v *version) copyTo(ctx context.Context, e *tree.Entry, w io.Writer, pieces int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	queue := make(chan chan fetched, v.room.slots(catAhead))
+	queue := make(chan chan fetched, pieces)
 	go v.fetchAhead(ctx, e, queue)
 	var at int64
 	for next := range queue {
@@ -75,7 +79,7 @@ func (v *opened) copyTo(ctx context.Context, e *Entry, w io.Writer) error {
 			return err
 		}
 		at = f.off + int64(len(f.plain))
-		plains.put(f.plain)
+		chunk.Buffers.Put(f.plain)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -90,33 +94,44 @@ type fetched struct {
 	err   error
 }
 
-// fetchAhead puts a place for each piece into the queue, in order, and fetches
+// fetchAhead puts a channel for each piece into the queue, in order, and fetches
 // the pieces side by side.
-func (v *opened) fetchAhead(ctx context.Context, e *Entry, queue chan<- chan fetched) {
+func (v *version) fetchAhead(ctx context.Context, e *tree.Entry, queue chan<- chan fetched) {
 	defer close(queue)
-	pieces := newPieceIter(ctx, v.get, e.Content, e.Size)
+	pieces := v.entries.Pieces(ctx, e.Content, e.Size)
 	for {
 		p, ok, err := pieces.Next()
 		if err == nil && !ok {
 			return
 		}
-		place := make(chan fetched, 1)
-		if !push(ctx, queue, place) {
+		slot := make(chan fetched, 1)
+		select {
+		case queue <- slot:
+		case <-ctx.Done():
 			return
 		}
 		if err != nil {
-			place <- fetched{err: err}
+			slot <- fetched{err: err}
 			return
 		}
 		go func() {
-			f := fetched{off: p.Off, plain: newPlain(int(p.Len))}
-			f.err = v.fetchOne(ctx, p, func(plain []byte) error {
-				copy(f.plain, plain)
-				return nil
-			})
-			place <- f
+			f := fetched{off: p.Off}
+			f.plain, f.err = v.chunks.AppendPiece(ctx, pieceBuffer(p), p)
+			slot <- f
 		}()
 	}
+}
+
+// pooledPiece is the length from which a piece is put into a buffer of the pool, in bytes.
+const pooledPiece = 128 << 10
+
+// pieceBuffer is empty and has the capacity for a piece. Whoever is done with it gives it
+// to plains.put.
+func pieceBuffer(p tree.Piece) []byte {
+	if p.Len < pooledPiece {
+		return make([]byte, 0, p.Len)
+	}
+	return chunk.Buffers.Get()
 }
 
 func writeZeros(w io.Writer, n int64) error {

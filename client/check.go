@@ -9,6 +9,9 @@ import (
 	"sync/atomic"
 
 	"servidor-backup/bus/replica"
+	"servidor-backup/client/internal/download"
+	"servidor-backup/client/internal/seal"
+	"servidor-backup/client/internal/tree"
 	"servidor-backup/schemas"
 )
 
@@ -44,7 +47,7 @@ func (c *Client) Check(ctx context.Context, opt CheckOptions) (*CheckResult, err
 	if opt.Progress == nil {
 		opt.Progress = &Progress{}
 	}
-	ctx, cancel := c.watched(ctx)
+	ctx, cancel := c.watchServer(ctx)
 	defer cancel(nil)
 	ids, err := c.versionsOf(ctx, opt.ID)
 	if err != nil {
@@ -61,7 +64,7 @@ func (c *Client) Check(ctx context.Context, opt CheckOptions) (*CheckResult, err
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
 		}
-		if isDamage(err) {
+		if download.IsDamage(err) {
 			ck.found(id, "", err)
 			err = nil
 		}
@@ -117,36 +120,36 @@ func (ck *checker) found(version, path string, err error) {
 func short(id schemas.ChunkID) uint64 { return binary.LittleEndian.Uint64(id[:]) }
 
 // fresh are the ids that have not been looked at, which they are from now on.
-func (ck *checker) fresh(ids []schemas.ChunkID) (some []schemas.ChunkID) {
+func (ck *checker) fresh(ids []schemas.ChunkID) (batch []schemas.ChunkID) {
 	for _, id := range ids {
 		if _, seen := ck.seen[short(id)]; !seen {
 			ck.seen[short(id)] = struct{}{}
-			some = append(some, id)
+			batch = append(batch, id)
 		}
 	}
-	return some
+	return batch
 }
 
 // treeBatch is how many tree chunks are fetched at a time.
 const treeBatch = 32
 
 // version checks one version by the clear edges of its tree, from the root down.
-func (ck *checker) version(ctx context.Context, v *opened) error {
+func (ck *checker) version(ctx context.Context, v *version) error {
 	if v.plain != nil {
 		return nil // it came with the answer, and was checked there
 	}
 	for todo := ck.fresh([]schemas.ChunkID{v.Root}); len(todo) > 0; {
-		some := slices.Clone(todo[max(0, len(todo)-treeBatch):])
-		todo = todo[:len(todo)-len(some)]
-		err := ck.each(ctx, some, func(some []schemas.ChunkID) error {
-			nodes, err := v.get(ctx, some)
+		batch := slices.Clone(todo[max(0, len(todo)-treeBatch):])
+		todo = todo[:len(todo)-len(batch)]
+		err := ck.each(ctx, batch, func(batch []schemas.ChunkID) error {
+			nodes, err := v.chunks.TreeNodes(ctx, batch)
 			if err != nil {
 				return err
 			}
-			ck.out.Trees += int64(len(some))
+			ck.out.Trees += int64(len(batch))
 			for _, n := range nodes {
-				todo = append(todo, ck.fresh(n.trees)...)
-				if err := ck.chunks(ctx, v, ck.fresh(n.data)); err != nil {
+				todo = append(todo, ck.fresh(n.Trees)...)
+				if err := ck.chunks(ctx, v, ck.fresh(n.Data)); err != nil {
 					return err
 				}
 			}
@@ -162,18 +165,18 @@ func (ck *checker) version(ctx context.Context, v *opened) error {
 	return ck.name(ctx, v)
 }
 
-// each tries some ids together, and one by one if that fails because of one of them,
+// each tries a batch of ids together, and one by one if that fails because of one of them,
 // which is then lost.
-func (ck *checker) each(ctx context.Context, some []schemas.ChunkID, try func([]schemas.ChunkID) error) error {
-	err := try(some)
+func (ck *checker) each(ctx context.Context, batch []schemas.ChunkID, try func([]schemas.ChunkID) error) error {
+	err := try(batch)
 	switch {
-	case !isDamage(err) || ctx.Err() != nil:
+	case !download.IsDamage(err) || ctx.Err() != nil:
 		return err
-	case len(some) == 1:
-		ck.lost[short(some[0])] = struct{}{}
+	case len(batch) == 1:
+		ck.lost[short(batch[0])] = struct{}{}
 		return nil
 	}
-	for _, id := range some {
+	for _, id := range batch {
 		if err := ck.each(ctx, []schemas.ChunkID{id}, try); err != nil {
 			return err
 		}
@@ -185,7 +188,7 @@ func (ck *checker) each(ctx context.Context, some []schemas.ChunkID, try func([]
 const readBatch = 64
 
 // chunks checks data chunks.
-func (ck *checker) chunks(ctx context.Context, v *opened, ids []schemas.ChunkID) error {
+func (ck *checker) chunks(ctx context.Context, v *version, ids []schemas.ChunkID) error {
 	ck.out.Chunks += int64(len(ids))
 	var ask, read []schemas.ChunkID
 	for _, id := range ids {
@@ -195,23 +198,19 @@ func (ck *checker) chunks(ctx context.Context, v *opened, ids []schemas.ChunkID)
 			ask = append(ask, id)
 		}
 	}
-	for some := range slices.Chunk(ask, replica.MaxIDs) {
-		var held []bool
-		err := v.source.ask(ctx, func() (err error) {
-			held, err = v.source.holders.Recoverable(ctx, v.Vault, some)
-			return err
-		})
+	for batch := range slices.Chunk(ask, replica.MaxIDs) {
+		held, err := v.chunks.Recoverable(ctx, batch)
 		if err != nil {
 			return err
 		}
-		for i, id := range some {
+		for i, id := range batch {
 			if !held[i] {
 				ck.lost[short(id)] = struct{}{}
 			}
 		}
 	}
-	for some := range slices.Chunk(read, readBatch) {
-		if err := ck.each(ctx, some, func(some []schemas.ChunkID) error { return ck.read(ctx, v, some) }); err != nil {
+	for batch := range slices.Chunk(read, readBatch) {
+		if err := ck.each(ctx, batch, func(batch []schemas.ChunkID) error { return ck.read(ctx, v, batch) }); err != nil {
 			return err
 		}
 	}
@@ -225,15 +224,19 @@ func (ck *checker) chosen(id schemas.ChunkID) bool {
 }
 
 // read fetches and opens data chunks, which proves that they are what their ids say.
-func (ck *checker) read(ctx context.Context, v *opened, ids []schemas.ChunkID) error {
+func (ck *checker) read(ctx context.Context, v *version, ids []schemas.ChunkID) error {
 	var chunks, bytes atomic.Int64
-	err := v.source.chunks(ctx, ids, func(_ int, c *schemas.Chunk) error {
-		return v.openChunk(c, func(plain []byte) error {
-			chunks.Add(1)
-			bytes.Add(int64(len(plain)))
-			ck.Progress.Bytes.Add(int64(len(plain)))
-			return nil
-		})
+	err := v.chunks.Chunks(ctx, ids, func(_ int, c *schemas.Chunk) error {
+		plain, err := v.chunks.Open(c)
+		if err != nil {
+			return err
+		}
+		defer plain.Release()
+		n := int64(len(plain.Bytes))
+		chunks.Add(1)
+		bytes.Add(n)
+		ck.Progress.Bytes.Add(n)
+		return nil
 	})
 	ck.out.Read += chunks.Load()
 	ck.out.Bytes += bytes.Load()
@@ -241,12 +244,12 @@ func (ck *checker) read(ctx context.Context, v *opened, ids []schemas.ChunkID) e
 }
 
 // name finds the paths of a version whose content cannot be brought back.
-func (ck *checker) name(ctx context.Context, v *opened) error {
-	entries := v.tree.iterate(ctx, ".")
+func (ck *checker) name(ctx context.Context, v *version) error {
+	entries := v.entries.Iterate(ctx, ".")
 	for {
 		e, more, err := entries.Next()
 		switch {
-		case isDamage(err): // what comes behind is not told of
+		case download.IsDamage(err): // what comes behind is not told of
 			ck.found(v.ID, "", err)
 			return nil
 		case err != nil || !more:
@@ -254,9 +257,9 @@ func (ck *checker) name(ctx context.Context, v *opened) error {
 		}
 		err = ck.content(ctx, v, e.Content, e.Size)
 		if err == nil {
-			err = ck.content(ctx, v, e.XattrContent, maxXattrs)
+			err = ck.content(ctx, v, e.XattrContent, tree.MaxXattrs)
 		}
-		if isDamage(err) {
+		if download.IsDamage(err) {
 			ck.found(v.ID, e.Path, err)
 		} else if err != nil {
 			return err
@@ -265,15 +268,15 @@ func (ck *checker) name(ctx context.Context, v *opened) error {
 }
 
 // content reports whether some of the content is lost.
-func (ck *checker) content(ctx context.Context, v *opened, content Content, size int64) error {
-	pieces := newPieceIter(ctx, v.get, content, size)
+func (ck *checker) content(ctx context.Context, v *version, content tree.Content, size int64) error {
+	pieces := v.entries.Pieces(ctx, content, size)
 	for {
 		p, more, err := pieces.Next()
 		if err != nil || !more {
 			return err
 		}
 		if _, lost := ck.lost[short(p.ID)]; lost {
-			return fmt.Errorf("its content, from byte %d on, cannot be brought back: %w", p.Off, ErrDamaged)
+			return fmt.Errorf("its content, from byte %d on, cannot be brought back: %w", p.Off, seal.ErrDamaged)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package client_test
 import (
 	"os"
 	"path/filepath"
+	"servidor-backup/client/internal/clienttest"
 	"slices"
 	"testing"
 
@@ -18,13 +19,13 @@ func TestCheckNamesWhatIsDamaged(t *testing.T) {
 	w := newWorld(t, 1)
 	src := filepath.Join(treetest.TempDir(t), "docs")
 	for i, name := range []string{"a", "b"} {
-		write(t, filepath.Join(src, name), noise(byte(i), 8<<20))
+		write(t, filepath.Join(src, name), clienttest.Noise(byte(i), 8<<20))
 	}
-	write(t, filepath.Join(src, "sub", "small"), noise(9, 1000))
+	write(t, filepath.Join(src, "sub", "small"), clienttest.Noise(9, 1000))
 	settle(t, src)
 	c := w.client()
 	save(t, c, client.BackupOptions{Paths: []string{src}})
-	write(t, filepath.Join(src, "sub", "small"), noise(10, 2000))
+	write(t, filepath.Join(src, "sub", "small"), clienttest.Noise(10, 2000))
 	save(t, c, client.BackupOptions{Paths: []string{src}})
 	var found []string
 	run := func(opt client.CheckOptions) *client.CheckResult {

@@ -13,6 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"servidor-backup/bus"
+	"servidor-backup/client/internal/seal"
+	"servidor-backup/client/internal/transfer"
 	"servidor-backup/schemas"
 )
 
@@ -57,30 +59,27 @@ type Client struct {
 	ctl  *nats.Conn
 	host string
 
-	upload, download *throttle
-	met              atomic.Bool // a coordinator has answered
+	upload, download *transfer.Throttle
+	responded        atomic.Bool // a coordinator has
 
 	mu         sync.Mutex
 	data       *nats.Conn // bulk data has a connection of its own
-	keys       *keys
-	key        VaultKey
+	keys       *seal.Keys
+	key        seal.VaultKey
 	keyCreated bool
 }
 
 const (
 	// connectTime bounds the first connection.
 	connectTime = 5 * time.Second
-	// roleTime is for how long a coordinator that has answered before may be
-	// away, restarting.
-	roleTime = 20 * time.Second
-	// absentTime is the same for a node that has not answered yet, although the
-	// map says that it is up.
-	absentTime = 4 * time.Second
-	// insistTime is how long the first try of a request that may be sent twice
-	// waits for its answer.
-	insistTime = 30 * time.Second
-	// awayTime is for how long the server may be away in the middle of work.
-	awayTime = 60 * time.Second
+	// coordinatorTime is for how long a coordinator that has responded before may be
+	// unreachable, because it restarts.
+	coordinatorTime = 20 * time.Second
+	// answerTime is how long the first try of a request that may be sent twice waits for
+	// its answer.
+	answerTime = 30 * time.Second
+	// serverTime is for how long the server may be unreachable in the middle of work.
+	serverTime = 60 * time.Second
 )
 
 // Connect dials the server. It fails within five seconds when there is none.
@@ -91,7 +90,7 @@ func Connect(ctx context.Context, opt Options) (*Client, error) {
 	if opt.Status == nil {
 		opt.Status = func(string) {}
 	}
-	c := &Client{opt: opt, host: opt.Host, upload: newThrottle(opt.UploadLimit), download: newThrottle(opt.DownloadLimit)}
+	c := &Client{opt: opt, host: opt.Host, upload: transfer.NewThrottle(opt.UploadLimit), download: transfer.NewThrottle(opt.DownloadLimit)}
 	if c.host == "" {
 		host, err := os.Hostname()
 		if err != nil {
@@ -152,27 +151,27 @@ func (c *Client) KeyCreated() bool {
 }
 
 // vaultKeys loads the vault's key, and makes it if create says so.
-func (c *Client) vaultKeys(create bool) (*keys, error) {
+func (c *Client) vaultKeys(create bool) (*seal.Keys, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.keys != nil {
 		return c.keys, nil
 	}
-	key, err := LoadKey(c.opt.KeyFile)
+	key, err := seal.LoadKey(c.opt.KeyFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !create {
 			return nil, fmt.Errorf("%w: %s is missing; copy it from the machine that made the backups", ErrNoKey, c.opt.KeyFile)
 		}
-		key, err = CreateKey(c.opt.KeyFile)
+		key, err = seal.CreateKey(c.opt.KeyFile)
 		c.keyCreated = err == nil
 		if errors.Is(err, fs.ErrExist) { // another backup was faster
-			key, err = LoadKey(c.opt.KeyFile)
+			key, err = seal.LoadKey(c.opt.KeyFile)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	c.key, c.keys = key, newKeys(key)
+	c.key, c.keys = key, seal.New(key)
 	return c.keys, nil
 }
 
@@ -181,7 +180,7 @@ func (c *Client) request(ctx context.Context, subject string, req any, rep bus.R
 	err := bus.Request(ctx, c.ctl, subject, req, rep)
 	switch {
 	case err == nil:
-		c.met.Store(true)
+		c.responded.Store(true)
 	case errors.Is(err, bus.ErrNoResponders):
 		if c.opt.InProcess != nil {
 			return fmt.Errorf("%w in this process", ErrNoCoordinator)
@@ -193,45 +192,46 @@ func (c *Client) request(ctx context.Context, subject string, req any, rep bus.R
 	return err
 }
 
-// begin asks a coordinator for what a backup or restore begins with. If it was there
-// a moment ago, it is insisted on for a while: it may be restarting, or another one
-// takes its place. The request must be one that may be sent twice.
-func (c *Client) begin(ctx context.Context, subject string, req any, rep bus.Reply) error {
-	met := c.met.Load()
+// requestOrRetry asks a coordinator for what a backup or restore begins with. If a
+// coordinator responded a moment ago, the request is retried for a while: the coordinator
+// may be restarting, or another one takes its place. The request must be one that may be
+// sent twice.
+func (c *Client) requestOrRetry(ctx context.Context, subject string, req any, rep bus.Reply) error {
+	responded := c.responded.Load()
 	err := c.request(ctx, subject, req, rep)
-	died := errors.Is(err, context.DeadlineExceeded) // it took the request, or nobody would be known to be there
+	died := errors.Is(err, context.DeadlineExceeded) // it took the request, or the error would be ErrNoCoordinator
 	stops := schemas.CodeOf(err) == schemas.Unavailable
-	if ctx.Err() != nil || !died && !stops && !(met && isAway(err)) {
+	if ctx.Err() != nil || !died && !stops && !(responded && isUnreachable(err)) {
 		return err
 	}
-	limited, cancel := context.WithTimeout(ctx, roleTime)
+	limited, cancel := context.WithTimeout(ctx, coordinatorTime)
 	defer cancel()
-	if again := c.insist(limited, subject, req, rep); limited.Err() == nil || ctx.Err() != nil {
+	if again := c.retry(limited, subject, req, rep); limited.Err() == nil || ctx.Err() != nil {
 		return again
 	}
 	return err
 }
 
-// insist asks a coordinator that was there a moment ago: one that restarts is
-// waited for, and an answer that was lost with the connection is asked for
-// again. The request must be one that may be sent twice.
-func (c *Client) insist(ctx context.Context, subject string, req any, rep bus.Reply) error {
-	var since time.Time // when nobody answered for the first time
-	for patience := insistTime; ; {
-		err := c.attempt(ctx, patience, subject, req, rep)
+// retry asks a coordinator that responded a moment ago, again and again: it waits for
+// one that restarts, and asks again for an answer that was lost with the connection. The
+// request must be one that may be sent twice.
+func (c *Client) retry(ctx context.Context, subject string, req any, rep bus.Reply) error {
+	var since time.Time // when no coordinator responded for the first time
+	for timeout := answerTime; ; {
+		err := c.requestWithin(ctx, timeout, subject, req, rep)
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			// The coordinator that took it may have died; or it has more to do
 			// than that, and gets more time.
-			patience *= 2
+			timeout *= 2
 			continue
 		}
-		if !isAway(err) || ctx.Err() != nil {
+		if !isUnreachable(err) || ctx.Err() != nil {
 			return err
 		}
 		if since.IsZero() {
 			since = time.Now()
 		}
-		if time.Since(since) > roleTime {
+		if time.Since(since) > coordinatorTime {
 			return err
 		}
 		c.opt.Status("waiting for a coordinator")
@@ -244,20 +244,20 @@ func (c *Client) insist(ctx context.Context, subject string, req any, rep bus.Re
 	}
 }
 
-// isAway reports whether err is of the kind that passes when what restarts is
+// isUnreachable reports whether err is of the kind that passes when what restarts is
 // back: the coordinator, or the catalogue or a node that it asks.
-func isAway(err error) bool {
+func isUnreachable(err error) bool {
 	return errors.Is(err, errAnswerLost) || errors.Is(err, ErrNoCoordinator) || schemas.CodeOf(err) == schemas.Unavailable
 }
 
 var errAnswerLost = errors.New("the connection was lost before the answer came")
 
-// attempt is request, for so long, except that it ends with errAnswerLost when the connection
-// is lost on the way: the answer will never come, and ctx may be long.
-func (c *Client) attempt(ctx context.Context, patience time.Duration, subject string, req any, rep bus.Reply) error {
+// requestWithin is request with a timeout, except that it ends with errAnswerLost when the
+// connection is lost on the way: the answer will never come, and the timeout may be long.
+func (c *Client) requestWithin(ctx context.Context, timeout time.Duration, subject string, req any, rep bus.Reply) error {
 	lost := c.ctl.StatusChanged(nats.RECONNECTING)
 	defer c.ctl.RemoveStatusListener(lost)
-	limited, end := context.WithTimeout(ctx, patience)
+	limited, end := context.WithTimeout(ctx, timeout)
 	defer end()
 	bounded, cancel := context.WithCancelCause(limited)
 	defer cancel(nil)
@@ -275,8 +275,8 @@ func (c *Client) attempt(ctx context.Context, patience time.Duration, subject st
 	return err
 }
 
-// watched is ctx, ended when the server has been away for awayTime.
-func (c *Client) watched(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+// watchServer returns ctx, ended when the server has been unreachable for serverTime.
+func (c *Client) watchServer(ctx context.Context) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
 		tick := time.NewTicker(time.Second)
@@ -288,8 +288,8 @@ func (c *Client) watched(ctx context.Context) (context.Context, context.CancelCa
 			case now := <-tick.C:
 				if c.ctl.IsConnected() {
 					last = now
-				} else if now.Sub(last) > awayTime {
-					cancel(fmt.Errorf("%w at %s for %v: run the command again, what has been stored is not sent twice", bus.ErrNoServer, c.where(), awayTime))
+				} else if now.Sub(last) > serverTime {
+					cancel(fmt.Errorf("%w at %s for %v: run the command again, what has been stored is not sent twice", bus.ErrNoServer, c.where(), serverTime))
 				}
 			}
 		}

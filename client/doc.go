@@ -3,24 +3,19 @@
 //
 // # The path of a byte
 //
-// backup.go and save.go read it forwards, restore.go and restoretree.go
-// backwards:
+// A backup reads this table forwards, a restore backwards:
 //
-//	walk*.go     folders, in order, one lstat a file        place.go
-//	meta*.go     owner, times, links, attributes, holes     place_*.go
-//	saveread.go  a file's bytes                             restorefile.go
-//	chunk.go     cut where the content says so, and         restorewindow.go
-//	             where long runs of zeros are, zeros.go
-//	keys.go      a keyed hash is the chunk's name           keys.go
-//	seal.go      compress, seal, open again, compare        seal.go
-//	send.go      have?, seal, and pack.go: put under        fetch.go
-//	             windows
-//	treewrite.go entries and chunk lists, as chunks         treeread.go
+//	scan      folders, in order, with one lstat for each file
+//	osfs      owners, times, links, attributes, holes
+//	chunk     a file's bytes, cut where the content says so and where long runs of zeros are
+//	seal      a keyed hash is the chunk's name; compress, seal, open again, compare
+//	upload    ask the nodes what they hold; put the rest under windows
+//	tree      entries and lists of chunks, as chunks
 //
 // # What a backup does
 //
 // The walk meets every path in the tree's order, and so it can be merged with
-// the parent version's tree as that is read (treeparent.go): a file whose size,
+// the parent version's tree as that is read: a file whose size,
 // times and inode are those of its entry there is not opened, and leaves in which
 // nothing has changed are taken over whole. Others are read and cut by a few
 // readers; hashing, asking the nodes what they hold, sealing and sending are

@@ -6,18 +6,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"servidor-backup/client/internal/seal"
 	"servidor-backup/schemas"
 )
 
 func TestLabelsBelongToTheirVersion(t *testing.T) {
-	k := newKeys(VaultKey{1})
+	k := seal.New(seal.VaultKey{1})
 	want := &label{Root: schemas.ChunkID{2}, Record: "photos", Host: "here", Paths: []string{"/a\xff"}, Top: "a"}
-	sealed, err := k.sealLabel(want)
+	sealed, err := sealLabel(k, want)
 	if err != nil {
 		t.Fatal(err)
 	}
 	v := schemas.Version{ID: "photos@1", Record: "photos", Root: want.Root, Sealed: sealed}
-	got, err := k.openLabel(&v)
+	got, err := openLabel(k, &v)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,8 +30,8 @@ func TestLabelsBelongToTheirVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := k.dataID(plain)
-	chunk, err := k.sealData(id[:], id, plain, sealOptions{})
+	id := k.DataID(plain)
+	frame, err := k.Seal(id[:], id, plain, seal.CompressDefault)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,11 +42,11 @@ func TestLabelsBelongToTheirVersion(t *testing.T) {
 		"another record":            func(v *schemas.Version) { v.Record = "letters" },
 		"a flipped bit":             func(v *schemas.Version) { v.Sealed = flipped },
 		"nothing":                   func(v *schemas.Version) { v.Sealed = nil },
-		"a data chunk as the label": func(v *schemas.Version) { v.Sealed = chunk },
+		"a data chunk as the label": func(v *schemas.Version) { v.Sealed = frame },
 	} {
 		v := v
 		change(&v)
-		if l, err := k.openLabel(&v); !errors.Is(err, ErrDamaged) {
+		if l, err := openLabel(k, &v); !errors.Is(err, seal.ErrDamaged) {
 			t.Errorf("%s: %+v, %v", what, l, err)
 		}
 	}
@@ -72,7 +73,7 @@ func TestAnswersAreAboutWhatWasAsked(t *testing.T) {
 		"no content":               {schemas.DownloadReply{Version: &plain}, "a", false},
 		"other content":            {schemas.DownloadReply{Version: &plain, Content: &wrong}, "a", false},
 	} {
-		if err := answers(&c.rep, c.id); (err == nil) != c.ok {
+		if err := checkAnswer(&c.rep, c.id); (err == nil) != c.ok {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

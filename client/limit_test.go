@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/transfer"
 	"testing"
 	"time"
 
@@ -31,7 +33,7 @@ func within(t *testing.T, what string, bytes int64, since time.Time) {
 func TestLimits(t *testing.T) {
 	w := newWorld(t, 2)
 	src, to := treetest.TempDir(t), treetest.TempDir(t)
-	content := noise(9, 3*limit/2)
+	content := clienttest.Noise(9, 3*limit/2)
 	write(t, filepath.Join(src, "file"), content)
 	c := w.client(func(o *client.Options) { o.UploadLimit, o.DownloadLimit = limit, limit })
 
@@ -56,9 +58,9 @@ func TestLimits(t *testing.T) {
 func TestLimitsCanBeInterrupted(t *testing.T) {
 	w := newWorld(t, 1)
 	src := treetest.TempDir(t)
-	write(t, filepath.Join(src, "file"), noise(9, 3<<20))
+	write(t, filepath.Join(src, "file"), clienttest.Noise(9, 3<<20))
 	save(t, w.client(), client.BackupOptions{Paths: []string{src}, Name: "things"})
-	write(t, filepath.Join(src, "other"), noise(10, 3<<20))
+	write(t, filepath.Join(src, "other"), clienttest.Noise(10, 3<<20))
 	// It would take hours.
 	c := w.client(func(o *client.Options) { o.UploadLimit, o.DownloadLimit = 100, 100 })
 	for name, do := range map[string]func(context.Context, *client.Progress) error{
@@ -76,7 +78,7 @@ func TestLimitsCanBeInterrupted(t *testing.T) {
 		},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
-		done, p := make(chan error, 1), new(client.Progress)
+		done, p := make(chan error, 1), new(transfer.Progress)
 		go func() { done <- do(ctx, p) }()
 		if name != "bringing back" { // the descent waits before any content comes
 			bustest.Eventually(t, name+" has begun", func() bool { return p.Bytes.Load() > 0 })

@@ -16,56 +16,6 @@ type VersionInfo struct {
 	Paths []string
 }
 
-// label is the sealed part of a version record. It names what it belongs to, so
-// that who keeps the catalogue cannot give a version another's label, or another
-// root.
-type label struct {
-	Root   schemas.ChunkID `msgpack:"root"`
-	Record string          `msgpack:"record"`
-	Host   string          `msgpack:"host"`
-	Paths  []string        `msgpack:"paths"` // absolute, as they were saved
-	Top    string          `msgpack:"top"`   // name of the folder whose content is at "."; else empty
-}
-
-// sealLabel is the label's id, then the frame that it is sealed in.
-func (k *keys) sealLabel(l *label) ([]byte, error) {
-	plain, err := schemas.Marshal(l)
-	if err != nil {
-		return nil, err
-	}
-	id := k.labelID(plain)
-	return k.seal(id[:], id, plain, CompressDefault)
-}
-
-// openLabel opens the label of v and checks that it belongs there.
-func (k *keys) openLabel(v *schemas.Version) (*label, error) {
-	l := new(label)
-	err := k.readLabel(v.Sealed, l)
-	if err == nil && (l.Root != v.Root || l.Record != v.Record) {
-		err = fmt.Errorf("it belongs to another version, of %q: %w", l.Record, ErrDamaged)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open the label of %s: %w", v.ID, err)
-	}
-	return l, nil
-}
-
-func (k *keys) readLabel(sealed []byte, l *label) error {
-	var id schemas.ChunkID
-	if len(sealed) < len(id) {
-		return fmt.Errorf("it is cut short: %w", ErrDamaged)
-	}
-	copy(id[:], sealed)
-	plain, err := k.open(nil, id, sealed[len(id):])
-	if err != nil {
-		return err
-	}
-	if k.labelID(plain) != id {
-		return wrongID(id)
-	}
-	return schemas.Unmarshal(plain, l)
-}
-
 // ListOptions say what is listed.
 type ListOptions struct {
 	Forgotten bool // also what was forgotten and can still be taken back
@@ -103,7 +53,7 @@ func (c *Client) Versions(ctx context.Context, record string, opt ListOptions) (
 		if len(v.Sealed) == 0 {
 			continue
 		}
-		l, err := k.openLabel(&v.Version)
+		l, err := openLabel(k, &v.Version)
 		if err != nil {
 			return nil, err
 		}
@@ -137,12 +87,12 @@ func (c *Client) Tree(ctx context.Context, id, inside string, visit func(*Entry)
 	if v.plain != nil {
 		return visit(v.plainEntry())
 	}
-	entries := v.tree.iterate(ctx, ".")
+	entries := v.entries.Iterate(ctx, ".")
 	if inside != "" {
-		if _, err := v.tree.lookup(ctx, inside); err != nil {
+		if _, err := v.entries.Lookup(ctx, inside); err != nil {
 			return fmt.Errorf("%s: %w", v.ID, err)
 		}
-		entries = v.tree.subtree(ctx, inside)
+		entries = v.entries.Subtree(ctx, inside)
 	}
 	for {
 		e, ok, err := entries.Next()

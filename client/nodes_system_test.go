@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/transfer"
 	"slices"
 	"strings"
 	"sync"
@@ -67,10 +69,10 @@ func manyFiles(t *testing.T, seed byte, large int) string {
 	t.Helper()
 	src := filepath.Join(t.TempDir(), "r")
 	for i := range 40 {
-		write(t, filepath.Join(src, fmt.Sprintf("small/%02d", i)), noise(seed+byte(i), i*900))
+		write(t, filepath.Join(src, fmt.Sprintf("small/%02d", i)), clienttest.Noise(seed+byte(i), i*900))
 	}
 	for i := range large {
-		write(t, filepath.Join(src, fmt.Sprintf("large/%02d", i)), noise(seed+100+byte(i), 3<<20))
+		write(t, filepath.Join(src, fmt.Sprintf("large/%02d", i)), clienttest.Noise(seed+100+byte(i), 3<<20))
 	}
 	settle(t, src)
 	return src
@@ -107,7 +109,7 @@ func TestVersionsOnManyNodes(t *testing.T) {
 func TestCopiesLeaveOnce(t *testing.T) {
 	w, machines := newFleet(t, "1+2", 3)
 	src := filepath.Join(t.TempDir(), "big")
-	write(t, src, noise(3, 24<<20))
+	write(t, src, clienttest.Noise(3, 24<<20))
 	res := save(t, w.client(), client.BackupOptions{Paths: []string{src}})
 	bustest.Eventually(t, "all nodes hold the same", func() bool { // the catalogue's copies come a little later
 		return !slices.ContainsFunc(machines, func(m *machine) bool {
@@ -155,7 +157,7 @@ func TestNodesThatDieDuringABackup(t *testing.T) {
 		t.Run(of.durability, func(t *testing.T) {
 			w, machines := newFleet(t, of.durability, of.nodes)
 			src := manyFiles(t, 2, 12)
-			var progress client.Progress
+			var progress transfer.Progress
 			var killed atomic.Bool
 			when(t, &progress, 6<<20, func() {
 				for _, m := range machines[:of.lost] {
@@ -186,7 +188,7 @@ func TestNodesThatDieDuringARestore(t *testing.T) {
 			w, machines := newFleet(t, of.durability, of.nodes)
 			src := manyFiles(t, 3, 12)
 			save(t, w.client(), client.BackupOptions{Paths: []string{src}})
-			var progress client.Progress
+			var progress transfer.Progress
 			when(t, &progress, 4<<20, func() {
 				for _, m := range machines[:of.lost] {
 					m.kill()
@@ -206,7 +208,7 @@ func TestABackupWaitsForNodes(t *testing.T) {
 	src := manyFiles(t, 4, 12)
 	said := make(chan string, 1000)
 	c := w.client(func(o *client.Options) { o.Status = func(text string) { said <- text } })
-	var progress client.Progress
+	var progress transfer.Progress
 	when(t, &progress, 4<<20, machines[1].kill)
 	done := make(chan error, 1)
 	go func() {
@@ -238,7 +240,7 @@ func TestADegradedBackupGoesOn(t *testing.T) {
 	_, err := c.Policy(t.Context(), &schemas.Policy{Degraded: &yes}, "")
 	check(t, err)
 	src := manyFiles(t, 5, 12)
-	var progress client.Progress
+	var progress transfer.Progress
 	when(t, &progress, 4<<20, machines[2].kill)
 	save(t, c, client.BackupOptions{Paths: []string{src}, Progress: &progress})
 	to := treetest.TempDir(t)
@@ -265,7 +267,7 @@ func TestNewChunksAreAskedForWhereTheyGo(t *testing.T) {
 	}
 	check(t, nc.FlushTimeout(bustest.Patience))
 	src := filepath.Join(t.TempDir(), "big")
-	write(t, src, noise(6, 16<<20))
+	write(t, src, clienttest.Noise(6, 16<<20))
 	before := asked.Load()
 	c := w.client()
 	chunks := save(t, c, client.BackupOptions{Paths: []string{src}}).Chunks

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"servidor-backup/client/internal/clienttest"
 	"slices"
 	"sync"
 	"testing"
@@ -52,12 +53,12 @@ func TestSmallChunksAreCopies(t *testing.T) {
 			check(t, err)
 			w, machines := newFleet(t, durability, nodes)
 			src := filepath.Join(t.TempDir(), "r")
-			write(t, filepath.Join(src, "big"), noise(1, 3<<20))
+			write(t, filepath.Join(src, "big"), clienttest.Noise(1, 3<<20))
 			settle(t, src)
 			save(t, w.client(), client.BackupOptions{Paths: []string{src}})
 			before := holdings(t, machines)
 			small := filepath.Join(t.TempDir(), "small")
-			write(t, filepath.Join(small, "file"), noise(2, 40_000))
+			write(t, filepath.Join(small, "file"), clienttest.Noise(2, 40_000))
 			settle(t, small)
 			save(t, w.client(), client.BackupOptions{Paths: []string{small}})
 			var holders map[int][]schemas.Part // of the small file's data
@@ -106,7 +107,7 @@ func TestTwoSealTheSameChunk(t *testing.T) {
 	src, both := "", 0
 	for try := byte(0); both == 0 && try < 20; try++ {
 		src = filepath.Join(t.TempDir(), "r")
-		write(t, filepath.Join(src, "file"), noise(10+try, 8<<20))
+		write(t, filepath.Join(src, "file"), clienttest.Noise(10+try, 8<<20))
 		settle(t, src)
 		var saving sync.WaitGroup
 		for i, c := range clients {

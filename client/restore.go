@@ -8,11 +8,10 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
 
-	"golang.org/x/sync/errgroup"
-
+	"servidor-backup/client/internal/restore"
+	"servidor-backup/client/internal/target"
+	"servidor-backup/client/internal/transfer"
 	"servidor-backup/schemas"
 )
 
@@ -42,10 +41,6 @@ type RestoreResult struct {
 	Top []string
 }
 
-// fetchSlots is how many requests are under way; with what was received and is
-// being written they bound a restore's memory.
-const fetchSlots = 12
-
 // Restore brings a version, or parts of it, back. What is damaged is left out,
 // warned of and counted; if nothing at all could be brought back, that is an
 // error.
@@ -59,146 +54,106 @@ func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResul
 	if opt.To == "" {
 		opt.To = "."
 	}
-	ctx, cancel := c.watched(ctx)
+	ctx, cancel := c.watchServer(ctx)
 	defer cancel(nil)
 	v, err := c.open(ctx, opt.ID)
 	if err != nil {
 		return nil, err
 	}
-	r := &restorer{v: v, opt: opt}
-	err = r.run(ctx)
+	done, err := c.restore(ctx, v, opt)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
 	if err != nil {
 		return nil, unreachable(err)
 	}
-	if r.first != nil && r.files.Load() == 0 {
-		return nil, fmt.Errorf("nothing could be brought back to %s: %w", opt.To, r.first)
+	if done.First != nil && done.Files == 0 {
+		return nil, fmt.Errorf("nothing could be brought back to %s: %w", opt.To, done.First)
 	}
-	res := &RestoreResult{Version: v.Version, Files: r.files.Load(), Bytes: r.bytes.Load(), Failed: r.failed.Load(), Top: r.tops}
-	if v.source != nil {
-		res.Received = v.source.holders.BytesReceived()
+	res := &RestoreResult{Version: v.Version, Files: done.Files, Bytes: done.Bytes, Failed: done.Failed, Top: done.Tops}
+	if v.chunks != nil {
+		res.Received = v.chunks.Received()
 	}
 	return res, nil
 }
 
-// restorer is one restore. One goroutine descends the tree and gathers pieces
-// into requests; several fetch, open and write. A folder's metadata is set when
-// everything in it is done.
-type restorer struct {
-	v      *opened
-	opt    RestoreOptions
-	placer *placer
-	tops   []string
-
-	work   *errgroup.Group
-	ctx    context.Context
-	window window
-	copies copies
-	stack  []*openDir
-	links  []*fileJob        // further names of files, made when all files are there
-	heads  map[string]string // first names that are not asked for → what stands for them
-
-	files, bytes, failed atomic.Int64
-	mu                   sync.Mutex
-	first                error // the first failure of a path
-}
-
-func (r *restorer) run(ctx context.Context) error {
-	parts, err := r.parts(ctx)
+func (c *Client) restore(ctx context.Context, v *version, opt RestoreOptions) (restore.Result, error) {
+	opt.Progress.TotalFiles.Store(v.Files)
+	opt.Progress.TotalBytes.Store(v.Bytes)
+	opt.Progress.Counted.Store(len(opt.Inside) == 0)
+	parts, err := v.parts(ctx, opt.Inside)
 	if err != nil {
-		return err
+		return restore.Result{}, err
 	}
-	if err := r.checkTops(parts); err != nil {
-		return err
+	if err := opt.checkTops(parts); err != nil {
+		return restore.Result{}, err
 	}
-	r.placer, err = newPlacer(r.opt.To, placeOptions{Overwrite: r.opt.Force, Owner: os.Geteuid() == 0, Warn: r.warn})
+	to, err := target.Open(opt.To, target.Options{Overwrite: opt.Force, Owner: os.Geteuid() == 0, Warn: opt.Warn})
 	if err != nil {
-		return err
+		return restore.Result{}, err
 	}
-	r.work, r.ctx = errgroup.WithContext(ctx)
-	r.work.SetLimit(r.v.room.slots(fetchSlots))
-	r.heads = map[string]string{}
-	err = r.descendAll(parts)
-	if failed := r.work.Wait(); failed != nil {
-		err = failed // the descent only noticed that it was over
+	if v.plain != nil {
+		return v.restorePlain(to, opt.Progress)
 	}
-	if err != nil {
-		return errors.Join(err, r.placer.abandon())
-	}
-	r.placeLinks()
-	r.climb("")
-	r.placer.close()
-	return r.placer.sync()
+	return restore.Run(ctx, restore.Source{Entries: v.entries, Chunks: v.chunks}, to, parts, restore.Options{
+		Slots: transfer.Budget(c.opt.Room).Slots(restore.Slots), Progress: opt.Progress, Warn: opt.Warn,
+	})
 }
 
 // parts finds what is asked for.
-func (r *restorer) parts(ctx context.Context) ([]part, error) {
-	r.opt.Progress.TotalFiles.Store(r.v.Files)
-	r.opt.Progress.TotalBytes.Store(r.v.Bytes)
-	r.opt.Progress.Counted.Store(len(r.opt.Inside) == 0)
-	if r.v.plain != nil {
-		if len(r.opt.Inside) > 0 {
-			return nil, fmt.Errorf("%s is one file, there is no %q inside", r.v.ID, r.opt.Inside[0])
+func (v *version) parts(ctx context.Context, inside []string) ([]restore.Part, error) {
+	if v.plain != nil {
+		if len(inside) > 0 {
+			return nil, fmt.Errorf("%s is one file, there is no %q inside", v.ID, inside[0])
 		}
-		return []part{{to: r.v.Record}}, nil
+		return []restore.Part{{To: v.Record}}, nil
 	}
-	if len(r.opt.Inside) == 0 {
-		return []part{{from: ".", to: r.v.label.Top}}, nil
+	if len(inside) == 0 {
+		return []restore.Part{{From: ".", To: v.label.Top}}, nil
 	}
-	var parts []part
-	for _, p := range r.opt.Inside {
-		e, err := r.v.inside(ctx, p)
+	var parts []restore.Part
+	for _, p := range inside {
+		e, err := v.inside(ctx, p)
 		if err != nil {
 			return nil, err
 		}
 		to := path.Base(e.Path)
 		if e.Path == "." {
-			to = r.v.label.Top
+			to = v.label.Top
 		}
 		for _, other := range parts {
-			if other.to == to {
-				return nil, fmt.Errorf("%q and %q would both appear as %q: bring them back one after the other, with --to", other.from, e.Path, to)
+			if other.To == to {
+				return nil, fmt.Errorf("%q and %q would both appear as %q: bring them back one after the other, with --to", other.From, e.Path, to)
 			}
 		}
-		parts = append(parts, part{from: e.Path, to: to})
+		parts = append(parts, restore.Part{From: e.Path, To: to})
 	}
 	return parts, nil
 }
 
 // checkTops refuses early to write into what is there already: a merge of two
 // folders is nothing that anyone should get by accident.
-func (r *restorer) checkTops(parts []part) error {
+func (opt *RestoreOptions) checkTops(parts []restore.Part) error {
 	for _, p := range parts {
-		if p.to == "" { // several tops, known only from the tree
+		if p.To == "" { // several tops, known only from the tree
 			continue
 		}
-		r.tops = append(r.tops, p.to)
-		top := filepath.Join(r.opt.To, p.to)
-		if _, err := os.Lstat(top); err == nil && !r.opt.Force {
+		top := filepath.Join(opt.To, p.To)
+		if _, err := os.Lstat(top); err == nil && !opt.Force {
 			return fmt.Errorf("%s is there already: choose another folder with --to, or replace it with --force: %w", top, fs.ErrExist)
 		}
 	}
 	return nil
 }
 
-func (r *restorer) count(size int64) {
-	r.files.Add(1)
-	r.bytes.Add(size)
-	r.opt.Progress.Files.Add(1)
-}
-
-// fail notes a path that is not brought back.
-func (r *restorer) fail(path string, err error) {
-	r.failed.Add(1)
-	r.mu.Lock()
-	if r.first == nil {
-		r.first = err
+// restorePlain writes the one file of a version that came unsealed.
+func (v *version) restorePlain(to *target.Target, progress *Progress) (restore.Result, error) {
+	e := v.plainEntry()
+	if err := to.PutFile(e, *v.plain); err != nil {
+		return restore.Result{}, errors.Join(err, to.Abandon())
 	}
-	r.mu.Unlock()
-	r.opt.Warn(path, err)
+	progress.Files.Add(1)
+	progress.Bytes.Add(e.Size)
+	to.Close()
+	return restore.Result{Files: 1, Bytes: e.Size, Tops: []string{e.Path}}, to.Sync()
 }
-
-// warn tells what of a path could not be set.
-func (r *restorer) warn(path string, err error) { r.opt.Warn(path, err) }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"servidor-backup/client/internal/clienttest"
 	"testing"
 
 	"servidor-backup/client"
@@ -16,7 +17,7 @@ func BenchmarkUnchanged(b *testing.B) {
 	if dir == "" {
 		dir = b.TempDir()
 		for i := range 10_000 {
-			write(b, filepath.Join(dir, fmt.Sprintf("%02d/%03d/file-%d.txt", i%40, i/10, i)), noise(byte(i), 100))
+			write(b, filepath.Join(dir, fmt.Sprintf("%02d/%03d/file-%d.txt", i%40, i/10, i)), clienttest.Noise(byte(i), 100))
 		}
 		settle(b, dir)
 	}

@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/tree"
 	"slices"
 	"strings"
 	"sync"
@@ -161,7 +162,7 @@ func TestUnchangedFilesAreNotReadAgain(t *testing.T) {
 	w := newWorld(t, 1)
 	src := t.TempDir()
 	for i := range 300 {
-		write(t, filepath.Join(src, fmt.Sprintf("d%d/f%d", i%7, i)), noise(byte(i), i*100))
+		write(t, filepath.Join(src, fmt.Sprintf("d%d/f%d", i%7, i)), clienttest.Noise(byte(i), i*100))
 	}
 	settle(t, src)
 	c := w.client()
@@ -224,17 +225,10 @@ func write(t testing.TB, path string, content []byte) {
 	}
 }
 
-// noise is n bytes that do not compress.
-func noise(seed byte, n int) []byte {
-	b := make([]byte, n)
-	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b) // it cannot fail
-	return b
-}
-
 func TestAnInsertedByteCostsLittle(t *testing.T) {
 	w := newWorld(t, 1)
 	src := filepath.Join(t.TempDir(), "big")
-	content := noise(1, 48<<20)
+	content := clienttest.Noise(1, 48<<20)
 	write(t, src, content)
 	c := w.client()
 	save(t, c, client.BackupOptions{Paths: []string{src}})
@@ -312,7 +306,7 @@ func TestSeveralPathsAndExcludes(t *testing.T) {
 	}
 	save(t, c, client.BackupOptions{Paths: paths, Name: "both", Exclude: []string{"*.tmp"}})
 	var got []string
-	check(t, c.Tree(t.Context(), "both", "", func(e *client.Entry) error {
+	check(t, c.Tree(t.Context(), "both", "", func(e *tree.Entry) error {
 		got = append(got, e.Path)
 		return nil
 	}))
@@ -328,7 +322,7 @@ func TestSeveralPathsAndExcludes(t *testing.T) {
 
 func TestStandardInput(t *testing.T) {
 	w := newWorld(t, 1)
-	content := noise(2, 3<<20)
+	content := clienttest.Noise(2, 3<<20)
 	c := w.client()
 	if _, err := c.Backup(t.Context(), client.BackupOptions{Paths: []string{"-"}, Stdin: bytes.NewReader(content)}); err == nil {
 		t.Error("standard input without a name was accepted")
@@ -438,7 +432,7 @@ func TestAnotherKeyIsRefused(t *testing.T) {
 func TestAnInterruptedBackupGoesOn(t *testing.T) {
 	w := newWorld(t, 1)
 	src := filepath.Join(t.TempDir(), "big")
-	content := noise(3, 40<<20)
+	content := clienttest.Noise(3, 40<<20)
 	write(t, src, content)
 	c := w.client()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -477,7 +471,7 @@ func TestClientsSideBySide(t *testing.T) {
 		all.Go(func() {
 			src := filepath.Join(t.TempDir(), fmt.Sprintf("r%d", i))
 			for j := range 30 {
-				write(t, filepath.Join(src, fmt.Sprint(j)), noise(byte(30*i+j), 1<<(j%18)))
+				write(t, filepath.Join(src, fmt.Sprint(j)), clienttest.Noise(byte(30*i+j), 1<<(j%18)))
 			}
 			c := w.client()
 			for range 2 {
@@ -511,7 +505,7 @@ func TestSeedRecords(t *testing.T) {
 		t.Errorf("it holds %q, %v", b, err)
 	}
 	var entries int
-	check(t, c.Tree(t.Context(), "nota.txt", "", func(*client.Entry) error { entries++; return nil }))
+	check(t, c.Tree(t.Context(), "nota.txt", "", func(*tree.Entry) error { entries++; return nil }))
 	if entries != 1 {
 		t.Errorf("%d entries", entries)
 	}
@@ -532,7 +526,7 @@ func TestARestartingNodeIsWaitedFor(t *testing.T) {
 	}
 	first := serve()
 	src := filepath.Join(t.TempDir(), "x")
-	write(t, src, noise(1, 3<<20))
+	write(t, src, clienttest.Noise(1, 3<<20))
 	c := w.client()
 	save(t, c, client.BackupOptions{Paths: []string{src}})
 
@@ -552,7 +546,7 @@ func TestARestartingNodeIsWaitedFor(t *testing.T) {
 	if err := bustest.Receive(t, "the restore", done); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := os.ReadFile(filepath.Join(to, "x")); err != nil || !bytes.Equal(b, noise(1, 3<<20)) {
+	if b, err := os.ReadFile(filepath.Join(to, "x")); err != nil || !bytes.Equal(b, clienttest.Noise(1, 3<<20)) {
 		t.Errorf("it came back with %d bytes, %v", len(b), err)
 	}
 }
@@ -570,7 +564,7 @@ func TestUnchangedFilesAreSavedAgainAfterALoss(t *testing.T) {
 	}
 	src := filepath.Join(t.TempDir(), "r")
 	for i := range 60 {
-		write(t, filepath.Join(src, fmt.Sprint(i)), noise(byte(i), 70_000)) // too large to share a chunk
+		write(t, filepath.Join(src, fmt.Sprint(i)), clienttest.Noise(byte(i), 70_000)) // too large to share a chunk
 	}
 	settle(t, src)
 	c := w.client()

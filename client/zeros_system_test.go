@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"servidor-backup/client/internal/clienttest"
 	"slices"
 	"testing"
 
@@ -17,7 +18,7 @@ func TestZerosAreSavedOnce(t *testing.T) {
 	// Data begins and ends within blocks, so holes never are all of a run of zeros.
 	var image []byte
 	for i := range 9 {
-		image = slices.Concat(image, make([]byte, 200_000*(i+1)), noise(byte(i), 100_000+i*20_000), []byte{1})
+		image = slices.Concat(image, make([]byte, 200_000*(i+1)), clienttest.Noise(byte(i), 100_000+i*20_000), []byte{1})
 	}
 	image = append(image, make([]byte, 3<<20)...)
 	kinds := []struct {

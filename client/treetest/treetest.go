@@ -11,9 +11,12 @@
 package treetest
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"testing"
 )
 
@@ -84,4 +87,32 @@ func unlockChild(root *os.Root, name string) error {
 	}
 	defer child.Close()
 	return unlockBelow(child)
+}
+
+// WantNames checks what is in a folder, sorted: nothing temporary may be left.
+func WantNames(t testing.TB, dir string, want ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("in the folder are %q, want %q", got, want)
+	}
+}
+
+// Noise is n bytes that nothing compresses; equal seeds make equal bytes.
+func Noise(seed byte, n int) []byte { return fill(make([]byte, n), uint64(seed)) }
+
+// Text is n bytes that compress well.
+func Text(n int) []byte {
+	var b bytes.Buffer
+	for i := 0; b.Len() < n; i++ {
+		fmt.Fprintf(&b, "line %d of a log that says much the same all day\n", i)
+	}
+	return b.Bytes()[:n]
 }

@@ -1,12 +1,16 @@
-// Package doctest reads the examples in docs/protocol.md for the tests that hold them
+// Package doctest reads the examples in docs/protocol.md and docs/formats.md for the tests that hold them
 // against the code. A fenced block whose first line is "hex NAME" has the bytes of a
 // message, with comments behind semicolons; "json NAME" has the same message as JSON;
 // "vectors NAME" has results of functions.
 package doctest
 
 import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -38,4 +42,34 @@ func WantVectors(t testing.TB, path, name, want string) {
 	if _, blocks := Read(t, path); blocks["vectors "+name] != want {
 		t.Errorf("the vectors of %s should be\n%s", name, want)
 	}
+}
+
+// Hex returns the bytes of the block "hex NAME", without its comments.
+func Hex(t testing.TB, path, name string) []byte {
+	t.Helper()
+	_, blocks := Read(t, path)
+	var digits strings.Builder
+	for line := range strings.Lines(blocks["hex "+name]) {
+		code, _, _ := strings.Cut(line, ";")
+		digits.WriteString(strings.Join(strings.Fields(code), ""))
+	}
+	b, err := hex.DecodeString(digits.String())
+	if err != nil {
+		t.Errorf("the bytes of %s: %v", name, err)
+	}
+	return b
+}
+
+// WantHex fails the test unless the block "hex NAME" holds want. It prints want as a block
+// to paste, without comments.
+func WantHex(t testing.TB, path, name string, want []byte) {
+	t.Helper()
+	if bytes.Equal(Hex(t, path, name), want) {
+		return
+	}
+	var lines strings.Builder
+	for line := range slices.Chunk(want, 32) {
+		fmt.Fprintf(&lines, "%x\n", line)
+	}
+	t.Errorf("the bytes of %s are wrong, they should be\n%s", name, lines.String())
 }

@@ -1,0 +1,27 @@
+package client_test
+
+import (
+	"bytes"
+	"path/filepath"
+	"servidor-backup/client/internal/clienttest"
+	"testing"
+
+	"servidor-backup/client"
+	"servidor-backup/client/treetest"
+)
+
+// With as little memory as there can be, everything still goes through.
+func TestLittleRoom(t *testing.T) {
+	w := newWorld(t, 2)
+	src, to := treetest.New(t, 1, treetest.Small), treetest.TempDir(t)
+	big := clienttest.Noise(5, 20<<20)
+	write(t, filepath.Join(src, "big"), big)
+	c := w.client(func(o *client.Options) { o.Room = 0.001 })
+	save(t, c, client.BackupOptions{Paths: []string{src}, Name: "things"})
+	res := bringBack(t, c, client.RestoreOptions{ID: "things", To: to})
+	same(t, src, filepath.Join(to, res.Top[0]))
+	var out bytes.Buffer
+	if err := c.Cat(t.Context(), "things", "big", &out); err != nil || !bytes.Equal(out.Bytes(), big) {
+		t.Errorf("%d bytes came: %v", out.Len(), err)
+	}
+}

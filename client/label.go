@@ -1,0 +1,58 @@
+package client
+
+import (
+	"fmt"
+
+	"servidor-backup/client/internal/seal"
+	"servidor-backup/schemas"
+)
+
+// label is the sealed part of a version record. It names what it belongs to, so
+// that who keeps the catalogue cannot give a version another's label, or another
+// root.
+type label struct {
+	Root   schemas.ChunkID `msgpack:"root"`
+	Record string          `msgpack:"record"`
+	Host   string          `msgpack:"host"`
+	Paths  []string        `msgpack:"paths"` // absolute, as they were saved
+	Top    string          `msgpack:"top"`   // name of the folder whose content is at "."; else empty
+}
+
+// sealLabel is the label's id, then the frame that it is sealed in.
+func sealLabel(k *seal.Keys, l *label) ([]byte, error) {
+	plain, err := schemas.Marshal(l)
+	if err != nil {
+		return nil, err
+	}
+	id := k.LabelID(plain)
+	return k.Seal(id[:], id, plain, seal.CompressDefault)
+}
+
+// openLabel opens the label of v and checks that it belongs there.
+func openLabel(k *seal.Keys, v *schemas.Version) (*label, error) {
+	l := new(label)
+	err := readLabel(k, v.Sealed, l)
+	if err == nil && (l.Root != v.Root || l.Record != v.Record) {
+		err = fmt.Errorf("it belongs to another version, of %q: %w", l.Record, seal.ErrDamaged)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the label of %s: %w", v.ID, err)
+	}
+	return l, nil
+}
+
+func readLabel(k *seal.Keys, sealed []byte, l *label) error {
+	var id schemas.ChunkID
+	if len(sealed) < len(id) {
+		return fmt.Errorf("it is cut short: %w", seal.ErrDamaged)
+	}
+	copy(id[:], sealed)
+	plain, err := k.Open(nil, id, sealed[len(id):])
+	if err != nil {
+		return err
+	}
+	if k.LabelID(plain) != id {
+		return seal.WrongID(id)
+	}
+	return schemas.Unmarshal(plain, l)
+}

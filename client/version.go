@@ -1,0 +1,110 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"servidor-backup/bus"
+	"servidor-backup/bus/replica"
+	"servidor-backup/client/internal/download"
+	"servidor-backup/client/internal/seal"
+	"servidor-backup/client/internal/tree"
+	"servidor-backup/schemas"
+)
+
+// version is a version that can be read.
+type version struct {
+	schemas.Version
+	label   *label
+	entries *tree.Reader
+	chunks  *download.Reader
+	plain   *[]byte // the whole content, for what the seed's transmit sent; then nothing else is set
+}
+
+// open asks the coordinator for a version and gets what is needed to read it.
+func (c *Client) open(ctx context.Context, id string) (*version, error) {
+	var rep schemas.DownloadReply
+	if err := c.requestOrRetry(ctx, schemas.SubjectDownload, &schemas.DownloadRequest{Nickname: c.opt.Nickname, ID: id}, &rep); err != nil {
+		return nil, err
+	}
+	if err := checkAnswer(&rep, id); err != nil {
+		return nil, fmt.Errorf("the coordinator's answer about %s: %w", id, err)
+	}
+	v := &version{Version: *rep.Version, plain: rep.Content}
+	if v.RootKind == schemas.Plain {
+		return v, nil
+	}
+	data, err := c.dataConn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k, err := c.vaultKeys(false)
+	if err != nil {
+		return nil, err
+	}
+	if v.label, err = openLabel(k, &v.Version); err != nil {
+		return nil, err
+	}
+	v.chunks = download.NewReader(k, v.Vault, replica.NewReader(data, rep.Map), c.opt.Status)
+	v.chunks.Throttle = c.download
+	v.chunks.NewestMap = c.Nodes
+	v.entries = tree.NewReader(v.chunks.TreeNodes, v.Root)
+	return v, nil
+}
+
+// checkAnswer checks that rep is about the version that was asked for, and that
+// content which came in the clear is what the version says.
+func checkAnswer(rep *schemas.DownloadReply, id string) error {
+	v := rep.Version
+	if v == nil {
+		return errors.New("it names no version")
+	}
+	record, number, err := schemas.ParseVersionID(id)
+	switch {
+	case err != nil:
+		return err
+	case v.Record != record || number != 0 && v.Number != number:
+		return fmt.Errorf("it is about %s: %w", v.ID, seal.ErrDamaged)
+	case (v.RootKind == schemas.Plain) != (rep.Content != nil):
+		return fmt.Errorf("it does not say whether the version is sealed: %w", seal.ErrDamaged)
+	case rep.Content != nil && schemas.PlainChunkID(v.Vault, *rep.Content) != v.Root:
+		return fmt.Errorf("the content does not match the version: %w", seal.ErrDamaged)
+	}
+	return nil
+}
+
+// plainEntry is the entry of a file that the seed's transmit sent, of which only
+// the content is known.
+func (v *version) plainEntry() *tree.Entry {
+	return &tree.Entry{Path: v.Record, Type: tree.TypeFile, Mode: 0o644, Size: int64(len(*v.plain)), Mtime: v.Created}
+}
+
+// inside finds the path in the tree that a person means: slashes and dots at the
+// ends do not matter, and the name of the record's folder may stand before it.
+func (v *version) inside(ctx context.Context, p string) (*tree.Entry, error) {
+	clean := path.Clean(strings.Trim(p, "/"))
+	e, err := v.entries.Lookup(ctx, clean)
+	if err == nil || v.label.Top == "" {
+		return e, err
+	}
+	if clean == v.label.Top {
+		return v.entries.Lookup(ctx, ".")
+	}
+	if rest, ok := strings.CutPrefix(clean, v.label.Top+"/"); ok {
+		if e, err := v.entries.Lookup(ctx, rest); err == nil {
+			return e, nil
+		}
+	}
+	return nil, fmt.Errorf("%s: %w", v.ID, err)
+}
+
+// unreachable turns silence of nodes into what a person can act on.
+func unreachable(err error) error {
+	if errors.Is(err, bus.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("a storage node that holds the data does not answer; is it running? (%w)", err)
+	}
+	return err
+}
