@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -162,8 +163,13 @@ func (p *goPackage) parse(t *testing.T) (files map[string]*ast.File, fset *token
 	return files, fset
 }
 
+// packages asks go list. It reads the folders itself as well, so that a cached result of
+// these tests is not taken when a file has come or gone.
 func packages(t *testing.T) (all []*goPackage) {
 	t.Helper()
+	if err := filepath.WalkDir(".", func(string, fs.DirEntry, error) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
 	out, err := exec.Command("go", "list", "-json=Dir,ImportPath,Name,Doc,GoFiles,IgnoredGoFiles,Imports", "./...").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
