@@ -199,9 +199,18 @@ type NodesReply struct {
 // RegisterRequest carries a node's card. A node sends it on storage.register at start and
 // whenever the connection or the coordinator comes back, and publishes it as its
 // heartbeat, without an answer, on storage.alive. A node that leaves sends the state Down.
+//
+// Started and Seq order the cards of a node. Messages may be handled in another order than
+// they were sent, and an old card must not overwrite a newer one. Cards without Started are
+// ordered by their arrival.
 type RegisterRequest struct {
 	Protocol int  `msgpack:"protocol"`
 	Node     Node `msgpack:"node"`
+	// Started is the time at which the node's process started, Unix ns. A later process of
+	// the node has a higher value.
+	Started int64 `msgpack:"started,omitempty"`
+	// Seq numbers the cards of one process, from 1.
+	Seq uint64 `msgpack:"seq,omitempty"`
 }
 
 // RegisterReply answers a [RegisterRequest] with the map's epoch.
@@ -210,6 +219,9 @@ type RegisterReply struct {
 	Epoch uint64 `msgpack:"epoch"`
 	// Heartbeat is the interval, in ns, at which the node publishes its card.
 	Heartbeat int64 `msgpack:"heartbeat"`
+	// Started is set when the coordinator refuses a card because it knows a newer one of the
+	// node: it is the Started of that card. The node then chooses a higher value.
+	Started int64 `msgpack:"started,omitempty"`
 }
 
 // PutReply is the answer to a put from each node of the set.

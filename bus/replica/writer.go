@@ -103,7 +103,7 @@ type receiver struct {
 	inflight     int64         // unacknowledged bytes
 	window       int64         // bytes that may be unacknowledged
 	answered     bool          // the node has responded at least once
-	lastResponse time.Time     // or when the first unacknowledged message was sent, if that is later
+	lastResponse time.Time     // or, if later, when the first unacknowledged message was sent
 	newestAcked  uint64        // highest seq acknowledged
 	ackTime      time.Duration // recent time between sending and acknowledgement, slowly decreasing
 }

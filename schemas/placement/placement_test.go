@@ -127,8 +127,8 @@ func TestEqualDrawsGoByID(t *testing.T) {
 	}
 }
 
-// The set for a smaller n is a prefix of the set for a larger one. The documents rely on it:
-// replicas and shards of a chunk share their first nodes, and more parity moves nothing.
+// The set for a smaller n is a prefix of the set for a larger one. docs/healing.md relies on
+// it: replicas and shards of a chunk share their first nodes, and more parity moves nothing.
 func TestSmallerSetIsAPrefixOfALargerOne(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 300 {
