@@ -95,7 +95,7 @@ func TestEqualDrawsGoByID(t *testing.T) {
 			m.Nodes[i].Weight = 1<<32 - 1
 		}
 		p := New(m)
-		// With these seeds all nodes of a half draw the same.
+		// There are two seeds, and all nodes with the same seed draw the same number.
 		for i := range p.nodes {
 			p.nodes[i].seed = uint64(i % 2)
 		}
