@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"servidor-backup/client/internal/clienttest"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -12,11 +11,12 @@ import (
 
 	"servidor-backup/bus/bustest"
 	"servidor-backup/client"
+	"servidor-backup/client/internal/clienttest"
 	"servidor-backup/client/treetest"
 )
 
-// Small files share chunks; a change costs only the file that changed; and the
-// same files elsewhere are the same chunks.
+// Small files share chunks. A change costs only the file that changed, and the same files in another
+// folder are the same chunks.
 func TestSmallFilesShareChunks(t *testing.T) {
 	w := newWorld(t, 1)
 	src, twin := t.TempDir(), t.TempDir()
@@ -41,7 +41,7 @@ func TestSmallFilesShareChunks(t *testing.T) {
 	}
 	elsewhere := save(t, c, client.BackupOptions{Paths: []string{twin}, Name: "twin"})
 	if elsewhere.Read < 5_000_000 || elsewhere.Sent*5 > first.Sent {
-		t.Errorf("the same files elsewhere: read %d bytes, sent %d (the first time %d)", elsewhere.Read, elsewhere.Sent, first.Sent)
+		t.Errorf("the same files in another folder: read %d bytes, sent %d (the first time %d)", elsewhere.Read, elsewhere.Sent, first.Sent)
 	}
 	for id, from := range map[string]string{"r@2": src, "twin": twin} {
 		to := treetest.TempDir(t)
@@ -50,8 +50,8 @@ func TestSmallFilesShareChunks(t *testing.T) {
 	}
 }
 
-// When nodes have changed, everything is asked for again, but a chunk that many
-// small files share only once.
+// When the set of nodes has changed, the client asks again for every chunk, but only once for a chunk
+// that many small files share.
 func TestSharedChunksAreAskedForOnce(t *testing.T) {
 	w := newWorld(t, 1)
 	src := t.TempDir()
@@ -64,14 +64,14 @@ func TestSharedChunksAreAskedForOnce(t *testing.T) {
 	w.addNode(nc, "new")
 	before := questions(t, nc, 2)
 	if again := save(t, c, client.BackupOptions{Paths: []string{src}, Name: "r"}); again.Unchanged != 1500 {
-		t.Errorf("%d of 1500 files were taken over", again.Unchanged)
+		t.Errorf("%d of 1500 files were reused", again.Unchanged)
 	}
 	if n := questions(t, nc, 2) - before; n == 0 || n > 300 {
 		t.Errorf("the nodes were asked %d times about 1500 files", n)
 	}
 }
 
-// questions is how often the storage nodes, so many, were asked what they hold.
+// questions returns how often the storage nodes were asked what they hold; nodes is their number.
 func questions(t *testing.T, nc *nats.Conn, nodes int) (n int) {
 	t.Helper()
 	inbox, err := nc.SubscribeSync(nc.NewInbox())

@@ -3,20 +3,21 @@ package client
 import (
 	"bytes"
 	"encoding/hex"
-	"github.com/google/go-cmp/cmp"
 	"path/filepath"
-	"servidor-backup/client/internal/clienttest"
-	"servidor-backup/client/internal/seal"
-	"servidor-backup/schemas"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/seal"
+	"servidor-backup/schemas"
 	"servidor-backup/schemas/doctest"
 )
 
 var formatsDoc = filepath.Join("..", "docs", "formats.md")
 
-// Every example of the document is tested: here, or beside the code that writes it.
+// Every example of the document is tested, here or beside the code that writes the format.
 func TestFormatsDocHasNoUntestedExample(t *testing.T) {
 	_, blocks := doctest.Read(t, formatsDoc)
 	for _, tested := range []string{
@@ -32,7 +33,7 @@ func TestFormatsDocHasNoUntestedExample(t *testing.T) {
 		delete(blocks, tested)
 	}
 	for key := range blocks {
-		t.Errorf("the document's block %q is nothing that a test knows", key)
+		t.Errorf("no test knows the document's block %q", key)
 	}
 }
 
@@ -57,7 +58,7 @@ func TestFormatsDocOfLabels(t *testing.T) {
 	}
 }
 
-// docID is the id that the vectors of name show.
+// docID returns the id that the vectors of name show.
 func docID(t *testing.T, name string) (id schemas.ChunkID) {
 	t.Helper()
 	_, blocks := doctest.Read(t, formatsDoc)

@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"servidor-backup/client/internal/clienttest"
-	"servidor-backup/client/internal/transfer"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +17,8 @@ import (
 
 	"servidor-backup/bus/bustest"
 	"servidor-backup/client"
+	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/transfer"
 	"servidor-backup/client/treetest"
 	"servidor-backup/coordinator"
 	"servidor-backup/schemas"
@@ -33,11 +33,11 @@ type machine struct {
 	store *storage.Store
 }
 
-// kill takes the node away without a word.
+// kill disconnects the node without a farewell.
 func (m *machine) kill() { m.nc.Close() }
 
-// newFleet is a world of so many machines under a durability, in which a node that is
-// silent is soon known to be down.
+// newFleet returns a world of machines under a durability, in which an unresponsive node is soon known
+// to be down.
 func newFleet(t *testing.T, durability string, nodes int) (*world, []*machine) {
 	t.Helper()
 	w := &world{t: t, server: bustest.Server(t), key: filepath.Join(t.TempDir(), "ana.key")}
@@ -64,7 +64,7 @@ func newFleet(t *testing.T, durability string, nodes int) (*world, []*machine) {
 	return w, all
 }
 
-// manyFiles is a folder with small and large files.
+// manyFiles makes a folder with 40 small files and some large ones.
 func manyFiles(t *testing.T, seed byte, large int) string {
 	t.Helper()
 	src := filepath.Join(t.TempDir(), "r")
@@ -78,8 +78,8 @@ func manyFiles(t *testing.T, seed byte, large int) string {
 	return src
 }
 
-// Under each durability a version comes back, also when as many nodes as it bears are
-// gone, and the same content is not sent twice.
+// Under each durability a version can be restored without as many nodes as it tolerates, and the same
+// content is not sent twice.
 func TestVersionsOnManyNodes(t *testing.T) {
 	for _, of := range []struct {
 		durability string
@@ -92,7 +92,7 @@ func TestVersionsOnManyNodes(t *testing.T) {
 			c := w.client()
 			first := save(t, c, client.BackupOptions{Paths: []string{src}})
 			second := save(t, c, client.BackupOptions{Paths: []string{src}, Name: "again"})
-			if second.Chunks > 4 || second.Sent*20 > first.Sent { // its root, at most
+			if second.Chunks > 4 || second.Sent*20 > first.Sent { // at most its root
 				t.Errorf("the same content again is %d chunks, %d bytes; the first time %d, %d", second.Chunks, second.Sent, first.Chunks, first.Sent)
 			}
 			for _, m := range machines[:of.lost] {
@@ -105,13 +105,13 @@ func TestVersionsOnManyNodes(t *testing.T) {
 	}
 }
 
-// Copies leave the client once, however many there are.
-func TestCopiesLeaveOnce(t *testing.T) {
+// The client sends a chunk once, however many replicas there are.
+func TestReplicasAreSentOnce(t *testing.T) {
 	w, machines := newFleet(t, "1+2", 3)
 	src := filepath.Join(t.TempDir(), "big")
 	write(t, src, clienttest.Noise(3, 24<<20))
 	res := save(t, w.client(), client.BackupOptions{Paths: []string{src}})
-	bustest.Eventually(t, "all nodes hold the same", func() bool { // the catalogue's copies come a little later
+	bustest.Eventually(t, "all nodes hold the same", func() bool { // the catalogue backup arrives a little later
 		return !slices.ContainsFunc(machines, func(m *machine) bool {
 			return m.store.Stats().Chunks != machines[0].store.Stats().Chunks
 		})
@@ -120,13 +120,13 @@ func TestCopiesLeaveOnce(t *testing.T) {
 	for _, m := range machines {
 		sealed += m.store.Stats().Bytes / 3
 	}
-	t.Logf("%d bytes left for %d sealed", res.Sent, sealed)
+	t.Logf("%d bytes were sent for %d sealed", res.Sent, sealed)
 	if sealed < 24<<20 || res.Sent*100 > sealed*105 {
-		t.Errorf("%d bytes left the client for %d sealed", res.Sent, sealed)
+		t.Errorf("%d bytes were sent for %d sealed, want at most 5%% more", res.Sent, sealed)
 	}
 }
 
-// when calls act once as soon as enough bytes have gone or come.
+// when calls act once, as soon as that many bytes have been sent or received.
 func when(t *testing.T, p *client.Progress, bytes int64, act func()) {
 	var watch sync.WaitGroup
 	watch.Go(func() {
@@ -146,9 +146,9 @@ func when(t *testing.T, p *client.Progress, bytes int64, act func()) {
 	t.Cleanup(watch.Wait)
 }
 
-// Nodes that die while something is saved are no obstacle as long as there are
-// enough others, and what was saved comes back without them.
-func TestNodesThatDieDuringABackup(t *testing.T) {
+// A backup survives nodes that die meanwhile as long as enough others are left, and its version can be
+// restored without them.
+func TestABackupSurvivesNodesThatDie(t *testing.T) {
 	for _, of := range []struct {
 		durability string
 		nodes      int
@@ -177,8 +177,8 @@ func TestNodesThatDieDuringABackup(t *testing.T) {
 	}
 }
 
-// Nodes that die while something is brought back are no obstacle.
-func TestNodesThatDieDuringARestore(t *testing.T) {
+// A restore survives nodes that die meanwhile.
+func TestARestoreSurvivesNodesThatDie(t *testing.T) {
 	for _, of := range []struct {
 		durability string
 		nodes      int
@@ -201,8 +201,8 @@ func TestNodesThatDieDuringARestore(t *testing.T) {
 	}
 }
 
-// When there are too few nodes, a backup waits for them and says for whom; it goes
-// on when they are back.
+// When there are too few nodes, a backup waits, says which nodes are down, and goes on when they are
+// up again.
 func TestABackupWaitsForNodes(t *testing.T) {
 	w, machines := newFleet(t, "1+1", 2)
 	src := manyFiles(t, 4, 12)
@@ -232,7 +232,7 @@ func TestABackupWaitsForNodes(t *testing.T) {
 	same(t, src, filepath.Join(to, "r"))
 }
 
-// A backup that an operator lets go on with fewer nodes does.
+// A backup goes on with too few nodes if the policy allows degraded versions.
 func TestADegradedBackupGoesOn(t *testing.T) {
 	w, machines := newFleet(t, "2+1", 3)
 	c := w.client()
@@ -248,8 +248,8 @@ func TestADegradedBackupGoesOn(t *testing.T) {
 	same(t, src, filepath.Join(to, "r"))
 }
 
-// What is new costs questions to the nodes of its set only.
-func TestNewChunksAreAskedForWhereTheyGo(t *testing.T) {
+// The client asks only the assigned nodes about a new chunk.
+func TestOnlyAssignedNodesAreAskedAboutNewChunks(t *testing.T) {
 	w, machines := newFleet(t, "1+1", 6)
 	nc := bustest.Connect(t, w.server)
 	var asked atomic.Int64
@@ -271,14 +271,14 @@ func TestNewChunksAreAskedForWhereTheyGo(t *testing.T) {
 	before := asked.Load()
 	c := w.client()
 	chunks := save(t, c, client.BackupOptions{Paths: []string{src}}).Chunks
-	// Two for each chunk from the client, and one or two when the coordinator checks.
+	// The client asks two nodes about each chunk; the coordinator asks one or two when it checks.
 	if n := asked.Load() - before; n < 2*chunks || n > 4*chunks {
-		t.Errorf("%d chunks were asked for %d times", chunks, n)
+		t.Errorf("the nodes were asked about %d chunks %d times", chunks, n)
 	}
 }
 
-// A node whose disk lies is no obstacle: the other copy is fetched.
-func TestADamagedNodeIsReadAround(t *testing.T) {
+// A restore reads the other replica of a chunk that is damaged on one node.
+func TestARestoreReadsAroundADamagedNode(t *testing.T) {
 	w, machines := newFleet(t, "1+1", 2)
 	src := manyFiles(t, 7, 4)
 	save(t, w.client(), client.BackupOptions{Paths: []string{src}})
@@ -288,7 +288,7 @@ func TestADamagedNodeIsReadAround(t *testing.T) {
 	same(t, src, filepath.Join(to, "r"))
 }
 
-// damage flips a bit in every 100 kB of a node's segments, but for their heads.
+// damage flips a bit in every 100 kB of a node's segments, except for their beginnings.
 func damage(t *testing.T, dir string) {
 	t.Helper()
 	flipped := 0
@@ -313,23 +313,23 @@ func damage(t *testing.T, dir string) {
 		return err
 	}))
 	if flipped == 0 {
-		t.Fatal("there is nothing to be damaged")
+		t.Fatal("there is nothing to damage")
 	}
 }
 
-// A coordinator that is away when a backup or restore begins is waited for by a client
-// that it has answered before.
-func TestACoordinatorIsWaitedForAtTheBeginning(t *testing.T) {
+// A client that a coordinator has answered before waits for an unreachable one when a backup or restore
+// begins.
+func TestABackupWaitsForACoordinator(t *testing.T) {
 	w := &world{t: t, server: bustest.Server(t), key: filepath.Join(t.TempDir(), "ana.key")}
 	nc := bustest.Connect(t, w.server)
-	begin := func() *coordinator.Coordinator {
+	start := func() *coordinator.Coordinator {
 		c, err := coordinator.Start(t.Context(), nc, coordinator.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return c
 	}
-	old := begin()
+	old := start()
 	w.addNode(nc, "node0")
 	src := filepath.Join(t.TempDir(), "x")
 	write(t, src, []byte("x"))
@@ -339,7 +339,7 @@ func TestACoordinatorIsWaitedForAtTheBeginning(t *testing.T) {
 	save(t, c, client.BackupOptions{Paths: []string{src}})
 	check(t, old.Stop())
 	if _, err := stranger.Backup(t.Context(), client.BackupOptions{Paths: []string{src}}); !errors.Is(err, client.ErrNoCoordinator) {
-		t.Errorf("who never heard of a coordinator: %v", err)
+		t.Errorf("a client that no coordinator has answered before: %v", err)
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -352,7 +352,7 @@ func TestACoordinatorIsWaitedForAtTheBeginning(t *testing.T) {
 	for text := ""; text != "waiting for a coordinator"; {
 		text = bustest.Receive(t, "the client says that it waits", said)
 	}
-	again := begin()
+	again := start()
 	t.Cleanup(func() { check(t, again.Stop()) })
 	if err := bustest.Receive(t, "the backup", done); err != nil {
 		t.Error(err)

@@ -4,26 +4,26 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
-	"servidor-backup/client/internal/clienttest"
 	"slices"
 	"sync"
 	"testing"
 
 	"servidor-backup/bus/bustest"
 	"servidor-backup/client"
+	"servidor-backup/client/internal/clienttest"
 	"servidor-backup/client/treetest"
 	"servidor-backup/schemas"
 	"servidor-backup/storage"
 )
 
-// heldChunk is what the machines hold of a chunk: which of its parts each has.
+// heldChunk says which parts of a chunk each machine holds.
 type heldChunk struct {
 	kind    schemas.Kind
-	content int // of one part
+	content int // bytes of one part
 	parts   map[int][]schemas.Part
 }
 
-// holdings are all chunks of ana's that the machines hold.
+// holdings returns all chunks of ana's vault that the machines hold.
 func holdings(t *testing.T, machines []*machine) map[schemas.ChunkID]*heldChunk {
 	t.Helper()
 	vault := schemas.SealedVault("ana")
@@ -43,10 +43,10 @@ func holdings(t *testing.T, machines []*machine) map[schemas.ChunkID]*heldChunk 
 	return all
 }
 
-// Under k+m with k > 1 a chunk that is too small to be split, and any tree chunk, is on
-// m+1 nodes as a copy, all others on k+m as shards; and a small file is there without m
-// of the nodes that have a copy.
-func TestSmallChunksAreCopies(t *testing.T) {
+// Under k+m with k > 1, tree chunks and chunks that are too small to be split are stored as replicas on
+// m+1 nodes, and all others as shards on k+m nodes. A small file can be restored without m of the nodes
+// that hold a replica.
+func TestSmallChunksAreReplicated(t *testing.T) {
 	for durability, nodes := range map[string]int{"2+1": 4, "4+2": 7} {
 		t.Run(durability, func(t *testing.T) {
 			d, err := schemas.ParseDurability(durability)
@@ -65,17 +65,17 @@ func TestSmallChunksAreCopies(t *testing.T) {
 			shards := 0
 			for id, h := range holdings(t, machines) {
 				var parts []schemas.Part
-				for _, some := range h.parts {
-					parts = append(parts, some...)
+				for _, held := range h.parts {
+					parts = append(parts, held...)
 				}
 				slices.Sort(parts)
-				copies := len(parts) == d.Replicas() && len(h.parts) == len(parts) && parts[len(parts)-1] == schemas.Whole
+				replicated := len(parts) == d.Replicas() && len(h.parts) == len(parts) && parts[len(parts)-1] == schemas.Whole
 				split := len(slices.Compact(slices.Clone(parts))) == d.Nodes() && len(h.parts) == d.Nodes() && parts[0] != schemas.Whole && h.content*int(d.K) >= schemas.MinSplit
 				switch {
 				case h.kind == schemas.Data && split:
 					shards++
-				case !copies || h.kind == schemas.Data && h.content >= schemas.MinSplit:
-					t.Errorf("a chunk of kind %v with %d bytes is kept as %v", h.kind, h.content, h.parts)
+				case !replicated || h.kind == schemas.Data && h.content >= schemas.MinSplit:
+					t.Errorf("a chunk of kind %v with %d bytes is stored as %v", h.kind, h.content, h.parts)
 				}
 				if before[id] == nil && h.kind == schemas.Data {
 					if holders != nil {
@@ -99,9 +99,9 @@ func TestSmallChunksAreCopies(t *testing.T) {
 	}
 }
 
-// Two that save the same new content at the same time seal it differently, and their
-// shards do not go together. Both versions come back all the same, also without a node.
-func TestTwoSealTheSameChunk(t *testing.T) {
+// Two clients that save the same new content at the same time seal it differently, and the shards of one
+// cannot be combined with those of the other. Both versions can be restored anyway, also without a node.
+func TestTwoClientsSealTheSameChunk(t *testing.T) {
 	w, machines := newFleet(t, "2+1", 3)
 	clients := []*client.Client{w.client(), w.client()}
 	src, both := "", 0
@@ -118,13 +118,13 @@ func TestTwoSealTheSameChunk(t *testing.T) {
 		}
 		saving.Wait()
 		for _, h := range holdings(t, machines) {
-			codes := map[schemas.Part]bool{}
+			stripes := map[schemas.Part]bool{}
 			for _, parts := range h.parts {
 				for _, p := range parts {
-					codes[p.Stripe()] = true
+					stripes[p.Stripe()] = true
 				}
 			}
-			if len(codes) > 1 {
+			if len(stripes) > 1 {
 				both++
 			}
 		}

@@ -9,8 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"servidor-backup/client/internal/clienttest"
-	"servidor-backup/client/internal/tree"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +21,8 @@ import (
 	"servidor-backup/bus/bustest"
 	"servidor-backup/bus/embedded"
 	"servidor-backup/client"
+	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/tree"
 	"servidor-backup/client/treetest"
 	"servidor-backup/coordinator"
 	"servidor-backup/schemas"
@@ -31,8 +31,8 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// world is a whole system in this process: a real server, a coordinator and
-// storage nodes on real disks.
+// world is a whole system in this process: a real server, a coordinator, and storage nodes on real
+// disks.
 type world struct {
 	t      testing.TB
 	server *embedded.Server
@@ -75,7 +75,7 @@ func (w *world) addNode(nc *nats.Conn, name string) {
 	})
 }
 
-// durability sets the operator's policy, and waits until it is in the map.
+// durability sets the operator's policy and waits until it is in the node map.
 func (w *world) durability(text string) {
 	w.t.Helper()
 	d, err := schemas.ParseDurability(text)
@@ -130,7 +130,7 @@ func bringBack(t testing.TB, c *client.Client, opt client.RestoreOptions) *clien
 	return res
 }
 
-func TestSaveAndBringBack(t *testing.T) {
+func TestBackupAndRestore(t *testing.T) {
 	w := newWorld(t, 2)
 	src := treetest.New(t, 1, treetest.Small)
 	c := w.client()
@@ -142,7 +142,7 @@ func TestSaveAndBringBack(t *testing.T) {
 	res := bringBack(t, w.client(), client.RestoreOptions{ID: "things", To: to})
 	same(t, src, filepath.Join(to, res.Top[0]))
 	if res.Files != first.Files || res.Bytes != first.Bytes {
-		t.Errorf("saved %d files of %d bytes, brought back %d of %d", first.Files, first.Bytes, res.Files, res.Bytes)
+		t.Errorf("saved %d files of %d bytes, restored %d of %d", first.Files, first.Bytes, res.Files, res.Bytes)
 	}
 	for i, s := range w.stores {
 		if s.Stats().Chunks == 0 {
@@ -181,8 +181,7 @@ func TestUnchangedFilesAreNotReadAgain(t *testing.T) {
 	}
 }
 
-// settle backs off until the times of what is below dir are old enough to be
-// trusted.
+// settle waits until the times of everything below dir are old enough to be trusted.
 func settle(t testing.TB, dir string) {
 	t.Helper()
 	probe := filepath.Join(t.TempDir(), "probe")
@@ -196,7 +195,7 @@ func settle(t testing.TB, dir string) {
 	}
 }
 
-// changeTime is the newest mtime below dir, in ns.
+// changeTime returns the newest mtime below dir, in ns.
 func changeTime(t testing.TB, dir string) (newest int64) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
@@ -225,6 +224,7 @@ func write(t testing.TB, path string, content []byte) {
 	}
 }
 
+// A byte that is inserted at the front of a file changes only its first chunks.
 func TestAnInsertedByteCostsLittle(t *testing.T) {
 	w := newWorld(t, 1)
 	src := filepath.Join(t.TempDir(), "big")
@@ -235,14 +235,14 @@ func TestAnInsertedByteCostsLittle(t *testing.T) {
 	write(t, src, append([]byte("x"), content...))
 	second := save(t, c, client.BackupOptions{Paths: []string{src}})
 	if second.Sent > 4<<20 || second.Sent == 0 {
-		t.Errorf("a byte at the front of 48 MiB sent %d bytes", second.Sent)
+		t.Errorf("after a byte was inserted into 48 MiB, %d bytes were sent", second.Sent)
 	}
 	var back bytes.Buffer
 	if err := c.Cat(t.Context(), "big@1", "", &back); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(back.Bytes(), content) {
-		t.Error("the first version is not what was saved")
+		t.Error("the first version differs from what was saved")
 	}
 }
 
@@ -265,7 +265,7 @@ func TestPartsOfAVersion(t *testing.T) {
 			t.Errorf("%s appeared as %v, want %v", inside, res.Top, want)
 		}
 	}
-	// The first name of the linked file is outside of what is asked for.
+	// The first name of the linked file is outside of the restored part.
 	to := t.TempDir()
 	bringBack(t, c, client.RestoreOptions{ID: "photos", Inside: []string{"b"}, To: to})
 	for _, name := range []string{"same", "same2"} {
@@ -284,12 +284,12 @@ func TestPartsOfAVersion(t *testing.T) {
 		t.Errorf("a path that is not inside: %v", err)
 	}
 	if _, err := c.Restore(t.Context(), client.RestoreOptions{ID: "photos", Inside: []string{"b"}, To: to}); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("what is there already was not respected: %v", err)
+		t.Errorf("an existing folder was not respected: %v", err)
 	}
 	write(t, filepath.Join(to, "b/three"), []byte("other"))
 	bringBack(t, c, client.RestoreOptions{ID: "photos", Inside: []string{"b"}, To: to, Force: true})
 	if b, _ := os.ReadFile(filepath.Join(to, "b/three")); string(b) != "333" {
-		t.Errorf("--force left %q", b)
+		t.Errorf("Force left %q", b)
 	}
 }
 
@@ -316,7 +316,7 @@ func TestSeveralPathsAndExcludes(t *testing.T) {
 	to := t.TempDir()
 	res := bringBack(t, c, client.RestoreOptions{ID: "both", To: to})
 	if want := []string{"x", "y"}; !slices.Equal(res.Top, want) {
-		t.Errorf("brought back %v, want %v", res.Top, want)
+		t.Errorf("restored %v, want %v", res.Top, want)
 	}
 }
 
@@ -331,11 +331,11 @@ func TestStandardInput(t *testing.T) {
 	var back bytes.Buffer
 	check(t, c.Cat(t.Context(), "dump", "", &back))
 	if !bytes.Equal(back.Bytes(), content) {
-		t.Error("standard input came back changed")
+		t.Error("standard input was restored with other content")
 	}
 	broken := io.MultiReader(bytes.NewReader(content), brokenReader{})
 	if _, err := c.Backup(t.Context(), client.BackupOptions{Paths: []string{"-"}, Stdin: broken, Name: "dump"}); !errors.Is(err, errBroken) {
-		t.Errorf("input that breaks off became a version: %v", err)
+		t.Errorf("input that ended with an error: %v", err)
 	}
 }
 
@@ -355,7 +355,7 @@ func TestSparseFiles(t *testing.T) {
 	}
 	offsets := []int64{1 << 20, 200 << 20}
 	for i := range int64(500) {
-		offsets = append(offsets, 220<<20+i*32<<10) // holes too small for a chunk's end each
+		offsets = append(offsets, 220<<20+i*32<<10) // holes that are too small to end a chunk
 	}
 	for _, off := range offsets {
 		if _, err := f.WriteAt([]byte("data"), off); err != nil {
@@ -389,6 +389,7 @@ func (c *counter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// A record belongs to one source: the paths and the host of its first version.
 func TestNamesStandForOneSource(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := filepath.Join(t.TempDir(), "x"), filepath.Join(t.TempDir(), "x")
@@ -428,7 +429,7 @@ func TestAnotherKeyIsRefused(t *testing.T) {
 	}
 }
 
-// What is interrupted is not lost: the next run sends what is missing.
+// After an interrupted backup, the next one sends only what is missing.
 func TestAnInterruptedBackupGoesOn(t *testing.T) {
 	w := newWorld(t, 1)
 	src := filepath.Join(t.TempDir(), "big")
@@ -459,13 +460,13 @@ func TestAnInterruptedBackupGoesOn(t *testing.T) {
 	to := t.TempDir()
 	bringBack(t, c, client.RestoreOptions{ID: "big", To: to})
 	if b, err := os.ReadFile(filepath.Join(to, "big")); err != nil || !bytes.Equal(b, content) {
-		t.Errorf("it came back with %d bytes, %v", len(b), err)
+		t.Errorf("it was restored with %d bytes, %v", len(b), err)
 	}
 }
 
 func TestClientsSideBySide(t *testing.T) {
 	w := newWorld(t, 2)
-	// The key is made by one of them, whoever is first.
+	// The fastest of them makes the key.
 	var all sync.WaitGroup
 	for i := range 6 {
 		all.Go(func() {
@@ -488,8 +489,8 @@ func TestClientsSideBySide(t *testing.T) {
 	}
 }
 
-// A record that came unsealed through the seed's protocol can be had with this
-// client, too.
+// A record that was transmitted with the seed's protocol, and so is not sealed, can be restored with
+// this client, too.
 func TestSeedRecords(t *testing.T) {
 	w := newWorld(t, 1)
 	nc := bustest.Connect(t, w.server)
@@ -511,7 +512,7 @@ func TestSeedRecords(t *testing.T) {
 	}
 }
 
-// A node that is killed and comes back is waited for, and that is said.
+// A restore waits for a node that was killed and is started again, and says so.
 func TestARestartingNodeIsWaitedFor(t *testing.T) {
 	w := newWorld(t, 0)
 	store := storagetest.Open(t, t.TempDir(), storage.Options{})
@@ -547,12 +548,12 @@ func TestARestartingNodeIsWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	if b, err := os.ReadFile(filepath.Join(to, "x")); err != nil || !bytes.Equal(b, clienttest.Noise(1, 3<<20)) {
-		t.Errorf("it came back with %d bytes, %v", len(b), err)
+		t.Errorf("it was restored with %d bytes, %v", len(b), err)
 	}
 }
 
-// What a lost node took with it is saved again, although the files have not
-// changed: a version that is listed can be restored.
+// Chunks that were lost with a node are saved again although their files have not changed, so every
+// listed version can be restored.
 func TestUnchangedFilesAreSavedAgainAfterALoss(t *testing.T) {
 	w := newWorld(t, 1)
 	w.durability("1+0")
@@ -564,7 +565,7 @@ func TestUnchangedFilesAreSavedAgainAfterALoss(t *testing.T) {
 	}
 	src := filepath.Join(t.TempDir(), "r")
 	for i := range 60 {
-		write(t, filepath.Join(src, fmt.Sprint(i)), clienttest.Noise(byte(i), 70_000)) // too large to share a chunk
+		write(t, filepath.Join(src, fmt.Sprint(i)), clienttest.Noise(byte(i), 70_000)) // too large to share a chunk with others
 	}
 	settle(t, src)
 	c := w.client()
@@ -584,12 +585,12 @@ func TestUnchangedFilesAreSavedAgainAfterALoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	if res.Unchanged == 60 || res.Unchanged == 0 && !treeLost {
-		t.Errorf("%d of 60 files were taken over, though about half were lost", res.Unchanged)
+		t.Errorf("%d of 60 files were reused, though about half were lost", res.Unchanged)
 	}
 	to := t.TempDir()
 	bringBack(t, c, client.RestoreOptions{ID: "r@2", To: to})
 	same(t, src, filepath.Join(to, "r"))
 	if third := save(t, c, client.BackupOptions{Paths: []string{src}}); third.Unchanged != 60 {
-		t.Errorf("with all nodes as they were, %d of 60 files were taken over", third.Unchanged)
+		t.Errorf("with unchanged nodes, %d of 60 files were reused", third.Unchanged)
 	}
 }

@@ -4,18 +4,18 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"servidor-backup/client/internal/clienttest"
 	"slices"
 	"testing"
 
 	"servidor-backup/client"
+	"servidor-backup/client/internal/clienttest"
 	"servidor-backup/client/treetest"
 )
 
-// A disk image is the same chunks with holes, without, behind one byte more, and as
-// a stream. Each comes back as it was, also in what it takes on disk.
+// A disk image gives the same chunks with holes, without holes, after one more byte, and as a stream.
+// Each is restored as it was, and takes as much space on disk.
 func TestZerosAreSavedOnce(t *testing.T) {
-	// Data begins and ends within blocks, so holes never are all of a run of zeros.
+	// Data begins and ends within blocks, so a hole is never a whole run of zeros.
 	var image []byte
 	for i := range 9 {
 		image = slices.Concat(image, make([]byte, 200_000*(i+1)), clienttest.Noise(byte(i), 100_000+i*20_000), []byte{1})
@@ -47,7 +47,7 @@ func TestZerosAreSavedOnce(t *testing.T) {
 			to := treetest.TempDir(t)
 			bringBack(t, c, client.RestoreOptions{ID: kind.name, To: to})
 			same(t, dir, filepath.Join(to, kind.name))
-			same(t, filepath.Join(to, kind.name), dir) // holes are neither filled nor made
+			same(t, filepath.Join(to, kind.name), dir) // no holes are filled or made
 		}
 		res := save(t, c, client.BackupOptions{Paths: []string{"-"}, Stdin: bytes.NewReader(image), Name: "stream"})
 		if res.Sent*100 > sent {
@@ -57,13 +57,13 @@ func TestZerosAreSavedOnce(t *testing.T) {
 			var back bytes.Buffer
 			check(t, c.Cat(t.Context(), name, inside, &back))
 			if !bytes.Equal(back.Bytes(), image) {
-				t.Errorf("%s comes back as %d other bytes", name, back.Len())
+				t.Errorf("%s is restored as %d other bytes", name, back.Len())
 			}
 		}
 	}
 }
 
-// writeSparse writes content with holes wherever there can be some.
+// writeSparse writes content with holes wherever they are possible.
 func writeSparse(t testing.TB, path string, content []byte) {
 	t.Helper()
 	f, err := os.Create(path)

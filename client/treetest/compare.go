@@ -17,19 +17,17 @@ type Ignore struct {
 	Xattrs bool
 	Holes  bool
 	Top    bool // metadata of the two folders themselves
-	// Special leaves out sockets and devices, which a backup does not or may
-	// not restore.
+	// Special leaves out sockets and devices, which a restore does not make, or may not.
 	Special bool
 }
 
-// holeSlack is how many bytes more than twice as much a copy may take on disk.
+// holeSlack is how many bytes a copy may take on disk beyond twice the size of the original.
 const holeSlack = 256 << 10
 
-// Compare lists how the folder b differs from a, a line per difference, in the
-// order of paths: type, mode, owner, mtime to the nanosecond, size, content,
-// link targets, which names are the same file, extended attributes, and holes
-// that b does not have. ignore says what does not count. What cannot be read is
-// a difference.
+// Compare lists how the folder b differs from a, one line for each difference, in the order of paths.
+// It compares type, mode, owner, mtime to the nanosecond, size, content, link targets, which names are
+// the same file, extended attributes, and holes that b does not have. What cannot be read is a
+// difference, too.
 func Compare(a, b string, ignore Ignore) []string {
 	c := &comparison{ignore: ignore, groups: [2]map[fileID][]string{{}, {}}}
 	c.buf[0], c.buf[1] = make([]byte, 256<<10), make([]byte, 256<<10)
@@ -51,14 +49,14 @@ func Compare(a, b string, ignore Ignore) []string {
 type comparison struct {
 	ignore Ignore
 	diffs  []string
-	groups [2]map[fileID][]string // names of files that have several, on either side
+	groups [2]map[fileID][]string // names of files with several names, in a and in b
 	buf    [2][]byte
 }
 
 // fileID is a file's identity on its machine: device and inode.
 type fileID [2]uint64
 
-// sysInfo is what FileInfo does not tell.
+// sysInfo is what os.FileInfo does not say.
 type sysInfo struct {
 	id       fileID
 	uid, gid uint32
@@ -71,7 +69,7 @@ func (c *comparison) report(path, format string, args ...any) {
 	c.diffs = append(c.diffs, fmt.Sprintf("%q: ", path)+fmt.Sprintf(format, args...))
 }
 
-// folder compares what is in two folders.
+// folder compares the contents of two folders.
 func (c *comparison) folder(path string, a, b *os.Root) {
 	namesA, errA := c.names(a)
 	namesB, errB := c.names(b)
@@ -94,7 +92,7 @@ func (c *comparison) folder(path string, a, b *os.Root) {
 	}
 }
 
-// names are those that are compared, sorted.
+// names returns the names in r that are compared, sorted.
 func (c *comparison) names(r *os.Root) ([]string, error) {
 	d, err := r.Open(".")
 	if err != nil {
@@ -120,7 +118,7 @@ func union(a, b []string) []string {
 	return slices.Compact(all)
 }
 
-// descend compares below a name that is a folder on both sides.
+// descend compares the contents of a folder that both sides have.
 func (c *comparison) descend(path, name string, a, b *os.Root) {
 	infoA, errA := a.Lstat(name)
 	infoB, errB := b.Lstat(name)
@@ -142,7 +140,7 @@ func (c *comparison) descend(path, name string, a, b *os.Root) {
 	c.folder(path+"/", ra, rb)
 }
 
-// entry compares one name without what is below it.
+// entry compares a name, without the contents of a folder.
 func (c *comparison) entry(path, name string, a, b *os.Root) {
 	infoA, errA := a.Lstat(name)
 	infoB, errB := b.Lstat(name)
@@ -204,8 +202,7 @@ func (c *comparison) target(path, name string, a, b *os.Root) {
 	}
 }
 
-// hardLinks compares which names are the same file. Names outside the two
-// folders do not count.
+// hardLinks compares which names are the same file. Names outside of the two folders do not count.
 func (c *comparison) hardLinks() {
 	var sets [2]map[string]bool
 	for i, groups := range c.groups {
@@ -249,8 +246,8 @@ func (c *comparison) content(path, name string, a, b *os.Root) {
 	}
 }
 
-// firstDifference is where two files differ, -1 if they do not. Parts that are
-// holes in both are skipped. The buffers are of one length.
+// firstDifference returns the offset at which two files differ first, or -1 if they are equal. It skips
+// ranges that are holes in both. The buffers must have the same length.
 func firstDifference(a, b *os.File, bufA, bufB []byte) (int64, error) {
 	for off := int64(0); ; {
 		off = min(nextData(a, off), nextData(b, off))

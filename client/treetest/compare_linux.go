@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// xattrsOf are the attributes of a name in r, which is not followed.
+// xattrsOf returns the attributes of a name in r. It does not follow a link.
 func xattrsOf(r *os.Root, name string) (map[string]string, error) {
 	d, err := r.Open(".")
 	if err != nil {
@@ -40,7 +40,7 @@ func xattrsOf(r *os.Root, name string) (map[string]string, error) {
 	return attrs, nil
 }
 
-// nextData is where the next bytes that are no hole may be.
+// nextData returns the offset of the next bytes, from off on, that are not in a hole.
 func nextData(f *os.File, off int64) int64 {
 	next, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
 	switch {

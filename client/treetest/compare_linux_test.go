@@ -17,10 +17,10 @@ func TestDifferentAttributesAreFound(t *testing.T) {
 			t.Skipf("the file system has no attributes: %v", err)
 		}
 		if diffs := Compare(a, b, Ignore{}); !strings.Contains(strings.Join(diffs, "\n"), attr.file) {
-			t.Errorf("%s of %s was set, and the differences are %q", attr.name, attr.file, diffs)
+			t.Errorf("after %s of %s was set, the differences are %q", attr.name, attr.file, diffs)
 		}
 		if diffs := Compare(a, b, Ignore{Xattrs: true}); len(diffs) > 0 {
-			t.Errorf("attributes were to be ignored, and the differences are %q", diffs)
+			t.Errorf("without attributes, the differences are %q", diffs)
 		}
 	}
 }

@@ -58,8 +58,7 @@ func flipLastByte(path string) error {
 	return os.WriteFile(path, content, 0)
 }
 
-// replaceByCopy makes a file one of its own, without holes, that is otherwise
-// the same.
+// replaceByCopy replaces a file by a copy that has no holes and no other names.
 func replaceByCopy(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -72,7 +71,7 @@ func replaceByCopy(path string) error {
 	return errors.Join(os.Remove(path), os.WriteFile(path, content, info.Mode()), os.Chtimes(path, info.ModTime(), info.ModTime()))
 }
 
-// chmodDeep changes the mode of a file whose path is too long for one call.
+// chmodDeep changes the mode of a file whose path is too long for one system call.
 func chmodDeep(dir, path string) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {

@@ -11,10 +11,9 @@ import (
 	"time"
 )
 
-// Generate fills the folder dir, which must exist, with the tree of that seed.
-// Equal seeds and sizes make equal trees. What takes root's rights (owners,
-// devices, files that nobody may read) is made by root only; names that the
-// file system refuses, and attributes it does not know, are left out.
+// Generate fills the existing folder dir with the tree of a seed. Equal seeds and sizes make equal
+// trees. Only root gets shapes that take root's rights: owners, devices, and files that nobody may
+// read. Names that the file system refuses, and attributes that it does not support, are left out.
 func Generate(dir string, seed int64, size Size) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -42,24 +41,25 @@ type generator struct {
 	dirs []madeDir
 }
 
-// madeDir is a folder whose metadata is set when all is in it.
+// madeDir is a folder whose metadata is set when it is complete.
 type madeDir struct {
-	root *os.Root // if it is too deep for a path
+	root *os.Root // its parent, if it is too deep for a path; else nil
 	name string
 	mode os.FileMode
 }
 
-// isRoot tells whether what takes root's rights is made.
+// isRoot reports whether shapes that take root's rights are made.
 func isRoot() bool { return os.Geteuid() == 0 }
 
-// check keeps the first error.
+// check records the first error.
 func (g *generator) check(err error) {
 	if g.err == nil && err != nil {
 		g.err = err
 	}
 }
 
-// tryName keeps an error, unless it says that the file system has no such names.
+// tryName records an error, unless it says that the file system refuses the name. It reports whether
+// there was no error.
 func (g *generator) tryName(err error) bool {
 	if errors.Is(err, syscall.EILSEQ) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENAMETOOLONG) {
 		return false
@@ -68,7 +68,7 @@ func (g *generator) tryName(err error) bool {
 	return err == nil
 }
 
-// mkdir makes a folder that has that mode in the end.
+// mkdir makes a folder that gets the mode when it is complete.
 func (g *generator) mkdir(name string, mode os.FileMode) {
 	if g.err == nil {
 		g.check(g.root.Mkdir(name, 0o700))
@@ -91,12 +91,12 @@ func (g *generator) touch(root *os.Root, name string) {
 	}
 }
 
-// time is a moment of the last decades, to the nanosecond.
+// time returns a random time of the last decades, to the nanosecond.
 func (g *generator) time() time.Time {
 	return time.Unix(g.rng.Int64N(1_700_000_000), g.rng.Int64N(1_000_000_000))
 }
 
-// close sets the metadata of folders, the last made first.
+// close sets the metadata of folders, in reverse order.
 func (g *generator) close() {
 	for i := len(g.dirs) - 1; i >= 0; i-- {
 		d := g.dirs[i]
@@ -113,12 +113,12 @@ func (g *generator) close() {
 	g.touch(g.root, ".")
 }
 
-// random is content that nothing compresses.
+// random returns content that cannot be compressed.
 func (g *generator) random(n int) []byte {
 	return fill(make([]byte, n), g.rng.Uint64())
 }
 
-// fill fills b with the random bytes of a seed.
+// fill fills b with the random bytes of a seed and returns it.
 func fill(b []byte, seed uint64) []byte {
 	var key [32]byte
 	binary.LittleEndian.PutUint64(key[:], seed)
@@ -126,7 +126,7 @@ func fill(b []byte, seed uint64) []byte {
 	return b
 }
 
-// text is content that compresses well.
+// text returns content that compresses well.
 func (g *generator) text(n int) []byte {
 	words := strings.SplitAfter("the quick brown fox\njumps over a lazy dog\nwhile backups run at night\n", " ")
 	b := make([]byte, 0, n+16)
@@ -136,7 +136,7 @@ func (g *generator) text(n int) []byte {
 	return b[:n]
 }
 
-// files makes files of many sizes, and equal content in several places.
+// files makes files of many sizes, and files with equal content.
 func (g *generator) files() {
 	g.mkdir("files", 0o755)
 	g.mkdir("files/empty folder", 0o755)
@@ -151,7 +151,7 @@ func (g *generator) files() {
 	g.write("files/zeros", make([]byte, 1<<20))
 }
 
-// sparse makes files with holes: data at the given offsets only.
+// sparse makes files that have data at the given offsets and holes elsewhere.
 func (g *generator) sparse() {
 	g.mkdir("sparse", 0o755)
 	const mb = 1 << 20
@@ -165,6 +165,7 @@ func (g *generator) sparse() {
 	g.hole("sparse/odd", 3*mb+17, []int64{mb + 3}, 4099)
 }
 
+// hole makes a file of the given size that has n bytes of data at each offset.
 func (g *generator) hole(name string, size int64, at []int64, n int) {
 	if g.err != nil {
 		return
@@ -180,12 +181,12 @@ func (g *generator) hole(name string, size int64, at []int64, n int) {
 		g.check(err)
 	}
 	g.check(f.Close())
-	// The order of a map must not decide about times.
+	// The time must not depend on the random order of the map.
 	t := time.Unix(size, int64(len(name)))
 	g.check(g.root.Chtimes(name, t, t))
 }
 
-// names makes names of all kinds of bytes, of files and of folders.
+// names makes files and folders whose names have all kinds of bytes.
 func (g *generator) names() {
 	g.mkdir("names", 0o755)
 	for _, name := range []string{
@@ -197,7 +198,7 @@ func (g *generator) names() {
 		if g.err == nil && g.tryName(err) {
 			g.touch(g.root, "names/"+name)
 		}
-		// As a folder with something in it.
+		// The same name for a folder with a file.
 		dir := "names/d" + name
 		if len(name) < 255 && g.err == nil && g.tryName(g.root.Mkdir(dir, 0o755)) {
 			g.dirs = append(g.dirs, madeDir{name: dir, mode: 0o755})
@@ -216,8 +217,7 @@ func (g *generator) order() {
 	}
 }
 
-// deep makes folders whose paths are longer than one call takes, and many
-// levels.
+// deep makes folders whose paths are longer than one system call allows, and many levels.
 func (g *generator) deep() {
 	g.mkdir("deep", 0o755)
 	g.chain("deep", 20, strings.Repeat("d", 250))
@@ -225,6 +225,7 @@ func (g *generator) deep() {
 	g.chain("levels", 120, "l")
 }
 
+// chain makes nested folders in the folder name, each with a file.
 func (g *generator) chain(name string, levels int, child string) {
 	if g.err != nil {
 		return
@@ -266,7 +267,7 @@ func (g *generator) links() {
 	}
 }
 
-// modes makes odd permissions, set when the folders have been filled.
+// modes makes files and folders with odd permissions. Those of folders are set when they are complete.
 func (g *generator) modes() {
 	g.mkdir("modes", 0o755)
 	files := []os.FileMode{0o400, 0o444, 0o600, 0o755, 0o777, 0o640, 0o755 | os.ModeSetuid, 0o755 | os.ModeSetgid, 0o644 | os.ModeSticky}
@@ -290,20 +291,20 @@ func (g *generator) modes() {
 		g.mkdir(name+"/below", 0o755)
 		g.write(name+"/below/file", []byte(name))
 		if g.err == nil {
-			// The first name is behind the odd mode, the second is not.
+			// The first name is below the folder with the odd mode, the second is not.
 			g.check(g.root.Link(name+"/below/file", "modes/link"+fmt.Sprint(i)))
 		}
 	}
 }
 
-// owner gives a file away: to numbers with a name on most machines, and without.
+// owner gives a file to another owner: to ids with a name on most machines, and to ids without.
 func (g *generator) owner(name string, i int) {
 	if g.err == nil && isRoot() && i%3 != 0 {
 		g.check(g.root.Lchown(name, []int{65534, 12345}[i%2], []int{54321, 65534}[i%2]))
 	}
 }
 
-// times makes moments that naive arithmetic gets wrong.
+// times makes files with times that naive arithmetic gets wrong.
 func (g *generator) times() {
 	g.mkdir("times", 0o755)
 	for i, t := range []time.Time{

@@ -82,7 +82,7 @@ func (g *generator) symlink(name, target string) error {
 	return setLinkTime(g.root, filepath.Dir(name), filepath.Base(name), time.Unix(99, 99))
 }
 
-// attr sets an attribute of something in xattrs to the parts put together.
+// attr sets an attribute of a file in the folder xattrs to the concatenated parts.
 func (g *generator) attr(file, name string, parts ...[]byte) {
 	if g.err != nil {
 		return
@@ -93,13 +93,13 @@ func (g *generator) attr(file, name string, parts ...[]byte) {
 	}
 	err := unix.Lsetxattr(filepath.Join(g.dir, "xattrs", file), name, value, 0)
 	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EPERM) && isRoot() {
-		return // the file system has none or no room, or root is confined
+		return // the file system has no attributes or no space for them, or root is confined
 	}
 	g.check(err)
 }
 
-// acl is rw for the owner, r for user 12345 and for the group, nothing for
-// others, as the kernel keeps it.
+// acl returns an ACL as the kernel stores it: rw for the owner, r for user 12345 and for the group, and
+// nothing for others.
 func acl() []byte {
 	b := binary.LittleEndian.AppendUint32(nil, 2) // version
 	for _, e := range []struct {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// setLinkTime: the time of a link cannot be chosen here.
+// setLinkTime does nothing: the time of a link cannot be set on this system.
 func setLinkTime(*os.Root, string, string, time.Time) error { return nil }
 
 // special and attributes are made on Linux only.

@@ -1,13 +1,12 @@
-// Package treetest makes folders that are hard to save and says whether two
-// folders are the same.
+// Package treetest makes folders that are hard to back up, and compares folders.
 //
-// It is a measure of the client and must not share its code: what it knows of
-// files it reads by itself. [Generate] makes a folder of many shapes from a
-// seed, [Compare] lists how two folders differ by content and metadata, and
-// [TempDir] is a place for both that is removed whatever the modes in it.
+// It measures the client and must not share its code, so that an error of the client cannot hide
+// itself: it reads and writes all metadata with its own calls. [Generate] makes a folder of many
+// shapes from a seed. [Compare] lists how two folders differ in content and metadata. [TempDir]
+// makes a folder for both, which is removed after the test whatever modes its folders have.
 //
-// Everything is reached by single names from opened folders, so paths may be
-// longer than the system allows in one call.
+// Every file is reached by single names from opened folders, so paths may be longer than one system
+// call allows.
 package treetest
 
 import (
@@ -20,19 +19,17 @@ import (
 	"testing"
 )
 
-// Size is how much [Generate] makes.
+// Size says how much [Generate] makes.
 type Size int
 
 const (
-	// Small is every shape once: some hundred entries, a few MB, well below a
-	// second.
+	// Small has every shape once: some hundred entries, a few MB, made in well below a second.
 	Small Size = iota
-	// Large has thousands of files and some 100 MB besides.
+	// Large also has thousands of files, with some 100 MB.
 	Large
 )
 
-// TempDir is like t.TempDir, for trees with folders that their owner may not
-// change.
+// TempDir is like t.TempDir, for trees with folders that their owner may not change.
 func TempDir(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,7 +41,7 @@ func TempDir(t testing.TB) string {
 	return dir
 }
 
-// New generates a tree in a [TempDir].
+// New generates a tree in a new [TempDir].
 func New(t testing.TB, seed int64, size Size) string {
 	t.Helper()
 	dir := TempDir(t)
@@ -89,7 +86,8 @@ func unlockChild(root *os.Root, name string) error {
 	return unlockBelow(child)
 }
 
-// WantNames checks what is in a folder, sorted: nothing temporary may be left.
+// WantNames checks the names in a folder, which are given sorted. It finds temporary files that were
+// left.
 func WantNames(t testing.TB, dir string, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -101,14 +99,14 @@ func WantNames(t testing.TB, dir string, want ...string) {
 		got = append(got, e.Name())
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("in the folder are %q, want %q", got, want)
+		t.Errorf("the folder contains %q, want %q", got, want)
 	}
 }
 
-// Noise is n bytes that nothing compresses; equal seeds make equal bytes.
+// Noise returns n bytes that cannot be compressed. Equal seeds make equal bytes.
 func Noise(seed byte, n int) []byte { return fill(make([]byte, n), uint64(seed)) }
 
-// Text is n bytes that compress well.
+// Text returns n bytes that compress well.
 func Text(n int) []byte {
 	var b bytes.Buffer
 	for i := 0; b.Len() < n; i++ {

@@ -10,7 +10,7 @@ import (
 	"servidor-backup/client/treetest"
 )
 
-// A server of the same process is used without a socket: it need not listen.
+// A server of the same process is reached without a socket, so it need not listen.
 func TestAServerOfTheSameProcess(t *testing.T) {
 	server, err := embedded.Start(embedded.Options{Dir: t.TempDir()})
 	if err != nil {

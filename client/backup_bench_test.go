@@ -4,14 +4,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"servidor-backup/client/internal/clienttest"
 	"testing"
 
 	"servidor-backup/client"
+	"servidor-backup/client/internal/clienttest"
 )
 
-// BenchmarkUnchanged backs up what has not changed: many small files, or what is
-// in WALK_DIR.
+// BenchmarkUnchanged backs up files that have not changed: many small ones, or those in WALK_DIR.
 func BenchmarkUnchanged(b *testing.B) {
 	dir := os.Getenv("WALK_DIR")
 	if dir == "" {
@@ -24,7 +23,7 @@ func BenchmarkUnchanged(b *testing.B) {
 	c := newWorld(b, 1).client()
 	opt := client.BackupOptions{Paths: []string{dir}, Name: "x"}
 	save(b, c, opt)
-	save(b, c, opt) // which may read again what had just been made
+	save(b, c, opt) // which may read files again because they are new
 	b.ReportAllocs()
 	files := int64(0)
 	for b.Loop() {

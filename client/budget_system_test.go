@@ -3,15 +3,15 @@ package client_test
 import (
 	"bytes"
 	"path/filepath"
-	"servidor-backup/client/internal/clienttest"
 	"testing"
 
 	"servidor-backup/client"
+	"servidor-backup/client/internal/clienttest"
 	"servidor-backup/client/treetest"
 )
 
-// With as little memory as there can be, everything still goes through.
-func TestLittleRoom(t *testing.T) {
+// The smallest memory budget is still enough for everything.
+func TestTheSmallestMemoryBudget(t *testing.T) {
 	w := newWorld(t, 2)
 	src, to := treetest.New(t, 1, treetest.Small), treetest.TempDir(t)
 	big := clienttest.Noise(5, 20<<20)
@@ -22,6 +22,6 @@ func TestLittleRoom(t *testing.T) {
 	same(t, src, filepath.Join(to, res.Top[0]))
 	var out bytes.Buffer
 	if err := c.Cat(t.Context(), "things", "big", &out); err != nil || !bytes.Equal(out.Bytes(), big) {
-		t.Errorf("%d bytes came: %v", out.Len(), err)
+		t.Errorf("%d bytes arrived: %v", out.Len(), err)
 	}
 }

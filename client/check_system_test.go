@@ -3,19 +3,19 @@ package client_test
 import (
 	"os"
 	"path/filepath"
-	"servidor-backup/client/internal/clienttest"
 	"slices"
 	"testing"
 
 	"servidor-backup/bus/bustest"
 	"servidor-backup/client"
+	"servidor-backup/client/internal/clienttest"
 	"servidor-backup/client/treetest"
 	"servidor-backup/schemas"
 )
 
-// A check reads what it is asked to, names the files whose content is damaged in each
-// version, and finds nothing any more after the next backup has mended it.
-func TestCheckNamesWhatIsDamaged(t *testing.T) {
+// A check reads as much as it is asked to and names the damaged files of each version. It finds nothing
+// any more after the next backup has repaired the damage.
+func TestCheckNamesDamagedFiles(t *testing.T) {
 	w := newWorld(t, 1)
 	src := filepath.Join(treetest.TempDir(t), "docs")
 	for i, name := range []string{"a", "b"} {
@@ -37,7 +37,7 @@ func TestCheckNamesWhatIsDamaged(t *testing.T) {
 			t.Fatal(err)
 		}
 		if res.Damaged != int64(len(found)) {
-			t.Errorf("%d found and %d told of", res.Damaged, len(found))
+			t.Errorf("%d were counted and %d reported", res.Damaged, len(found))
 		}
 		return res
 	}
@@ -59,7 +59,7 @@ func TestCheckNamesWhatIsDamaged(t *testing.T) {
 		t.Errorf("found %q", found)
 	}
 	if run(client.CheckOptions{}); len(found) != 2 {
-		t.Errorf("the node knows, and found is %q", found)
+		t.Errorf("without reading, when the node knows of the damage: found %q", found)
 	}
 	bustest.Eventually(t, "the coordinator has heard of the damage", func() bool {
 		m, err := c.Nodes(t.Context())
@@ -67,12 +67,13 @@ func TestCheckNamesWhatIsDamaged(t *testing.T) {
 	})
 	save(t, c, client.BackupOptions{Paths: []string{src}})
 	if run(client.CheckOptions{Read: 1}); len(found) > 0 {
-		t.Errorf("after another backup found is %q", found)
+		t.Errorf("after another backup: found %q", found)
 	}
-	flip(t, segment, at) // back again, for the check of the store
+	flip(t, segment, at) // back, because the store is checked at the end
 }
 
-// flip flips a bit of a file, in the middle if at is negative, and says where.
+// flip flips a bit of the byte at offset at of a file, or in the middle if at is negative. It returns the
+// offset.
 func flip(t *testing.T, path string, at int64) int64 {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -94,7 +95,8 @@ func flip(t *testing.T, path string, at int64) int64 {
 	return at
 }
 
-func TestCheckOfWhatIsNotThere(t *testing.T) {
+// An empty vault passes a check, and the check of an unknown record fails.
+func TestCheckOfAnEmptyVault(t *testing.T) {
 	c := newWorld(t, 1).client()
 	if res, err := c.Check(t.Context(), client.CheckOptions{}); err != nil || res.Versions != 0 {
 		t.Errorf("%+v, %v", res, err)

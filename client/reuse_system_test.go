@@ -13,9 +13,9 @@ import (
 	"servidor-backup/client/treetest"
 )
 
-// What is taken over from the parent version, and not read again, is whole:
-// attributes, targets of links, everything.
-func TestWhatIsTakenOverIsWhole(t *testing.T) {
+// An entry that is reused from the parent version has everything: attributes, targets of links, and
+// content.
+func TestReusedEntriesAreComplete(t *testing.T) {
 	src := treetest.New(t, 3, treetest.Small)
 	c := newWorld(t, 1).client()
 	back := func(id string) {
@@ -24,14 +24,14 @@ func TestWhatIsTakenOverIsWhole(t *testing.T) {
 		res := bringBack(t, c, client.RestoreOptions{ID: id, To: to})
 		same(t, src, filepath.Join(to, res.Top[0]))
 	}
-	for range 3 { // the first may find times too fresh to be trusted
+	for range 3 { // the first may find times that are too new to be trusted
 		save(t, c, client.BackupOptions{Paths: []string{src}, Name: "things"})
 	}
 	back("things@3")
 }
 
-// Whatever is changed of a file, its next version has it.
-func TestChangesBesideTheContentAreSeen(t *testing.T) {
+// A change of anything but the content of a file is in the next version, too.
+func TestChangesOfMetadataAreSaved(t *testing.T) {
 	src := filepath.Join(t.TempDir(), "r")
 	at := func(name string) string { return filepath.Join(src, name) }
 	write(t, at("file"), []byte("x"))

@@ -13,9 +13,9 @@ import (
 	"servidor-backup/client/treetest"
 )
 
-// forms are texts that repeat what stands far before: more can be made of them
-// in some more time.
-func forms(seed uint64, n int) []byte {
+// distantRepeats returns n bytes of text that repeats phrases from far before, so that stronger
+// compression makes it smaller.
+func distantRepeats(seed uint64, n int) []byte {
 	r := rand.New(rand.NewPCG(seed, 1))
 	phrases := make([][100]byte, 6000)
 	for i := range phrases {
@@ -33,15 +33,15 @@ func forms(seed uint64, n int) []byte {
 	return b.Bytes()[:n]
 }
 
-// Behind a network that is much slower than this machine, more time goes into
-// compression by itself.
+// With a network that is much slower than this machine, automatic compression spends more time and
+// sends less.
 func TestAutoCompressionUsesTheTimeThatALimitLeaves(t *testing.T) {
 	w := newWorld(t, 1)
 	src := treetest.TempDir(t)
-	write(t, filepath.Join(src, "file"), forms(1, 14<<20))
+	write(t, filepath.Join(src, "file"), distantRepeats(1, 14<<20))
 	try := func(c seal.Compression, limit int64) (sent, perSecond int64) {
 		saver := w.client(func(o *client.Options) {
-			o.Nickname, o.UploadLimit = c.String(), limit // another vault, and the same key: the same chunks
+			o.Nickname, o.UploadLimit = c.String(), limit // another vault with the same key: the same chunks
 		})
 		start := time.Now()
 		sent = save(t, saver, client.BackupOptions{Paths: []string{src}, Name: "text", Compression: c}).Sent
@@ -54,8 +54,8 @@ func TestAutoCompressionUsesTheTimeThatALimitLeaves(t *testing.T) {
 	off, _ := try(seal.CompressOff, 0)
 	fast, perSecond := try(seal.CompressFast, 0)
 	auto, _ := try(seal.CompressAuto, min(perSecond/6, 3<<20))
-	t.Logf("of %d bytes fast sent %d (%d a second), auto %d", off, fast, perSecond, auto)
+	t.Logf("of %d bytes, fast sent %d (%d a second), auto %d", off, fast, perSecond, auto)
 	if auto > fast*99/100 || fast > off*97/100 {
-		t.Error("it could have been less")
+		t.Errorf("of %d bytes, fast sent %d and auto %d", off, fast, auto)
 	}
 }

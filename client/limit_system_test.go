@@ -6,13 +6,13 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
-	"servidor-backup/client/internal/clienttest"
-	"servidor-backup/client/internal/transfer"
 	"testing"
 	"time"
 
 	"servidor-backup/bus/bustest"
 	"servidor-backup/client"
+	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/transfer"
 	"servidor-backup/client/treetest"
 )
 
