@@ -286,6 +286,10 @@ func TestPartsOfAVersion(t *testing.T) {
 	if _, err := c.Restore(t.Context(), client.RestoreOptions{ID: "photos", Inside: []string{"b"}, To: to}); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("an existing folder was not respected: %v", err)
 	}
+	twice := client.RestoreOptions{ID: "photos", Inside: []string{"a/one", "photos/a/one"}, To: t.TempDir()}
+	if _, err := c.Restore(t.Context(), twice); !errors.Is(err, client.ErrSameName) {
+		t.Errorf("two paths of the same name: %v", err)
+	}
 	write(t, filepath.Join(to, "b/three"), []byte("other"))
 	bringBack(t, c, client.RestoreOptions{ID: "photos", Inside: []string{"b"}, To: to, Force: true})
 	if b, _ := os.ReadFile(filepath.Join(to, "b/three")); string(b) != "333" {
