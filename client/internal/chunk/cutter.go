@@ -11,17 +11,17 @@ import (
 // cuts fall into step again. The gear table comes from the vault's key: the
 // lengths of chunks, which the server sees, do not tell known files.
 //
-// Normalized chunking, level 2: up to normChunk a cut needs two more zero bits
+// Normalized chunking, level 2: up to normSize a cut needs two more zero bits
 // than the average length would ask for, thereafter two fewer, which narrows
 // the lengths around the average.
 const (
-	// MinChunk is the shortest chunk that is not the content's last.
-	MinChunk = 128 << 10
-	// normChunk is where cuts become easy. It lies below the average, which
+	// MinSize is the shortest chunk that is not the content's last.
+	MinSize = 128 << 10
+	// normSize is where cuts become easy. It lies below the average, which
 	// comes out at 512 KiB.
-	normChunk = 424 << 10
-	// MaxChunk is the longest chunk: as long as what can be sealed.
-	MaxChunk = 999_800
+	normSize = 424 << 10
+	// MaxSize is the longest chunk: as long as what can be sealed.
+	MaxSize = 999_800
 
 	hardBits = 19 + 2 // 19 is log2 of the average
 	easyBits = 19 - 2
@@ -48,24 +48,24 @@ func NewGear(seed *[256 * 8]byte) *Gear {
 }
 
 // cut returns the length of the first chunk of buf. buf holds at least
-// MaxChunk bytes or all that is left of the content; the result then depends
+// MaxSize bytes or all that is left of the content; the result then depends
 // on nothing but the content. It is 0 only for an empty buf.
 func (g *Gear) cut(buf []byte) int {
-	if len(buf) <= MinChunk {
+	if len(buf) <= MinSize {
 		return len(buf)
 	}
-	buf = buf[:min(len(buf), MaxChunk)]
-	norm := min(len(buf), normChunk)
+	buf = buf[:min(len(buf), MaxSize)]
+	norm := min(len(buf), normSize)
 	// The window is filled before the first byte where a cut may be, so
 	// that a cut point is a matter of its own neighbourhood and not of where
 	// the chunk began.
 	var hash uint64
-	for _, b := range buf[MinChunk-gearWindow : MinChunk] {
+	for _, b := range buf[MinSize-gearWindow : MinSize] {
 		hash = hash<<1 + g[b]
 	}
-	n, hash := g.scan(buf[MinChunk:norm], hash, hardBits)
+	n, hash := g.scan(buf[MinSize:norm], hash, hardBits)
 	if n > 0 {
-		return MinChunk + n
+		return MinSize + n
 	}
 	if n, _ = g.scan(buf[norm:], hash, easyBits); n > 0 {
 		return norm + n
@@ -122,7 +122,7 @@ func (c *Cutter) Reset(r io.Reader, afterHole, beforeHole bool) {
 }
 
 // Next returns the next chunk; or, in place of it, how many zeros of a long run
-// come next, MaxChunk at most; or io.EOF after the last. An error of the reader
+// come next, MaxSize at most; or io.EOF after the last. An error of the reader
 // comes at once, without what was read before it, and stays.
 func (c *Cutter) Next() (plain Plaintext, zeros int, err error) {
 	for {
@@ -148,7 +148,7 @@ func (c *Cutter) Next() (plain Plaintext, zeros int, err error) {
 
 // cut returns the length of the next chunk, 0 if a run of zeros or nothing is next.
 func (c *Cutter) cut() (int, error) {
-	if err := c.fill(MaxChunk); err != nil {
+	if err := c.fill(MaxSize); err != nil {
 		return 0, err
 	}
 	n := c.gear.cut(c.in.Gathered())
@@ -170,15 +170,15 @@ func (c *Cutter) cut() (int, error) {
 	}
 }
 
-// skip drops what comes next of a run of zeros, MaxChunk at most, and returns how
+// skip drops what comes next of a run of zeros, MaxSize at most, and returns how
 // many that were.
 func (c *Cutter) skip() (n int, err error) {
-	for c.inZeros && n < MaxChunk {
+	for c.inZeros && n < MaxSize {
 		if err := c.fill(readSize); err != nil {
 			return 0, err
 		}
 		rest := c.in.Gathered()
-		rest = rest[:min(len(rest), MaxChunk-n)]
+		rest = rest[:min(len(rest), MaxSize-n)]
 		some := zerosAhead(rest)
 		c.in.skip(some)
 		n += some

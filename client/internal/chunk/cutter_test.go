@@ -62,7 +62,7 @@ func TestChunkLengths(t *testing.T) {
 	ends := cutAll(t, bytes.NewReader(data), data)
 	start := 0
 	for _, end := range ends[:len(ends)-1] {
-		if n := end - start; n < MinChunk || n > MaxChunk {
+		if n := end - start; n < MinSize || n > MaxSize {
 			t.Errorf("a chunk of %d bytes", n)
 		}
 		start = end
@@ -76,7 +76,7 @@ func TestShortContents(t *testing.T) {
 	if ends := cutAll(t, bytes.NewReader(nil), nil); ends != nil {
 		t.Errorf("nothing was cut into %v", ends)
 	}
-	for _, n := range []int{1, MinChunk - 1, MinChunk} {
+	for _, n := range []int{1, MinSize - 1, MinSize} {
 		data := clienttest.Noise(3, n)
 		if ends := cutAll(t, bytes.NewReader(data), data); len(ends) != 1 {
 			t.Errorf("%d bytes were cut into %v", n, ends)
@@ -86,8 +86,8 @@ func TestShortContents(t *testing.T) {
 
 // Content without any border is cut at the longest length.
 func TestUniformContent(t *testing.T) {
-	data := make([]byte, 2*MaxChunk+5)
-	want := []int{MaxChunk, 2 * MaxChunk, 2*MaxChunk + 5}
+	data := make([]byte, 2*MaxSize+5)
+	want := []int{MaxSize, 2 * MaxSize, 2*MaxSize + 5}
 	if ends := cutAll(t, bytes.NewReader(data), data); !slices.Equal(ends, want) {
 		t.Errorf("zeros are cut at %v", ends)
 	}
@@ -109,7 +109,7 @@ func TestCutsFallIntoStepAfterInsertion(t *testing.T) {
 }
 
 func TestCutsDependOnTheKey(t *testing.T) {
-	data := clienttest.Noise(5, MaxChunk)
+	data := clienttest.Noise(5, MaxSize)
 	other := seal.VaultKey(clienttest.Key())
 	other[0]++
 	if testGear(seal.VaultKey(clienttest.Key())).cut(data) == testGear(other).cut(data) {
@@ -164,7 +164,7 @@ func FuzzChunker(f *testing.F) {
 		data := bytes.Repeat(pattern, int(size%(4<<20))/len(pattern)+1)
 		start := 0
 		for _, end := range cutAll(t, &slowReader{data, int(read) + 1}, data) {
-			if n := end - start; n > MaxChunk || n < MinChunk && end != len(data) && !besideZeros(data, start, end) {
+			if n := end - start; n > MaxSize || n < MinSize && end != len(data) && !besideZeros(data, start, end) {
 				t.Fatalf("a chunk of %d bytes", n)
 			}
 			start = end

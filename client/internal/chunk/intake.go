@@ -3,6 +3,7 @@ package chunk
 import (
 	"context"
 	"hash/crc32"
+	"slices"
 	"sync/atomic"
 )
 
@@ -100,7 +101,7 @@ func (in *Intake) Gathered() []byte {
 func (in *Intake) Detach(n int) Plaintext {
 	in.block.users.Add(1)
 	p := Plaintext{Bytes: in.block.buf[in.start : in.start+n : in.start+n], block: in.block}
-	p.sum = Checksum(p.Bytes)
+	p.sum = checksum(p.Bytes)
 	in.start += n
 	return p
 }
@@ -132,18 +133,19 @@ type Plaintext struct {
 	sum uint32
 }
 
-// NewPlaintext is for bytes that are not in a block.
-func NewPlaintext(b []byte, sum uint32) Plaintext { return Plaintext{Bytes: b, sum: sum} }
+// CopyPlaintext returns a plaintext with a copy of b, which is in no block. The checksum is
+// that of b itself, so that a copy that went wrong is found.
+func CopyPlaintext(b []byte) Plaintext { return Plaintext{Bytes: slices.Clone(b), sum: checksum(b)} }
 
 // InBlock reports whether the bytes are part of a block.
 func (p Plaintext) InBlock() bool { return p.block != nil }
 
 // Equal reports whether b has the checksum that was taken of the plaintext.
-func (p Plaintext) Equal(b []byte) bool { return Checksum(b) == p.sum }
+func (p Plaintext) Matches(b []byte) bool { return checksum(b) == p.sum }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func Checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
 func (p Plaintext) Release() {
 	if p.block != nil {

@@ -12,7 +12,7 @@ import (
 // MinZeros is the length from which a run of zeros is left out, be it a hole, data
 // or both in part. What is shorter is content like any other: many small chunks
 // cost more than zeros, which compress.
-const MinZeros = MinChunk
+const MinZeros = MinSize
 
 // hole is the unit of file systems, below which nothing can be left out.
 const hole = 4096

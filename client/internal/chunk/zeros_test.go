@@ -40,8 +40,8 @@ func partsOf(gear *Gear, content []byte) (parts []yielded) {
 		if n >= MinZeros {
 			data(done, i)
 			done = i + n
-			for at := i; at < done; at += MaxChunk {
-				parts = append(parts, yielded{at, min(MaxChunk, done-at), true})
+			for at := i; at < done; at += MaxSize {
+				parts = append(parts, yielded{at, min(MaxSize, done-at), true})
 			}
 		}
 		i += n + 1
@@ -81,7 +81,7 @@ type stretch struct {
 // stretches are what contents are made of: of lengths at which something changes, and
 // others.
 var stretches = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) stretch {
-	around := rapid.SampledFrom([]int{8, hole, MinZeros / 2, MinZeros, MinZeros, 2 * MinZeros, readSize, MaxChunk})
+	around := rapid.SampledFrom([]int{8, hole, MinZeros / 2, MinZeros, MinZeros, 2 * MinZeros, readSize, MaxSize})
 	n := around.Draw(t, "around") + rapid.IntRange(-9, 9).Draw(t, "off")
 	return stretch{max(n, 1), rapid.Bool().Draw(t, "zeros")}
 }), 1, 7)
@@ -227,13 +227,13 @@ func TestFindZeros(t *testing.T) {
 // Looking for zeros must cost next to nothing where there are none.
 func BenchmarkFindZeros(b *testing.B) {
 	for _, every := range []int{0, 64, 100_000} {
-		data := clienttest.Noise(1, MaxChunk)
+		data := clienttest.Noise(1, MaxSize)
 		for at := 0; every > 0 && at < len(data); at += every {
 			clear(data[at:min(at+every*9/10, len(data))])
 			data[at] = 1
 		}
 		b.Run(fmt.Sprint("zeros of ", every*9/10), func(b *testing.B) {
-			b.SetBytes(MaxChunk)
+			b.SetBytes(MaxSize)
 			for b.Loop() {
 				findZeros(data, len(data))
 			}

@@ -52,11 +52,11 @@ func ParseCompression(s string) (Compression, error) {
 	return Compression(i), nil
 }
 
-// Economy is what makes CompressDefault: it tries the other level on a chunk now
+// Packer is what makes CompressDefault: it tries the other level on a chunk now
 // and then, and stays with the slower one for as long as it pays. Which one that
 // is depends on the data, not on its length: logs pack better at the fastest
 // level, prose at the default one. It is safe for concurrent use.
-type Economy struct {
+type Packer struct {
 	chunks atomic.Uint32
 	slower atomic.Bool
 }
@@ -71,7 +71,7 @@ const (
 
 // Pack makes plain smaller where that pays, with a level of the economy's choice for
 // CompressDefault. The result is good for as long as plain is, until its release.
-func (e *Economy) Pack(id schemas.ChunkID, plain []byte, level Compression) (*packed, error) {
+func (e *Packer) Pack(id schemas.ChunkID, plain []byte, level Compression) (*Packed, error) {
 	space := workspaces.Get().(*workspace)
 	p, err := e.choose(&space.packed, id, plain, level)
 	if err != nil {
@@ -83,7 +83,7 @@ func (e *Economy) Pack(id schemas.ChunkID, plain []byte, level Compression) (*pa
 	return &space.result, nil
 }
 
-func (e *Economy) choose(scratch *[]byte, id schemas.ChunkID, plain []byte, level Compression) (packed, error) {
+func (e *Packer) choose(scratch *[]byte, id schemas.ChunkID, plain []byte, level Compression) (Packed, error) {
 	// The fastest level needs room to find anything.
 	if level != CompressDefault || len(plain) < probeFrom {
 		return pack(scratch, id, plain, level)
@@ -115,8 +115,8 @@ func (e *Economy) choose(scratch *[]byte, id schemas.ChunkID, plain []byte, leve
 	return p, nil
 }
 
-// packed is what a frame encrypts: a head of packing and lengths, and the body.
-type packed struct {
+// Packed is what a frame encrypts: a head of packing and lengths, and the body.
+type Packed struct {
 	head     [1 + 2*3]byte
 	headSize int
 	body     []byte // the plaintext, or a zstd frame in the scratch it was packed in
@@ -124,15 +124,15 @@ type packed struct {
 }
 
 // Release ends the use of what [economy.pack] returned.
-func (p *packed) Release() {
+func (p *Packed) Release() {
 	space := p.space
-	*p = packed{}
+	*p = Packed{}
 	workspaces.Put(space)
 }
 
 // pack makes plain smaller where that pays. The result is good for as long as
 // plain and scratch are.
-func pack(scratch *[]byte, id schemas.ChunkID, plain []byte, level Compression) (p packed, err error) {
+func pack(scratch *[]byte, id schemas.ChunkID, plain []byte, level Compression) (p Packed, err error) {
 	if len(plain) > MaxPlain {
 		return p, fmt.Errorf("chunk %s has %d bytes, at most %d can be sealed", id.Short(), len(plain), MaxPlain)
 	}
@@ -150,7 +150,7 @@ func pack(scratch *[]byte, id schemas.ChunkID, plain []byte, level Compression) 
 }
 
 // FrameSize is the length of the frame, in bytes.
-func (p *packed) FrameSize() int { return 1 + nonceSize + p.headSize + len(p.body) + tagSize }
+func (p *Packed) FrameSize() int { return 1 + nonceSize + p.headSize + len(p.body) + tagSize }
 
 // unpacking is what pack made, parsed.
 type unpacking struct {
@@ -299,7 +299,7 @@ var decoder = sync.OnceValue(func() *zstd.Decoder {
 // those that are used take memory and lie in the processor's cache.
 type workspace struct {
 	packed, opened, unpacked []byte
-	result                   packed
+	result                   Packed
 }
 
 var workspaces = sync.Pool{New: func() any {

@@ -30,7 +30,7 @@ func TestEconomyFollowsTheData(t *testing.T) {
 		}
 		return len(p.body)
 	}
-	var e Economy
+	var e Packer
 	for name, plain := range map[string][]byte{"prose": clienttest.Prose(256 << 10), "logs": logLines(256 << 10), "noise": clienttest.Noise(1, 256<<10), "both": append(clienttest.Prose(300<<10), clienttest.Noise(1, 100<<10)...)} {
 		before := e.slower.Load()
 		e.chunks.Store(0)

@@ -65,7 +65,7 @@ func keyFileVector() string {
 func sourceVectors() string {
 	var b strings.Builder
 	for _, paths := range [][]string{{"/home/ana"}, {"/etc", "/home/ana"}, {"-"}} {
-		id := SourceID(testKey(), "host", strings.Join(paths, "\x00"))
+		id := testKey().SourceID("host", strings.Join(paths, "\x00"))
 		fmt.Fprintf(&b, "%-23s %x\n", fmt.Sprintf("%q", paths), id[:])
 	}
 	return b.String()
@@ -75,7 +75,7 @@ func frameVectors(t *testing.T, k *Keys) string {
 	t.Helper()
 	plain := []byte("the quick brown fox")
 	id := k.DataID(plain)
-	frame, err := k.sealData(nil, id, plain, Options{Compression: CompressOff})
+	frame, err := k.sealData(nil, id, plain, options{level: CompressOff})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func openByHand(t *testing.T, k *Keys, id schemas.ChunkID, frame []byte) (key, i
 func labelVectors(t *testing.T, k *Keys) string {
 	t.Helper()
 	plain := doctest.Hex(t, sealDoc, "label")
-	id := k.LabelID(plain)
+	id := k.labelID(plain)
 	frame, err := k.Seal(nil, id, plain, CompressOff)
 	if err != nil {
 		t.Fatal(err)

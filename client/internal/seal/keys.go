@@ -27,8 +27,8 @@ import (
 // without it nobody can, its owner included.
 type VaultKey [32]byte
 
-// NewVaultKey makes a key.
-func NewVaultKey() VaultKey {
+// newVaultKey makes a key.
+func newVaultKey() VaultKey {
 	var key VaultKey
 	rand.Read(key[:]) // never fails
 	return key
@@ -59,7 +59,7 @@ func (key VaultKey) derive(purpose string, out []byte) {
 
 // SourceID is what the server may know of where a record's content comes from:
 // a keyed hash of host and path, see [schemas.SourceID].
-func SourceID(key VaultKey, host, path string) (id schemas.SourceID) {
+func (key VaultKey) SourceID(host, path string) (id schemas.SourceID) {
 	var k [32]byte
 	key.derive("source id", k[:])
 	h := newKeyed(k[:])
@@ -117,10 +117,8 @@ func (k *Keys) Draw(kind, level byte, name string) uint32 {
 // DataID is the id of a data chunk of this content.
 func (k *Keys) DataID(plain []byte) (id schemas.ChunkID) { return k.dataIDs.sum(plain) }
 
-// LabelID is the id under which a version's label is sealed. No chunk has it, so
+// labelID is the id under which a version's label is sealed. No chunk has it, so
 // no chunk can stand for a label.
-func (k *Keys) LabelID(plain []byte) schemas.ChunkID { return k.labelIDs.sum(plain) }
-
 // TreeID is the id of a tree chunk. It covers the edges, which travel in the
 // clear, as well as the payload: nobody can exchange an edge unnoticed.
 func (k *Keys) TreeID(trees, data []schemas.ChunkID, payload []byte) (id schemas.ChunkID) {
@@ -197,7 +195,7 @@ var (
 // that is there is never replaced, whoever else creates one at the same time:
 // the error is then fs.ErrExist.
 func CreateKey(path string) (VaultKey, error) {
-	key := NewVaultKey()
+	key := newVaultKey()
 	err := os.MkdirAll(filepath.Dir(path), 0o700)
 	if err == nil {
 		err = writeKeyFile(path, encodeKeyFile(key))

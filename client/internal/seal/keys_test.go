@@ -23,7 +23,7 @@ func testKey() VaultKey { return clienttest.Key() }
 func TestDerivedKeysArePinned(t *testing.T) {
 	k := New(testKey())
 	f := testKey().Fingerprint()
-	src := SourceID(testKey(), "host", "/home/ana")
+	src := testKey().SourceID("host", "/home/ana")
 	content := k.DataID([]byte("content"))
 	tree := k.TreeID([]schemas.ChunkID{{1}}, []schemas.ChunkID{{2}}, []byte("payload"))
 	for _, c := range []struct{ what, got, want string }{
@@ -40,10 +40,10 @@ func TestDerivedKeysArePinned(t *testing.T) {
 }
 
 func TestSourceIDKeepsHostAndPathApart(t *testing.T) {
-	if SourceID(testKey(), "a", "bc") == SourceID(testKey(), "ab", "c") {
+	if testKey().SourceID("a", "bc") == testKey().SourceID("ab", "c") {
 		t.Error("two sources have one id")
 	}
-	if SourceID(testKey(), "a", "b") == SourceID(NewVaultKey(), "a", "b") {
+	if testKey().SourceID("a", "b") == newVaultKey().SourceID("a", "b") {
 		t.Error("the id does not depend on the key")
 	}
 }

@@ -53,23 +53,23 @@ const _ = uint(schemas.MaxContent - MaxPlain - Overhead)
 // copy of the chunk may be whole.
 var ErrDamaged = errors.New("damaged, or sealed with another key")
 
-// Options say how a chunk is sealed.
-type Options struct {
-	Compression Compression
-	Unchecked   bool // leaves out opening the frame again
+// options say how a chunk is sealed.
+type options struct {
+	level     Compression
+	unchecked bool // leaves out opening the frame again
 }
 
 // sealData appends to dst the frame of the data chunk id. It is safe for
 // concurrent use.
-func (k *Keys) sealData(dst []byte, id schemas.ChunkID, plain []byte, opt Options) ([]byte, error) {
+func (k *Keys) sealData(dst []byte, id schemas.ChunkID, plain []byte, opt options) ([]byte, error) {
 	c := schemas.Chunk{ID: id, Kind: schemas.Data}
 	return k.sealTo(dst, &c, plain, opt)
 }
 
-func (k *Keys) sealTo(dst []byte, c *schemas.Chunk, plain []byte, opt Options) ([]byte, error) {
+func (k *Keys) sealTo(dst []byte, c *schemas.Chunk, plain []byte, opt options) ([]byte, error) {
 	space := workspaces.Get().(*workspace)
 	defer workspaces.Put(space)
-	p, err := pack(&space.packed, c.ID, plain, opt.Compression)
+	p, err := pack(&space.packed, c.ID, plain, opt.level)
 	if err != nil {
 		return dst, err
 	}
@@ -78,7 +78,7 @@ func (k *Keys) sealTo(dst []byte, c *schemas.Chunk, plain []byte, opt Options) (
 	out := slices.Grow(dst, p.FrameSize())[:start+p.FrameSize()]
 	c.Content = out[start:]
 	named := func(plain []byte) bool { return k.ID(c, plain) == c.ID }
-	if err := k.SealPacked(c, &p, named, opt.Unchecked); err != nil {
+	if err := k.SealPacked(c, &p, named, opt.unchecked); err != nil {
 		return dst, err
 	}
 	return out, nil
@@ -87,13 +87,13 @@ func (k *Keys) sealTo(dst []byte, c *schemas.Chunk, plain []byte, opt Options) (
 // SealPacked writes the frame of what was packed to c.Content, which has the
 // frame's size. Unless told not to, it opens the frame again and asks right
 // whether what comes out is what was to be sealed.
-func (k *Keys) SealPacked(c *schemas.Chunk, p *packed, right func(plain []byte) bool, unchecked bool) error {
+func (k *Keys) SealPacked(c *schemas.Chunk, p *Packed, right func(plain []byte) bool, unchecked bool) error {
 	if err := k.encrypt(c.Content, c.ID, p); err != nil || unchecked {
 		return err
 	}
 	plain, err := k.openIn(p.space.opened[:0], p.space.unpacked[:0], c.ID, c.Content)
 	if err == nil && !right(plain) {
-		err = WrongID(c.ID)
+		err = errWrongID(c.ID)
 	}
 	if err != nil {
 		return fmt.Errorf("checking a chunk after sealing it (is this machine's memory sound?): %w", err)
@@ -109,14 +109,14 @@ func (k *Keys) ID(c *schemas.Chunk, plain []byte) schemas.ChunkID {
 	return k.DataID(plain)
 }
 
-// Unseal opens the frame of a data chunk and checks that it is what id names. The
+// OpenData opens the frame of a data chunk and checks that it is what id names. The
 // frame is the caller's to lose: it is decrypted where it stands. What comes back is a part of frame or, if it had to be
 // unpacked, of buf, which is empty and has room for a chunk; nothing is copied.
-func (k *Keys) Unseal(buf []byte, id schemas.ChunkID, frame []byte) ([]byte, error) {
+func (k *Keys) OpenData(buf []byte, id schemas.ChunkID, frame []byte) ([]byte, error) {
 	begin := min(1+nonceSize, len(frame))
 	plain, err := k.openIn(frame[begin:begin], buf, id, frame)
 	if err == nil && k.DataID(plain) != id {
-		err = WrongID(id)
+		err = errWrongID(id)
 	}
 	return plain, err
 }
@@ -148,23 +148,23 @@ func (k *Keys) OpenTree(dst []byte, c *schemas.Chunk) ([]byte, error) {
 		return dst, err
 	}
 	if k.TreeID(c.Trees, c.Data, plain[len(dst):]) != c.ID {
-		return dst, WrongID(c.ID)
+		return dst, errWrongID(c.ID)
 	}
 	return plain, nil
 }
 
-func WrongID(id schemas.ChunkID) error {
+func errWrongID(id schemas.ChunkID) error {
 	return fmt.Errorf("chunk %s does not match its id: %w", id.Short(), ErrDamaged)
 }
 
 // Seal appends to dst the frame of plain, unchecked. It is safe for concurrent
 // use.
 func (k *Keys) Seal(dst []byte, id schemas.ChunkID, plain []byte, level Compression) ([]byte, error) {
-	return k.sealData(dst, id, plain, Options{Compression: level, Unchecked: true})
+	return k.sealData(dst, id, plain, options{level: level, unchecked: true})
 }
 
 // encrypt writes the frame of p to dst, which has the frame's size.
-func (k *Keys) encrypt(dst []byte, id schemas.ChunkID, p *packed) error {
+func (k *Keys) encrypt(dst []byte, id schemas.ChunkID, p *Packed) error {
 	dst[0] = frameVersion
 	nonce := dst[1 : 1+nonceSize]
 	if _, err := io.ReadFull(k.nonces, nonce); err != nil {

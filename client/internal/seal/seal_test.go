@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"servidor-backup/client/internal/chunk"
 	"servidor-backup/client/internal/clienttest"
 	"strings"
 	"sync"
@@ -59,26 +58,26 @@ func TestPackedFrameOpens(t *testing.T) {
 		t.Fatal(err)
 	}
 	k, want := fixedKeys(), []byte(strings.Repeat("all work and no play ", 50))
-	plain, err := k.openData(nil, k.DataID(want), frame)
+	plain, err := k.openDataCopy(nil, k.DataID(want), frame)
 	if err != nil || !bytes.Equal(plain, want) {
 		t.Errorf("opened as %q, %v", plain, err)
 	}
 }
 
 func TestSealRoundTrip(t *testing.T) {
-	k := New(NewVaultKey())
+	k := New(newVaultKey())
 	mixed := append(clienttest.Noise(1, 200<<10), text(200<<10)...)
-	for _, plain := range [][]byte{nil, {0}, text(100), clienttest.Noise(2, 100), text(chunk.MaxChunk), clienttest.Noise(3, chunk.MaxChunk), make([]byte, chunk.MaxChunk), mixed} {
+	for _, plain := range [][]byte{nil, {0}, text(100), clienttest.Noise(2, 100), text(MaxPlain), clienttest.Noise(3, MaxPlain), make([]byte, MaxPlain), mixed} {
 		for _, level := range []Compression{CompressDefault, CompressOff, CompressFast, CompressBest} {
 			id := k.DataID(plain)
-			frame, err := k.sealData([]byte("before"), id, plain, Options{Compression: level})
+			frame, err := k.sealData([]byte("before"), id, plain, options{level: level})
 			if err != nil {
 				t.Fatalf("%d bytes, %v: %v", len(plain), level, err)
 			}
 			if len(frame)-6 > len(plain)+Overhead || len(frame)-6 > schemas.MaxContent {
 				t.Errorf("%d bytes, %v: a frame of %d", len(plain), level, len(frame)-6)
 			}
-			opened, err := k.openData([]byte("before"), id, frame[6:])
+			opened, err := k.openDataCopy([]byte("before"), id, frame[6:])
 			if err != nil || string(frame[:6]) != "before" || string(opened) != "before"+string(plain) {
 				t.Errorf("%d bytes, %v: does not round-trip: %v", len(plain), level, err)
 			}
@@ -113,7 +112,7 @@ func TestCompressionPays(t *testing.T) {
 
 func TestSealRefusesWhatDoesNotFit(t *testing.T) {
 	k := fixedKeys()
-	if _, err := k.Seal(nil, schemas.ChunkID{1}, make([]byte, chunk.MaxChunk+1), CompressDefault); err == nil {
+	if _, err := k.Seal(nil, schemas.ChunkID{1}, make([]byte, MaxPlain+1), CompressDefault); err == nil {
 		t.Error("a chunk that is too long was sealed")
 	}
 	if _, err := k.Seal(nil, schemas.ChunkID{1}, nil, 200); err == nil {
@@ -133,7 +132,7 @@ func TestFlippedBits(t *testing.T) {
 	for bit := range 8 * len(frame) {
 		bad := bytes.Clone(frame)
 		bad[bit/8] ^= 1 << (bit % 8)
-		out, err := k.openData([]byte("dst"), id, bad)
+		out, err := k.openDataCopy([]byte("dst"), id, bad)
 		tooNew := bit < 8 && schemas.CodeOf(err) == schemas.TooNew
 		if !errors.Is(err, ErrDamaged) && !tooNew {
 			t.Fatalf("bit %d: %v", bit, err)
@@ -143,28 +142,28 @@ func TestFlippedBits(t *testing.T) {
 		}
 	}
 	for n := range frame {
-		if _, err := k.openData(nil, id, frame[:n]); !errors.Is(err, ErrDamaged) {
+		if _, err := k.openDataCopy(nil, id, frame[:n]); !errors.Is(err, ErrDamaged) {
 			t.Fatalf("cut to %d bytes: %v", n, err)
 		}
 	}
 }
 
 func TestOpenSaysWhatIsWrong(t *testing.T) {
-	k, other := fixedKeys(), New(NewVaultKey())
+	k, other := fixedKeys(), New(newVaultKey())
 	plain := text(100)
 	id := k.DataID(plain)
 	frame, err := k.Seal(nil, id, plain, CompressDefault)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := other.openData(nil, id, frame); !errors.Is(err, ErrDamaged) {
+	if _, err := other.openDataCopy(nil, id, frame); !errors.Is(err, ErrDamaged) {
 		t.Errorf("another key: %v", err)
 	}
-	if _, err := k.openData(nil, schemas.ChunkID{9}, frame); !errors.Is(err, ErrDamaged) {
+	if _, err := k.openDataCopy(nil, schemas.ChunkID{9}, frame); !errors.Is(err, ErrDamaged) {
 		t.Errorf("another id: %v", err)
 	}
 	frame[0] = frameVersion + 1
-	if _, err := k.openData(nil, id, frame); schemas.CodeOf(err) != schemas.TooNew || errors.Is(err, ErrDamaged) {
+	if _, err := k.openDataCopy(nil, id, frame); schemas.CodeOf(err) != schemas.TooNew || errors.Is(err, ErrDamaged) {
 		t.Errorf("a newer version: %v", err)
 	}
 }
@@ -176,14 +175,14 @@ func TestContentThatDoesNotMatchItsID(t *testing.T) {
 	plain := text(100)
 	id := k.DataID(plain)
 	plain[50] ^= 1 // bad memory, after the id was computed
-	if _, err := k.sealData(nil, id, plain, Options{}); !errors.Is(err, ErrDamaged) {
+	if _, err := k.sealData(nil, id, plain, options{}); !errors.Is(err, ErrDamaged) {
 		t.Errorf("sealing: %v", err)
 	}
-	frame, err := k.sealData(nil, id, plain, Options{Unchecked: true})
+	frame, err := k.sealData(nil, id, plain, options{unchecked: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.openData(nil, id, frame); !errors.Is(err, ErrDamaged) {
+	if _, err := k.openDataCopy(nil, id, frame); !errors.Is(err, ErrDamaged) {
 		t.Errorf("opening: %v", err)
 	}
 }
@@ -192,7 +191,7 @@ func TestTreeChunkIsBoundToItsEdges(t *testing.T) {
 	k := fixedKeys()
 	trees, data, payload := []schemas.ChunkID{{1}, {2}}, []schemas.ChunkID{{3}}, []byte("payload")
 	id := k.TreeID(trees, data, payload)
-	frame, err := k.sealTree(nil, id, trees, data, payload, Options{})
+	frame, err := k.sealTree(nil, id, trees, data, payload, options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,10 +207,10 @@ func TestTreeChunkIsBoundToItsEdges(t *testing.T) {
 	if _, err := k.OpenTree(nil, &chunk); !errors.Is(err, ErrDamaged) {
 		t.Errorf("edge moved to the other list: %v", err)
 	}
-	if _, err := k.openData(nil, id, frame); !errors.Is(err, ErrDamaged) {
+	if _, err := k.openDataCopy(nil, id, frame); !errors.Is(err, ErrDamaged) {
 		t.Errorf("opened as data: %v", err)
 	}
-	if _, err := k.sealTree(nil, id, nil, nil, payload, Options{}); !errors.Is(err, ErrDamaged) {
+	if _, err := k.sealTree(nil, id, nil, nil, payload, options{}); !errors.Is(err, ErrDamaged) {
 		t.Errorf("sealed without its edges: %v", err)
 	}
 }
@@ -233,27 +232,27 @@ func TestUnpackIsBounded(t *testing.T) {
 	if len(bomb) > 100<<10 {
 		t.Fatalf("the bomb has %d bytes", len(bomb))
 	}
-	for _, length := range []int{0, 10, chunk.MaxChunk} {
-		if out, err := decompress(nil, bomb, length); err == nil || cap(out) > 2*chunk.MaxChunk {
+	for _, length := range []int{0, 10, MaxPlain} {
+		if out, err := decompress(nil, bomb, length); err == nil || cap(out) > 2*MaxPlain {
 			t.Errorf("%d bytes named: %d came out, %v", length, len(out), err)
 		}
 	}
 }
 
 func TestSealIsSafeForConcurrentUse(t *testing.T) {
-	k := New(NewVaultKey())
+	k := New(newVaultKey())
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
 			for j := range 20 {
 				plain := text(1000*i + j)
 				id := k.DataID(plain)
-				frame, err := k.sealData(nil, id, plain, Options{})
+				frame, err := k.sealData(nil, id, plain, options{})
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				if got, err := k.openData(nil, id, frame); err != nil || !bytes.Equal(got, plain) {
+				if got, err := k.openDataCopy(nil, id, frame); err != nil || !bytes.Equal(got, plain) {
 					t.Errorf("does not round-trip: %v", err)
 				}
 			}
@@ -277,16 +276,16 @@ func FuzzSealRoundTrip(f *testing.F) {
 	f.Add([]byte("seed"), uint8(0))
 	f.Add(text(70<<10), uint8(2))
 	f.Fuzz(func(t *testing.T, plain []byte, level uint8) {
-		if len(plain) > chunk.MaxChunk {
+		if len(plain) > MaxPlain {
 			return
 		}
 		k := fixedKeys()
 		id := k.DataID(plain)
-		frame, err := k.sealData(nil, id, plain, Options{Compression: Compression(level % 3)})
+		frame, err := k.sealData(nil, id, plain, options{level: Compression(level % 3)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := k.openData(nil, id, frame); err != nil || !bytes.Equal(got, plain) {
+		if got, err := k.openDataCopy(nil, id, frame); err != nil || !bytes.Equal(got, plain) {
 			t.Fatalf("does not round-trip: %v", err)
 		}
 	})
@@ -300,7 +299,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(frame)
 	f.Add([]byte{frameVersion})
 	f.Fuzz(func(t *testing.T, frame []byte) {
-		if _, err := k.openData(nil, schemas.ChunkID{1}, frame); err == nil {
+		if _, err := k.openDataCopy(nil, schemas.ChunkID{1}, frame); err == nil {
 			t.Error("a frame opened under an id that it cannot have")
 		}
 	})
@@ -310,7 +309,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Add([]byte{packNone, 3, 3, 'a', 'b', 'c', 0})
 	f.Add(append([]byte{packZstd, 100, 40}, compress(nil, text(100), CompressFast)...))
 	f.Fuzz(func(t *testing.T, inner []byte) {
-		if plain, err := unpack(nil, inner); err == nil && len(plain) > chunk.MaxChunk {
+		if plain, err := unpack(nil, inner); err == nil && len(plain) > MaxPlain {
 			t.Errorf("%d bytes came out", len(plain))
 		}
 	})
@@ -321,12 +320,12 @@ func BenchmarkSeal(b *testing.B) {
 	for _, in := range benchInputs() {
 		for _, mode := range []struct {
 			name string
-			opt  Options
+			opt  options
 		}{
-			{"default", Options{}},
-			{"default-unchecked", Options{Unchecked: true}},
-			{"fast", Options{Compression: CompressFast}},
-			{"off", Options{Compression: CompressOff}},
+			{"default", options{}},
+			{"default-unchecked", options{unchecked: true}},
+			{"fast", options{level: CompressFast}},
+			{"off", options{level: CompressOff}},
 		} {
 			b.Run(in.name+"/"+mode.name, func(b *testing.B) {
 				id := k.DataID(in.plain)
@@ -355,7 +354,7 @@ func BenchmarkOpen(b *testing.B) {
 			b.SetBytes(int64(len(in.plain)))
 			var plain []byte
 			for b.Loop() {
-				if plain, err = k.openData(plain[:0], id, frame); err != nil {
+				if plain, err = k.openDataCopy(plain[:0], id, frame); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -13,7 +13,7 @@ func BenchmarkUnseal(b *testing.B) {
 	for _, in := range benchInputs() {
 		b.Run(in.name, func(b *testing.B) {
 			id := k.DataID(in.plain)
-			frame, err := k.sealData(nil, id, in.plain, Options{})
+			frame, err := k.sealData(nil, id, in.plain, options{})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -21,7 +21,7 @@ func BenchmarkUnseal(b *testing.B) {
 			b.SetBytes(int64(len(in.plain)))
 			for b.Loop() {
 				copy(fresh, frame)
-				if _, err := k.Unseal(buf, id, fresh); err != nil {
+				if _, err := k.OpenData(buf, id, fresh); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -44,12 +44,17 @@ var typesByMode = [16]EntryType{
 	0o10: TypeFile, 0o04: TypeDir, 0o12: TypeSymlink, 0o01: TypeFifo, 0o02: TypeChar, 0o06: TypeBlock, 0o14: TypeSocket,
 }
 
-// UnixType is the type as Unix has it in st_mode.
+// UnixType returns the type's bits of st_mode, or 0 for an unknown type.
 func (t EntryType) UnixType() uint32 {
-	return map[EntryType]uint32{
-		TypeFile: 0o100000, TypeDir: 0o040000, TypeSymlink: 0o120000, TypeFifo: 0o010000,
-		TypeChar: 0o020000, TypeBlock: 0o060000, TypeSocket: 0o140000,
-	}[t]
+	if int(t) < len(unixTypes) {
+		return unixTypes[t]
+	}
+	return 0
+}
+
+var unixTypes = [...]uint32{
+	TypeFile: 0o100000, TypeDir: 0o040000, TypeSymlink: 0o120000, TypeFifo: 0o010000,
+	TypeChar: 0o020000, TypeBlock: 0o060000, TypeSocket: 0o140000,
 }
 
 // Entry is one file, folder or link of a version, with all that a restore
@@ -145,7 +150,7 @@ func (p Piece) Cut(plain []byte) ([]byte, error) {
 // Reuse sets, from the entry that a file which has not changed had before,
 // what looking at the file did not tell, except for its content. It reports
 // false, and sets nothing, if some of that is in chunks that may be lost.
-func (e *Entry) Reuse(before *Entry, mayBeLost bool) bool {
+func (e *Entry) ReuseMetadata(before *Entry, mayBeLost bool) bool {
 	if mayBeLost && before.XattrContent.Bytes > 0 {
 		return false
 	}

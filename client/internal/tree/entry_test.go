@@ -140,7 +140,7 @@ func TestEntryCheck(t *testing.T) {
 		"overlap":      {Path: "a", Type: TypeFile, Size: 9, Content: Content{Pieces: []Piece{{Off: 0, Len: 3}, {Off: 2, Len: 3}}, Bytes: 6}},
 		"sum":          {Path: "a", Type: TypeFile, Size: 9, Content: Content{Pieces: []Piece{{Off: 0, Len: 3}}, Bytes: 4}},
 		"skip of two":  {Path: "a", Type: TypeFile, Size: 9, Content: Content{Pieces: []Piece{{Len: 3, Skip: 1}, {Off: 3, Len: 3}}, Bytes: 6}},
-		"skip too far": {Path: "a", Type: TypeFile, Size: 9, Content: Content{Pieces: []Piece{{Len: 3, Skip: chunk.MaxChunk - 2}}, Bytes: 3}},
+		"skip too far": {Path: "a", Type: TypeFile, Size: 9, Content: Content{Pieces: []Piece{{Len: 3, Skip: chunk.MaxSize - 2}}, Bytes: 3}},
 		"both":         {Path: "a", Type: TypeFile, Size: 9, Content: Content{Tree: schemas.ChunkID{1}, Pieces: []Piece{{Off: 0, Len: 3}}, Bytes: 3}},
 		"too many":     {Path: "a", Type: TypeFile, Size: 99, Content: Content{Pieces: make([]Piece, maxInlinePieces+1)}},
 	} {

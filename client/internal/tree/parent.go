@@ -10,8 +10,8 @@ import (
 // asked for: less than a MiB each in all but strange cases.
 const leavesAhead = 8
 
-// treeLeaf is a leaf of a path tree.
-type treeLeaf struct {
+// leaf is a leaf of a path tree.
+type leaf struct {
 	id      schemas.ChunkID
 	entries []*Entry
 	last    bool // of the tree: where it ends is no border
@@ -19,14 +19,14 @@ type treeLeaf struct {
 
 // LeafPosition is the position of an entry in a tree; it has none if there is no leaf.
 type LeafPosition struct {
-	leaf  *treeLeaf
+	leaf  *leaf
 	index int
 }
 
 // nextWhole is the rest of the leaf that the cursor is in, or the next leaf; nil
 // after the last. It is for cursors that pass over nothing, and not to be mixed
 // with Next.
-func (c *treeCursor[T]) nextWhole() (id schemas.ChunkID, items []T, last bool, err error) {
+func (c *cursor[T]) nextWhole() (id schemas.ChunkID, items []T, last bool, err error) {
 	for c.err == nil && !c.done && c.left == 0 {
 		c.err = c.nextLeaf()
 	}
@@ -48,21 +48,21 @@ func (c *treeCursor[T]) nextWhole() (id schemas.ChunkID, items []T, last bool, e
 	return c.id, items, last, nil
 }
 
-// ParentTree reads the parent version side by side with the walk. Both are in
+// Parent reads the parent version side by side with the walk. Both are in
 // the same order, so each is passed over once. A nil one is empty.
-type ParentTree struct {
-	leaves chan *treeLeaf // closed at the end of the tree, or of what can be read
-	err    error          // why no more can be read; set before leaves is closed
+type Parent struct {
+	leaves chan *leaf // closed at the end of the tree, or of what can be read
+	err    error      // why no more can be read; set before leaves is closed
 	stop   context.CancelFunc
 
-	leaf  *treeLeaf
+	leaf  *leaf
 	index int // of the first of its entries that was not passed over
 }
 
-// NewParentTree begins to read. It ends with the tree, with ctx, or with close.
-func NewParentTree(ctx context.Context, r *Reader) *ParentTree {
+// OpenParent begins to read. It ends with the tree, with ctx, or with close.
+func OpenParent(ctx context.Context, r *Reader) *Parent {
 	ctx, stop := context.WithCancel(ctx)
-	t := &ParentTree{leaves: make(chan *treeLeaf, leavesAhead), stop: stop}
+	t := &Parent{leaves: make(chan *leaf, leavesAhead), stop: stop}
 	go func() {
 		defer close(t.leaves)
 		for entries := r.Iterate(ctx, ""); ; {
@@ -72,7 +72,7 @@ func NewParentTree(ctx context.Context, r *Reader) *ParentTree {
 				return
 			}
 			select {
-			case t.leaves <- &treeLeaf{id: id, entries: items, last: last}:
+			case t.leaves <- &leaf{id: id, entries: items, last: last}:
 			case <-ctx.Done():
 				t.err = ctx.Err()
 				return
@@ -83,7 +83,7 @@ func NewParentTree(ctx context.Context, r *Reader) *ParentTree {
 }
 
 // Close ends the reading.
-func (t *ParentTree) Close() {
+func (t *Parent) Close() {
 	if t == nil {
 		return
 	}
@@ -94,7 +94,7 @@ func (t *ParentTree) Close() {
 
 // Find is the parent's entry at path and where it stands, or nil. Paths must be
 // asked for in order. An error is about the tree, and not about ctx.
-func (t *ParentTree) Find(ctx context.Context, path string) (*Entry, LeafPosition, error) {
+func (t *Parent) Find(ctx context.Context, path string) (*Entry, LeafPosition, error) {
 	if t == nil {
 		return nil, LeafPosition{}, nil
 	}

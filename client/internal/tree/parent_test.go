@@ -19,7 +19,7 @@ import (
 func (f *forest) rebuild(ctx context.Context, parent schemas.ChunkID, entries []*Entry) (root schemas.ChunkID, puts int) {
 	f.t.Helper()
 	before := &forest{nodes: maps.Clone(f.nodes)} // which is read meanwhile
-	t := NewParentTree(ctx, NewReader(before.get, parent))
+	t := OpenParent(ctx, NewReader(before.get, parent))
 	defer t.Close()
 	w := NewWriter(f.k, func(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
 		puts++
@@ -121,14 +121,14 @@ func TestEqualEntries(t *testing.T) {
 func TestParentTreeEnds(t *testing.T) {
 	f, entries := newForest(t), manyEntries(20_000)
 	root := f.build(entries)
-	stopped := NewParentTree(t.Context(), NewReader(f.get, root))
+	stopped := OpenParent(t.Context(), NewReader(f.get, root))
 	if e, at, err := stopped.Find(t.Context(), entries[3].Path); err != nil || !e.Equal(entries[3]) || at.leaf.entries[at.index] != e {
 		t.Errorf("found %+v at %+v, %v", e, at, err)
 	}
 	stopped.Close()
-	(*ParentTree)(nil).Close()
+	(*Parent)(nil).Close()
 
-	lost := NewParentTree(t.Context(), NewReader(f.get, schemas.ChunkID{1}))
+	lost := OpenParent(t.Context(), NewReader(f.get, schemas.ChunkID{1}))
 	defer lost.Close()
 	for range 2 {
 		if _, _, err := lost.Find(t.Context(), "x"); err == nil {

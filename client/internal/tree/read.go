@@ -28,8 +28,8 @@ func NewReader(get Getter, root schemas.ChunkID) *Reader {
 	return &Reader{Get: get, Root: root}
 }
 
-// Entries yields entries in order; see [treeCursor.Next].
-type Entries = treeCursor[*Entry]
+// Entries yields entries in order; see [tree.Entries.Next].
+type Entries = cursor[*Entry]
 
 // Iterate walks the entries from the first one that is not before from; "."
 // begins at the first.
@@ -58,8 +58,8 @@ func (r *Reader) Lookup(ctx context.Context, path string) (*Entry, error) {
 
 // Pieces walks the content of a file of this size. (For an entry: e.Content and
 // e.Size; for its attributes: e.XattrContent and MaxXattrs.)
-func (r *Reader) Pieces(ctx context.Context, content Content, size int64) *pieceIter {
-	return NewPieceIter(ctx, r.Get, content, size)
+func (r *Reader) Pieces(ctx context.Context, content Content, size int64) *Pieces {
+	return NewPieces(ctx, r.Get, content, size)
 }
 
 func (r *Reader) cursor(ctx context.Context, from string, ahead int) *Entries {
@@ -67,20 +67,20 @@ func (r *Reader) cursor(ctx context.Context, from string, ahead int) *Entries {
 		stack: []*frame{{level: maxDepth, children: []child{{id: r.Root}}}}}
 }
 
-// pieceIter yields a file's pieces, ascending by offset.
-type pieceIter struct {
+// Pieces yields a file's pieces, ascending by offset.
+type Pieces struct {
 	content Content
-	cursor  *treeCursor[Piece] // nil when the pieces are in content
+	cursor  *cursor[Piece] // nil when the pieces are in content
 	size    int64
 	end     int64 // of the last piece
 	bytes   int64 // yielded so far
 }
 
-// NewPieceIter is [Reader.pieces] for who has no tree of paths.
-func NewPieceIter(ctx context.Context, get Getter, content Content, size int64) *pieceIter {
-	it := &pieceIter{content: content, size: size}
+// NewPieces is [Reader.pieces] for who has no tree of paths.
+func NewPieces(ctx context.Context, get Getter, content Content, size int64) *Pieces {
+	it := &Pieces{content: content, size: size}
 	if !content.Tree.IsZero() {
-		it.cursor = &treeCursor[Piece]{ctx: ctx, get: get, kind: fileTree, decode: decodePiece, ahead: readAhead,
+		it.cursor = &cursor[Piece]{ctx: ctx, get: get, kind: fileTree, decode: decodePiece, ahead: readAhead,
 			stack: []*frame{{level: maxDepth, children: []child{{id: content.Tree}}}}}
 	}
 	return it
@@ -89,7 +89,7 @@ func NewPieceIter(ctx context.Context, get Getter, content Content, size int64) 
 // Next returns the next piece, or false after the last. The pieces do not
 // overlap, lie within the file, and sum up to content.Bytes: else the error is
 // ErrDamaged.
-func (it *pieceIter) Next() (Piece, bool, error) {
+func (it *Pieces) Next() (Piece, bool, error) {
 	p, ok, err := it.step()
 	if err != nil {
 		return Piece{}, false, err
@@ -108,7 +108,7 @@ func (it *pieceIter) Next() (Piece, bool, error) {
 	return p, true, nil
 }
 
-func (it *pieceIter) step() (Piece, bool, error) {
+func (it *Pieces) step() (Piece, bool, error) {
 	if it.cursor != nil {
 		return it.cursor.Next()
 	}
@@ -131,10 +131,10 @@ func decodePiece(r *nodeReader) (string, Piece) {
 	return offsetKey(p.Off), p
 }
 
-// treeCursor walks the items of a tree in order. Its memory is bounded by the
+// cursor walks the items of a tree in order. Its memory is bounded by the
 // depth of the tree and the read-ahead. It holds the tree to its rules: kinds
 // and levels are right, keys ascend, and the keys of inner nodes are true.
-type treeCursor[T any] struct {
+type cursor[T any] struct {
 	ctx    context.Context
 	get    Getter
 	kind   treeKind
@@ -162,7 +162,7 @@ type KeyRange struct{ From, To string }
 // at a time, and lost is nil. If that is what it did, it passes over the node that
 // get failed with, and lost is what was below that. It reports false, and changes
 // nothing, if the error is not one of get, or if the node is the root.
-func (c *treeCursor[T]) Resume() (lost *KeyRange, ok bool) {
+func (c *cursor[T]) Resume() (lost *KeyRange, ok bool) {
 	if !c.failed || len(c.stack) == 1 {
 		return nil, false
 	}
@@ -198,7 +198,7 @@ type child struct {
 
 // Next returns the next item, or false after the last. After an error it
 // returns that error again. The item is the caller's.
-func (c *treeCursor[T]) Next() (T, bool, error) {
+func (c *cursor[T]) Next() (T, bool, error) {
 	var none T
 	for c.err == nil && !c.done {
 		if c.left == 0 {
@@ -219,12 +219,12 @@ func (c *treeCursor[T]) Next() (T, bool, error) {
 }
 
 // beyond reports whether key comes after everything that is wanted.
-func (c *treeCursor[T]) beyond(key string) bool {
+func (c *cursor[T]) beyond(key string) bool {
 	return c.kind.compare(key, c.from) > 0 && !c.within(key)
 }
 
 // nextItem decodes an item of the leaf.
-func (c *treeCursor[T]) nextItem() (string, T) {
+func (c *cursor[T]) nextItem() (string, T) {
 	key, item := c.decode(c.leaf)
 	c.left--
 	if c.left == 0 {
@@ -244,7 +244,7 @@ func (c *treeCursor[T]) nextItem() (string, T) {
 }
 
 // nextLeaf goes down to the next leaf that has wanted items.
-func (c *treeCursor[T]) nextLeaf() error {
+func (c *cursor[T]) nextLeaf() error {
 	for len(c.stack) > 0 {
 		top := c.stack[len(c.stack)-1]
 		if len(top.children) == 0 || c.within != nil && c.beyondChild(top.children[0]) {
@@ -268,10 +268,10 @@ func (c *treeCursor[T]) nextLeaf() error {
 	return nil
 }
 
-func (c *treeCursor[T]) beyondChild(at child) bool { return at.key != "" && c.beyond(at.key) }
+func (c *cursor[T]) beyondChild(at child) bool { return at.key != "" && c.beyond(at.key) }
 
 // fetch has the next child of f at hand: with siblings, if they are leaves.
-func (c *treeCursor[T]) fetch(f *frame) error {
+func (c *cursor[T]) fetch(f *frame) error {
 	if len(f.fetched) > 0 {
 		return nil
 	}
@@ -299,7 +299,7 @@ func (c *treeCursor[T]) fetch(f *frame) error {
 }
 
 // enter makes a node, found below a level, the cursor's leaf or its top frame.
-func (c *treeCursor[T]) enter(below int, at child, node Node) (isLeaf bool, err error) {
+func (c *cursor[T]) enter(below int, at child, node Node) (isLeaf bool, err error) {
 	r := newNodeReader(node)
 	level, items := r.header(c.kind)
 	isRoot := below == maxDepth
@@ -326,7 +326,7 @@ func (c *treeCursor[T]) enter(below int, at child, node Node) (isLeaf bool, err 
 }
 
 // children reads the items of an inner node whose first key must be first.
-func (c *treeCursor[T]) children(r *nodeReader, items int, first string) ([]child, error) {
+func (c *cursor[T]) children(r *nodeReader, items int, first string) ([]child, error) {
 	children := make([]child, 0, items)
 	for range items {
 		if n := r.arrayLen(2); r.err == nil && n != 2 {
@@ -351,7 +351,7 @@ func (c *treeCursor[T]) children(r *nodeReader, items int, first string) ([]chil
 }
 
 // skip leaves out the children that end before from.
-func (c *treeCursor[T]) skip(children []child) []child {
+func (c *cursor[T]) skip(children []child) []child {
 	if c.from == "" {
 		return children
 	}

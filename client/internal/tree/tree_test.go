@@ -53,7 +53,7 @@ func (f *forest) put(id schemas.ChunkID, trees, data []schemas.ChunkID, payload 
 		}
 	}
 	c := schemas.Chunk{ID: id, Kind: schemas.Tree, Trees: trees, Data: data, Content: make([]byte, len(payload)+seal.Overhead)}
-	if err := c.Validate(); err != nil || len(payload) > chunk.MaxChunk {
+	if err := c.Validate(); err != nil || len(payload) > chunk.MaxSize {
 		f.t.Errorf("node of %d bytes: %v", len(payload), err)
 	}
 	f.nodes[id] = Node{slices.Clone(payload), slices.Clone(trees), slices.Clone(data)}
@@ -304,7 +304,7 @@ func TestHeavyEntries(t *testing.T) {
 			Target: strings.Repeat("t", maxTarget), Xattrs: []Xattr{{"user.x", make([]byte, MaxInlineXattrs-14)}},
 		}
 		for j := range maxInlinePieces {
-			p := Piece{Off: int64(j+1) << 50, Len: chunk.MaxChunk, ID: schemas.ChunkID{byte(i), byte(i >> 8), byte(j)}}
+			p := Piece{Off: int64(j+1) << 50, Len: chunk.MaxSize, ID: schemas.ChunkID{byte(i), byte(i >> 8), byte(j)}}
 			e.Content.Pieces = append(e.Content.Pieces, p)
 			e.Content.Bytes += p.Len
 		}
@@ -324,8 +324,8 @@ func TestManyEdges(t *testing.T) {
 	for i := range 3000 {
 		e := &Entry{Path: fmt.Sprintf("%s/%05d", strings.Repeat("d", 4000), i), Type: TypeFile, Size: 1 << 40}
 		for j := range maxInlinePieces {
-			e.Content.Pieces = append(e.Content.Pieces, Piece{Off: int64(j) * chunk.MaxChunk, Len: chunk.MaxChunk, ID: schemas.ChunkID{byte(i), byte(i >> 8), byte(j)}})
-			e.Content.Bytes += chunk.MaxChunk
+			e.Content.Pieces = append(e.Content.Pieces, Piece{Off: int64(j) * chunk.MaxSize, Len: chunk.MaxSize, ID: schemas.ChunkID{byte(i), byte(i >> 8), byte(j)}})
+			e.Content.Bytes += chunk.MaxSize
 		}
 		entries = append(entries, e)
 	}
@@ -409,7 +409,7 @@ func TestFileContent(t *testing.T) {
 		if inline := content.Tree.IsZero(); inline != (n <= maxInlinePieces) {
 			t.Errorf("%d pieces: inline is %v", n, inline)
 		}
-		got := collect(t, NewPieceIter(t.Context(), f.get, content, size).Next)
+		got := collect(t, NewPieces(t.Context(), f.get, content, size).Next)
 		if !slices.Equal(got, want) {
 			t.Errorf("%d pieces: other pieces came back", n)
 		}
@@ -420,17 +420,17 @@ func TestContentIsHeldToItsBounds(t *testing.T) {
 	for _, n := range []int{1, maxInlinePieces, maxInlinePieces + 1, 3000} {
 		f := newForest(t)
 		content, _, size := f.buildFile(n)
-		if _, _, err := lastOf(NewPieceIter(t.Context(), f.get, content, size-1)); !errors.Is(err, seal.ErrDamaged) {
+		if _, _, err := lastOf(NewPieces(t.Context(), f.get, content, size-1)); !errors.Is(err, seal.ErrDamaged) {
 			t.Errorf("%d pieces beyond the file's end: %v", n, err)
 		}
 		content.Bytes++
-		if _, _, err := lastOf(NewPieceIter(t.Context(), f.get, content, size)); !errors.Is(err, seal.ErrDamaged) {
+		if _, _, err := lastOf(NewPieces(t.Context(), f.get, content, size)); !errors.Is(err, seal.ErrDamaged) {
 			t.Errorf("%d pieces with a wrong sum: %v", n, err)
 		}
 	}
 }
 
-func lastOf(it *pieceIter) (p Piece, ok bool, err error) {
+func lastOf(it *Pieces) (p Piece, ok bool, err error) {
 	for {
 		if p, ok, err = it.Next(); !ok || err != nil {
 			return p, ok, err
@@ -442,7 +442,7 @@ func TestFileWriterRefuses(t *testing.T) {
 	for name, add := range map[string]func(w *FileWriter) error{
 		"overlap":  func(w *FileWriter) error { return w.Add(9, 1, schemas.ChunkID{}) },
 		"empty":    func(w *FileWriter) error { return w.Add(10, 0, schemas.ChunkID{}) },
-		"too long": func(w *FileWriter) error { return w.Add(10, chunk.MaxChunk+1, schemas.ChunkID{}) },
+		"too long": func(w *FileWriter) error { return w.Add(10, chunk.MaxSize+1, schemas.ChunkID{}) },
 		"overflow": func(w *FileWriter) error { return w.Add(maxFileSize, 1, schemas.ChunkID{}) },
 	} {
 		w := NewFileWriter(seal.New(seal.VaultKey(clienttest.Key())), newForest(t).put)
@@ -565,7 +565,7 @@ func FuzzTree(f *testing.F) {
 				t.Fatalf("read %v", err)
 			}
 		}
-		lastOf(NewPieceIter(t.Context(), get, Content{Tree: schemas.ChunkID{1}}, 1<<40))
+		lastOf(NewPieces(t.Context(), get, Content{Tree: schemas.ChunkID{1}}, 1<<40))
 	})
 }
 

@@ -8,23 +8,23 @@ import (
 	"servidor-backup/schemas"
 )
 
-// treePut takes a finished node: its id, its clear edges and its payload, still
+// Putter takes a finished node: its id, its clear edges and its payload, still
 // to be sealed. It is called for every child before its parent, and for an
 // equal node each time it comes up. The slices are good only during the call.
-type treePut func(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error
+type Putter func(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error
 
 // Writer makes the path tree of a version. It keeps one open node per level
 // and nothing else. A writer that has failed stays failed.
 type Writer struct {
-	b treeBuilder
+	b builder
 	// run is a leaf of another tree that may be taken over whole: so far its
 	// first held entries came. They are not in b yet.
-	run  *treeLeaf
+	run  *leaf
 	held int
 }
 
-func NewWriter(k *seal.Keys, put treePut) *Writer {
-	return &Writer{b: treeBuilder{k: k, kind: pathTree, put: put}}
+func NewWriter(k *seal.Keys, put Putter) *Writer {
+	return &Writer{b: builder{k: k, kind: pathTree, put: put}}
 }
 
 // ErrBadEntry is the one error of a Writer after which it goes on: the entry
@@ -103,14 +103,14 @@ func (w *Writer) Finish() (schemas.ChunkID, error) {
 // FileWriter makes the Content of a file: a list where it is short, else a file
 // tree.
 type FileWriter struct {
-	b       treeBuilder
+	b       builder
 	content Content
 	end     int64 // where the last piece ended
 	grown   bool  // the pieces are in b and not in content
 }
 
-func NewFileWriter(k *seal.Keys, put treePut) *FileWriter {
-	return &FileWriter{b: treeBuilder{k: k, kind: fileTree, put: put}}
+func NewFileWriter(k *seal.Keys, put Putter) *FileWriter {
+	return &FileWriter{b: builder{k: k, kind: fileTree, put: put}}
 }
 
 // Add takes the next piece, which begins where the last one ended or, after a
@@ -157,11 +157,11 @@ func (w *FileWriter) Finish() (Content, error) {
 	return w.content, err
 }
 
-// treeBuilder makes a tree of either kind from items in ascending order.
-type treeBuilder struct {
+// builder makes a tree of either kind from items in ascending order.
+type builder struct {
 	k      *seal.Keys
 	kind   treeKind
-	put    treePut
+	put    Putter
 	levels []*openNode // from the leaves up
 	last   string      // key of the last item
 	err    error
@@ -223,7 +223,7 @@ func (l *edgeList) reset() {
 
 // add has write append one item to the open node of a level, and ends the node
 // where a border is due.
-func (b *treeBuilder) add(level int, key string, write func(*openNode)) error {
+func (b *builder) add(level int, key string, write func(*openNode)) error {
 	if b.err != nil {
 		return b.err
 	}
@@ -248,11 +248,11 @@ func (b *treeBuilder) add(level int, key string, write func(*openNode)) error {
 }
 
 // atBorder reports whether the next item begins a leaf.
-func (b *treeBuilder) atBorder() bool { return b.open(0).count == 0 }
+func (b *builder) atBorder() bool { return b.open(0).count == 0 }
 
 // graft makes a finished leaf, of these first and last keys, the next of the
 // tree, which must be at a border.
-func (b *treeBuilder) graft(id schemas.ChunkID, first, last string) error {
+func (b *builder) graft(id schemas.ChunkID, first, last string) error {
 	if b.err == nil {
 		b.err = b.checkOrder(0, first)
 	}
@@ -264,7 +264,7 @@ func (b *treeBuilder) graft(id schemas.ChunkID, first, last string) error {
 }
 
 // checkOrder holds the leaves' keys in order; the levels above follow.
-func (b *treeBuilder) checkOrder(level int, key string) error {
+func (b *builder) checkOrder(level int, key string) error {
 	if level > 0 {
 		return nil
 	}
@@ -276,7 +276,7 @@ func (b *treeBuilder) checkOrder(level int, key string) error {
 }
 
 // open is the open node of a level, which is made if it is the first.
-func (b *treeBuilder) open(level int) *openNode {
+func (b *builder) open(level int) *openNode {
 	if level == len(b.levels) {
 		b.levels = append(b.levels, newOpenNode())
 	}
@@ -284,7 +284,7 @@ func (b *treeBuilder) open(level int) *openNode {
 }
 
 // isFull reports whether n ends after its last item, of this key and weight.
-func (b *treeBuilder) isFull(level int, n *openNode, key string, weight int) bool {
+func (b *builder) isFull(level int, n *openNode, key string, weight int) bool {
 	if level > 0 && n.count < minFanout {
 		return false
 	}
@@ -294,7 +294,7 @@ func (b *treeBuilder) isFull(level int, n *openNode, key string, weight int) boo
 }
 
 // close puts the open node of a level and names it in the level above.
-func (b *treeBuilder) close(level int) error {
+func (b *builder) close(level int) error {
 	n := b.levels[level]
 	payload := b.payload(level, n)
 	id := b.k.TreeID(n.trees.ids, n.data.ids, payload)
@@ -309,7 +309,7 @@ func (b *treeBuilder) close(level int) error {
 }
 
 // name notes a node that ended at a level, in the level above.
-func (b *treeBuilder) name(level int, first string, id schemas.ChunkID) error {
+func (b *builder) name(level int, first string, id schemas.ChunkID) error {
 	n := b.levels[level]
 	n.closed, n.lastID = n.closed+1, id
 	return b.add(level+1, first, func(parent *openNode) {
@@ -320,7 +320,7 @@ func (b *treeBuilder) name(level int, first string, id schemas.ChunkID) error {
 }
 
 // payload is the node as msgpack. It is good until the next call.
-func (b *treeBuilder) payload(level int, n *openNode) []byte {
+func (b *builder) payload(level int, n *openNode) []byte {
 	p := &n.whole
 	p.buf = p.buf[:0]
 	p.arrayLen(4)
@@ -335,7 +335,7 @@ func (b *treeBuilder) payload(level int, n *openNode) []byte {
 // finish closes the open nodes from the leaves up. The root is the first level
 // that is one node: naming it in a node above, as close has done, would only
 // make the tree deeper, and that node is never put.
-func (b *treeBuilder) finish() (schemas.ChunkID, error) {
+func (b *builder) finish() (schemas.ChunkID, error) {
 	for level := 0; b.err == nil; level++ {
 		n := b.open(level)
 		if n.count > 0 || n.closed == 0 {
