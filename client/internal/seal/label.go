@@ -21,7 +21,7 @@ func (k *Keys) OpenLabel(sealed []byte) ([]byte, error) {
 		return nil, fmt.Errorf("it is cut short: %w", ErrDamaged)
 	}
 	copy(id[:], sealed)
-	plain, err := k.Open(nil, id, sealed[len(id):])
+	plain, err := k.open(nil, id, sealed[len(id):])
 	if err != nil {
 		return nil, err
 	}
