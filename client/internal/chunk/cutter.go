@@ -32,8 +32,9 @@ func (c *Cutter) Reset(r io.Reader, afterHole, beforeHole bool) {
 }
 
 // Next returns the next chunk, which the caller must release. Where a long run of zeros is
-// next, it returns the number of zeros instead, at most MaxSize at a time. It returns io.EOF after the last chunk. It returns an error of the
-// reader at once, without what was read before it, and at every later call.
+// next, it returns the number of zeros instead, at most MaxSize at a time. After the last
+// chunk it returns io.EOF. An error of the reader comes at once, without what was read
+// before it, and again at every later call.
 func (c *Cutter) Next() (plain Plaintext, zeros int, err error) {
 	for {
 		zeros, err := c.skipZeros()

@@ -73,7 +73,8 @@ func (c *cursor[T]) Resume() (lost *KeyRange, ok bool) {
 	top := c.stack[len(c.stack)-1]
 	lost = &KeyRange{From: top.children[0].key}
 	top.children = top.children[1:]
-	for _, n := range c.stack { // from the root down: the lowest node with more children has the next key
+	// The lowest node that has more children has the next key.
+	for _, n := range c.stack {
 		if len(n.children) > 0 {
 			lost.To = n.children[0].key
 		}
