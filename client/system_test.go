@@ -402,8 +402,8 @@ func TestNamesStandForOneSource(t *testing.T) {
 	c := w.client()
 	save(t, c, client.BackupOptions{Paths: []string{a}})
 	_, err := c.Backup(t.Context(), client.BackupOptions{Paths: []string{b}})
-	if schemas.CodeOf(err) != schemas.NameTaken || !strings.Contains(err.Error(), "another place") {
-		t.Errorf("another place: %v", err)
+	if schemas.CodeOf(err) != schemas.NameTaken || !strings.Contains(err.Error(), "another folder") {
+		t.Errorf("another folder: %v", err)
 	}
 	elsewhere := w.client(func(o *client.Options) { o.Host = "there" })
 	if _, err := elsewhere.Backup(t.Context(), client.BackupOptions{Paths: []string{a}}); schemas.CodeOf(err) != schemas.NameTaken {
