@@ -15,8 +15,8 @@ import (
 	"servidor-backup/client/treetest"
 )
 
-// Small files share chunks. A change costs only the file that changed, and the same files in another
-// folder are the same chunks.
+// Small files share chunks. A change costs only the file that changed, and the same files in
+// another folder are the same chunks.
 func TestSmallFilesShareChunks(t *testing.T) {
 	w := newWorld(t, 1)
 	src, twin := t.TempDir(), t.TempDir()
@@ -50,8 +50,8 @@ func TestSmallFilesShareChunks(t *testing.T) {
 	}
 }
 
-// When the set of nodes has changed, the client asks again for every chunk, but only once for a chunk
-// that many small files share.
+// When the set of nodes has changed, the client asks again for every chunk, but only once for a
+// chunk that many small files share.
 func TestSharedChunksAreAskedForOnce(t *testing.T) {
 	w := newWorld(t, 1)
 	src := t.TempDir()

@@ -167,8 +167,8 @@ func (ck *checker) checkVersion(ctx context.Context, v *version) error {
 	return ck.reportPaths(ctx, v)
 }
 
-// each calls try with a batch of ids. If that fails because a chunk is damaged, it calls try with each
-// id alone, and marks as lost the ids for which that fails.
+// each calls try with a batch of ids. If that fails because a chunk is damaged, it calls try with
+// each id alone, and marks as lost the ids for which that fails.
 func (ck *checker) each(ctx context.Context, batch []schemas.ChunkID, try func([]schemas.ChunkID) error) error {
 	err := try(batch)
 	switch {

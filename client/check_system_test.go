@@ -13,8 +13,8 @@ import (
 	"servidor-backup/schemas"
 )
 
-// A check reads as much as it is asked to and names the damaged files of each version. It finds nothing
-// any more after the next backup has repaired the damage.
+// A check reads as much as it is asked to and names the damaged files of each version. It finds
+// nothing any more after the next backup has repaired the damage.
 func TestCheckNamesDamagedFiles(t *testing.T) {
 	w := newWorld(t, 1)
 	src := filepath.Join(treetest.TempDir(t), "docs")
@@ -72,8 +72,8 @@ func TestCheckNamesDamagedFiles(t *testing.T) {
 	flip(t, segment, at) // back, because the store is checked at the end
 }
 
-// flip flips a bit of the byte at offset at of a file, or in the middle if at is negative. It returns the
-// offset.
+// flip flips a bit of the byte at offset at of a file, or in the middle if at is negative. It
+// returns the offset.
 func flip(t *testing.T, path string, at int64) int64 {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)

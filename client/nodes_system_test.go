@@ -36,8 +36,8 @@ type machine struct {
 // kill disconnects the node without a farewell.
 func (m *machine) kill() { m.nc.Close() }
 
-// newFleet returns a world of machines under a durability, in which an unresponsive node is soon known
-// to be down.
+// newFleet returns a world of machines under a durability, in which an unresponsive node is soon
+// known to be down.
 func newFleet(t *testing.T, durability string, nodes int) (*world, []*machine) {
 	t.Helper()
 	w := &world{t: t, server: bustest.Server(t), key: filepath.Join(t.TempDir(), "ana.key")}
@@ -78,8 +78,8 @@ func manyFiles(t *testing.T, seed byte, large int) string {
 	return src
 }
 
-// Under each durability a version can be restored without as many nodes as it tolerates, and the same
-// content is not sent twice.
+// Under each durability a version can be restored without as many nodes as it tolerates, and the
+// same content is not sent twice.
 func TestVersionsOnManyNodes(t *testing.T) {
 	for _, of := range []struct {
 		durability string
@@ -146,8 +146,8 @@ func when(t *testing.T, p *client.Progress, bytes int64, act func()) {
 	t.Cleanup(watch.Wait)
 }
 
-// A backup survives nodes that die meanwhile as long as enough others are left, and its version can be
-// restored without them.
+// A backup survives nodes that die meanwhile as long as enough others are left, and its version can
+// be restored without them.
 func TestABackupSurvivesNodesThatDie(t *testing.T) {
 	for _, of := range []struct {
 		durability string
@@ -201,8 +201,8 @@ func TestARestoreSurvivesNodesThatDie(t *testing.T) {
 	}
 }
 
-// When there are too few nodes, a backup waits, says which nodes are down, and goes on when they are
-// up again.
+// When there are too few nodes, a backup waits, says which nodes are down, and goes on when they
+// are up again.
 func TestABackupWaitsForNodes(t *testing.T) {
 	w, machines := newFleet(t, "1+1", 2)
 	src := manyFiles(t, 4, 12)
@@ -271,7 +271,8 @@ func TestOnlyAssignedNodesAreAskedAboutNewChunks(t *testing.T) {
 	before := asked.Load()
 	c := w.client()
 	chunks := save(t, c, client.BackupOptions{Paths: []string{src}}).Chunks
-	// The client asks two nodes about each chunk; the coordinator asks one or two when it checks.
+	// The client asks two nodes about each chunk; the coordinator asks one or two when it
+	// checks.
 	if n := asked.Load() - before; n < 2*chunks || n > 4*chunks {
 		t.Errorf("the nodes were asked about %d chunks %d times", chunks, n)
 	}
@@ -317,8 +318,8 @@ func damage(t *testing.T, dir string) {
 	}
 }
 
-// A client that a coordinator has answered before waits for an unreachable one when a backup or restore
-// begins.
+// A client that a coordinator has answered before waits for an unreachable one when a backup or
+// restore begins.
 func TestABackupWaitsForACoordinator(t *testing.T) {
 	w := &world{t: t, server: bustest.Server(t), key: filepath.Join(t.TempDir(), "ana.key")}
 	nc := bustest.Connect(t, w.server)

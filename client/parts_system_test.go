@@ -43,9 +43,9 @@ func holdings(t *testing.T, machines []*machine) map[schemas.ChunkID]*heldChunk 
 	return all
 }
 
-// Under k+m with k > 1, tree chunks and chunks that are too small to be split are stored as replicas on
-// m+1 nodes, and all others as shards on k+m nodes. A small file can be restored without m of the nodes
-// that hold a replica.
+// Under k+m with k > 1, tree chunks and chunks that are too small to be split are stored as
+// replicas on m+1 nodes, and all others as shards on k+m nodes. A small file can be restored
+// without m of the nodes that hold a replica.
 func TestSmallChunksAreReplicated(t *testing.T) {
 	for durability, nodes := range map[string]int{"2+1": 4, "4+2": 7} {
 		t.Run(durability, func(t *testing.T) {
@@ -99,8 +99,9 @@ func TestSmallChunksAreReplicated(t *testing.T) {
 	}
 }
 
-// Two clients that save the same new content at the same time seal it differently, and the shards of one
-// cannot be combined with those of the other. Both versions can be restored anyway, also without a node.
+// Two clients that save the same new content at the same time seal it differently, and the shards
+// of one cannot be combined with those of the other. Both versions can be restored anyway, also
+// without a node.
 func TestTwoClientsSealTheSameChunk(t *testing.T) {
 	w, machines := newFleet(t, "2+1", 3)
 	clients := []*client.Client{w.client(), w.client()}

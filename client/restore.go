@@ -44,8 +44,8 @@ type RestoreResult struct {
 	Top      []string // the names that were made in RestoreOptions.To
 }
 
-// Restore writes a version, or parts of it, to a folder. Paths that are damaged are left out, warned
-// of and counted. It is an error if nothing at all could be restored. An error that wraps
+// Restore writes a version, or parts of it, to a folder. Paths that are damaged are left out,
+// warned of and counted. It is an error if nothing at all could be restored. An error that wraps
 // fs.ErrExist means that a file or folder exists already and [RestoreOptions].Force is not set.
 func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResult, error) {
 	if opt.Progress == nil {

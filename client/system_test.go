@@ -493,8 +493,8 @@ func TestClientsSideBySide(t *testing.T) {
 	}
 }
 
-// A record that was transmitted with the seed's protocol, and so is not sealed, can be restored with
-// this client, too.
+// A record that was transmitted with the seed's protocol, and so is not sealed, can be restored
+// with this client, too.
 func TestSeedRecords(t *testing.T) {
 	w := newWorld(t, 1)
 	nc := bustest.Connect(t, w.server)

@@ -81,8 +81,8 @@ func (v *version) plainEntry() *tree.Entry {
 	return &tree.Entry{Path: v.Record, Type: tree.TypeFile, Mode: 0o644, Size: int64(len(*v.plain)), Mtime: v.Created}
 }
 
-// inside returns the entry at a path as a user writes it: slashes and dots at the ends do not matter,
-// and the path may begin with the name of the saved folder.
+// inside returns the entry at a path as a user writes it: slashes and dots at the ends do not
+// matter, and the path may begin with the name of the saved folder.
 func (v *version) inside(ctx context.Context, p string) (*tree.Entry, error) {
 	clean := path.Clean(strings.Trim(p, "/"))
 	e, err := v.entries.Lookup(ctx, clean)

@@ -12,8 +12,8 @@ import (
 	"servidor-backup/client/treetest"
 )
 
-// A disk image gives the same chunks with holes, without holes, after one more byte, and as a stream.
-// Each is restored as it was, and takes as much space on disk.
+// A disk image gives the same chunks with holes, without holes, after one more byte, and as a
+// stream. Each is restored as it was, and takes as much space on disk.
 func TestZerosAreSavedOnce(t *testing.T) {
 	// Data begins and ends within blocks, so a hole is never a whole run of zeros.
 	var image []byte

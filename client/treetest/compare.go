@@ -24,10 +24,10 @@ type Ignore struct {
 // holeSlack is how many bytes a copy may take on disk beyond twice the size of the original.
 const holeSlack = 256 << 10
 
-// Compare lists how the folder b differs from a, one line for each difference, in the order of paths.
-// It compares type, mode, owner, mtime to the nanosecond, size, content, link targets, which names are
-// the same file, extended attributes, and holes that b does not have. What cannot be read is a
-// difference, too.
+// Compare lists how the folder b differs from a, one line for each difference, in the order of
+// paths. It compares type, mode, owner, mtime to the nanosecond, size, content, link targets, which
+// names are the same file, extended attributes, and holes that b does not have. What cannot be read
+// is a difference, too.
 func Compare(a, b string, ignore Ignore) []string {
 	c := &comparison{ignore: ignore, groups: [2]map[fileID][]string{{}, {}}}
 	c.buf[0], c.buf[1] = make([]byte, 256<<10), make([]byte, 256<<10)
@@ -246,8 +246,8 @@ func (c *comparison) content(path, name string, a, b *os.Root) {
 	}
 }
 
-// firstDifference returns the offset at which two files differ first, or -1 if they are equal. It skips
-// ranges that are holes in both. The buffers must have the same length.
+// firstDifference returns the offset at which two files differ first, or -1 if they are equal. It
+// skips ranges that are holes in both. The buffers must have the same length.
 func firstDifference(a, b *os.File, bufA, bufB []byte) (int64, error) {
 	for off := int64(0); ; {
 		off = min(nextData(a, off), nextData(b, off))

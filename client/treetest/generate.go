@@ -58,8 +58,8 @@ func (g *generator) check(err error) {
 	}
 }
 
-// tryName records an error, unless it says that the file system refuses the name. It reports whether
-// there was no error.
+// tryName records an error, unless it says that the file system refuses the name. It reports
+// whether there was no error.
 func (g *generator) tryName(err error) bool {
 	if errors.Is(err, syscall.EILSEQ) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENAMETOOLONG) {
 		return false
@@ -267,7 +267,8 @@ func (g *generator) links() {
 	}
 }
 
-// modes makes files and folders with odd permissions. Those of folders are set when they are complete.
+// modes makes files and folders with odd permissions. Those of folders are set when they are
+// complete.
 func (g *generator) modes() {
 	g.mkdir("modes", 0o755)
 	files := []os.FileMode{0o400, 0o444, 0o600, 0o755, 0o777, 0o640, 0o755 | os.ModeSetuid, 0o755 | os.ModeSetgid, 0o644 | os.ModeSticky}

@@ -98,8 +98,8 @@ func (g *generator) attr(file, name string, parts ...[]byte) {
 	g.check(err)
 }
 
-// acl returns an ACL as the kernel stores it: rw for the owner, r for user 12345 and for the group, and
-// nothing for others.
+// acl returns an ACL as the kernel stores it: rw for the owner, r for user 12345 and for the group,
+// and nothing for others.
 func acl() []byte {
 	b := binary.LittleEndian.AppendUint32(nil, 2) // version
 	for _, e := range []struct {

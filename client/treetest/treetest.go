@@ -86,8 +86,8 @@ func unlockChild(root *os.Root, name string) error {
 	return unlockBelow(child)
 }
 
-// WantNames checks the names in a folder, which are given sorted. It finds temporary files that were
-// left.
+// WantNames checks the names in a folder, which are given sorted. It finds temporary files that
+// were left.
 func WantNames(t testing.TB, dir string, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

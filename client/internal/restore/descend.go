@@ -100,8 +100,8 @@ func (p Part) path(inVersion string) string {
 	return ""
 }
 
-// begin begins the restore of an entry, whose path is already that in the target. It makes folders and
-// entries without content, and requests the content of files.
+// begin begins the restore of an entry, whose path is already that in the target. It makes folders
+// and entries without content, and requests the content of files.
 func (r *restorer) begin(e *tree.Entry) error {
 	if err := r.ctx.Err(); err != nil {
 		return context.Cause(r.ctx)
@@ -164,8 +164,8 @@ func (r *restorer) enterDir(e *tree.Entry) {
 	r.stack = append(r.stack, d)
 }
 
-// climb leaves folders until the descent is in the folder at parents, or, if that folder could not be
-// made, in the nearest one above it. It returns that folder, or nil for the top of the target.
+// climb leaves folders until the descent is in the folder at parents, or, if that folder could not
+// be made, in the nearest one above it. It returns that folder, or nil for the top of the target.
 func (r *restorer) climb(parents string) *target.Dir {
 	for n := len(r.stack); n > 0; n-- {
 		d := r.stack[n-1]

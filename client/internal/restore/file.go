@@ -55,8 +55,8 @@ func (r *restorer) requestPieces(job *fileJob) error {
 	}
 }
 
-// create returns the file to write to, and makes it at the first call. It returns nil if the job has
-// failed.
+// create returns the file to write to, and makes it at the first call. It returns nil if the job
+// has failed.
 func (j *fileJob) create(r *restorer) (*target.File, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

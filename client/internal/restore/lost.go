@@ -7,8 +7,8 @@ import (
 	"servidor-backup/client/internal/tree"
 )
 
-// survivor iterates over the entries of a part. It reports a tree chunk that is damaged as lost, and
-// goes on after it.
+// survivor iterates over the entries of a part. It reports a tree chunk that is damaged as lost,
+// and goes on after it.
 type survivor struct {
 	r       *restorer
 	part    Part

@@ -251,8 +251,8 @@ func TestTheNodeMapIsRenewed(t *testing.T) {
 	}
 }
 
-// A restore waits for a node that went down meanwhile: chunks that no other node has are not lost. It
-// does not wait for a node that was down from the start.
+// A restore waits for a node that went down meanwhile: chunks that no other node has are not lost.
+// It does not wait for a node that was down from the start.
 func TestChunksOfANodeThatWentDownAreNotLost(t *testing.T) {
 	s := newShelf(t)
 	shelf := schemas.Node{ID: "shelf", State: schemas.Up, Weight: 1}

@@ -137,8 +137,8 @@ func (r *restorer) fetch(batch []*chunkRequest) error {
 	return nil
 }
 
-// open opens a chunk and writes its pieces. An error of a file fails the file and not the restore. The
-// error of a damaged chunk is returned, so that another replica is tried, which may be whole.
+// open opens a chunk and writes its pieces. An error of a file fails the file and not the restore.
+// The error of a damaged chunk is returned, so that another replica is tried, which may be whole.
 func (r *restorer) open(c *chunkRequest, sealed *schemas.Chunk) error {
 	plain, err := r.src.Chunks.Open(sealed)
 	if download.IsDamage(err) {

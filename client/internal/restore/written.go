@@ -57,8 +57,8 @@ func (r *restorer) remember(p pieceRequest, plain []byte) {
 }
 
 // serveWritten serves a request from a chunk that this restore has written. It checks the content
-// against the chunk's id, because the file may have been changed. If it does not match, serveWritten
-// reports false and has done nothing.
+// against the chunk's id, because the file may have been changed. If it does not match,
+// serveWritten reports false and has done nothing.
 func (r *restorer) serveWritten(c *chunkRequest, from writtenChunk) bool {
 	buf := chunk.Buffers.Get()
 	defer chunk.Buffers.Put(buf)
