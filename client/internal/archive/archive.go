@@ -173,7 +173,7 @@ func (s *saver) walk(ctx context.Context) error {
 		}})
 		return errors.Join(err, s.readNext(ctx))
 	}
-	_, err := scan.Walk(ctx, s.Roots, s.Exclude, func(it scan.Item) error { return s.meet(ctx, it) })
+	err := scan.Walk(ctx, s.Roots, s.Exclude, func(it scan.Item) error { return s.meet(ctx, it) })
 	return errors.Join(err, s.readNext(ctx))
 }
 
@@ -368,7 +368,7 @@ func (s *saver) lose(sv *saving) {
 // count walks everything once more, only to know how much there is.
 func (s *saver) count(ctx context.Context) {
 	pr := s.Progress
-	_, err := scan.Walk(ctx, s.Roots, s.Exclude, func(it scan.Item) error {
+	err := scan.Walk(ctx, s.Roots, s.Exclude, func(it scan.Item) error {
 		if it.Entry != nil && it.Entry.Type != tree.TypeDir {
 			pr.TotalFiles.Add(1)
 			pr.TotalBytes.Add(it.Entry.Size)

@@ -139,7 +139,7 @@ func (r *reader) file(sv *saving, last bool) (again bool, err error) {
 		return false, &readError{err}
 	}
 	defer f.Close()
-	fresh := osfs.IsFresh(e.Ctime)
+	fresh := osfs.ChangedJustNow(e.Ctime)
 	small := e.Size <= chunk.MinChunk
 	if small && len(r.in.Gathered())+int(e.Size) > chunk.MaxChunk { // it has grown since it was bundled
 		if err := r.flush(); err != nil {
@@ -172,7 +172,7 @@ func (r *reader) stayed(e *tree.Entry, f *os.File, before os.FileInfo, end int64
 	if err != nil {
 		return false, &readError{err}
 	}
-	if osfs.Changed(before, after) {
+	if osfs.ChangedBetween(before, after) {
 		if !last {
 			return true, nil
 		}
@@ -233,7 +233,7 @@ func (r *reader) large(e *tree.Entry, f *os.File) (end int64, err error) {
 		return 0, err
 	}
 	w := tree.NewFileWriter(r.s.Keys, r.s.up.PutTree)
-	for region, err := range osfs.Regions(f, e.Size, chunk.MinZeros) {
+	for region, err := range osfs.DataRegions(f, e.Size, chunk.MinZeros) {
 		if err != nil {
 			return 0, &readError{err}
 		}
