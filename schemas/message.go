@@ -196,9 +196,18 @@ type NodesReply struct {
 // RegisterRequest is a node's card: on storage.register at start and whenever
 // the connection or the coordinator comes back, and without an answer on
 // storage.alive as its heartbeat. A node that leaves says so with the state Down.
+//
+// Started and Seq order the cards of a node: messages may be handled in another order
+// than they were sent, and an old card must not undo a newer one. Cards without Started
+// are taken in the order in which they arrive.
 type RegisterRequest struct {
 	Protocol int  `msgpack:"protocol"`
 	Node     Node `msgpack:"node"`
+	// Started is when the node's process started, Unix ns. A later process of the node
+	// has a higher one.
+	Started int64 `msgpack:"started,omitempty"`
+	// Seq numbers the cards of one process, from 1.
+	Seq uint64 `msgpack:"seq,omitempty"`
 }
 
 // RegisterReply answers it with the map's epoch.
@@ -207,6 +216,9 @@ type RegisterReply struct {
 	Epoch uint64 `msgpack:"epoch"`
 	// Heartbeat is how often to publish the card, in ns.
 	Heartbeat int64 `msgpack:"heartbeat"`
+	// Started is set in a refusal: a newer card of the node is known, from a process that
+	// started then. The node goes on with a higher number than this one.
+	Started int64 `msgpack:"started,omitempty"`
 }
 
 // PutReply answers a put, from each node of the set.

@@ -126,7 +126,7 @@ func TestEqualDrawsGoByID(t *testing.T) {
 	}
 }
 
-// docs/keeping.md relies on it: copies and shards of one chunk share their first nodes,
+// docs/healing.md relies on it: copies and shards of one chunk share their first nodes,
 // and asking for more parity moves nothing.
 func TestMorePlacesBeginWithFewer(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))

@@ -1,4 +1,4 @@
-package coordinator
+package catalog
 
 import (
 	"fmt"
@@ -10,20 +10,20 @@ import (
 	"servidor-backup/schemas"
 )
 
-// mergeModel makes catalogues, each of which begins with nothing or with what a merge has
-// made, and remembers what there should be.
+// mergeModel makes catalogues, each of which begins empty or with the result of a merge, and
+// remembers which versions there should be.
 type mergeModel struct {
 	t         *testing.T
 	rng       *rand.Rand
-	catalogue uint64 // that there is now
+	catalogue uint64 // the first revision of the present one
 	revision  uint64
 	now       map[string]*schemas.CatalogueEntry
-	highest   uint64 // that the record's head knows
-	copies    []*schemas.CatalogueEntry
+	highest   uint64 // in the record's head
+	backup    []*schemas.CatalogueEntry
 
-	alive map[string]bool // by session: whether it is forgotten
-	gone  map[string]bool
-	order []string // sessions as they were made
+	alive     map[string]bool // by session: whether it is forgotten
+	collected map[string]bool
+	order     []string // sessions as they were made
 }
 
 func (m *mergeModel) write(v *schemas.Version, deleted bool) {
@@ -34,11 +34,11 @@ func (m *mergeModel) write(v *schemas.Version, deleted bool) {
 	}
 	e := &schemas.CatalogueEntry{Key: versionKey(v.Nickname, v.Record, v.Number), Revision: m.revision, Value: value, Deleted: deleted}
 	m.now[e.Key] = e
-	m.copies = append(m.copies, e)
+	m.backup = append(m.backup, e)
 }
 
-// some is a version that there is, or nil.
-func (m *mergeModel) some() *schemas.Version {
+// pick picks a version that was not collected, or nil.
+func (m *mergeModel) pick() *schemas.Version {
 	keys := slices.Sorted(maps.Keys(m.now))
 	if len(keys) == 0 {
 		return nil
@@ -59,18 +59,18 @@ func (m *mergeModel) step() {
 	case 0, 1, 2, 3:
 		m.save()
 	case 4, 5:
-		if v := m.some(); v != nil {
+		if v := m.pick(); v != nil {
 			v.Forgotten = 1 - v.Forgotten
 			m.write(v, false)
 			m.alive[v.Session] = v.Forgotten > 0
 		}
 	case 6:
-		if v := m.some(); v != nil {
-			m.write(mark(v), true)
+		if v := m.pick(); v != nil {
+			m.write(tombstoneOf(v), true)
 			delete(m.alive, v.Session)
-			m.gone[v.Session] = true
+			m.collected[v.Session] = true
 		}
-	case 7: // JetStream forgets what was saved last
+	case 7: // JetStream loses the last write
 		for key, e := range m.now {
 			if e.Revision == m.revision && !e.Deleted && numberIn(m.t, e) == m.highest {
 				delete(m.now, key)
@@ -83,7 +83,7 @@ func (m *mergeModel) step() {
 	}
 }
 
-// save gives a number as a commit does: above that of the head, where there is nothing.
+// save gives a number as a commit does: the first free one above that of the head.
 func (m *mergeModel) save() {
 	m.highest++
 	for m.now[m.key(m.highest)] != nil && !m.now[m.key(m.highest)].Deleted {
@@ -97,31 +97,31 @@ func (m *mergeModel) save() {
 
 func (m *mergeModel) key(number uint64) string { return versionKey("ana", "r", number) }
 
-// merge is what a rebuild does to the catalogue, which may be broken off.
+// merge does what a rebuild does to the catalogue. It may be broken off.
 func (m *mergeModel) merge(breakOff bool) {
 	m.t.Helper()
 	all := newMerge()
-	for _, e := range m.copies {
+	for _, e := range m.backup {
 		m.add(all, e)
 	}
 	before := map[string]uint64{}
 	for _, e := range m.now {
 		m.add(all, e)
 	}
-	for session, s := range all.saved {
+	for session, s := range all.versions {
 		before[session] = s.number
 	}
-	result := all.number()
+	result := all.renumber()
 	seen, last := map[string]uint64{}, uint64(0)
 	for key, s := range result {
 		v := s.version
 		if versionKey("ana", "r", v.Number) != key || v.ID != schemas.VersionID("r", v.Number) || seen[v.Session] > 0 {
-			m.t.Errorf("%s has %+v, %v", key, v, s.gone)
+			m.t.Errorf("%s has %+v, %v", key, v, s.collected)
 		}
 		seen[v.Session] = v.Number
 		forgotten, alive := m.alive[v.Session]
-		if alive == s.gone || alive && forgotten != (v.Forgotten > 0) || m.gone[v.Session] != s.gone {
-			m.t.Errorf("%s is %+v, gone: %v", v.Session, v, s.gone)
+		if alive == s.collected || alive && forgotten != (v.Forgotten > 0) || m.collected[v.Session] != s.collected {
+			m.t.Errorf("%s is %+v, collected: %v", v.Session, v, s.collected)
 		}
 		moved, told := all.moved[v.Session]
 		if want := (schemas.Moved{Nickname: "ana", From: schemas.VersionID("r", before[v.Session]), To: v.ID}); told && moved != want || told != (alive && before[v.Session] != v.Number) {
@@ -134,7 +134,7 @@ func (m *mergeModel) merge(breakOff bool) {
 		}
 		last = seen[session]
 	}
-	// As it is written: first where there is nothing, and in any order.
+	// The order of the writes: free keys first, else any.
 	left := -1
 	if breakOff {
 		left = m.rng.IntN(10)
@@ -142,13 +142,13 @@ func (m *mergeModel) merge(breakOff bool) {
 	for _, taken := range []bool{false, true} {
 		for key, s := range result {
 			old := m.now[key]
-			if taken != (old != nil && !old.Deleted) || old != nil && old.Deleted == s.gone && sessionIn(m.t, old) == s.version.Session {
+			if taken != (old != nil && !old.Deleted) || old != nil && old.Deleted == s.collected && sessionIn(m.t, old) == s.version.Session {
 				continue
 			}
 			if left--; left == -1 {
 				return
 			}
-			m.write(s.version, s.gone)
+			m.write(s.version, s.collected)
 		}
 	}
 	for key, e := range m.now {
@@ -162,31 +162,31 @@ func (m *mergeModel) merge(breakOff bool) {
 	for _, s := range result {
 		m.highest = max(m.highest, s.version.Number)
 	}
-	known := whatIsKnown{revisions: map[string]uint64{}, sessions: map[string]bool{}}
+	known := knowledge{revisions: map[string]uint64{}, sessions: map[string]bool{}}
 	for key, e := range m.now {
 		known.revisions[key], known.sessions[sessionIn(m.t, e)] = e.Revision, true
 	}
-	for _, e := range m.copies {
+	for _, e := range m.backup {
 		e := *e
-		e.Revision = 0 // the base sees to that
+		e.Revision = 0 // the base puts it below
 		if known.lacks(&e) {
-			m.t.Errorf("nothing would be collected because of %s: %+v", e.Key, versionIn(m.t, &e))
+			m.t.Errorf("no collection could run because of %s: %+v", e.Key, versionIn(m.t, &e))
 		}
 	}
 	again := newMerge()
-	for _, e := range m.copies {
+	for _, e := range m.backup {
 		m.add(again, e)
 	}
 	for _, e := range m.now {
 		m.add(again, e)
 	}
-	for key, s := range again.number() {
-		if was := result[key]; was == nil || was.gone != s.gone || was.version.Session != s.version.Session {
-			m.t.Errorf("merged again %s is %+v", key, s)
+	for key, s := range again.renumber() {
+		if was := result[key]; was == nil || was.collected != s.collected || was.version.Session != s.version.Session {
+			m.t.Errorf("a second merge makes of %s %+v", key, s)
 		}
 	}
 	if len(again.moved) > 0 {
-		m.t.Errorf("merged again %v were moved", again.moved)
+		m.t.Errorf("a second merge moves %v", again.moved)
 	}
 }
 
@@ -209,13 +209,14 @@ func sessionIn(t *testing.T, e *schemas.CatalogueEntry) string { return versionI
 
 func numberIn(t *testing.T, e *schemas.CatalogueEntry) uint64 { return versionIn(t, e).Number }
 
-// However catalogues were lost, whatever was done in those that came after, and whether it
-// was brought back at times: all versions are there, in the order in which they were saved,
-// as they were left; what was collected is gone, and merging twice changes nothing.
+// However catalogues were lost, whatever was done in the next ones, and whether they were
+// rebuilt in between: after a merge all versions are there, in the order in which they were
+// saved and as they were left. Collected versions stay deleted, and a second merge changes
+// nothing.
 func TestMerge(t *testing.T) {
 	for seed := range uint64(100) {
 		m := &mergeModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), catalogue: 1000, revision: 1000,
-			now: map[string]*schemas.CatalogueEntry{}, alive: map[string]bool{}, gone: map[string]bool{}}
+			now: map[string]*schemas.CatalogueEntry{}, alive: map[string]bool{}, collected: map[string]bool{}}
 		for range 30 {
 			m.step()
 			if m.rng.IntN(10) == 0 {
@@ -229,11 +230,11 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// A vault keeps its key when somebody without one has used its nickname since; of two keys
-// the newer one holds.
+// A vault keeps its key when the seed's transmit, which has none, has used its nickname since.
+// Of two keys the newer one holds.
 func TestMergeVaults(t *testing.T) {
 	entry := func(revision uint64, fingerprint string) *schemas.CatalogueEntry {
-		value, err := schemas.Marshal(&vaultEntry{Nickname: "ana", Fingerprint: []byte(fingerprint)})
+		value, err := schemas.Marshal(&Vault{Nickname: "ana", Fingerprint: []byte(fingerprint)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,7 +256,7 @@ func TestMergeVaults(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		var v vaultEntry
+		var v Vault
 		if err := schemas.Unmarshal(m.values[vaultKey("ana")].Value, &v); err != nil || string(v.Fingerprint) != c.want {
 			t.Errorf("the fingerprint is %q, %v, want %q", v.Fingerprint, err, c.want)
 		}

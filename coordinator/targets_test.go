@@ -3,6 +3,7 @@ package coordinator
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
@@ -13,9 +14,9 @@ func (w *world) opens(record string) error {
 	return w.request(schemas.SubjectSessionOpen, opening(record), &schemas.SessionReply{})
 }
 
-// A session needs as many nodes as its durability, and the refusal says how many, and
-// which are not there; with the operator's leave it goes on with fewer, down to what
-// content takes, and says so in the version.
+// A session needs as many nodes as its durability says, and the refusal says how many and which are
+// missing. If the policy allows degraded sessions, it continues with fewer, as long as content can
+// be stored at all, and the version says so.
 func TestSessionNeedsItsNodes(t *testing.T) {
 	w := newWorld(t, 2, Options{})
 	n := w.node()
@@ -35,7 +36,7 @@ func TestSessionNeedsItsNodes(t *testing.T) {
 			t.Errorf("%q does not say %q", err, says)
 		}
 	}
-	if got := w.transmit(nickname, "f", "x"); got != "f@1" { // two copies have room
+	if got := w.transmit(nickname, "f", "x"); got != "f@1" { // two replicas find nodes
 		t.Errorf("the transmit gives %s", got)
 	}
 	w.degraded()
@@ -53,10 +54,10 @@ func TestSessionNeedsItsNodes(t *testing.T) {
 		t.Errorf("the version is %+v", v)
 	}
 	w.durability("", "3+1")
-	wantCode(t, w.opens("r"), schemas.NoNode) // 3 make content, 2 are up
+	wantCode(t, w.opens("r"), schemas.NoNode) // content needs 3 nodes, 2 are up
 }
 
-// A node that goes while a session lasts makes it a degraded one when it is renewed.
+// If a node goes down during a session, the session is degraded when it is renewed.
 func TestSessionBecomesDegraded(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	n := w.node()
@@ -84,18 +85,18 @@ func TestSessionBecomesDegraded(t *testing.T) {
 	}
 }
 
-// What the seed's transmit sends is on m+1 nodes, and read from any.
-func TestTransmitCopies(t *testing.T) {
+// Content of the seed's transmit is on m+1 nodes, and can be read from any of them.
+func TestTransmitReplicas(t *testing.T) {
 	w := newWorld(t, 5, Options{})
-	w.durability("", "1+4") // more than one message names
+	w.durability("", "1+4") // more nodes than one message names
 	w.transmit(nickname, "f", "content")
 	vault := schemas.PlainVault(nickname)
 	id := schemas.PlainChunkID(vault, []byte("content"))
-	m := w.c.members.nodeMap()
+	m := w.c.members.Map()
 	for _, n := range m.Nodes {
 		have := askHave(w, n.ID, vault, id)
 		if !have {
-			t.Errorf("node %s has no copy", n.ID)
+			t.Errorf("node %s has no replica", n.ID)
 		}
 	}
 }
@@ -114,8 +115,8 @@ func askHave(w *world, n schemas.NodeID, vault schemas.VaultID, id schemas.Chunk
 	return rep.Held(0)
 }
 
-// Under k+m a parent is trusted while no more than m nodes were lost since, however
-// the nodes come and go; under 1+0 while none is.
+// Under k+m a parent is trusted as long as at most m nodes have been lost since, however the nodes
+// come and go.
 func TestTrust(t *testing.T) {
 	w := newWorld(t, 2, Options{})
 	recheck := func(what, record string, want bool) {
@@ -142,7 +143,7 @@ func TestTrust(t *testing.T) {
 	stop(one, schemas.Down)
 	recheck("a node is lost", "single", true)
 	recheck("a node is lost", "double", false)
-	// What is saved now rests on what was saved when there were three.
+	// What is saved now reuses chunks from the time of three nodes.
 	w.save(opening("double"), w.newTree(1, 2))
 	w.save(opening("fresh"), w.newTree(1, 2))
 	recheck("nothing was lost since", "fresh", false)
@@ -158,18 +159,18 @@ func TestTrust(t *testing.T) {
 	recheck("it was restarted", "double", false)
 
 	stop(one, schemas.Down)
-	late := w.node() // healing may move things to it
+	late := w.node() // healing may move chunks to it
 	stop(late, schemas.Down)
 	w.node()
 	recheck("one more was lost since, and another", "double", true)
 	recheck("one was lost since, and another", "fresh", true)
-	if err := w.state(string(late.store.NodeID()), schemas.Removed, true); err != nil {
+	if err := w.setState(string(late.store.NodeID()), schemas.Removed, true); err != nil {
 		t.Fatal(err)
 	}
-	recheck("a node that held nothing known was taken out", "double", false)
+	recheck("an empty node was removed", "double", false)
 }
 
-// A raised policy does not make what was saved before bear more losses.
+// A raised durability does not make chunks that were saved before survive more losses.
 func TestTrustOfARaisedDurability(t *testing.T) {
 	w := newWorld(t, 2, Options{})
 	n := w.node()
@@ -177,7 +178,7 @@ func TestTrustOfARaisedDurability(t *testing.T) {
 	w.save(opening("r"), w.newTree(1, 2))
 	w.durability("", "1+1")
 	if v := w.save(opening("r"), w.newTree(1, 2)); v.Tolerates != 0 {
-		t.Errorf("the version bears %d losses", v.Tolerates)
+		t.Errorf("the version tolerates %d losses", v.Tolerates)
 	}
 	if err := n.Stop(); err != nil {
 		t.Fatal(err)
@@ -187,25 +188,25 @@ func TestTrustOfARaisedDurability(t *testing.T) {
 		t.Error("with a node lost the parent is trusted")
 	}
 	if v := w.save(opening("r"), w.newTree(1, 2)); v.Tolerates != 1 {
-		t.Errorf("after everything was asked for, the version bears %d losses", v.Tolerates)
+		t.Errorf("after everything was asked for, the version tolerates %d losses", v.Tolerates)
 	}
 }
 
 // A node that knows of damage counts as one that is lost.
 func TestTrustAndDamage(t *testing.T) {
-	w := newWorld(t, 2, Options{})
+	w := newWorld(t, 2, Options{Silence: time.Hour}) // the node's own heartbeats come rarely then
 	w.durability("", "1+0")
 	w.save(opening("single"), w.newTree(1, 2))
 	w.durability("", "1+1")
 	w.save(opening("double"), w.newTree(1, 2))
-	n := w.c.members.nodeMap().Nodes[0]
+	n := w.c.members.Map().Nodes[0]
 	n.Damaged = 3
-	w.c.members.hear(n)
+	w.heartbeat(n)
+	bustest.Eventually(t, "the damage is known", func() bool { return w.c.members.Map().Find(n.ID).Damaged == 3 })
 	if s := w.open(opening("single")); !s.Recheck {
-		t.Error("the only copy may be damaged and is trusted")
+		t.Error("the only replica may be damaged and is trusted")
 	}
-	w.c.members.hear(n)
 	if s := w.open(opening("double")); s.Recheck {
-		t.Error("damage at one node makes two copies unknown")
+		t.Error("damage at one node makes both replicas unknown")
 	}
 }

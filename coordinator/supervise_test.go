@@ -10,14 +10,16 @@ import (
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
 	"servidor-backup/bus/embedded"
+	"servidor-backup/coordinator/members"
 	"servidor-backup/schemas"
 	"servidor-backup/storage/storagetest"
 )
 
-// keep runs one more coordinator as long as the test.
-func (w *world) keep() {
+// supervised runs one more coordinator, which starts anew if its buckets are lost, as long as
+// the test.
+func (w *world) supervised() {
 	w.t.Helper()
-	stop, err := Keep(bustest.Patient(w.t), bustest.Connect(w.t, w.server), Options{})
+	stop, err := Run(bustest.Patient(w.t), bustest.Connect(w.t, w.server), Options{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -36,17 +38,17 @@ func (w *world) startServer(listen string) {
 	}
 }
 
-// hasCopies waits until the node has so many copies.
-func (n *runningNode) hasCopies(w *world, want int) {
+// hasBackups waits until the node has that many chunks of the catalogue's backup.
+func (n *runningNode) hasBackups(w *world, want int) {
 	w.t.Helper()
-	bustest.Eventually(w.t, "there are copies", func() bool {
+	bustest.Eventually(w.t, "the values are backed up", func() bool {
 		var rep schemas.ChunkIDsReply
 		err := w.request(schemas.ChunksSubject(n.store.NodeID()), &schemas.ChunksRequest{Vault: schemas.CatalogueVault()}, &rep)
 		return err == nil && len(rep.IDs) == want*len(schemas.ChunkID{})
 	})
 }
 
-// follows waits until the node is in a map that begins after another one's epoch.
+// follows waits until the node has a map with itself and with an epoch above the given one.
 func (n *runningNode) follows(w *world, after uint64) (epoch uint64) {
 	w.t.Helper()
 	bustest.Eventually(w.t, "the node follows the new map", func() bool {
@@ -62,7 +64,7 @@ func (n *runningNode) follows(w *world, after uint64) (epoch uint64) {
 	return epoch
 }
 
-// eventually is a request that is asked again while nobody can answer it.
+// eventually sends a request again as long as no coordinator can answer it.
 func (w *world) eventually(subject string, req any, rep bus.Reply) (err error) {
 	w.t.Helper()
 	bustest.Eventually(w.t, subject+" is answered", func() bool {
@@ -79,8 +81,8 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// All that NATS had is lost under two coordinators and a node. They go on by
-// themselves, with an empty catalogue, and it can be made anew.
+// If NATS loses all data while two coordinators and a node run, these go on without help, with an
+// empty catalogue, and the catalogue can be rebuilt.
 func TestCatalogueIsLostUnderCoordinators(t *testing.T) {
 	lose := map[string]func(*world){
 		"the server comes back empty": func(w *world) {
@@ -112,14 +114,14 @@ func TestCatalogueIsLostUnderCoordinators(t *testing.T) {
 				}
 			})
 			w.nc = bustest.Connect(t, w.server)
-			w.keep()
-			w.keep()
+			w.supervised()
+			w.supervised()
 			node := w.node()
 			content := []byte("old")
 			bustest.Eventually(t, "a coordinator that knows the node saves", func() bool {
 				return w.request(schemas.SubjectTransmit, &schemas.TransmitRequest{Nickname: nickname, Record: "f", Content: &content}, &schemas.TransmitReply{}) == nil
 			})
-			node.hasCopies(w, 2)
+			node.hasBackups(w, 2)
 			before := node.follows(w, 0)
 
 			lose(w)
@@ -140,31 +142,34 @@ func TestCatalogueIsLostUnderCoordinators(t *testing.T) {
 	}
 }
 
-// A coordinator that has not noticed takes nothing of the new cards for changes of its
-// map, and nothing for held that was so under the map before.
+// maxGap is more revisions than a coordinator may miss without taking the bucket for another.
+const maxGap = 10_000
+
+// A coordinator that has not noticed that its bucket is lost does not take the cards of the new
+// bucket for changes of its map. Chunks that were held under the old map are not trusted.
 func TestMapsOfTwoBucketsAreNotMixed(t *testing.T) {
 	w := newWorld(t, 1, Options{})
-	before := w.c.members.nodeMap()
+	before := w.c.members.Map()
 	js, err := jetstream.New(w.nc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	bustest.Eventually(t, "the bucket has lived for a moment", func() bool {
-		return uint64(time.Now().UnixMicro()) > before.Epoch+2*mostMissed
+	bustest.Eventually(t, "the bucket has existed for a moment", func() bool {
+		return uint64(time.Now().UnixMicro()) > before.Epoch+2*maxGap
 	})
 	if err := js.DeleteStream(bustest.Patient(t), "KV_backup-nodes"); err != nil {
 		t.Fatal(err)
 	}
 	next := w.coordinator(Options{})
-	bustest.Eventually(t, "the node is known to the next", func() bool { return len(next.members.nodeMap().Nodes) == 1 })
-	bustest.Receive(t, "that it is lost", w.c.members.gone)
-	if now := w.c.members.nodeMap(); now.Epoch != before.Epoch {
+	bustest.Eventually(t, "the node is known to the next", func() bool { return len(next.members.Map().Nodes) == 1 })
+	bustest.Receive(t, "the loss of the bucket", w.c.members.Lost())
+	if now := w.c.members.Map(); now.Epoch != before.Epoch {
 		t.Errorf("the map of epoch %d went on as that of epoch %d", before.Epoch, now.Epoch)
 	}
-	if next.members.holds(basis{Epoch: before.Epoch, Tolerates: 9}) {
-		t.Error("who was lost since an epoch of the lost cards is known")
+	if next.members.Holds(members.Basis{Epoch: before.Epoch, Tolerates: 9}) {
+		t.Error("the losses since an epoch of the lost bucket are taken to be known")
 	}
-	if now := next.members.nodeMap(); !next.members.holds(basis{Epoch: now.Epoch}) {
-		t.Error("what was held just now is not")
+	if now := next.members.Map(); !next.members.Holds(members.Basis{Epoch: now.Epoch}) {
+		t.Error("chunks that were held just now do not count as held")
 	}
 }
