@@ -90,7 +90,7 @@ func Save(up Uploader, opt Options) (*Result, error) {
 type saver struct {
 	Options
 	up         Uploader
-	parentTree *tree.ParentTree // nil for a first version, and when it cannot be read
+	parentTree *tree.Parent // nil for a first version, and when it cannot be read
 	recheck    bool
 	blocks     chunk.Blocks
 	gear       *chunk.Gear
@@ -131,7 +131,7 @@ func newSaver(up Uploader, opt Options) *saver {
 	s.zeros = sync.OnceValues(s.sendZeros)
 	if p := opt.Parent; p != nil {
 		s.recheck = p.Recheck
-		s.parentTree = tree.NewParentTree(up.Context(), tree.NewReader(p.Get, p.Root))
+		s.parentTree = tree.OpenParent(up.Context(), tree.NewReader(p.Get, p.Root))
 	}
 	return s
 }

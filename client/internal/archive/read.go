@@ -15,7 +15,7 @@ import (
 )
 
 // Every chunk can be sealed. (If not, this constant is negative and does not compile.)
-const _ = uint(seal.MaxPlain - chunk.MaxChunk)
+const _ = uint(seal.MaxPlain - chunk.MaxSize)
 
 // reader reads bundles, one after the other.
 type reader struct {
@@ -113,8 +113,8 @@ func (r *reader) readFile(p *pendingEntry, last bool) (again bool, err error) {
 	}
 	defer f.Close()
 	fresh := osfs.ChangedJustNow(e.Ctime)
-	small := e.Size <= chunk.MinChunk
-	if small && len(r.in.Gathered())+int(e.Size) > chunk.MaxChunk { // it has grown since it was bundled
+	small := e.Size <= chunk.MinSize
+	if small && len(r.in.Gathered())+int(e.Size) > chunk.MaxSize { // it has grown since it was bundled
 		if err := r.flushShared(); err != nil {
 			return false, err
 		}
@@ -268,7 +268,7 @@ func (s *saver) countRead(n int64) {
 
 // sendZeros sends the chunk of zeros of which all long runs of zeros are pieces.
 func (s *saver) sendZeros() (schemas.ChunkID, error) {
-	plain, err := s.up.CopyPlain(make([]byte, chunk.MaxChunk))
+	plain, err := s.up.CopyPlain(make([]byte, chunk.MaxSize))
 	if err != nil {
 		return schemas.ChunkID{}, err
 	}
@@ -288,8 +288,8 @@ func (s *saver) moveXattrs(e *tree.Entry) error {
 		return nil
 	}
 	w := tree.NewFileWriter(s.Keys, s.up.PutTree)
-	for off := 0; off < len(b); off += chunk.MaxChunk {
-		part := b[off:min(off+chunk.MaxChunk, len(b))]
+	for off := 0; off < len(b); off += chunk.MaxSize {
+		part := b[off:min(off+chunk.MaxSize, len(b))]
 		plain, err := s.up.CopyPlain(part)
 		if err != nil {
 			return err

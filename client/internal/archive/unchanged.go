@@ -29,7 +29,7 @@ func (s *saver) reuseContent(e, before *tree.Entry) {
 // isRecoverable reports whether the nodes hold enough of all chunks of the content of a
 // parent's entry.
 func (s *saver) isRecoverable(ctx context.Context, e *tree.Entry) (bool, error) {
-	pieces := tree.NewPieceIter(ctx, s.Parent.Get, e.Content, e.Size)
+	pieces := tree.NewPieces(ctx, s.Parent.Get, e.Content, e.Size)
 	for more := true; more; {
 		var ids []schemas.ChunkID
 		for more && len(ids) < upload.MaxQuestion {

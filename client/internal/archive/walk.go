@@ -36,7 +36,7 @@ func (s *saver) meet(ctx context.Context, it scan.Item) error {
 	}
 	e := it.Entry
 	before, at := s.findInParent(ctx, e.Path)
-	unchanged := isUnchanged(e, before) && e.Reuse(before, s.recheck)
+	unchanged := isUnchanged(e, before) && e.ReuseMetadata(before, s.recheck)
 	if !unchanged && e.Type != tree.TypeFile && s.Roots != nil {
 		if err := it.Complete(); err != nil {
 			s.reportUnreadable(it.Path, err)

@@ -136,7 +136,7 @@ func (p Chunk) Release() { chunk.Buffers.Put(p.buffer) }
 // chunk that is damaged makes [Reader.chunks] ask for another replica.
 func (r *Reader) Open(c *schemas.Chunk) (Chunk, error) {
 	buf := chunk.Buffers.Get()
-	plain, err := r.keys.Unseal(buf, c.ID, c.Content)
+	plain, err := r.keys.OpenData(buf, c.ID, c.Content)
 	if err != nil {
 		chunk.Buffers.Put(buf)
 		return Chunk{}, otherReplica(err)

@@ -81,7 +81,7 @@ func (s *sealer) run() error {
 // add seals a chunk into the batch for its nodes, or its shards into one for each.
 func (s *sealer) add(o *PendingChunk) error {
 	level, end := s.u.beginSealing(len(o.plain.Bytes))
-	packed, err := s.u.economy.Pack(o.chunk.ID, o.plain.Bytes, level)
+	packed, err := s.u.packer.Pack(o.chunk.ID, o.plain.Bytes, level)
 	end()
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func (u *Uploader) beginSealing(size int) (level seal.Compression, end func()) {
 // isRight reports whether plain, which was sealed and opened again, is what was
 // put. The id of a tree chunk covers its edges too, so it is computed anew.
 func (u *Uploader) isRight(o *PendingChunk, plain []byte) bool {
-	return o.plain.Equal(plain) && (o.chunk.Kind != schemas.Tree || u.Keys.ID(&o.chunk, plain) == o.chunk.ID)
+	return o.plain.Matches(plain) && (o.chunk.Kind != schemas.Tree || u.Keys.ID(&o.chunk, plain) == o.chunk.ID)
 }
 
 // batch is the open batch for the nodes of a set, which it sorts, with space for size

@@ -50,7 +50,7 @@ type Uploader struct {
 	Options
 	States  *states
 	pace    *pace // nil unless Compression is CompressAuto
-	economy seal.Economy
+	packer  seal.Packer
 	retry   transfer.Retry
 	targets *targets
 	present presences
@@ -138,7 +138,7 @@ func (u *Uploader) CopyPlain(b []byte) (chunk.Plaintext, error) {
 	if u.States.reserve(u.Ctx, len(b)) != nil {
 		return chunk.Plaintext{}, context.Cause(u.Ctx)
 	}
-	return chunk.NewPlaintext(slices.Clone(b), chunk.Checksum(b)), nil
+	return chunk.CopyPlaintext(b), nil
 }
 
 // release ends the use of a chunk's plaintext.

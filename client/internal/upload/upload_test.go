@@ -68,7 +68,7 @@ func TestPlaintextThatChangesOnItsWayIsFound(t *testing.T) {
 			plain = clienttest.Noise(1, n)
 		}
 		k := seal.New(seal.VaultKey(clienttest.Key()))
-		o := &PendingChunk{chunk: schemas.Chunk{ID: k.DataID(plain), Kind: schemas.Data}, plain: chunk.NewPlaintext(plain, chunk.Checksum(plain))}
+		o := &PendingChunk{chunk: schemas.Chunk{ID: k.DataID(plain), Kind: schemas.Data}, plain: chunk.CopyPlaintext(plain)}
 		one := replica.NewReader(nil, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "n", State: schemas.Up, Weight: 1}}})
 		add := func() error {
 			u := &Uploader{
@@ -82,7 +82,7 @@ func TestPlaintextThatChangesOnItsWayIsFound(t *testing.T) {
 		if err := add(); err != nil {
 			t.Errorf("a sound chunk of %d bytes: %v", n, err)
 		}
-		plain[n/2] ^= 4
+		o.plain.Bytes[n/2] ^= 4
 		if err := add(); !errors.Is(err, seal.ErrDamaged) {
 			t.Errorf("a bit of %d bytes flipped: %v", n, err)
 		}
