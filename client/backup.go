@@ -97,7 +97,7 @@ func (c *Client) plan(opt BackupOptions) (*plan, error) {
 	if p.exclude, err = scan.NewMatcher(opt.Exclude); err != nil {
 		return nil, err
 	}
-	p.exclude.Without(opt.Without)
+	p.exclude.ExcludeFolders(opt.Without)
 	if slices.Contains(opt.Paths, "-") {
 		err = p.fromStdin()
 	} else {

@@ -122,8 +122,10 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 		Budget: memory, Progress: p.Progress, Warn: p.Warn,
 	}
 	if s.parent != nil && s.parent.RootKind == schemas.Tree {
-		opt.Get = download.NewReader(s.keys, s.vault, s.holders, s.c.opt.Status).TreeNodes
-		opt.Parent, opt.ParentRoot, opt.Recheck = s.parent.ID, s.parent.Root, s.recheck
+		opt.Parent = &archive.Parent{
+			ID: s.parent.ID, Root: s.parent.Root, Recheck: s.recheck,
+			Get: download.NewReader(s.keys, s.vault, s.holders, s.c.opt.Status).TreeNodes,
+		}
 	}
 	done, err := archive.Save(up, opt)
 	if err != nil {

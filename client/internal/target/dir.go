@@ -107,13 +107,13 @@ func (d *Dir) makeChild(name, path string) (*Dir, error) {
 		err = d.makeWay(name)
 	}
 	if err != nil {
-		return nil, osfs.Bare(err)
+		return nil, osfs.WithoutPath(err)
 	}
 	info, err := d.disk.Root.Lstat(name)
 	if err != nil {
-		return nil, osfs.Bare(err)
+		return nil, osfs.WithoutPath(err)
 	}
-	return &Dir{t: d.t, disk: d.disk.Child(name, info), Path: path, parent: d, getsMeta: getsMeta, holds: 1}, nil
+	return &Dir{t: d.t, disk: d.disk.Child(name, osfs.IdentityOf(info)), Path: path, parent: d, getsMeta: getsMeta, holds: 1}, nil
 }
 
 // makeWay makes the folder name usable although something has that name: it makes a folder
@@ -172,9 +172,9 @@ func (t *Target) ensureDir(path string) (*Dir, error) {
 	err = parent.disk.Root.Mkdir(name, 0o777)
 	getsMeta := err == nil || t.opt.Overwrite
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("make the folder %q: %w", path, osfs.Bare(err))
+		return nil, fmt.Errorf("make the folder %q: %w", path, osfs.WithoutPath(err))
 	}
-	disk, err := parent.disk.Step(name, path)
+	disk, err := parent.disk.Subdir(name, path)
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +197,7 @@ func (t *Target) findDir(path string) (*osfs.Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parent.Step(name, path)
+	return parent.Subdir(name, path)
 }
 
 // settle gives the folder its metadata, or postpones that to [Target.Close] if the mode denies

@@ -102,7 +102,7 @@ func (f *File) make() error {
 	var err error
 	f.used, err = f.t.makeNamed(f.dir, f.name, func(d *osfs.Dir, name string) (err error) {
 		f.file, err = d.Root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-		return osfs.Bare(err)
+		return osfs.WithoutPath(err)
 	})
 	return err
 }
@@ -114,7 +114,7 @@ func (f *File) WriteAt(b []byte, off int64) (int, error) {
 	}
 	n, err := f.write(b, off)
 	if err != nil {
-		return n, fmt.Errorf("restore %q: write: %w", f.entry.Path, osfs.Bare(err))
+		return n, fmt.Errorf("restore %q: write: %w", f.entry.Path, osfs.WithoutPath(err))
 	}
 	end := off + int64(n)
 	for last := f.last.Load(); end > last && !f.last.CompareAndSwap(last, end); last = f.last.Load() {
@@ -157,13 +157,13 @@ func (f *File) complete() error {
 	defer f.dir.disk.Release()
 	if f.last.Load() < f.entry.Size { // the file ends with a hole
 		if err := f.file.Truncate(f.entry.Size); err != nil {
-			return osfs.Bare(err)
+			return osfs.WithoutPath(err)
 		}
 	}
 	f.t.meta.set(f.dir.disk, f.used, f.file, f.entry)
 	// Some file systems report a full disk only here.
 	if err := f.file.Close(); err != nil {
-		return osfs.Bare(err)
+		return osfs.WithoutPath(err)
 	}
 	return f.dir.disk.Rename(f.used, f.name)
 }
@@ -186,7 +186,7 @@ func (f *File) remove() error {
 	}
 	defer f.dir.disk.Release()
 	if err := f.dir.disk.Root.Remove(f.used); err != nil {
-		return fmt.Errorf("remove the unfinished %q: %w", f.entry.Path, osfs.Bare(err))
+		return fmt.Errorf("remove the unfinished %q: %w", f.entry.Path, osfs.WithoutPath(err))
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func (t *Target) makeLink(l pendingLink) error {
 	}
 	defer l.dir.disk.Release()
 	used, err := t.makeNamed(l.dir, l.name, func(d *osfs.Dir, name string) error {
-		return osfs.LinkBetween(from, fromName, d, name)
+		return osfs.Link(from, fromName, d, name)
 	})
 	if err != nil {
 		return fmt.Errorf("link to %q: %w", l.entry.HardLink, err)
@@ -80,7 +80,7 @@ func (t *Target) findFirstName(e *tree.Entry) (*osfs.Dir, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("look at %q, of which it is another name: %w", e.HardLink, err)
 	}
-	if tree.TypeOfMode(osfs.UnixType(info.Mode())) != e.Type || e.Type == tree.TypeFile && info.Size() != e.Size {
+	if tree.TypeOfMode(osfs.MetaOf(info).Mode) != e.Type || e.Type == tree.TypeFile && info.Size() != e.Size {
 		return nil, "", fmt.Errorf("%q, of which it is another name, was not restored: %w", e.HardLink, fs.ErrNotExist)
 	}
 	return dir, name, nil

@@ -30,7 +30,7 @@ func newMetaWriter(opt *Options) *metaWriter {
 // be set while the file is writable, which the mode may end. The mode may also take away the right
 // to set times.
 func (w *metaWriter) set(dir *osfs.Dir, name string, file *os.File, e *tree.Entry) {
-	at := osfs.Located{Dir: dir, Name: name, File: file}
+	at := osfs.Ref{Dir: dir, Name: name, File: file}
 	if w.opt.Owner {
 		w.warn(e, "set the owner", w.setOwner(at, e))
 	}
@@ -41,7 +41,7 @@ func (w *metaWriter) set(dir *osfs.Dir, name string, file *os.File, e *tree.Entr
 
 func (w *metaWriter) warn(e *tree.Entry, what string, err error) {
 	if err != nil {
-		w.opt.Warn(e.Path, fmt.Errorf("%s: %w", what, osfs.Bare(err)))
+		w.opt.Warn(e.Path, fmt.Errorf("%s: %w", what, osfs.WithoutPath(err)))
 	}
 }
 
@@ -51,24 +51,24 @@ func (w *metaWriter) owner(e *tree.Entry) (uid, gid int) {
 	if w.opt.NumericOwner {
 		return uid, gid
 	}
-	if id := w.ids.User.Get(e.User); id >= 0 {
+	if id := w.ids.User(e.User); id >= 0 {
 		uid = id
 	}
-	if id := w.ids.Group.Get(e.Group); id >= 0 {
+	if id := w.ids.Group(e.Group); id >= 0 {
 		gid = id
 	}
 	return uid, gid
 }
 
-func (w *metaWriter) setOwner(at osfs.Located, e *tree.Entry) error {
+func (w *metaWriter) setOwner(at osfs.Ref, e *tree.Entry) error {
 	uid, gid := w.owner(e)
-	if at.File != nil && osfs.IsOwned(at.File, uid, gid) {
+	if at.File != nil && osfs.IsOwnedBy(at.File, uid, gid) {
 		return nil
 	}
-	return osfs.OwnerError(at.Chown(uid, gid))
+	return at.Chown(uid, gid)
 }
 
-func (w *metaWriter) setMode(at osfs.Located, e *tree.Entry) error {
+func (w *metaWriter) setMode(at osfs.Ref, e *tree.Entry) error {
 	if e.Type == tree.TypeSymlink || e.Type == tree.TypeDir && runtime.GOOS == "windows" {
 		return nil // these have no mode
 	}
@@ -81,7 +81,7 @@ func (w *metaWriter) setMode(at osfs.Located, e *tree.Entry) error {
 
 // safeMode returns the entry's mode, without the setuid or setgid bit if the file does not have
 // the owner or group that it had. The bit would lend the rights of a user who never agreed to that.
-func (w *metaWriter) safeMode(at osfs.Located, e *tree.Entry) (uint32, error) {
+func (w *metaWriter) safeMode(at osfs.Ref, e *tree.Entry) (uint32, error) {
 	mode := e.Mode & 0o7777
 	if mode&0o6000 == 0 {
 		return mode, nil
@@ -103,14 +103,14 @@ func (w *metaWriter) safeMode(at osfs.Located, e *tree.Entry) (uint32, error) {
 
 // setXattrs gives the file the attributes of e. It does not set attributes that the file has
 // already, because setting some of them takes special rights even if nothing changes.
-func (w *metaWriter) setXattrs(at osfs.Located, e *tree.Entry) {
+func (w *metaWriter) setXattrs(at osfs.Ref, e *tree.Entry) {
 	if !at.CanHaveXattrs() {
 		if len(e.Xattrs) > 0 {
 			w.opt.Warn(e.Path, fmt.Errorf("extended attributes of a %v cannot be set on this system", e.Type))
 		}
 		return
 	}
-	if at.File != nil && len(e.Xattrs) == 0 && osfs.NoXattrs(at.File) {
+	if at.File != nil && len(e.Xattrs) == 0 && !osfs.MayHaveXattrs(at.File) {
 		return
 	}
 	// Errors of reading are ignored: setting an attribute then reports why.
@@ -134,7 +134,7 @@ func (w *metaWriter) setXattrs(at osfs.Located, e *tree.Entry) {
 // dropXattr removes an attribute that the entry does not have: one of a folder that existed
 // before, or an ACL inherited from the target folder. Attributes that the system itself puts on
 // files, such as security labels, stay.
-func (w *metaWriter) dropXattr(at osfs.Located, e *tree.Entry, name string) {
+func (w *metaWriter) dropXattr(at osfs.Ref, e *tree.Entry, name string) {
 	if !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "system.posix_acl_") {
 		return
 	}
@@ -156,7 +156,7 @@ func (w *metaWriter) writeNew(dir *osfs.Dir, name string, e *tree.Entry, content
 	if uid, gid := w.newOwner(e); uid != os.Geteuid() || gid != os.Getegid() {
 		mode = 0o600
 	}
-	f, err := osfs.CreateNew(dir, name, mode)
+	f, err := osfs.CreateFile(dir, name, mode)
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, errors.ErrUnsupported) {
 		return false, nil
 	}
@@ -171,7 +171,7 @@ func (w *metaWriter) writeNew(dir *osfs.Dir, name string, e *tree.Entry, content
 		err = closed
 	}
 	if err != nil {
-		return true, errors.Join(err, osfs.Bare(dir.Root.Remove(name)))
+		return true, errors.Join(err, osfs.WithoutPath(dir.Root.Remove(name)))
 	}
 	return true, nil
 }
@@ -186,16 +186,16 @@ func (w *metaWriter) newOwner(e *tree.Entry) (uid, gid int) {
 
 // setNew is set for a file that writeNew has made. It changes only what is not right from the
 // start.
-func (w *metaWriter) setNew(dir *osfs.Dir, name string, f osfs.NewFile, e *tree.Entry) {
+func (w *metaWriter) setNew(dir *osfs.Dir, name string, f osfs.File, e *tree.Entry) {
 	now, err := f.Stat()
 	w.warn(e, "look at the new file", err)
 	uid, gid := w.newOwner(e)
 	if w.opt.Owner && (now.UID != uid || now.GID != gid) {
-		w.warn(e, "set the owner", osfs.OwnerError(f.Chown(uid, gid)))
+		w.warn(e, "set the owner", f.Chown(uid, gid))
 	}
 	inherited := f.MayHaveXattrs()
 	if inherited {
-		w.setXattrs(osfs.Located{Dir: dir, Name: name}, e)
+		w.setXattrs(osfs.Ref{Dir: dir, Name: name}, e)
 	}
 	w.warn(e, "set the time", osfs.SetTimes(dir, name, e.Mtime))
 	if inherited || now.Mode != e.Mode {

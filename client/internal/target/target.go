@@ -76,7 +76,7 @@ func Open(dir string, opt Options) (*Target, error) {
 	_, err := os.Lstat(dir)
 	getsMeta := opt.Overwrite || errors.Is(err, fs.ErrNotExist)
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, fmt.Errorf("make the target folder %s: %w", dir, osfs.Bare(err))
+		return nil, fmt.Errorf("make the target folder %s: %w", dir, osfs.WithoutPath(err))
 	}
 	// Later changes of the working directory must not matter.
 	abs, err := filepath.Abs(dir)
@@ -86,7 +86,7 @@ func Open(dir string, opt Options) (*Target, error) {
 	dirs := osfs.NewDirs()
 	top, err := dirs.Top(abs)
 	if err != nil {
-		return nil, fmt.Errorf("open the target folder %s: %w", dir, osfs.Bare(err))
+		return nil, fmt.Errorf("open the target folder %s: %w", dir, osfs.WithoutPath(err))
 	}
 	names, err := top.Names()
 	if err != nil {
@@ -109,7 +109,7 @@ func (t *Target) Put(e *tree.Entry) error {
 		switch e.Type {
 		case tree.TypeSymlink:
 			err = t.putNode(e, func(d *osfs.Dir, name string) error {
-				return osfs.Bare(d.Root.Symlink(e.Target, name))
+				return osfs.WithoutPath(d.Root.Symlink(e.Target, name))
 			})
 		case tree.TypeFile, tree.TypeDir:
 			err = fmt.Errorf("Put does not make a %v: this is a bug", e.Type)
@@ -147,7 +147,7 @@ var errExists = fmt.Errorf("%w: restore into another folder, or allow overwritin
 
 // putSpecial makes a fifo or a device.
 func (t *Target) putSpecial(e *tree.Entry) error {
-	err := t.putNode(e, func(d *osfs.Dir, name string) error { return osfs.MakeNode(d, name, e.Type.UnixType(), e.Rdev) })
+	err := t.putNode(e, func(d *osfs.Dir, name string) error { return osfs.Mknod(d, name, e.Type.UnixType(), e.Rdev) })
 	noRight := e.Type != tree.TypeFifo && errors.Is(err, fs.ErrPermission)
 	if noRight || errors.Is(err, errors.ErrUnsupported) {
 		t.opt.Warn(e.Path, fmt.Errorf("the %v was left out: %w", e.Type, err))
@@ -186,7 +186,7 @@ func (t *Target) makeNamed(d *Dir, name string, make func(d *osfs.Dir, name stri
 	info, err := d.disk.Root.Lstat(name)
 	switch {
 	case err != nil:
-		return "", osfs.Bare(err)
+		return "", osfs.WithoutPath(err)
 	case info.IsDir():
 		return "", errors.New("a folder has that name, and folders are not replaced: move it away first")
 	case !t.opt.Overwrite:
@@ -234,7 +234,7 @@ func (t *Target) Sync() error {
 		return fmt.Errorf("sync the target folder: %w", err)
 	}
 	defer t.top.disk.Release()
-	if err := osfs.SyncFolder(t.top.disk.Self); err != nil {
+	if err := osfs.SyncFileSystem(t.top.disk.Self); err != nil {
 		return fmt.Errorf("sync the target folder: %w", err)
 	}
 	return nil
