@@ -265,7 +265,7 @@ type saved struct {
 func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 	memory := transfer.Budget(s.c.opt.Room)
 	up := upload.New(ctx, upload.Options{
-		Keys: s.k, Vault: s.vault, Session: s.id, Holders: s.holders, Sender: s.out,
+		Keys: s.k, Vault: s.vault, Session: s.id, Replicas: s.holders, Writer: s.out,
 		Compression: p.Compression, Unchecked: s.c.opt.SkipSelfCheck, Budget: memory, Status: s.c.opt.Status,
 	})
 	opt := archive.Options{
@@ -273,7 +273,7 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 		Budget: memory, Progress: p.Progress, Warn: p.Warn,
 	}
 	if s.parent != nil && s.parent.RootKind == schemas.Tree {
-		opt.Get = download.NewReader(s.k, s.vault, s.holders, s.c.opt.Status).TreeNodes
+		opt.Get = download.NewReader(download.Options{Keys: s.k, Vault: s.vault, Replicas: s.holders, Status: s.c.opt.Status}).TreeNodes
 		opt.Parent, opt.ParentRoot, opt.Recheck = s.parent.ID, s.parent.Root, s.recheck
 	}
 	done, err := archive.Save(up, opt)

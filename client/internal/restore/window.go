@@ -111,7 +111,7 @@ func (r *restorer) fetch(batch []*chunkRequest) error {
 	}
 	// Each is set by the goroutine that brings the chunk, before chunks returns.
 	came := make([]bool, len(batch))
-	err := r.src.Chunks.Chunks(r.ctx, ids, func(i int, sealed *schemas.Chunk) error {
+	err := r.src.Chunks.Fetch(r.ctx, ids, func(i int, sealed *schemas.Chunk) error {
 		err := r.arrived(batch[i], sealed)
 		came[i] = err == nil
 		return err
@@ -126,7 +126,7 @@ func (r *restorer) fetch(batch []*chunkRequest) error {
 		if came[i] {
 			continue
 		}
-		err := r.src.Chunks.Chunks(r.ctx, ids[i:i+1], func(_ int, sealed *schemas.Chunk) error {
+		err := r.src.Chunks.Fetch(r.ctx, ids[i:i+1], func(_ int, sealed *schemas.Chunk) error {
 			return r.arrived(c, sealed)
 		})
 		if err != nil && !download.IsDamage(err) {

@@ -72,14 +72,14 @@ func (s *sealer) run() error {
 			if err := s.dispatchAll(); err != nil {
 				return err
 			}
-		case <-s.u.Ctx.Done():
-			return s.u.Ctx.Err()
+		case <-s.u.ctx.Done():
+			return s.u.ctx.Err()
 		}
 	}
 }
 
 // add seals a chunk into the batch for its nodes, or its shards into one for each.
-func (s *sealer) add(o *PendingChunk) error {
+func (s *sealer) add(o *pendingChunk) error {
 	level, end := s.u.beginSealing(len(o.plain.Bytes))
 	packed, err := s.u.economy.Pack(o.chunk.ID, o.plain.Bytes, level)
 	end()
@@ -88,9 +88,9 @@ func (s *sealer) add(o *PendingChunk) error {
 	}
 	defer packed.Release()
 	c, size := &o.chunk, packed.FrameSize()
-	mayBeSplit, split := s.u.States.mayBeSplit(c.ID), false
+	mayBeSplit, split := s.u.states.mayBeSplit(c.ID), false
 	var d schemas.Durability
-	d, s.set, err = s.u.targets.of(s.u.Ctx, s.set[:0], c.ID, func(d schemas.Durability) int {
+	d, s.set, err = s.u.destinations.of(s.u.ctx, s.set[:0], c.ID, func(d schemas.Durability) int {
 		if split = mayBeSplit && d.Splits(c.Kind, size); split {
 			return d.Nodes()
 		}
@@ -100,7 +100,7 @@ func (s *sealer) add(o *PendingChunk) error {
 		return err
 	}
 	write := func(c *schemas.Chunk) error {
-		return s.u.Keys.SealPacked(c, packed, func(plain []byte) bool { return s.u.isRight(o, plain) }, s.u.Unchecked)
+		return s.u.opt.Keys.SealPacked(c, packed, func(plain []byte) bool { return s.u.isRight(o, plain) }, s.u.opt.Unchecked)
 	}
 	if split {
 		err = s.addShards(c, size, d, slices.Clone(s.set), write)
@@ -119,7 +119,7 @@ func (s *sealer) add(o *PendingChunk) error {
 // addReplicas has the frame of a chunk written straight into the batch for all nodes of
 // the set.
 func (s *sealer) addReplicas(c *schemas.Chunk, size int, set []schemas.NodeID, write func(*schemas.Chunk) error) error {
-	s.u.States.sendReplicas(c.ID)
+	s.u.states.sendReplicas(c.ID)
 	to, err := s.batch(set, c.Size()+size)
 	if err != nil {
 		return err
@@ -146,7 +146,7 @@ func (s *sealer) addShards(c *schemas.Chunk, size int, d schemas.Durability, set
 	if err != nil {
 		return err
 	}
-	s.u.States.sendShards(c.ID, set)
+	s.u.states.sendShards(c.ID, set)
 	for i := range shards {
 		to, err := s.batch(set[i:i+1], shards[i].Size())
 		if err != nil {
@@ -161,15 +161,15 @@ func (s *sealer) addShards(c *schemas.Chunk, size int, d schemas.Durability, set
 // sealed; end is to be called when it is.
 func (u *Uploader) beginSealing(size int) (level seal.Compression, end func()) {
 	if u.pace == nil {
-		return u.Compression, func() {}
+		return u.opt.Compression, func() {}
 	}
 	return u.pace.begin(size)
 }
 
 // isRight reports whether plain, which was sealed and opened again, is what was
 // put. The id of a tree chunk covers its edges too, so it is computed anew.
-func (u *Uploader) isRight(o *PendingChunk, plain []byte) bool {
-	return o.plain.Equal(plain) && (o.chunk.Kind != schemas.Tree || u.Keys.ID(&o.chunk, plain) == o.chunk.ID)
+func (u *Uploader) isRight(o *pendingChunk, plain []byte) bool {
+	return o.plain.Equal(plain) && (o.chunk.Kind != schemas.Tree || u.opt.Keys.ID(&o.chunk, plain) == o.chunk.ID)
 }
 
 // batch is the open batch for the nodes of a set, which it sorts, with space for size
@@ -194,7 +194,7 @@ func (s *sealer) batch(set []schemas.NodeID, size int) (*batch, error) {
 			return nil, err
 		}
 	}
-	to := &batch{set: slices.Clone(set), builder: schemas.NewPut(messages.Get(), s.u.Session, s.u.Vault)}
+	to := &batch{set: slices.Clone(set), builder: schemas.NewPut(messages.Get(), s.u.opt.Session, s.u.opt.Vault)}
 	s.open[string(key)] = to
 	return to, nil
 }
@@ -226,12 +226,12 @@ func (s *sealer) dispatch(key string) error {
 	delete(s.open, key)
 	b.payload = b.builder.Put()
 	defer u.pace.wait()()
-	if err := u.States.dispatch(u.Ctx, b, (len(b.set)+schemas.MaxSet-1)/schemas.MaxSet); err != nil {
+	if err := u.states.dispatch(u.ctx, b, (len(b.set)+schemas.MaxSet-1)/schemas.MaxSet); err != nil {
 		return err
 	}
 	for nodes := range slices.Chunk(b.set, schemas.MaxSet) {
 		u.sent.Add(int64(len(b.payload)))
-		if err := u.Sender.Send(u.Ctx, nodes, b.payload, func(err error) { u.answered(b, err) }); err != nil {
+		if err := u.opt.Writer.Send(u.ctx, nodes, b.payload, func(err error) { u.answered(b, err) }); err != nil {
 			return err
 		}
 	}

@@ -19,14 +19,14 @@ const (
 	haveSlots = 4
 )
 
-// MaxQuestion is how many chunks [uploader.recoverable] takes.
-const MaxQuestion = replica.MaxIDs
+// MaxIDs is how many chunks [uploader.recoverable] takes.
+const MaxIDs = replica.MaxIDs
 
 // ask gathers what is waiting into questions. While questions are under way the
 // next one grows, so questions are as large as the nodes are slow.
 func (u *Uploader) ask() error {
 	defer close(u.wanted)
-	questions, ctx := errgroup.WithContext(u.Ctx)
+	questions, ctx := errgroup.WithContext(u.ctx)
 	questions.SetLimit(haveSlots)
 	for {
 		chunks, open := u.gather()
@@ -45,19 +45,19 @@ func (u *Uploader) ask() error {
 	}
 }
 
-func (u *Uploader) gather() (chunks []*PendingChunk, open bool) {
+func (u *Uploader) gather() (chunks []*pendingChunk, open bool) {
 	select {
-	case o, open := <-u.Asked:
+	case o, open := <-u.asked:
 		if !open {
 			return nil, false
 		}
 		chunks = append(chunks, o)
-	case <-u.Ctx.Done():
+	case <-u.ctx.Done():
 		return nil, false
 	}
 	for len(chunks) < haveBatch {
 		select {
-		case o, open := <-u.Asked:
+		case o, open := <-u.asked:
 			if !open {
 				return chunks, false
 			}
@@ -70,7 +70,7 @@ func (u *Uploader) gather() (chunks []*PendingChunk, open bool) {
 }
 
 // question asks which nodes hold the chunks, and passes on those that too few do.
-func (u *Uploader) question(ctx context.Context, chunks []*PendingChunk) error {
+func (u *Uploader) question(ctx context.Context, chunks []*pendingChunk) error {
 	ids := make([]schemas.ChunkID, len(chunks))
 	for i, o := range chunks {
 		ids[i] = o.chunk.ID
@@ -78,8 +78,8 @@ func (u *Uploader) question(ctx context.Context, chunks []*PendingChunk) error {
 	var d schemas.Durability
 	var held []replica.Presence
 	err := u.retry.Do(ctx, func() (err error) {
-		d = u.Holders.Durability(u.Vault)
-		held, err = u.Holders.Presences(ctx, u.Vault, ids)
+		d = u.opt.Replicas.Durability(u.opt.Vault)
+		held, err = u.opt.Replicas.Presences(ctx, u.opt.Vault, ids)
 		return err
 	})
 	if err != nil {
@@ -88,10 +88,10 @@ func (u *Uploader) question(ctx context.Context, chunks []*PendingChunk) error {
 	for i, o := range chunks {
 		if held[i].Complete(d) {
 			u.release(o)
-			u.States.held(o.chunk.ID)
+			u.states.held(o.chunk.ID)
 			continue
 		}
-		u.States.want(o.chunk.ID, held[i].HasShards())
+		u.states.want(o.chunk.ID, held[i].HasShards())
 		select {
 		case u.wanted <- o:
 		case <-ctx.Done():
@@ -101,7 +101,7 @@ func (u *Uploader) question(ctx context.Context, chunks []*PendingChunk) error {
 	return nil
 }
 
-// Recoverable reports whether all of the chunks, MaxQuestion at most, can be had from
+// Recoverable reports whether all of the chunks, MaxIDs at most, can be had from
 // nodes. Small files that stand side by side share chunks, so the last answers are kept.
 func (u *Uploader) Recoverable(ctx context.Context, ids []schemas.ChunkID) (bool, error) {
 	unknown, all := u.present.unknown(ids)
@@ -110,7 +110,7 @@ func (u *Uploader) Recoverable(ctx context.Context, ids []schemas.ChunkID) (bool
 	}
 	var held []bool
 	err := u.retry.Do(ctx, func() (err error) {
-		held, err = u.Holders.Recoverable(ctx, u.Vault, unknown)
+		held, err = u.opt.Replicas.Recoverable(ctx, u.opt.Vault, unknown)
 		return err
 	})
 	if err != nil {
@@ -147,7 +147,7 @@ func (p *presences) unknown(ids []schemas.ChunkID) (unknown []schemas.ChunkID, a
 func (p *presences) remember(ids []schemas.ChunkID, held []bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.held == nil || len(p.held) > MaxQuestion {
+	if p.held == nil || len(p.held) > MaxIDs {
 		p.held = map[schemas.ChunkID]bool{}
 	}
 	for i, id := range ids {

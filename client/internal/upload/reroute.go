@@ -13,8 +13,8 @@ import (
 // rerouteRefused takes the refused batches until the upload ends, and sends on what was
 // in them.
 func (u *Uploader) rerouteRefused() error {
-	for u.Ctx.Err() == nil {
-		for _, b := range u.States.nextRefused(u.Ctx) {
+	for u.ctx.Err() == nil {
+		for _, b := range u.states.nextRefused(u.ctx) {
 			if err := u.reroute(b); err != nil {
 				return err
 			}
@@ -35,7 +35,7 @@ func (u *Uploader) reroute(b *batch) error {
 		c := &put.Chunks[i]
 		var to []schemas.NodeID
 		if c.Part == schemas.Whole {
-			_, to, err = u.targets.of(u.Ctx, nil, c.ID, schemas.Durability.Replicas)
+			_, to, err = u.destinations.of(u.ctx, nil, c.ID, schemas.Durability.Replicas)
 			to = slices.DeleteFunc(to, func(n schemas.NodeID) bool { return slices.Contains(has, n) })
 		} else {
 			to, err = u.rerouteShard(c)
@@ -44,7 +44,7 @@ func (u *Uploader) reroute(b *batch) error {
 			return err
 		}
 		if len(to) == 0 {
-			u.States.acknowledge(c.ID)
+			u.states.acknowledge(c.ID)
 			continue
 		}
 		next, err := s.batch(to, c.Size())
@@ -59,11 +59,11 @@ func (u *Uploader) reroute(b *batch) error {
 // rerouteShard is the node that a shard goes to after its node did not take it; none if
 // enough others are in place by now.
 func (u *Uploader) rerouteShard(c *schemas.Chunk) ([]schemas.NodeID, error) {
-	d, set, err := u.targets.of(u.Ctx, nil, c.ID, schemas.Durability.Nodes)
+	d, set, err := u.destinations.of(u.ctx, nil, c.ID, schemas.Durability.Nodes)
 	if err != nil {
 		return nil, err
 	}
-	node, ok := u.States.reroute(c.ID, c.Part.Shard(), set, d.Nodes())
+	node, ok := u.states.reroute(c.ID, c.Part.Shard(), set, d.Nodes())
 	if !ok {
 		return nil, nil
 	}
@@ -75,18 +75,18 @@ func (u *Uploader) rerouteShard(c *schemas.Chunk) ([]schemas.NodeID, error) {
 func (u *Uploader) answered(b *batch, err error) {
 	var failure *replica.PartialFailure
 	if errors.As(err, &failure) {
-		err = u.targets.failed(failure)
+		err = u.destinations.failed(failure)
 	}
 	if err != nil {
 		u.fail(err)
 	}
-	last, refused := u.States.answer(b, failure)
+	last, refused := u.states.answer(b, failure)
 	if !last || refused {
 		return
 	}
 	if err == nil {
-		u.targets.acknowledged()
+		u.destinations.acknowledged()
 		messages.Put(b.payload) // one that failed may still be on its way
 	}
-	u.States.acknowledge(b.ids...)
+	u.states.acknowledge(b.ids...)
 }

@@ -69,7 +69,7 @@ type states struct {
 	drained chan struct{} // see the invariants
 }
 
-func NewChunkStates(plainBudget, flightBudget int64) *states {
+func newStates(plainBudget, flightBudget int64) *states {
 	return &states{
 		plain: semaphore.NewWeighted(plainBudget), flight: semaphore.NewWeighted(flightBudget),
 		refusals: make(chan struct{}, 1),

@@ -38,7 +38,7 @@ func TestChunkGoesFromQueuedToDone(t *testing.T) {
 		{[]string{"want", "shards", "ack", "reroute", "ack"}, sent, 1, false},
 		{[]string{"want", "shards", "ack", "reroute", "ack", "ack"}, 0, 0, true},
 	} {
-		s, id := NewChunkStates(1, 1), schemas.ChunkID{1}
+		s, id := newStates(1, 1), schemas.ChunkID{1}
 		if !s.queue(id) {
 			t.Fatal("a new chunk is not queued")
 		}
@@ -79,7 +79,7 @@ func TestWrongTransitionPanics(t *testing.T) {
 		{true, []string{"held"}, nil},
 	} {
 		for name, do := range transitions {
-			s, id := NewChunkStates(1, 1), schemas.ChunkID{1}
+			s, id := newStates(1, 1), schemas.ChunkID{1}
 			if tc.isQueued {
 				s.queue(id)
 			}
@@ -101,7 +101,7 @@ func TestWrongTransitionPanics(t *testing.T) {
 // A chunk of which nodes hold shards is not split again.
 func TestChunkWithOldShardsIsSentWhole(t *testing.T) {
 	for _, whole := range []bool{false, true} {
-		s, id := NewChunkStates(1, 1), schemas.ChunkID{1}
+		s, id := newStates(1, 1), schemas.ChunkID{1}
 		s.queue(id)
 		s.want(id, whole)
 		if s.mayBeSplit(id) == whole {
@@ -124,7 +124,7 @@ func TestRerouteChoosesANode(t *testing.T) {
 		{[]schemas.NodeID{"a", "c"}, 2, "b", false},
 		{[]schemas.NodeID{"a", "c"}, 3, "b", true},
 	} {
-		s, id := NewChunkStates(1, 1), schemas.ChunkID{1}
+		s, id := newStates(1, 1), schemas.ChunkID{1}
 		s.queue(id)
 		s.want(id, false)
 		s.sendShards(id, []schemas.NodeID{"a", "b", "c"})
@@ -141,7 +141,7 @@ func TestRerouteChoosesANode(t *testing.T) {
 // A batch holds its budget until the last answer. If one of the answers was a failure, the
 // batch is refused once, with all nodes that did not take it.
 func TestBatchIsRefusedAfterItsLastAnswer(t *testing.T) {
-	s := NewChunkStates(1, 10)
+	s := newStates(1, 10)
 	fits := func() bool { return s.flight.TryAcquire(1) }
 	b := &batch{payload: make([]byte, 10)}
 	for _, failures := range [][]*replica.PartialFailure{
@@ -189,11 +189,11 @@ func TestStatesAreDrained(t *testing.T) {
 			return false
 		}
 	}
-	empty := NewChunkStates(1, 1)
+	empty := newStates(1, 1)
 	if empty.close(); !drained(empty) {
 		t.Error("without chunks there is something to wait for")
 	}
-	s := NewChunkStates(1, 1)
+	s := newStates(1, 1)
 	s.queue(schemas.ChunkID{1})
 	s.queue(schemas.ChunkID{2})
 	s.held(schemas.ChunkID{1})

@@ -15,20 +15,20 @@ import (
 )
 
 const (
-	// PlainBudget bounds the plaintext that is not in blocks, tree chunks mostly,
+	// plainBudget bounds the plaintext that is not in blocks, tree chunks mostly,
 	// in bytes; flightBudget the sealed bytes between their dispatch and the last
 	// acknowledgement, whatever the nodes' windows would allow.
-	PlainBudget  = 4 << 20
+	plainBudget  = 4 << 20
 	flightBudget = 24 << 20
 )
 
 // Options say where an uploader's chunks go, and how they are sealed.
 type Options struct {
-	Keys    *seal.Keys
-	Vault   schemas.VaultID
-	Session string
-	Holders *replica.Reader
-	Sender  *replica.Writer
+	Keys     *seal.Keys
+	Vault    schemas.VaultID
+	Session  string
+	Replicas *replica.Reader
+	Writer   *replica.Writer
 	// Compression may be CompressAuto.
 	Compression seal.Compression
 	// Unchecked leaves out opening every frame again. The check takes from a
@@ -47,17 +47,17 @@ type Options struct {
 // goroutines, and the bytes between them are bounded, so the slowest step sets the
 // pace. What is known of each chunk is in states.
 type Uploader struct {
-	Options
-	States  *states
-	pace    *pace // nil unless Compression is CompressAuto
-	economy seal.Economy
-	retry   transfer.Retry
-	targets *targets
-	present presences
+	opt          Options
+	states       *states
+	pace         *pace // nil unless Compression is CompressAuto
+	economy      seal.Economy
+	retry        transfer.Retry
+	destinations *destinations
+	present      presences
 
-	Asked  chan *PendingChunk // queued: the nodes are to be asked
-	wanted chan *PendingChunk // to be sealed
-	Ctx    context.Context
+	asked  chan *pendingChunk // queued: the nodes are to be asked
+	wanted chan *pendingChunk // to be sealed
+	ctx    context.Context
 	fail   context.CancelCauseFunc // ends ctx; the first cause stays
 	steps  sync.WaitGroup
 
@@ -77,10 +77,10 @@ func (u *Uploader) Stats() Stats {
 }
 
 // Context ends when the upload has failed; the cause is the failure.
-func (u *Uploader) Context() context.Context { return u.Ctx }
+func (u *Uploader) Context() context.Context { return u.ctx }
 
-// PendingChunk is a chunk before it is sealed.
-type PendingChunk struct {
+// pendingChunk is a chunk before it is sealed.
+type pendingChunk struct {
 	chunk schemas.Chunk
 	plain chunk.Plaintext
 }
@@ -88,17 +88,17 @@ type PendingChunk struct {
 // New starts the steps. They end with finish, with abandon, or with ctx.
 func New(ctx context.Context, opt Options) *Uploader {
 	u := &Uploader{
-		Options: opt,
-		States:  NewChunkStates(opt.Budget.Bytes(PlainBudget), opt.Budget.Bytes(flightBudget)),
-		retry:   transfer.Retry{Reader: opt.Holders, Limit: shortTime, Status: opt.Status},
-		targets: newTargets(opt.Holders, opt.Vault, opt.Status),
-		Asked:   make(chan *PendingChunk, haveBatch), wanted: make(chan *PendingChunk),
+		opt:          opt,
+		states:       newStates(opt.Budget.Bytes(plainBudget), opt.Budget.Bytes(flightBudget)),
+		retry:        transfer.Retry{Responded: opt.Replicas.Responded, Limit: shortTime, Status: opt.Status},
+		destinations: newDestinations(opt.Replicas, opt.Vault, opt.Status),
+		asked:        make(chan *pendingChunk, haveBatch), wanted: make(chan *pendingChunk),
 	}
 	sealers := runtime.GOMAXPROCS(0)
 	if opt.Compression == seal.CompressAuto {
 		u.pace = newPace(sealers)
 	}
-	u.Ctx, u.fail = context.WithCancelCause(ctx)
+	u.ctx, u.fail = context.WithCancelCause(ctx)
 	u.step(u.ask)
 	u.step(u.rerouteRefused)
 	for range sealers {
@@ -118,7 +118,7 @@ func (u *Uploader) step(f func() error) {
 
 // PutData takes a data chunk and its id. The uploader releases plain.
 func (u *Uploader) PutData(id schemas.ChunkID, plain chunk.Plaintext) error {
-	return u.put(&PendingChunk{chunk: schemas.Chunk{ID: id, Kind: schemas.Data}, plain: plain})
+	return u.put(&pendingChunk{chunk: schemas.Chunk{ID: id, Kind: schemas.Data}, plain: plain})
 }
 
 // PutTree takes a tree chunk. It copies what it keeps.
@@ -127,7 +127,7 @@ func (u *Uploader) PutTree(id schemas.ChunkID, trees, data []schemas.ChunkID, pa
 	if err != nil {
 		return err
 	}
-	return u.put(&PendingChunk{
+	return u.put(&pendingChunk{
 		chunk: schemas.Chunk{ID: id, Kind: schemas.Tree, Trees: slices.Clone(trees), Data: slices.Clone(data)},
 		plain: plain,
 	})
@@ -135,44 +135,44 @@ func (u *Uploader) PutTree(id schemas.ChunkID, trees, data []schemas.ChunkID, pa
 
 // CopyPlain waits for budget for a copy of b, which putData then takes.
 func (u *Uploader) CopyPlain(b []byte) (chunk.Plaintext, error) {
-	if u.States.reserve(u.Ctx, len(b)) != nil {
-		return chunk.Plaintext{}, context.Cause(u.Ctx)
+	if u.states.reserve(u.ctx, len(b)) != nil {
+		return chunk.Plaintext{}, context.Cause(u.ctx)
 	}
 	return chunk.NewPlaintext(slices.Clone(b), chunk.Checksum(b)), nil
 }
 
 // release ends the use of a chunk's plaintext.
-func (u *Uploader) release(o *PendingChunk) {
+func (u *Uploader) release(o *pendingChunk) {
 	if !o.plain.InBlock() {
-		u.States.free(len(o.plain.Bytes))
+		u.states.free(len(o.plain.Bytes))
 	}
 	o.plain.Release()
 	o.plain = chunk.Plaintext{}
 }
 
-func (u *Uploader) put(o *PendingChunk) error {
-	if !u.States.queue(o.chunk.ID) {
+func (u *Uploader) put(o *pendingChunk) error {
+	if !u.states.queue(o.chunk.ID) {
 		u.release(o)
 		return nil
 	}
 	select {
-	case u.Asked <- o:
+	case u.asked <- o:
 		return nil
-	case <-u.Ctx.Done():
-		return context.Cause(u.Ctx)
+	case <-u.ctx.Done():
+		return context.Cause(u.ctx)
 	}
 }
 
 // Finish waits until everything that was put is acknowledged. Nothing may be put any
 // more.
 func (u *Uploader) Finish() error {
-	close(u.Asked)
-	u.States.close()
+	close(u.asked)
+	u.states.close()
 	select {
-	case <-u.States.drained:
-	case <-u.Ctx.Done():
+	case <-u.states.drained:
+	case <-u.ctx.Done():
 	}
-	err := context.Cause(u.Ctx)
+	err := context.Cause(u.ctx)
 	u.fail(nil)
 	u.steps.Wait()
 	return err

@@ -26,10 +26,10 @@ func TestAFailedQuestionEndsTheUpload(t *testing.T) {
 	defer out.Close()
 	k := seal.New(seal.VaultKey{1})
 	nobody := replica.NewReader(nc, &schemas.NodeMap{Epoch: 1}) // no node is up
-	u := New(bustest.Patient(t), Options{Keys: k, Session: "s", Holders: nobody, Sender: out, Status: func(string) {}})
+	u := New(bustest.Patient(t), Options{Keys: k, Session: "s", Replicas: nobody, Writer: out, Status: func(string) {}})
 	done := make(chan error, 1)
 	go func() {
-		cutter := chunk.NewCutter(bytes.NewReader(clienttest.Noise(1, 12*chunk.BlockSize)), chunk.NewGear(seal.New(seal.VaultKey{1}).CutSeed()), chunk.NewIntake(u.Ctx, chunk.NewBlocks(3)))
+		cutter := chunk.NewCutter(bytes.NewReader(clienttest.Noise(1, 12*chunk.BlockSize)), chunk.NewGear(seal.New(seal.VaultKey{1}).CutSeed()), chunk.NewIntake(u.ctx, chunk.NewBlocks(3)))
 		for {
 			plain, _, err := cutter.Next()
 			if err == io.EOF {
@@ -54,7 +54,7 @@ func TestAFailedQuestionEndsTheUpload(t *testing.T) {
 	case <-time.After(bustest.Patience):
 		t.Fatal("the upload hangs")
 	}
-	if !errors.Is(u.Ctx.Err(), context.Canceled) {
+	if !errors.Is(u.ctx.Err(), context.Canceled) {
 		t.Error("the steps go on")
 	}
 }
@@ -68,15 +68,15 @@ func TestPlaintextThatChangesOnItsWayIsFound(t *testing.T) {
 			plain = clienttest.Noise(1, n)
 		}
 		k := seal.New(seal.VaultKey(clienttest.Key()))
-		o := &PendingChunk{chunk: schemas.Chunk{ID: k.DataID(plain), Kind: schemas.Data}, plain: chunk.NewPlaintext(plain, chunk.Checksum(plain))}
+		o := &pendingChunk{chunk: schemas.Chunk{ID: k.DataID(plain), Kind: schemas.Data}, plain: chunk.NewPlaintext(plain, chunk.Checksum(plain))}
 		one := replica.NewReader(nil, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "n", State: schemas.Up, Weight: 1}}})
 		add := func() error {
 			u := &Uploader{
-				Options: Options{Keys: k}, Ctx: t.Context(), States: NewChunkStates(0, 0),
-				targets: newTargets(one, schemas.VaultID{}, func(string) {}),
+				opt: Options{Keys: k}, ctx: t.Context(), states: newStates(0, 0),
+				destinations: newDestinations(one, schemas.VaultID{}, func(string) {}),
 			}
-			u.States.queue(o.chunk.ID)
-			u.States.want(o.chunk.ID, false)
+			u.states.queue(o.chunk.ID)
+			u.states.want(o.chunk.ID, false)
 			return newSealer(u).add(o)
 		}
 		if err := add(); err != nil {

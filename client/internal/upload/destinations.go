@@ -22,9 +22,9 @@ const (
 	retryTime = time.Second
 )
 
-// targets says to which nodes chunks go: those of the newest map, but for nodes that
+// destinations says to which nodes chunks go: those of the newest map, but for nodes that
 // have just not taken something. When there are too few, it waits for more.
-type targets struct {
+type destinations struct {
 	holders *replica.Reader
 	vault   schemas.VaultID
 	status  func(string)
@@ -45,43 +45,43 @@ type avoided struct {
 	why   error
 }
 
-func newTargets(holders *replica.Reader, vault schemas.VaultID, status func(string)) *targets {
-	return &targets{holders: holders, vault: vault, status: status, avoided: map[schemas.NodeID]avoided{}}
+func newDestinations(holders *replica.Reader, vault schemas.VaultID, status func(string)) *destinations {
+	return &destinations{holders: holders, vault: vault, status: status, avoided: map[schemas.NodeID]avoided{}}
 }
 
 // acknowledged notes that something was.
-func (t *targets) acknowledged() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.progress, t.failing = time.Now(), time.Time{}
+func (ds *destinations) acknowledged() {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	ds.progress, ds.failing = time.Now(), time.Time{}
 }
 
 // failed notes that nodes did not take something. It fails when that goes on for so
 // long that there is no sense in trying again.
-func (t *targets) failed(u *replica.PartialFailure) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+func (ds *destinations) failed(u *replica.PartialFailure) error {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
 	now := time.Now()
-	if t.failing.IsZero() {
-		t.failing = now
+	if ds.failing.IsZero() {
+		ds.failing = now
 	}
-	if now.Sub(t.failing) > shortTime {
+	if now.Sub(ds.failing) > shortTime {
 		return u
 	}
 	for _, id := range u.Nodes {
-		if n := t.holders.Map().Find(id); n != nil && n.Writable() { // else the map says it
-			t.avoided[id] = avoided{now.Add(avoidTime), u.Err}
+		if n := ds.holders.Map().Find(id); n != nil && n.Writable() { // else the map says it
+			ds.avoided[id] = avoided{now.Add(avoidTime), u.Err}
 		}
 	}
-	t.m = nil
+	ds.m = nil
 	return nil
 }
 
 // of appends to dst the nodes that a chunk goes to, as many as need says; it waits
 // until there are so many.
-func (t *targets) of(ctx context.Context, dst []schemas.NodeID, id schemas.ChunkID, need func(schemas.Durability) int) (schemas.Durability, []schemas.NodeID, error) {
+func (ds *destinations) of(ctx context.Context, dst []schemas.NodeID, id schemas.ChunkID, need func(schemas.Durability) int) (schemas.Durability, []schemas.NodeID, error) {
 	for {
-		d, place, n, err := t.current(need)
+		d, place, n, err := ds.current(need)
 		if err != nil {
 			return d, nil, err
 		}
@@ -97,55 +97,55 @@ func (t *targets) of(ctx context.Context, dst []schemas.NodeID, id schemas.Chunk
 }
 
 // current is the placement, if it has as many nodes as need says.
-func (t *targets) current(need func(schemas.Durability) int) (schemas.Durability, *placement.Placement, int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+func (ds *destinations) current(need func(schemas.Durability) int) (schemas.Durability, *placement.Placement, int, error) {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
 	now := time.Now()
-	if m := t.holders.Map(); m != t.m || !t.next.IsZero() && now.After(t.next) {
-		t.follow(m, now)
+	if m := ds.holders.Map(); m != ds.m || !ds.next.IsZero() && now.After(ds.next) {
+		ds.follow(m, now)
 	}
-	d := t.holders.DurabilityOn(t.vault, t.place.Len())
+	d := ds.holders.DurabilityOn(ds.vault, ds.place.Len())
 	n := need(d)
-	if t.place.Len() >= n {
-		t.fewSince = time.Time{}
-		t.say("")
-		return d, t.place, n, nil
+	if ds.place.Len() >= n {
+		ds.fewSince = time.Time{}
+		ds.say("")
+		return d, ds.place, n, nil
 	}
-	if t.fewSince.IsZero() {
-		t.fewSince = now
+	if ds.fewSince.IsZero() {
+		ds.fewSince = now
 	}
-	return d, nil, n, t.tooFew(n, now)
+	return d, nil, n, ds.tooFew(n, now)
 }
 
 // follow makes a placement without the nodes that are avoided.
-func (t *targets) follow(m *schemas.NodeMap, now time.Time) {
-	t.m, t.next = m, time.Time{}
+func (ds *destinations) follow(m *schemas.NodeMap, now time.Time) {
+	ds.m, ds.next = m, time.Time{}
 	rest := schemas.NodeMap{}
 	for _, n := range m.Nodes {
-		a, is := t.avoided[n.ID]
+		a, is := ds.avoided[n.ID]
 		if is && (now.After(a.until) || !n.State.Reachable()) { // when it is back, it is another matter
-			delete(t.avoided, n.ID)
+			delete(ds.avoided, n.ID)
 			is = false
 		}
 		if !is {
 			rest.Nodes = append(rest.Nodes, n)
-		} else if t.next.IsZero() || a.until.Before(t.next) {
-			t.next = a.until
+		} else if ds.next.IsZero() || a.until.Before(ds.next) {
+			ds.next = a.until
 		}
 	}
-	t.place = placement.New(&rest)
+	ds.place = placement.New(&rest)
 }
 
 // tooFew says what is waited for while there are fewer nodes than n, and fails when
 // that has no sense: nodes that have no room will not have any in a minute, and those
 // that are away may not come back.
-func (t *targets) tooFew(n int, now time.Time) error {
+func (ds *destinations) tooFew(n int, now time.Time) error {
 	var why []string
 	var full error
 	up, hope := 0, 0
-	for i := range t.m.Nodes {
-		x := &t.m.Nodes[i]
-		a, is := t.avoided[x.ID]
+	for i := range ds.m.Nodes {
+		x := &ds.m.Nodes[i]
+		a, is := ds.avoided[x.ID]
 		code := schemas.CodeOf(a.why)
 		switch {
 		case is && (code == schemas.DiskFull || code == schemas.DiskFailed):
@@ -154,10 +154,10 @@ func (t *targets) tooFew(n int, now time.Time) error {
 			full = schemas.Errorf(schemas.Code(x.Trouble), "storage node %s takes nothing: %s", x.Name, x.Trouble)
 		case is: // it is tried again, for want of another one
 			a.until = now.Add(min(a.until.Sub(now), retryTime))
-			if t.next.IsZero() || a.until.Before(t.next) {
-				t.next = a.until
+			if ds.next.IsZero() || a.until.Before(ds.next) {
+				ds.next = a.until
 			}
-			t.avoided[x.ID] = a
+			ds.avoided[x.ID] = a
 			why = append(why, x.Name+" does not answer")
 			hope++
 		case x.Writable():
@@ -180,21 +180,21 @@ func (t *targets) tooFew(n int, now time.Time) error {
 	if len(why) > 0 {
 		text += " (" + strings.Join(why, ", ") + ")"
 	}
-	since := t.fewSince
-	if t.progress.After(since) {
-		since = t.progress
+	since := ds.fewSince
+	if ds.progress.After(since) {
+		since = ds.progress
 	}
-	if !t.holders.Responded() || now.Sub(since) > shortTime {
+	if !ds.holders.Responded() || now.Sub(since) > shortTime {
 		return schemas.Errorf(schemas.NoNode, "too few storage nodes for this backup: %s: start more and run it again, what has been stored is not sent twice", text)
 	}
-	t.say("waiting for storage nodes: " + text)
+	ds.say("waiting for storage nodes: " + text)
 	return nil
 }
 
 // say tells what is waited for, once.
-func (t *targets) say(text string) {
-	if text != t.said {
-		t.said = text
-		t.status(text)
+func (ds *destinations) say(text string) {
+	if text != ds.said {
+		ds.said = text
+		ds.status(text)
 	}
 }
