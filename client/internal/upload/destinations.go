@@ -13,188 +13,206 @@ import (
 )
 
 const (
-	// shortTime is for how long there may be too few nodes, without anything being
-	// acknowledged, until a backup gives up.
-	shortTime = 60 * time.Second
-	// avoidTime is for how long nothing goes to a node that did not take something,
-	// while there are enough others; retryTime the same if there are not.
-	avoidTime = 30 * time.Second
-	retryTime = time.Second
+	// giveUpAfter is how long an upload lasts without progress, before it fails: while there are
+	// too few nodes, while nodes refuse data, or while no node answers a question.
+	giveUpAfter = 60 * time.Second
+	// avoidTime is how long a node that did not accept data is avoided while there are enough
+	// other nodes; shortAvoidTime the same while there are not.
+	avoidTime      = 30 * time.Second
+	shortAvoidTime = time.Second
+	// pollTime is the time between two looks at the nodes while there are too few.
+	pollTime = 100 * time.Millisecond
 )
 
-// destinations says to which nodes chunks go: those of the newest map, but for nodes that
-// have just not taken something. When there are too few, it waits for more.
+// destinations chooses the nodes that a chunk is sent to: those of the newest map, without the
+// nodes that have just refused data or did not answer. If that leaves too few nodes, it waits for
+// more. It is safe for concurrent use.
 type destinations struct {
-	holders *replica.Reader
-	vault   schemas.VaultID
-	status  func(string)
+	nodes  nodes
+	vault  schemas.VaultID
+	status func(string)
 
-	mu       sync.Mutex
-	m        *schemas.NodeMap // that of placement
-	place    *placement.Placement
-	avoided  map[schemas.NodeID]avoided
-	next     time.Time // when the first of them is tried again
-	fewSince time.Time // since when there are too few; zero if there are enough
-	failing  time.Time // of the first failure since something was acknowledged
-	progress time.Time // when something was acknowledged last
-	said     string
+	mu        sync.Mutex
+	nodeMap   *schemas.NodeMap     // the map of placement
+	placement *placement.Placement // of its nodes that are not avoided
+	avoided   map[schemas.NodeID]avoided
+	next      time.Time // when the first of the avoided nodes is tried again; zero if none is avoided
+	fewSince  time.Time // since when there are too few nodes; zero if there are enough
+	failing   time.Time // the first failure since the last progress
+	progress  time.Time // when nodes accepted data last
+	lastText  string    // what status was told last
 }
 
+// nodes is what a [replica.Reader] knows of the storage nodes.
+type nodes interface {
+	// Map returns the newest node map.
+	Map() *schemas.NodeMap
+	// DurabilityOn returns the durability of a vault's new chunks while that many nodes accept
+	// data.
+	DurabilityOn(vault schemas.VaultID, nodes int) schemas.Durability
+	// Responded reports whether any node has responded so far.
+	Responded() bool
+}
+
+// avoided is why a node is avoided, and until when.
 type avoided struct {
 	until time.Time
 	why   error
 }
 
-func newDestinations(holders *replica.Reader, vault schemas.VaultID, status func(string)) *destinations {
-	return &destinations{holders: holders, vault: vault, status: status, avoided: map[schemas.NodeID]avoided{}}
+func newDestinations(nodes nodes, vault schemas.VaultID, status func(string)) *destinations {
+	return &destinations{nodes: nodes, vault: vault, status: status, avoided: map[schemas.NodeID]avoided{}}
 }
 
-// acknowledged notes that something was.
-func (ds *destinations) acknowledged() {
+// noteProgress notes that nodes have accepted data.
+func (ds *destinations) noteProgress() {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	ds.progress, ds.failing = time.Now(), time.Time{}
 }
 
-// failed notes that nodes did not take something. It fails when that goes on for so
-// long that there is no sense in trying again.
-func (ds *destinations) failed(u *replica.PartialFailure) error {
+// noteFailure notes that nodes did not accept data. If that has gone on for too long, it returns
+// the failure.
+func (ds *destinations) noteFailure(failure *replica.PartialFailure) error {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	now := time.Now()
 	if ds.failing.IsZero() {
 		ds.failing = now
 	}
-	if now.Sub(ds.failing) > shortTime {
-		return u
+	if now.Sub(ds.failing) > giveUpAfter {
+		return failure
 	}
-	for _, id := range u.Nodes {
-		if n := ds.holders.Map().Find(id); n != nil && n.Writable() { // else the map says it
-			ds.avoided[id] = avoided{now.Add(avoidTime), u.Err}
+	for _, id := range failure.Nodes {
+		// A node that is not writable is avoided because of the map.
+		if n := ds.nodes.Map().Find(id); n != nil && n.Writable() {
+			ds.avoided[id] = avoided{now.Add(avoidTime), failure.Err}
 		}
 	}
-	ds.m = nil
+	ds.nodeMap = nil // so that the placement is made again
 	return nil
 }
 
-// of appends to dst the nodes that a chunk goes to, as many as need says; it waits
-// until there are so many.
-func (ds *destinations) of(ctx context.Context, dst []schemas.NodeID, id schemas.ChunkID, need func(schemas.Durability) int) (schemas.Durability, []schemas.NodeID, error) {
+// choose appends to dst the nodes that a chunk is sent to, as many as need returns for the
+// durability. It waits until there are so many nodes. It returns the durability that it chose for.
+func (ds *destinations) choose(ctx context.Context, dst []schemas.NodeID, id schemas.ChunkID, need func(schemas.Durability) int) (schemas.Durability, []schemas.NodeID, error) {
 	for {
-		d, place, n, err := ds.current(need)
+		d, p, n, err := ds.enough(need)
 		if err != nil {
 			return d, nil, err
 		}
-		if place != nil {
-			return d, place.Place(dst, id, n), nil
+		if p != nil {
+			return d, p.Place(dst, id, n), nil
 		}
 		select {
 		case <-ctx.Done():
 			return d, nil, context.Cause(ctx)
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(pollTime):
 		}
 	}
 }
 
-// current is the placement, if it has as many nodes as need says.
-func (ds *destinations) current(need func(schemas.Durability) int) (schemas.Durability, *placement.Placement, int, error) {
+// enough returns the durability, the placement and how many nodes are needed. The placement is nil
+// if it has fewer nodes; the error says that there is no prospect of more.
+func (ds *destinations) enough(need func(schemas.Durability) int) (schemas.Durability, *placement.Placement, int, error) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	now := time.Now()
-	if m := ds.holders.Map(); m != ds.m || !ds.next.IsZero() && now.After(ds.next) {
-		ds.follow(m, now)
+	if m := ds.nodes.Map(); m != ds.nodeMap || !ds.next.IsZero() && now.After(ds.next) {
+		ds.makePlacement(m, now)
 	}
-	d := ds.holders.DurabilityOn(ds.vault, ds.place.Len())
+	d := ds.nodes.DurabilityOn(ds.vault, ds.placement.Len())
 	n := need(d)
-	if ds.place.Len() >= n {
+	if ds.placement.Len() >= n {
 		ds.fewSince = time.Time{}
-		ds.say("")
-		return d, ds.place, n, nil
+		ds.setStatus("")
+		return d, ds.placement, n, nil
 	}
 	if ds.fewSince.IsZero() {
 		ds.fewSince = now
 	}
-	return d, nil, n, ds.tooFew(n, now)
+	return d, nil, n, ds.checkProspect(n, now)
 }
 
-// follow makes a placement without the nodes that are avoided.
-func (ds *destinations) follow(m *schemas.NodeMap, now time.Time) {
-	ds.m, ds.next = m, time.Time{}
+// makePlacement makes the placement of the map's nodes that are not avoided.
+func (ds *destinations) makePlacement(m *schemas.NodeMap, now time.Time) {
+	ds.nodeMap, ds.next = m, time.Time{}
 	rest := schemas.NodeMap{}
 	for _, n := range m.Nodes {
-		a, is := ds.avoided[n.ID]
-		if is && (now.After(a.until) || !n.State.Reachable()) { // when it is back, it is another matter
+		a, isAvoided := ds.avoided[n.ID]
+		// What a node refused before it was down does not count when it is up again.
+		if isAvoided && (now.After(a.until) || !n.State.Reachable()) {
 			delete(ds.avoided, n.ID)
-			is = false
+			isAvoided = false
 		}
-		if !is {
+		if !isAvoided {
 			rest.Nodes = append(rest.Nodes, n)
 		} else if ds.next.IsZero() || a.until.Before(ds.next) {
 			ds.next = a.until
 		}
 	}
-	ds.place = placement.New(&rest)
+	ds.placement = placement.New(&rest)
 }
 
-// tooFew says what is waited for while there are fewer nodes than n, and fails when
-// that has no sense: nodes that have no room will not have any in a minute, and those
-// that are away may not come back.
-func (ds *destinations) tooFew(n int, now time.Time) error {
-	var why []string
-	var full error
-	up, hope := 0, 0
-	for i := range ds.m.Nodes {
-		x := &ds.m.Nodes[i]
-		a, is := ds.avoided[x.ID]
+// checkProspect tells status what is waited for while there are fewer than n nodes. It returns an
+// error if there is no prospect of more: a full disk will not be empty in a minute, and nodes that
+// have not come for a minute may never come.
+func (ds *destinations) checkProspect(n int, now time.Time) error {
+	var reasons []string
+	var full error        // of a node that has no capacity
+	up, prospects := 0, 0 // nodes that are writable; those, and nodes that may become so
+	for i := range ds.nodeMap.Nodes {
+		node := &ds.nodeMap.Nodes[i]
+		a, isAvoided := ds.avoided[node.ID]
 		code := schemas.CodeOf(a.why)
 		switch {
-		case is && (code == schemas.DiskFull || code == schemas.DiskFailed):
+		case isAvoided && (code == schemas.DiskFull || code == schemas.DiskFailed):
 			full = a.why
-		case x.State == schemas.Up && x.Trouble != "":
-			full = schemas.Errorf(schemas.Code(x.Trouble), "storage node %s takes nothing: %s", x.Name, x.Trouble)
-		case is: // it is tried again, for want of another one
-			a.until = now.Add(min(a.until.Sub(now), retryTime))
+		case node.State == schemas.Up && node.Trouble != "":
+			full = schemas.Errorf(schemas.Code(node.Trouble), "storage node %s accepts no data: %s", node.Name, node.Trouble)
+		case isAvoided: // it is tried again soon, because too few others are left
+			a.until = now.Add(min(a.until.Sub(now), shortAvoidTime))
 			if ds.next.IsZero() || a.until.Before(ds.next) {
 				ds.next = a.until
 			}
-			ds.avoided[x.ID] = a
-			why = append(why, x.Name+" does not answer")
-			hope++
-		case x.Writable():
+			ds.avoided[node.ID] = a
+			reasons = append(reasons, node.Name+" does not answer")
+			prospects++
+		case node.Writable():
 			up++
-			hope++
+			prospects++
 		default:
-			why = append(why, fmt.Sprintf("%s is %s", x.Name, x.State))
-			if x.State == schemas.Down {
-				hope++
+			reasons = append(reasons, fmt.Sprintf("%s is %s", node.Name, node.State))
+			if node.State == schemas.Down {
+				prospects++
 			}
 		}
 	}
-	if full != nil && hope < n {
+	if full != nil && prospects < n {
 		return full
 	}
 	text := fmt.Sprintf("%d of %d are up", up, n)
 	if full != nil {
-		why = append(why, full.Error())
+		reasons = append(reasons, full.Error())
 	}
-	if len(why) > 0 {
-		text += " (" + strings.Join(why, ", ") + ")"
+	if len(reasons) > 0 {
+		text += " (" + strings.Join(reasons, ", ") + ")"
 	}
 	since := ds.fewSince
 	if ds.progress.After(since) {
 		since = ds.progress
 	}
-	if !ds.holders.Responded() || now.Sub(since) > shortTime {
-		return schemas.Errorf(schemas.NoNode, "too few storage nodes for this backup: %s: start more and run it again, what has been stored is not sent twice", text)
+	if !ds.nodes.Responded() || now.Sub(since) > giveUpAfter {
+		return schemas.Errorf(schemas.NoNode, "too few storage nodes for this backup: %s: start more and run it again; what is stored already is not sent again", text)
 	}
-	ds.say("waiting for storage nodes: " + text)
+	ds.setStatus("waiting for storage nodes: " + text)
 	return nil
 }
 
-// say tells what is waited for, once.
-func (ds *destinations) say(text string) {
-	if text != ds.said {
-		ds.said = text
+// setStatus tells status what is waited for, if that is not what it was told last.
+func (ds *destinations) setStatus(text string) {
+	if text != ds.lastText {
+		ds.lastText = text
 		ds.status(text)
 	}
 }
