@@ -11,7 +11,8 @@ import (
 
 // machine is a machine and the content that it saves.
 type machine struct {
-	costs, left    []float64 // for each of levels: CPU seconds to seal a MB, and the part of it that is left
+	costs          []float64 // CPU seconds to seal a MB, for each of levels
+	left           []float64 // the part of a MB that is left, for each of levels
 	sealers        float64
 	reads, network float64 // MB/s
 }

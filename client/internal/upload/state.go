@@ -14,14 +14,14 @@ import (
 
 // stage is how far a chunk has come on its way to the nodes.
 //
-//	      queue
-//	        ↓
-//	      queued ── markHeld ─────────────────────────────────→ done
-//	        ↓ markWanted                                          ↑
-//	      wanted                                                  │
-//	        ↓ markSentAsReplicas, markSentAsShards                │
-//	┌──→ sent ── acknowledge, once for each part ────────────────┘
-//	└──────┘ rerouteShard
+//	  queue
+//	    ↓
+//	  queued ── markHeld ──────────────────────────→ done
+//	    ↓ markWanted                                   ↑
+//	  wanted                                           │
+//	    ↓ markSentAsReplicas, markSentAsShards         │
+//	┌→ sent ── acknowledge, once for each part ────────┘
+//	└───┘ rerouteShard
 //
 // A chunk that is done has no state any more: the nodes hold it.
 type stage uint8
@@ -65,8 +65,9 @@ type chunkState struct {
 //
 // A transition from a stage that does not allow it is a bug, and panics.
 type states struct {
-	plain, flight *semaphore.Weighted // budgets in bytes: of plaintext not in blocks, of batches on their way
-	wake          chan struct{}       // has an element if refused may not be empty
+	plain  *semaphore.Weighted // budget in bytes: of plaintext that is not in blocks
+	flight *semaphore.Weighted // budget in bytes: of batches between dispatch and last answer
+	wake   chan struct{}       // has an element if refused may not be empty
 
 	mu      sync.Mutex
 	chunks  map[schemas.ChunkID]*chunkState

@@ -141,7 +141,8 @@ func (u *Uploader) Stats() Stats {
 	return Stats{Chunks: u.chunks.Load(), Stored: u.stored.Load(), Sent: u.sent.Load()}
 }
 
-// PutData takes a data chunk and its id. The uploader releases plain.
+// PutData takes a data chunk and its id. plain is part of a block or comes from CopyPlain; the
+// uploader releases it.
 func (u *Uploader) PutData(id schemas.ChunkID, plain chunk.Plaintext) error {
 	return u.put(&pendingChunk{chunk: schemas.Chunk{ID: id, Kind: schemas.Data}, plain: plain})
 }
