@@ -109,7 +109,7 @@ func (r *restorer) fetch(batch []*chunkRequest) error {
 	for i, c := range batch {
 		ids[i] = c.id
 	}
-	// Each is set by the goroutine that brings the chunk, before chunks returns.
+	// Each is set by the goroutine that brings the chunk, before Fetch returns.
 	came := make([]bool, len(batch))
 	err := r.src.Chunks.Fetch(r.ctx, ids, func(i int, sealed *schemas.Chunk) error {
 		err := r.arrived(batch[i], sealed)

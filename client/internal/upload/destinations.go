@@ -28,7 +28,7 @@ const (
 // nodes that have just refused data or did not answer. If that leaves too few nodes, it waits for
 // more. It is safe for concurrent use.
 type destinations struct {
-	nodes  nodes
+	nodes  nodeInfo
 	vault  schemas.VaultID
 	status func(string)
 
@@ -43,8 +43,8 @@ type destinations struct {
 	lastText  string    // what status was told last
 }
 
-// nodes is what a [replica.Reader] knows of the storage nodes.
-type nodes interface {
+// nodeInfo is what a [replica.Reader] knows of the storage nodes.
+type nodeInfo interface {
 	// Map returns the newest node map.
 	Map() *schemas.NodeMap
 	// DurabilityOn returns the durability of a vault's new chunks while that many nodes accept
@@ -60,7 +60,7 @@ type avoided struct {
 	why   error
 }
 
-func newDestinations(nodes nodes, vault schemas.VaultID, status func(string)) *destinations {
+func newDestinations(nodes nodeInfo, vault schemas.VaultID, status func(string)) *destinations {
 	return &destinations{nodes: nodes, vault: vault, status: status, avoided: map[schemas.NodeID]avoided{}}
 }
 
