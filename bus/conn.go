@@ -10,35 +10,36 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// ErrNoServer is returned by [Connect] when nothing answers at the URL.
+// ErrNoServer is returned by [Connect] when no server responds at the URL.
 var ErrNoServer = errors.New("no NATS server answers")
 
-// ConnOptions says where to connect to.
+// ConnOptions are the options of [Connect].
 type ConnOptions struct {
 	// URL is one or more nats:// addresses, separated by commas.
 	URL string
-	// InProcess, when set, is dialed instead of URL: a server of this process, reached
-	// without a socket.
+	// InProcess, if not nil, is connected to instead of URL: a server in this process,
+	// reached without a socket.
 	InProcess nats.InProcessConnProvider
-	// Name is shown by the server's monitoring.
+	// Name identifies the connection in the server's monitoring.
 	Name string
-	// Wait makes Connect wait for a server for as long as ctx lets it, saying
-	// so through Status, instead of failing.
+	// Wait makes Connect wait for a server until ctx ends, and report that through
+	// Status, instead of failing when no server responds.
 	Wait bool
-	// Status is told what the connection waits for, and "" when it goes on.
-	// It is called from several goroutines; nil is fine.
+	// Status is called with what the connection waits for, and with "" when it goes on.
+	// It is called from several goroutines; nil discards the texts.
 	Status func(text string)
 }
 
 const (
 	dialTimeout   = 3 * time.Second
 	reconnectWait = 250 * time.Millisecond
-	// A link that has died without a word is noticed within about 15 s.
+	// With two pings outstanding, a link that has died without closing is noticed within
+	// about 15 s.
 	pingInterval = 5 * time.Second
 )
 
-// Connect dials the bus. Once made, the connection comes back by itself for as
-// long as it is not closed.
+// Connect connects to the bus. An established connection reconnects by itself until it is
+// closed.
 func Connect(ctx context.Context, opt ConnOptions) (*nats.Conn, error) {
 	status := opt.Status
 	if status == nil {
@@ -53,16 +54,16 @@ func Connect(ctx context.Context, opt ConnOptions) (*nats.Conn, error) {
 		nats.ReconnectJitter(reconnectWait/2, reconnectWait),
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(2),
-		// A server that refuses a connection twice (it may be starting) is
-		// still tried again.
+		// A server may refuse connections while it starts, so one that refuses twice is
+		// still retried.
 		nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
 			if !nc.IsClosed() {
-				status(fmt.Sprintf("the connection to %s is lost, trying again", where))
+				status(fmt.Sprintf("lost the connection to %s, reconnecting", where))
 			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { status("") }),
-		// Errors of subscriptions are seen by their owners; the default would print.
+		// The owners of subscriptions see their errors; the default handler prints.
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}
 	if opt.InProcess != nil {
@@ -70,7 +71,7 @@ func Connect(ctx context.Context, opt ConnOptions) (*nats.Conn, error) {
 		where = "the server of this process"
 	}
 	for {
-		nc, err := connect(opt.URL, options)
+		nc, err := connectParallel(opt.URL, options)
 		if err == nil {
 			status("")
 			return nc, nil
@@ -89,7 +90,8 @@ func Connect(ctx context.Context, opt ConnOptions) (*nats.Conn, error) {
 	}
 }
 
-// connectError tells a server that is not there from one that refuses.
+// connectError returns err as [ErrNoServer], unless a server refused the credentials or the
+// URL is malformed.
 func connectError(where string, err error) error {
 	if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || strings.Contains(err.Error(), "parse") {
 		return fmt.Errorf("connect to %s: %w", where, err)

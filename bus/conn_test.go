@@ -13,11 +13,11 @@ import (
 	"servidor-backup/bus/embedded"
 )
 
-// soon is how long it may take to say that there is no server: a few seconds, and
-// some more for a machine that is busy.
+// soon is the longest time for reporting that there is no server: a few seconds, and
+// some more for a busy machine.
 const soon = 15 * time.Second
 
-// A client of the seed must not hang for long when nothing is there.
+// Connect fails soon when there is no server, as a client of the seed expects.
 func TestConnectWithoutServer(t *testing.T) {
 	start := time.Now()
 	_, err := bus.Connect(t.Context(), bus.ConnOptions{URL: "nats://" + bustest.FreeAddress(t)})
@@ -25,15 +25,15 @@ func TestConnectWithoutServer(t *testing.T) {
 	if took := time.Since(start); took > soon {
 		t.Errorf("it took %v to say so", took)
 	}
-	// What cannot be an address is not waited for.
+	// A malformed URL fails at once, even with Wait.
 	_, err = bus.Connect(bustest.Patient(t), bus.ConnOptions{URL: "nats://[::1", Wait: true})
 	if err == nil || errors.Is(err, bus.ErrNoServer) {
 		t.Errorf("a broken URL gives %v", err)
 	}
 }
 
-// Something that accepts and says nothing is no server.
-func TestConnectToSilence(t *testing.T) {
+// Connect fails soon when the other end accepts the connection but never responds.
+func TestConnectToAnUnresponsiveServer(t *testing.T) {
 	t.Parallel() // it waits for a timeout
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -48,9 +48,8 @@ func TestConnectToSilence(t *testing.T) {
 	}
 }
 
-// Start order does not matter: who waits says for what and why, and goes on
-// when the server comes.
-func TestConnectWaits(t *testing.T) {
+// With Wait, Connect reports what it waits for and why, and goes on when the server starts.
+func TestConnectWaitsForTheServer(t *testing.T) {
 	address := bustest.FreeAddress(t)
 	var said bustest.Statuses
 	connected := make(chan error, 1)
@@ -72,8 +71,8 @@ func TestConnectWaits(t *testing.T) {
 	}
 }
 
-// Waiting ends with the context.
-func TestConnectWaitIsBounded(t *testing.T) {
+// Connect stops waiting when the context ends.
+func TestConnectStopsWaitingWithTheContext(t *testing.T) {
 	ctx := bustest.Patient(t)
 	ctx, cancel := context.WithCancel(ctx)
 	var said bustest.Statuses
@@ -87,8 +86,8 @@ func TestConnectWaitIsBounded(t *testing.T) {
 	bustest.WantIs(t, bustest.Receive(t, "the end", ended), ctx.Err())
 }
 
-// A lost connection says so, comes back by itself, and says that too.
-func TestConnectionComesBack(t *testing.T) {
+// A lost connection reports the loss, reconnects by itself, and reports that, too.
+func TestConnectionReconnects(t *testing.T) {
 	dir := t.TempDir()
 	s := bustest.StartServer(t, embedded.Options{Dir: dir, Listen: bustest.FreeAddress(t)})
 	var said bustest.Statuses
@@ -103,7 +102,7 @@ func TestConnectionComesBack(t *testing.T) {
 	bustest.Eventually(t, "the connection is back", func() bool { return nc.IsConnected() && said.Last() == "" })
 }
 
-func TestBustest(t *testing.T) {
+func TestBustestConnects(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
 	if !nc.IsConnected() {
 		t.Error("not connected")

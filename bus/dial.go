@@ -12,46 +12,48 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// nats.go tries one server after the other, and would wait for dialTimeout for each
-// whose host is off or cut off, as that says nothing. So a dial that gets no answer at
-// once goes on beside those to the next servers, and if none of them is right, the server
-// that answers it late is tried after all. No server is dialed twice, and none beside one
-// that answers.
+// nats.go dials one server after the other, and would wait for dialTimeout for each server
+// that does not respond because its host is off or unreachable. So a dial that has no answer
+// within dialHeadStart goes on in the background while nats.go dials the next server. If no
+// other server accepts the connection, the background dials that succeed late are used
+// after all. No server is dialed twice, and a server that responds at once is the only one
+// dialed.
 
-// dialTurn is for how long a dial is waited for before the next one begins.
-const dialTurn = 250 * time.Millisecond
+// dialHeadStart is the time for which a dial runs alone before the next one starts.
+const dialHeadStart = 250 * time.Millisecond
 
-// firstDials are the dials for a connection that is being made. Once there is one, it
-// dials like any other.
-type firstDials struct {
-	ctx   context.Context
-	mu    sync.Mutex
-	ended *sync.Cond            // one of them has
-	begun map[string]*firstDial // by address
-	over  bool
+// parallelDialer makes the dials for a connection that is being established. After it is
+// closed it dials like a net.Dialer.
+type parallelDialer struct {
+	ctx      context.Context
+	mu       sync.Mutex
+	finished *sync.Cond              // signalled when a dial has ended
+	started  map[string]*startedDial // by address
+	closed   bool
 }
 
-type firstDial struct {
-	since time.Time
-	done  chan struct{}
-	conn  net.Conn // nil if it failed, or was handed out
-	err   error
-	again bool // the servers are tried again for it
+type startedDial struct {
+	startTime time.Time
+	done      chan struct{} // closed when the dial has ended
+	conn      net.Conn      // nil if the dial failed, or after nats.go has got it
+	err       error
+	retried   bool // nats.go has been called again because of this dial
 }
 
-// errDialed says that a server was connected to before, which came to nothing.
-var errDialed = errors.New("the server was tried already")
+// errConnUsed says that a server's connection was given to nats.go before, which failed to
+// use it.
+var errConnUsed = errors.New("the server was tried already")
 
-// connect is nats.Connect with dials beside each other.
-func connect(url string, options []nats.Option) (*nats.Conn, error) {
+// connectParallel is nats.Connect with dials that run side by side.
+func connectParallel(url string, options []nats.Option) (*nats.Conn, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	d := &firstDials{ctx: ctx, begun: map[string]*firstDial{}}
-	d.ended = sync.NewCond(&d.mu)
-	defer d.end()
+	d := &parallelDialer{ctx: ctx, started: map[string]*startedDial{}}
+	d.finished = sync.NewCond(&d.mu)
+	defer d.close()
 	options = append(options, nats.SetCustomDialer(d))
 	nc, err := nats.Connect(url, options...)
-	for err != nil && d.answered() {
+	for err != nil && d.waitForLateServer() {
 		if late, cause := nats.Connect(url, options...); cause == nil {
 			return late, nil
 		}
@@ -59,17 +61,18 @@ func connect(url string, options []nats.Option) (*nats.Conn, error) {
 	return nc, err
 }
 
-// Dial is for nats.go.
-func (d *firstDials) Dial(network, address string) (net.Conn, error) {
-	f := d.dial(network, address)
+// Dial implements nats.CustomDialer. It returns os.ErrDeadlineExceeded for a dial that has
+// not ended within dialHeadStart.
+func (d *parallelDialer) Dial(network, address string) (net.Conn, error) {
+	f := d.startDial(network, address)
 	if f == nil {
 		return net.DialTimeout(network, address, dialTimeout)
 	}
-	turn := time.NewTimer(time.Until(f.since.Add(dialTurn)))
-	defer turn.Stop()
+	headStart := time.NewTimer(time.Until(f.startTime.Add(dialHeadStart)))
+	defer headStart.Stop()
 	select {
 	case <-f.done:
-	case <-turn.C:
+	case <-headStart.C:
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -78,39 +81,39 @@ func (d *firstDials) Dial(network, address string) (net.Conn, error) {
 	}
 	conn, err := f.conn, f.err
 	if conn != nil {
-		f.conn, f.err = nil, errDialed
+		f.conn, f.err = nil, errConnUsed
 	}
 	return conn, err
 }
 
-// dial is the dial to an address, which begins with the first call; nil if there is a
-// connection.
-func (d *firstDials) dial(network, address string) *firstDial {
+// startDial returns the dial to an address, which it starts at the first call. It returns
+// nil after the dialer was closed.
+func (d *parallelDialer) startDial(network, address string) *startedDial {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.over {
+	if d.closed {
 		return nil
 	}
-	f := d.begun[address]
+	f := d.started[address]
 	if f == nil {
-		f = &firstDial{since: time.Now(), done: make(chan struct{})}
-		d.begun[address] = f
+		f = &startedDial{startTime: time.Now(), done: make(chan struct{})}
+		d.started[address] = f
 		go func() {
 			conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(d.ctx, network, address)
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			f.conn, f.err = conn, err
 			close(f.done)
-			if d.over {
-				f.close()
+			if d.closed {
+				f.closeConn()
 			}
-			d.ended.Broadcast()
+			d.finished.Broadcast()
 		}()
 	}
 	return f
 }
 
-func (f *firstDial) isDone() bool {
+func (f *startedDial) isDone() bool {
 	select {
 	case <-f.done:
 		return true
@@ -119,40 +122,42 @@ func (f *firstDial) isDone() bool {
 	}
 }
 
-// close closes a connection that nobody needs.
-func (f *firstDial) close() {
+// closeConn closes a connection that nats.go has not got.
+func (f *startedDial) closeConn() {
 	if f.conn != nil {
 		_ = f.conn.Close()
 	}
 }
 
-// answered waits until a server has answered late; false if none does.
-func (d *firstDials) answered() bool {
+// waitForLateServer waits until a background dial has succeeded. It returns false when all
+// have ended and none can be tried any more.
+func (d *parallelDialer) waitForLateServer() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for {
-		waits := false
-		for _, f := range d.begun {
-			if f.isDone() && f.conn != nil && !f.again {
-				f.again = true
+		pending := false
+		for _, f := range d.started {
+			if f.isDone() && f.conn != nil && !f.retried {
+				f.retried = true
 				return true
 			}
-			waits = waits || !f.isDone()
+			pending = pending || !f.isDone()
 		}
-		if !waits {
+		if !pending {
 			return false
 		}
-		d.ended.Wait()
+		d.finished.Wait()
 	}
 }
 
-func (d *firstDials) end() {
+// close closes the connections that are not used, now or when their dials end.
+func (d *parallelDialer) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.over = true
-	for _, f := range d.begun {
+	d.closed = true
+	for _, f := range d.started {
 		if f.isDone() {
-			f.close()
+			f.closeConn()
 		}
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"servidor-backup/bus/bustest"
 )
 
-// blackHole is an address that answers nothing to who connects: its queue of connections
-// is full, and what comes then is dropped.
+// blackHole returns an address that never responds to a dial: its queue of connections
+// is full, so the system drops further ones.
 func blackHole(t *testing.T) string {
 	t.Helper()
 	s, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -42,16 +42,17 @@ func blackHole(t *testing.T) string {
 		}
 		t.Cleanup(func() { _ = c.Close() })
 	}
-	t.Skip("this system has room for more connections than were asked for")
+	t.Skip("this system queues more connections than it was asked to")
 	return ""
 }
 
-// Servers that say nothing are not waited for one after the other: with two of them
-// before it, one that answers is connected to before one of them would be given up; and
-// three are given up before two, one after the other, would be. That is true of who is
-// lucky with the order, or stopped at the wrong moment, too; so it must be true for
-// several at once, and may take some rounds.
-func TestSilentServersAreTriedBesideEachOther(t *testing.T) {
+// Unresponsive servers are dialed side by side, not one after the other. With two of them
+// and one good server, Connect succeeds before the dial of a single unresponsive server
+// times out; and with three of them it fails before two timeouts, one after the other, have
+// passed. A single Connect can be lucky with its random order, and any can be delayed on a
+// busy machine. So several run at the same time, all must be in time, and the test tries up
+// to five rounds.
+func TestUnresponsiveServersAreDialedSideBySide(t *testing.T) {
 	t.Parallel() // it waits for timeouts
 	s := bustest.Server(t)
 	holes := []string{blackHole(t), blackHole(t), blackHole(t)}
@@ -69,22 +70,22 @@ func TestSilentServersAreTriedBesideEachOther(t *testing.T) {
 	}
 	for range 5 {
 		var slow, quick sync.WaitGroup
-		var once, twice bool // the slow ones have ended
+		var once, twice bool // one timeout has passed, two have
 		var mu sync.Mutex
 		slow.Go(func() {
-			for _, over := range []*bool{&once, &twice} {
+			for _, passed := range []*bool{&once, &twice} {
 				fails(holes[0])
 				mu.Lock()
-				*over = true
+				*passed = true
 				mu.Unlock()
 			}
 		})
-		timely := true
-		before := func(over *bool, do func()) {
+		inTime := true
+		before := func(passed *bool, do func()) {
 			quick.Go(func() {
 				do()
 				mu.Lock()
-				timely = timely && !*over
+				inTime = inTime && !*passed
 				mu.Unlock()
 			})
 		}
@@ -94,9 +95,9 @@ func TestSilentServersAreTriedBesideEachOther(t *testing.T) {
 		}
 		quick.Wait()
 		slow.Wait()
-		if timely {
+		if inTime {
 			return
 		}
 	}
-	t.Error("silent servers are waited for one after the other")
+	t.Error("unresponsive servers are dialed one after the other")
 }

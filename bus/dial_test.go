@@ -11,8 +11,8 @@ import (
 	"servidor-backup/bus/bustest"
 )
 
-// door counts who comes to an address and hands them to serve.
-func door(t *testing.T, count *atomic.Int32, serve func(net.Conn)) (address string) {
+// listenAndCount counts the connections to an address and calls serve with each.
+func listenAndCount(t *testing.T, count *atomic.Int32, serve func(net.Conn)) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -35,11 +35,11 @@ func door(t *testing.T, count *atomic.Int32, serve func(net.Conn)) (address stri
 	return l.Addr().String()
 }
 
-// Where several servers are known, one that answers is the only one that is dialed, unless
-// it is late; and if all refuse, each was dialed once.
-func TestServersAreNotDialedInVain(t *testing.T) {
+// Of several servers, one that responds is the only one that is dialed, unless it responds
+// late. If no server accepts the connection, each is dialed once.
+func TestServersAreDialedAtMostOnce(t *testing.T) {
 	s := bustest.Server(t)
-	through := func(c net.Conn) {
+	forward := func(c net.Conn) {
 		to, err := net.Dial("tcp", strings.TrimPrefix(s.URL(), "nats://"))
 		if err != nil {
 			t.Error(err)
@@ -56,7 +56,7 @@ func TestServersAreNotDialedInVain(t *testing.T) {
 		var counts [3]atomic.Int32
 		var addresses []string
 		for i := range counts {
-			addresses = append(addresses, door(t, &counts[i], serve))
+			addresses = append(addresses, listenAndCount(t, &counts[i], serve))
 		}
 		nc, err := bus.Connect(bustest.Patient(t), bus.ConnOptions{URL: strings.Join(addresses, ",")})
 		if err == nil {
@@ -70,8 +70,8 @@ func TestServersAreNotDialedInVain(t *testing.T) {
 		}
 		return sum, err
 	}
-	bustest.Eventually(t, "one server is dialed", func() bool {
-		n, err := dials(through)
+	bustest.Eventually(t, "only one server is dialed", func() bool {
+		n, err := dials(forward)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,6 +80,6 @@ func TestServersAreNotDialedInVain(t *testing.T) {
 	n, err := dials(func(net.Conn) {})
 	bustest.WantIs(t, err, bus.ErrNoServer)
 	if n != 3 {
-		t.Errorf("%d servers were dialed", n)
+		t.Errorf("%d servers were dialed, want all 3", n)
 	}
 }

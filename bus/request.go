@@ -11,11 +11,11 @@ import (
 	"servidor-backup/schemas"
 )
 
-// ErrNoResponders is returned when no one is subscribed to a request's subject: the
-// server is there, the role is not.
-var ErrNoResponders = errors.New("nobody answers")
+// ErrNoResponders is returned when nothing is subscribed to a request's subject: the
+// server is reachable, but the role is not running.
+var ErrNoResponders = errors.New("no service responds")
 
-// RequestTimeout ends a request whose context has no deadline.
+// RequestTimeout is the timeout of a request whose context has no deadline.
 const RequestTimeout = 15 * time.Second
 
 // Reply is an answer that carries a status: any message that embeds
@@ -23,8 +23,9 @@ const RequestTimeout = 15 * time.Second
 type Reply interface{ Err() error }
 
 // Request sends req to subject and decodes the answer into rep. A failure that
-// the answer carries is returned as *[schemas.Error], a missing role as
-// [ErrNoResponders], silence as [context.DeadlineExceeded].
+// the answer carries is returned as *[schemas.Error]. If nothing is subscribed to the
+// subject, the error is [ErrNoResponders]; if no answer comes in time, it is
+// [context.DeadlineExceeded].
 func Request(ctx context.Context, nc *nats.Conn, subject string, req any, rep Reply) error {
 	b, err := schemas.Marshal(req)
 	if err != nil {
@@ -40,7 +41,8 @@ func Request(ctx context.Context, nc *nats.Conn, subject string, req any, rep Re
 	return rep.Err()
 }
 
-// RequestRaw is [Request] for encoded bytes. The answer is the caller's.
+// RequestRaw is [Request] for encoded bytes; it does not decode failures. The caller owns
+// the returned slice.
 func RequestRaw(ctx context.Context, nc *nats.Conn, subject string, req []byte) ([]byte, error) {
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
@@ -54,8 +56,8 @@ func RequestRaw(ctx context.Context, nc *nats.Conn, subject string, req []byte) 
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, fmt.Errorf("%w on %s", ErrNoResponders, subject)
 	case errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrReconnectBufExceeded):
-		// The second is silence too: the connection is away, and what waits for
-		// it to come back is more than it takes.
+		// The second also means that no answer can come in time: the connection is lost,
+		// and its buffer for messages until it is back is full.
 		err = context.DeadlineExceeded
 	}
 	return nil, fmt.Errorf("request to %s: %w", subject, err)

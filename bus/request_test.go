@@ -46,9 +46,9 @@ func handle(t *testing.T, s *bus.Service, subject string, h func(context.Context
 	}
 }
 
-// A missing role, a failure with a code, one without, silence and an answer
-// that cannot be read are told apart.
-func TestRequestFailures(t *testing.T) {
+// Request distinguishes a role that is not running, a failure with a code, one without, a
+// missing answer, and a malformed answer.
+func TestRequestDistinguishesFailures(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
 	s := newService(t, nc, bus.ServiceConfig{})
 	handle(t, s, "t.coded", func(context.Context, *schemas.ListRequest) (any, error) {
@@ -59,7 +59,7 @@ func TestRequestFailures(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for _, subject := range []string{"t.silent", "t.garbage"} {
+	for _, subject := range []string{"t.unresponsive", "t.garbage"} {
 		sub, err := nc.Subscribe(subject, func(m *nats.Msg) {
 			if m.Subject == "t.garbage" {
 				_ = m.Respond([]byte("\xc1"))
@@ -70,29 +70,29 @@ func TestRequestFailures(t *testing.T) {
 		}
 		defer sub.Unsubscribe()
 	}
-	within := func(patience time.Duration, subject string) error {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+	within := func(timeout time.Duration, subject string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		defer cancel()
 		return bus.Request(ctx, nc, subject, &schemas.ListRequest{}, &schemas.ListReply{})
 	}
 	ask := func(subject string) error { return within(bustest.Patience, subject) }
 	bustest.WantIs(t, ask("t.nobody"), bus.ErrNoResponders)
-	bustest.WantIs(t, within(200*time.Millisecond, "t.silent"), context.DeadlineExceeded)
+	bustest.WantIs(t, within(200*time.Millisecond, "t.unresponsive"), context.DeadlineExceeded)
 	bustest.WantCode(t, ask("t.garbage"), schemas.BadRequest)
 	bustest.WantCode(t, ask("t.plain"), schemas.Internal)
 	err := ask("t.coded")
 	bustest.WantCode(t, err, schemas.UnknownNickname)
 	if err.Error() != "while listing: no ana" {
-		t.Errorf("the sentence became %q", err)
+		t.Errorf("the failure's sentence is %q", err)
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	bustest.WantIs(t, bus.Request(cancelled, nc, "t.silent", &schemas.ListRequest{}, &schemas.ListReply{}), context.Canceled)
+	bustest.WantIs(t, bus.Request(cancelled, nc, "t.unresponsive", &schemas.ListRequest{}, &schemas.ListReply{}), context.Canceled)
 }
 
-// Whatever bytes come in, the answer is 158 bad-request, in the payload for our
+// The answer to a malformed message is 158 bad-request, in the payload for our
 // clients and in micro's headers for "nats req".
-func TestServiceRefusesBadMessages(t *testing.T) {
+func TestServiceRefusesMalformedMessages(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
 	handle(t, newService(t, nc, bus.ServiceConfig{}), "t.list", func(context.Context, *schemas.ListRequest) (any, error) {
 		return &schemas.ListReply{Reply: schemas.OK}, nil
@@ -124,7 +124,7 @@ func TestServiceRefusesBadMessages(t *testing.T) {
 	}
 }
 
-// A service shows what it is, and counts what it refused.
+// "nats micro" shows a service's version and metadata, and counts its failures.
 func TestServiceIsVisibleToMicro(t *testing.T) {
 	for version, want := range map[string]string{"v1.2.3-rc1": "1.2.3", "1.2.3+x": "1.2.3", "devel": "0.0.0", "": "0.0.0", "1.2.x": "0.0.0"} {
 		t.Run(version, func(t *testing.T) {
@@ -136,8 +136,8 @@ func TestServiceIsVisibleToMicro(t *testing.T) {
 			for _, nickname := range []string{"ana", "", ""} {
 				_ = bus.Request(bustest.Patient(t), nc, "t.list", &schemas.ListRequest{Nickname: nickname}, &schemas.ListReply{})
 			}
-			// micro counts a request once its handler has returned, which may be
-			// after the answer is here.
+			// micro counts a request when its handler has returned, which may be
+			// after the answer has arrived.
 			var stats micro.Stats
 			bustest.Eventually(t, "three requests are counted", func() bool {
 				stats = microStats(t, nc, "test-service")
@@ -148,7 +148,7 @@ func TestServiceIsVisibleToMicro(t *testing.T) {
 			}
 			var own struct{ Failures int }
 			if err := json.Unmarshal(stats.Endpoints[0].Data, &own); err != nil || own.Failures != 2 || stats.Endpoints[0].NumRequests != 3 {
-				t.Errorf("counted are %d requests and %+v, want 3 and 2 failures (%v)", stats.Endpoints[0].NumRequests, own, err)
+				t.Errorf("the stats count %d requests and %+v, want 3 and 2 failures (%v)", stats.Endpoints[0].NumRequests, own, err)
 			}
 		})
 	}
@@ -166,9 +166,9 @@ func microStats(t *testing.T, nc *nats.Conn, service string) (stats micro.Stats)
 	return stats
 }
 
-// One slow request does not hold up the others, and never more run at a time
-// than the service has workers; each answer goes to who asked.
-func TestServiceWorksSideBySide(t *testing.T) {
+// A service handles as many requests at the same time as it has workers, and never more.
+// Each client gets the answer to its own request.
+func TestServiceHandlesRequestsSideBySide(t *testing.T) {
 	s := bustest.Server(t)
 	const workers, requests = 4, 64
 	var running, most atomic.Int32
@@ -207,13 +207,12 @@ func TestServiceWorksSideBySide(t *testing.T) {
 	}
 	all.Wait()
 	if most.Load() != workers {
-		t.Errorf("%d requests ran at a time, want %d", most.Load(), workers)
+		t.Errorf("%d requests ran at the same time, want %d", most.Load(), workers)
 	}
 }
 
-// Stop lets a request that is under way finish and answers it; what comes after
-// finds nobody.
-func TestServiceStopWaits(t *testing.T) {
+// Stop waits for a running request, which is answered. Later requests find no responder.
+func TestServiceStopWaitsForRunningRequests(t *testing.T) {
 	srv := bustest.Server(t)
 	nc := bustest.Connect(t, srv)
 	s := newService(t, bustest.Connect(t, srv), bus.ServiceConfig{})
@@ -227,23 +226,23 @@ func TestServiceStopWaits(t *testing.T) {
 		return &schemas.ListReply{Reply: schemas.OK}, ctx.Err()
 	})
 	answered, stopped := make(chan error, 1), make(chan error, 1)
-	ask := func(patience time.Duration) error {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ask := func(timeout time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		defer cancel()
 		return bus.Request(ctx, nc, "t.list", &schemas.ListRequest{}, &schemas.ListReply{})
 	}
 	go func() { answered <- ask(bustest.Patience) }()
 	bustest.Receive(t, "the request", began)
 	go func() { stopped <- s.Stop() }()
-	bustest.Eventually(t, "the service takes no more", func() bool { return errors.Is(ask(50*time.Millisecond), bus.ErrNoResponders) })
+	bustest.Eventually(t, "the service accepts no more requests", func() bool { return errors.Is(ask(50*time.Millisecond), bus.ErrNoResponders) })
 	select {
 	case err := <-stopped:
-		t.Errorf("Stop did not wait: %v", err)
+		t.Errorf("Stop returned %v before the request ended", err)
 	default:
 	}
 	close(finish)
 	if err := bustest.Receive(t, "the answer", answered); err != nil {
-		t.Errorf("the request under way: %v", err)
+		t.Errorf("the running request failed: %v", err)
 	}
 	if err := bustest.Receive(t, "the end", stopped); err != nil {
 		t.Error(err)

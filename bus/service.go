@@ -19,22 +19,24 @@ import (
 type ServiceConfig struct {
 	Name        string
 	Description string
-	Version     string // must be semantic; anything else is shown as 0.0.0 with the text in the metadata
-	Metadata    map[string]string
-	// Workers is how many requests are handled at the same time; default 16.
+	// Version should be semantic; any other text is shown as 0.0.0. The whole text is also
+	// in the metadata, as "build".
+	Version  string
+	Metadata map[string]string
+	// Workers is the number of requests that are handled at the same time; default 16.
 	Workers int
 }
 
 // Service is a nats.go/micro service whose typed endpoints share a pool of
-// workers: an endpoint of micro is one goroutine, and one slow request must not
-// hold up the others.
+// workers. In micro itself an endpoint is one goroutine, in which a slow request would
+// delay all others.
 type Service struct {
-	nc     *nats.Conn
-	micro  micro.Service
-	ctx    context.Context
-	cancel context.CancelFunc
-	turns  *turns
-	work   sync.WaitGroup
+	nc      *nats.Conn
+	micro   micro.Service
+	ctx     context.Context
+	cancel  context.CancelFunc
+	queue   *fairQueue
+	running sync.WaitGroup
 
 	mu       sync.Mutex
 	stopping bool
@@ -42,10 +44,10 @@ type Service struct {
 }
 
 const (
-	// handlerTimeout ends a request's context: no caller waits longer than it
-	// takes to check the edges of a huge version.
+	// handlerTimeout ends a request's context. It is as long as it takes to check the
+	// edges of a huge version; no caller waits longer.
 	handlerTimeout = 10 * time.Minute
-	// stopGrace is for how long Stop lets requests go on before it ends their
+	// stopGrace is the time for which Stop lets requests go on before it cancels their
 	// contexts.
 	stopGrace = 10 * time.Second
 )
@@ -59,7 +61,7 @@ func NewService(nc *nats.Conn, cfg ServiceConfig) (*Service, error) {
 	if cfg.Workers == 0 {
 		cfg.Workers = 16
 	}
-	s := &Service{nc: nc, turns: newTurns(cfg.Workers), failures: map[string]*atomic.Int64{}}
+	s := &Service{nc: nc, queue: newFairQueue(cfg.Workers), failures: map[string]*atomic.Int64{}}
 	m, err := micro.AddService(nc, micro.Config{
 		Name:         cfg.Name,
 		Description:  cfg.Description,
@@ -75,8 +77,8 @@ func NewService(nc *nats.Conn, cfg ServiceConfig) (*Service, error) {
 	return s, nil
 }
 
-// stats is an endpoint's own part of "nats micro stats". micro's error counter
-// sees nothing, because it looks before the pool has answered.
+// stats is an endpoint's part of "nats micro stats". micro's own error counter stays 0,
+// because micro looks at a request before the pool has answered it.
 func (s *Service) stats(e *micro.Endpoint) any {
 	return map[string]int64{"failures": s.counter(e.Name).Load()}
 }
@@ -90,7 +92,7 @@ func (s *Service) counter(endpoint string) *atomic.Int64 {
 	return s.failures[endpoint]
 }
 
-// semantic keeps the part of v that micro accepts as a version.
+// semantic returns the part of v that micro accepts as a version, or 0.0.0.
 func semantic(v string) string {
 	v = strings.TrimPrefix(v, "v")
 	core, _, _ := strings.Cut(v, "-")
@@ -107,8 +109,8 @@ func semantic(v string) string {
 }
 
 // Handle adds an endpoint. Each request is decoded into a new Req and answered
-// with what h returns; an error becomes a [schemas.Reply] with its status, and
-// micro's error headers. All services of one name share the requests.
+// with the value that h returns. An error becomes a [schemas.Reply] with its status, and
+// micro's error headers. All services with the same name share the requests.
 func Handle[Req any](s *Service, name, subject string, h func(context.Context, *Req) (any, error)) error {
 	return s.HandleBytes(name, subject, func(ctx context.Context, b, _ []byte) ([]byte, error) {
 		req := new(Req)
@@ -123,28 +125,28 @@ func Handle[Req any](s *Service, name, subject string, h func(context.Context, *
 	})
 }
 
-// HandleBytes is [Handle] for messages that are encoded by hand. h gets the
-// request, and an empty buffer to append its answer to if it likes: whatever it
-// returns becomes such a buffer when the answer is sent, and must be its to give.
+// HandleBytes is [Handle] for messages that are encoded by hand. h gets the request and an
+// empty buffer, to which it may append its answer. The service takes ownership of the
+// slice that h returns and reuses it as a buffer after the answer is sent.
 func (s *Service) HandleBytes(name, subject string, h func(ctx context.Context, req, buf []byte) ([]byte, error)) error {
 	return s.HandleStream(name, subject, true, 0, func(m *Message) {
-		s.work.Add(1)
-		s.turns.take(askerOf(m.reply), len(m.Data), func() {
-			defer s.work.Done()
-			if s.isStopping() { // who waited for a turn has heard nothing yet
+		s.running.Add(1)
+		s.queue.submit(inboxOf(m.reply), len(m.Data), func() {
+			defer s.running.Done()
+			if s.isStopping() { // a request that was still queued has not been answered
 				m.refuse(schemas.Errorf(schemas.Unavailable, "the service at %s is stopping: ask again", subject))
 				return
 			}
 			ctx, cancel := context.WithTimeout(s.ctx, handlerTimeout)
 			defer cancel()
-			buf := answers.Get().(*[]byte)
-			defer answers.Put(buf)
+			buf := replyBuffers.Get().(*[]byte)
+			defer replyBuffers.Put(buf)
 			rep, err := h(ctx, m.Data, (*buf)[:0])
 			if err != nil {
 				m.refuse(err)
 				return
 			}
-			m.respond(rep, nil) // which copies it
+			m.respond(rep, nil) // it copies rep
 			if cap(rep) > cap(*buf) {
 				*buf = rep
 			}
@@ -152,11 +154,11 @@ func (s *Service) HandleBytes(name, subject string, h func(ctx context.Context, 
 	})
 }
 
-// answers are buffers of answers that were sent.
-var answers = sync.Pool{New: func() any { return new([]byte) }}
+// replyBuffers holds buffers whose answers have been sent.
+var replyBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// Message is a request as [Service.HandleStream] hands it out, to be answered
-// once, from any goroutine. Data is the receiver's.
+// Message is a request that [Service.HandleStream] has received. It must be answered
+// once, from any goroutine. The receiver owns Data.
 type Message struct {
 	Data     []byte
 	s        *Service
@@ -164,10 +166,10 @@ type Message struct {
 	failures *atomic.Int64
 }
 
-// HandleStream adds an endpoint whose messages are handed to h one after the
-// other, to be answered whenever h likes. Without shared, every service of the
-// name receives every message. pending bounds what waits for h, in bytes; 0 is
-// the default of nats.go, 64 MiB. After Stop, h is not called any more.
+// HandleStream adds an endpoint that calls h for one message after the other; h may answer
+// a message later. If shared is false, every service with the name receives every message.
+// pending bounds the messages that wait for h, in bytes; 0 means the default of nats.go,
+// 64 MiB. After Stop, h is not called any more.
 func (s *Service) HandleStream(name, subject string, shared bool, pending int, h func(*Message)) error {
 	options := []micro.EndpointOpt{micro.WithEndpointSubject(subject)}
 	if !shared {
@@ -179,11 +181,11 @@ func (s *Service) HandleStream(name, subject string, shared bool, pending int, h
 	failures := s.counter(name)
 	handler := micro.HandlerFunc(func(r micro.Request) {
 		m := &Message{Data: r.Data(), s: s, reply: r.Reply(), failures: failures}
-		if !s.enter() {
+		if !s.countIn() {
 			m.refuse(schemas.Errorf(schemas.Unavailable, "the service at %s is stopping: ask again", subject))
 			return
 		}
-		defer s.work.Done()
+		defer s.running.Done()
 		h(m)
 	})
 	if err := s.micro.AddEndpoint(name, handler, options...); err != nil {
@@ -192,10 +194,10 @@ func (s *Service) HandleStream(name, subject string, shared bool, pending int, h
 	return nil
 }
 
-// Ready waits until the server knows all endpoints: whoever asks from then on is
-// heard.
+// Ready waits until the server knows all endpoints: requests that are sent from then on
+// reach the service.
 func (s *Service) Ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, RequestTimeout) // the library insists on a deadline
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout) // the library requires a deadline
 	defer cancel()
 	if err := s.nc.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("wait until the server knows the endpoints: %w", err)
@@ -203,12 +205,12 @@ func (s *Service) Ready(ctx context.Context) error {
 	return nil
 }
 
-// enter counts one more message under way; false once the service stops.
-func (s *Service) enter() bool {
+// countIn counts one more running request. It returns false once the service is stopping.
+func (s *Service) countIn() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.stopping {
-		s.work.Add(1)
+		s.running.Add(1)
 	}
 	return !s.stopping
 }
@@ -219,8 +221,8 @@ func (s *Service) isStopping() bool {
 	return s.stopping
 }
 
-// Answer answers m with rep; a failure err, which rep must carry, is also told
-// in micro's headers and counted in the service's stats.
+// Answer answers m with rep. If err is not nil, rep must carry it; Answer also puts it into
+// micro's headers and counts it in the service's stats.
 func (m *Message) Answer(rep any, err error) {
 	b, merr := schemas.Marshal(rep)
 	if merr != nil {
@@ -234,7 +236,7 @@ func (m *Message) refuse(err error) {
 	m.Answer(&rep, err)
 }
 
-// respond goes past micro's own methods: they write into the request, which
+// respond does not use micro's own methods because they write into the request, which
 // micro reads as soon as the handler has returned.
 func (m *Message) respond(b []byte, err error) {
 	answer := &nats.Msg{Subject: m.reply, Data: b}
@@ -246,10 +248,10 @@ func (m *Message) respond(b []byte, err error) {
 			micro.ErrorHeader:     {string(failure.Code) + ": " + oneLine(failure.Message)},
 		}
 	}
-	_ = m.s.nc.PublishMsg(answer) // a caller that is gone is no one's failure
+	_ = m.s.nc.PublishMsg(answer) // a caller that has left is not the service's failure
 }
 
-// oneLine makes text fit a header.
+// oneLine replaces control characters by spaces, so that text fits a header.
 func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' {
@@ -259,8 +261,8 @@ func oneLine(text string) string {
 	}, text)
 }
 
-// Stop ends the service: requests that come now are refused, those under way
-// are waited for, and ended when they take long.
+// Stop ends the service. New requests are refused. Stop waits for running requests, and
+// cancels their contexts after a grace period.
 func (s *Service) Stop() error {
 	err := s.micro.Stop()
 	s.mu.Lock()
@@ -268,7 +270,7 @@ func (s *Service) Stop() error {
 	s.mu.Unlock()
 	grace := time.AfterFunc(stopGrace, s.cancel)
 	defer grace.Stop()
-	s.work.Wait()
+	s.running.Wait()
 	s.cancel()
 	return err
 }

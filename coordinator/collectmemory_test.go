@@ -16,8 +16,8 @@ import (
 	"servidor-backup/storage"
 )
 
-// vaultOf says how large a vault TestCollectionMemory collects.
-func vaultOf() (chunks, versions int) {
+// vaultSize is the size of the vault that TestCollectionMemory collects.
+func vaultSize() (chunks, versions int) {
 	if os.Getenv("BACKUP_LONG") != "" {
 		return 1_000_000, 30
 	}
@@ -32,10 +32,10 @@ const (
 	moreMemory = 100 << 20
 )
 
-// What a collection takes of memory does not grow with the chunks, and it takes exactly
-// what nobody needs.
+// The memory of a collection does not grow with the number of chunks, and a collection removes
+// exactly the chunks that no version needs.
 func TestCollectionMemory(t *testing.T) {
-	chunks, versions := vaultOf()
+	chunks, versions := vaultSize()
 	w := newWorld(t, 0, Options{})
 	nodes := []*runningNode{w.node(), w.node(), w.node()}
 	v := &bigVault{world: w, nodes: nodes}
@@ -80,7 +80,7 @@ func TestCollectionMemory(t *testing.T) {
 
 func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 
-// bigVault puts chunks straight into the stores where they belong: a message for each
+// bigVault puts chunks directly into the stores they are assigned to: a message for each chunk
 // would take too long.
 type bigVault struct {
 	*world
@@ -90,8 +90,7 @@ type bigVault struct {
 	place   *placement.Placement
 }
 
-// save makes a version that differs from the one before in so many leaves from the given
-// one on.
+// save makes a version that differs from the one before in that many leaves, beginning at from.
 func (v *bigVault) save(from, leaves int) {
 	v.t.Helper()
 	s := v.open(opening("r"))
@@ -103,8 +102,8 @@ func (v *bigVault) save(from, leaves int) {
 		}
 	}
 	root := v.Tree(0, 0, 10)
-	for some := range slices.Chunk(v.tree, leavesOfNode) {
-		root.Trees = append(root.Trees, v.inner(some))
+	for batch := range slices.Chunk(v.tree, leavesOfNode) {
+		root.Trees = append(root.Trees, v.inner(batch))
 	}
 	root.Sum = root.Checksum()
 	v.add(root)
@@ -114,7 +113,7 @@ func (v *bigVault) save(from, leaves int) {
 	}
 }
 
-// inner makes an inner node above leaves. Equal ones of two versions are one chunk.
+// inner makes an inner node above leaves. Equal inner nodes of two versions are one chunk.
 func (v *bigVault) inner(leaves []schemas.ChunkID) schemas.ChunkID {
 	c := schemas.Chunk{Kind: schemas.Tree, Trees: slices.Clone(leaves), Content: []byte("node")}
 	c.Sum = c.Checksum()
@@ -124,7 +123,7 @@ func (v *bigVault) inner(leaves []schemas.ChunkID) schemas.ChunkID {
 	return c.ID
 }
 
-// leaves makes leaves with all that they point to.
+// leaves makes leaves together with their data.
 func (v *bigVault) leaves(n int) (ids []schemas.ChunkID) {
 	for range n {
 		leaf, pieces := v.leaf(piecesOfLeaf)
@@ -139,7 +138,7 @@ func (v *bigVault) leaves(n int) (ids []schemas.ChunkID) {
 
 func (v *bigVault) add(c schemas.Chunk) {
 	if v.place == nil {
-		v.place, v.waiting = placement.New(v.c.members.nodeMap()), map[schemas.NodeID][]schemas.Chunk{}
+		v.place, v.waiting = placement.New(v.c.members.Map()), map[schemas.NodeID][]schemas.Chunk{}
 	}
 	for _, id := range v.place.Place(nil, c.ID, 2) {
 		if v.waiting[id] = append(v.waiting[id], c); len(v.waiting[id]) >= 8000 {
@@ -158,7 +157,7 @@ func (v *bigVault) flush() {
 	}
 }
 
-// held is how many parts of the vault's chunks there are, without a promise for them.
+// held counts the parts of the vault's chunks on all nodes. It does not pin them.
 func (v *bigVault) held() (n int64) {
 	vault := schemas.SealedVault(nickname)
 	for _, node := range v.nodes {
@@ -175,7 +174,7 @@ func (v *bigVault) held() (n int64) {
 	return n
 }
 
-// memory is measured until stop.
+// memory measures the memory of the process until stop.
 type memory struct {
 	heap, resident int64 // when it began
 	most           chan int64
@@ -201,7 +200,7 @@ func measureMemory() *memory {
 	return m
 }
 
-// stop gives the most that there was beyond what was there before.
+// stop returns the peaks, less what was in use at the beginning, in bytes.
 func (m *memory) stop() (heap, resident int64) {
 	close(m.end)
 	heap = <-m.most - m.heap
@@ -214,10 +213,10 @@ func heapInUse() int64 {
 	return int64(m.HeapInuse)
 }
 
-// peakResident is the most memory that the process has had, since it was asked to begin
-// anew; 0 where the system does not say.
-func peakResident(anew bool) int64 {
-	if anew {
+// peakResident is the peak of the process's resident memory in bytes, since it was called with
+// reset; 0 on systems that do not tell.
+func peakResident(reset bool) int64 {
+	if reset {
 		_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)
 	}
 	b, err := os.ReadFile("/proc/self/status")

@@ -1,35 +1,24 @@
-// Package coordinator brings clients and storage nodes together. It keeps
-// nothing in memory that matters: the catalogue, the node map's cards and the
-// sessions live in JetStream key-value buckets, so any number of coordinators
-// can share the work through the queue group of their service.
+// Package coordinator brings clients and storage nodes together.
 //
-//   - coordinator.go: the service and its life;
-//   - members.go: which nodes there are, and the map; states.go: what becomes of them;
-//     policy.go: what operators decide; room.go: what that leaves for new data, and
-//     whether what was held still is;
-//   - records.go: the catalogue: records, versions, names; forget.go: versions that are
-//     not wanted any more;
-//   - seed.go: the seed's protocol: transmit, list, download;
-//   - sessions.go: bulk sessions from open to commit;
-//   - verify.go: what a commit must prove, through clear edges, without a key;
-//   - lease.go: jobs that one coordinator does; state.go: what they know together;
-//   - collect.go, mark.go: collection, as docs/keeping.md tells;
-//   - copies.go, rebuild.go: the catalogue's copies on nodes, and a catalogue from them;
-//   - status.go: how things are.
+// A coordinator keeps nothing in memory that matters: catalogue, node map, sessions and leases
+// live in JetStream key-value buckets. So any number of coordinators can share the work, through
+// the queue group of their service. Each bucket is written by one package: the catalogue and
+// what coordinators know together by catalog, nodes and policies by members (a rebuild of the
+// catalogue writes policies, too), sessions and leases by the internal packages of these names.
+// Package gc collects garbage. This package serves requests: the seed's protocol, sessions,
+// what a commit must prove, and administration; and it runs the others.
 //
 // # Order of durability
 //
 // A version must not be listed before everything below it is on stable storage:
 //
-//  1. nodes acknowledge chunks, then tree chunks, each after its disk has synced
-//     (client and node);
-//  2. commit checks that every edge of the new part of the tree is held
-//     (verify.go);
-//  3. the version record is created in the catalogue, synced by JetStream
-//     (records.go);
-//  4. the record's head is moved to it;
-//  5. the client is answered.
+//  1. Nodes acknowledge data chunks, then tree chunks, each after its disk has synced.
+//  2. A commit checks that the chunk at the end of every edge of the new part of the tree is
+//     held.
+//  3. The version is created in the catalogue, synced by JetStream.
+//  4. The head of the record is moved to it.
+//  5. The client is answered.
 //
-// A crash between any two steps leaves what was listed before, and at most
-// chunks that nothing points to.
+// After a crash between any two steps the versions that were listed before are listed, and
+// there are at most chunks that nothing points to.
 package coordinator

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"servidor-backup/bus/bustest"
+	"servidor-backup/coordinator/catalog"
 	"servidor-backup/schemas"
 )
 
@@ -27,8 +28,8 @@ func (w *world) content(id string) (string, error) {
 	return string(*rep.Content), nil
 }
 
-// What was forgotten is not listed, unless it is asked for, and is not the newest; by
-// its id it is there until it is collected; and it can be taken back.
+// A forgotten version is not listed unless a request asks for it, and does not count as the
+// newest. It can be read by its id and taken back until it is collected.
 func TestForget(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	for _, c := range []string{"one", "two", "three"} {
@@ -36,16 +37,16 @@ func TestForget(t *testing.T) {
 	}
 	forgotten := w.events(schemas.EventVersionForgotten)
 	if got := w.forget("f@3", false); !slices.Equal(got, []string{"f@3"}) {
-		t.Errorf("forgotten are %v", got)
+		t.Errorf("the forgotten versions are %v", got)
 	}
 	if e := bustest.Receive(t, "the event", forgotten); e.Subject != "f@3" || e.Owner != nickname {
 		t.Errorf("the event is %+v", e)
 	}
 	if got := w.forget("f@3", false); len(got) != 0 {
-		t.Errorf("forgotten again are %v", got)
+		t.Errorf("the versions forgotten again are %v", got)
 	}
 	if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{2, 1}) {
-		t.Errorf("listed are %v", got)
+		t.Errorf("the list is %v", got)
 	}
 	for id, want := range map[string]string{"f": "two", "f@3": "three"} {
 		if got, err := w.content(id); err != nil || got != want {
@@ -59,16 +60,16 @@ func TestForget(t *testing.T) {
 	if len(all.Versions) != 3 || all.Versions[0].Forgotten == 0 || all.Versions[1].Forgotten != 0 {
 		t.Errorf("with what was forgotten the versions are %+v", all.Versions)
 	}
-	h, err := w.c.records.head(bustest.Patient(t), nickname, "f")
+	h, err := w.c.catalog.Head(bustest.Patient(t), nickname, "f")
 	if err != nil || h.Latest != 2 || h.Versions != 2 || h.Highest != 3 {
 		t.Errorf("the head is %+v, %v", h, err)
 	}
 
 	if got := w.forget("f", false); len(got) != 2 {
-		t.Errorf("forgotten are %v", got)
+		t.Errorf("the forgotten versions are %v", got)
 	}
 	if names := w.list(nickname); len(names) != 0 {
-		t.Errorf("listed are %v", names)
+		t.Errorf("the list is %v", names)
 	}
 	if err := w.request(schemas.SubjectList, &schemas.ListRequest{Nickname: nickname, Forgotten: true}, &all); err != nil || len(all.Names) != 1 {
 		t.Errorf("with what was forgotten the names are %v, %v", all.Names, err)
@@ -79,13 +80,13 @@ func TestForget(t *testing.T) {
 		t.Errorf("the next version is %s", got)
 	}
 	if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{4}) {
-		t.Errorf("listed are %v", got)
+		t.Errorf("the list is %v", got)
 	}
 	if got := w.forget("f", true); len(got) != 3 {
-		t.Errorf("taken back are %v", got)
+		t.Errorf("the versions taken back are %v", got)
 	}
 	if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{4, 3, 2, 1}) {
-		t.Errorf("listed are %v", got)
+		t.Errorf("the list is %v", got)
 	}
 	for id, code := range map[string]schemas.Code{"f@9": schemas.UnknownVersion, "g": schemas.UnknownRecord, "f@0": schemas.BadName} {
 		err := w.request(schemas.SubjectForget, &schemas.ForgetRequest{Nickname: nickname, ID: id}, &schemas.ForgetReply{})
@@ -93,8 +94,8 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// A backup builds on a version that was forgotten when there is no other, and the name
-// still stands for its source.
+// A session builds on a forgotten version if there is no other, and the name still stands for its
+// source.
 func TestForgottenParent(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	tr := w.newTree(2, 2)
@@ -112,15 +113,15 @@ func TestForgottenParent(t *testing.T) {
 		t.Errorf("the next version is %d", v.Number)
 	}
 	if got := w.versions(nickname, "r"); !slices.Equal(got, []uint64{3}) {
-		t.Errorf("listed are %v", got)
+		t.Errorf("the list is %v", got)
 	}
 }
 
-// ago makes a version look as if it had been forgotten that long ago.
+// ago makes a forgotten version look as if it had been forgotten earlier by that time.
 func (w *world) ago(record string, number uint64, ago time.Duration) {
 	w.t.Helper()
 	var v schemas.Version
-	_, err := w.c.records.kv.Edit(bustest.Patient(w.t), versionKey(nickname, record, number), &v, func() { v = schemas.Version{} }, func() (bool, error) {
+	_, err := w.c.buckets.catalogue.Edit(bustest.Patient(w.t), versionKey(nickname, record, number), &v, func() { v = schemas.Version{} }, func() (bool, error) {
 		v.Forgotten -= int64(ago)
 		return true, nil
 	})
@@ -129,10 +130,11 @@ func (w *world) ago(record string, number uint64, ago time.Duration) {
 	}
 }
 
-// collectAfter runs a whole collection, which removes what was forgotten for so long.
+// collectAfter runs a whole collection, which deletes versions that were forgotten at least grace
+// ago.
 func (w *world) collectAfter(grace time.Duration) schemas.Collection {
 	w.t.Helper()
-	if err := w.c.startCollection(grace, func(*collected) bool { return true }); err != nil {
+	if err := w.c.startCollection(grace, func(*catalog.Collection) bool { return true }); err != nil {
 		w.t.Fatal(err)
 	}
 	var rep schemas.CollectReply
@@ -145,8 +147,8 @@ func (w *world) collectAfter(grace time.Duration) schemas.Collection {
 	return rep.Collection
 }
 
-// What was forgotten can be taken back, with all that it needs, until the first
-// collection after the grace time; then it is gone, and nothing else is.
+// A forgotten version can be taken back, with all chunks that it needs, until the first collection
+// after the grace period. That collection removes it, and nothing else.
 func TestForgetGrace(t *testing.T) {
 	const grace = 2 * time.Hour
 	w := newWorld(t, 0, Options{CollectEvery: -1})
@@ -164,7 +166,7 @@ func TestForgetGrace(t *testing.T) {
 	w.ago("r", 2, grace-time.Hour)
 	w.ago("r", 3, grace+time.Minute)
 	if got := w.forget("r@3", true); !slices.Equal(got, []string{"r@3"}) { // in time
-		t.Errorf("taken back are %v", got)
+		t.Errorf("the versions taken back are %v", got)
 	}
 	if c := w.collectAfter(grace); c.Versions != 1 {
 		t.Errorf("the collection: %+v", c)
@@ -176,13 +178,13 @@ func TestForgetGrace(t *testing.T) {
 	err := w.request(schemas.SubjectForget, &schemas.ForgetRequest{Nickname: nickname, ID: "r@1", Undo: true}, &schemas.ForgetReply{})
 	wantCode(t, err, schemas.UnknownVersion)
 	if got := w.forget("r@2", true); !slices.Equal(got, []string{"r@2"}) {
-		t.Errorf("taken back are %v", got)
+		t.Errorf("the versions taken back are %v", got)
 	}
 	if c := w.collectAfter(grace); c.Versions != 0 {
 		t.Errorf("the collection: %+v", c)
 	}
 	w.wantHeld("version 2", nodes, trees[1].all, len(trees[1].all))
 	if got := w.versions(nickname, "r"); !slices.Equal(got, []uint64{4, 3, 2}) {
-		t.Errorf("listed are %v", got)
+		t.Errorf("the list is %v", got)
 	}
 }

@@ -1,8 +1,10 @@
 package coordinator
 
 import (
+	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/vmihailenco/msgpack/v5"
@@ -11,6 +13,7 @@ import (
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
 	"servidor-backup/bus/embedded"
+	"servidor-backup/bus/kv"
 	"servidor-backup/schemas"
 	"servidor-backup/schemas/placement"
 	"servidor-backup/storage"
@@ -27,8 +30,7 @@ func wantCode(t *testing.T, err error, want schemas.Code) {
 	}
 }
 
-// world is a server with a coordinator, as many nodes as a test wants, and a
-// client's connection.
+// world is a server with a coordinator, any number of nodes, and a client's connection.
 type world struct {
 	*storagetest.Maker
 	t      *testing.T
@@ -48,7 +50,7 @@ func newWorld(t *testing.T, nodes int, opt Options) *world {
 	return w
 }
 
-// coordinator starts one more.
+// coordinator starts one more coordinator.
 func (w *world) coordinator(opt Options) *Coordinator {
 	w.t.Helper()
 	c, err := Start(bustest.Patient(w.t), bustest.Connect(w.t, w.server), opt)
@@ -63,7 +65,7 @@ func (w *world) coordinator(opt Options) *Coordinator {
 	return c
 }
 
-// runningNode is a node with a store in memory's place: a directory of the test.
+// runningNode is a node with its connection and its store.
 type runningNode struct {
 	*node.Node
 	nc    *nats.Conn
@@ -86,7 +88,7 @@ func (w *world) nodeOn(store *storage.Store) *runningNode {
 	return &runningNode{n, nc, store}
 }
 
-// ask sends a message of the seed's, written by hand, and decodes the answer.
+// ask sends one of the seed's messages, field by field, and decodes the answer.
 func (w *world) ask(subject string, message map[string]any) (rep map[string]any) {
 	w.t.Helper()
 	b, err := msgpack.Marshal(message)
@@ -142,7 +144,7 @@ func (w *world) versions(nickname, record string) (numbers []uint64) {
 
 const nickname = "ana"
 
-// sourceOf is the source of that many.
+// sourceOf makes the source of that number.
 func sourceOf(n byte) schemas.SourceID { return schemas.SourceID{n} }
 
 // opening is a session request for a record of ana's, from source 1.
@@ -171,7 +173,7 @@ func commitOf(session string, root schemas.ChunkID) *schemas.CommitRequest {
 	return &schemas.CommitRequest{Session: session, Root: root, Files: 3, Bytes: 1000, Stored: 500, Sealed: []byte("sealed")}
 }
 
-// save is a whole session: open, put, commit.
+// save runs a whole session: open, put, commit.
 func (w *world) save(req *schemas.SessionRequest, tr tree) *schemas.Version {
 	w.t.Helper()
 	s := w.open(req)
@@ -183,7 +185,7 @@ func (w *world) save(req *schemas.SessionRequest, tr tree) *schemas.Version {
 	return v
 }
 
-// put sends chunks to the nodes that placement names, one message for each.
+// put sends chunks to the nodes they are assigned to, one message for each chunk and node.
 func (w *world) put(chunks ...schemas.Chunk) {
 	w.t.Helper()
 	w.putOf(nickname, chunks...)
@@ -191,10 +193,10 @@ func (w *world) put(chunks ...schemas.Chunk) {
 
 func (w *world) putOf(nickname string, chunks ...schemas.Chunk) {
 	w.t.Helper()
-	m, vault := w.c.members.nodeMap(), schemas.SealedVault(nickname)
-	placement := placement.New(m)
+	m, vault := w.c.members.Map(), schemas.SealedVault(nickname)
+	p := placement.New(m)
 	for i := range chunks {
-		for _, n := range placement.Place(nil, chunks[i].ID, m.DurabilityOf(vault).Replicas()) {
+		for _, n := range p.Place(nil, chunks[i].ID, m.DurabilityOf(vault).Replicas()) {
 			w.putAt(n, vault, chunks[i])
 		}
 	}
@@ -217,6 +219,24 @@ func (w *world) putAt(n schemas.NodeID, vault schemas.VaultID, chunk schemas.Chu
 	}
 }
 
+// Keys of the catalogue, as docs/formats.md gives them.
+
+func recordKey(nickname, record string) string {
+	return "record." + kv.Token(nickname) + "." + kv.Token(record)
+}
+
+func versionKey(nickname, record string, number uint64) string {
+	return fmt.Sprintf("version.%s.%s.%010d", kv.Token(nickname), kv.Token(record), number)
+}
+
+// createVersion creates a version as a commit does that dies before it moves the head.
+func (w *world) createVersion(v *schemas.Version, number uint64) error {
+	w.t.Helper()
+	v.Number, v.ID, v.Created = number, schemas.VersionID(v.Record, number), time.Now().UnixNano()
+	_, err := w.c.buckets.catalogue.Create(bustest.Patient(w.t), versionKey(v.Nickname, v.Record, number), v)
+	return err
+}
+
 // tree is a sealed tree as a coordinator sees it: edges and bytes.
 type tree struct {
 	root   schemas.ChunkID
@@ -224,7 +244,7 @@ type tree struct {
 	all    []schemas.Chunk // leaves, their data, and the root
 }
 
-// newTree makes leaves of so many data chunks each, under one root.
+// newTree makes that many leaves with data chunks each, under one root.
 func (w *world) newTree(leaves, data int) tree {
 	var all []schemas.Chunk
 	var made []schemas.Chunk
@@ -245,7 +265,7 @@ func (w *world) leaf(data int) (leaf schemas.Chunk, pieces []schemas.Chunk) {
 	return leaf, pieces
 }
 
-// treeOf puts a root above leaves; more is what else belongs to the tree.
+// treeOf makes a root above leaves; more are further chunks of the tree.
 func (w *world) treeOf(leaves, more []schemas.Chunk) tree {
 	root := w.Tree(0, 0, 10)
 	for i := range leaves {
@@ -255,7 +275,7 @@ func (w *world) treeOf(leaves, more []schemas.Chunk) tree {
 	return tree{root: root.ID, leaves: leaves, all: slices.Concat(more, leaves, []schemas.Chunk{root})}
 }
 
-// events are those of a kind from now on.
+// events receives the events of a kind from now on.
 func (w *world) events(kind string) <-chan schemas.Event {
 	w.t.Helper()
 	events := make(chan schemas.Event, 1000)

@@ -5,17 +5,17 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"servidor-backup/bus/bustest"
+	"servidor-backup/coordinator/gc"
 	"servidor-backup/schemas"
 )
 
-// enter makes a version of a tree, whatever of it is held.
+// enter makes a version of a tree, even if chunks of the tree are not held.
 func (w *world) enter(nickname, record string, root schemas.ChunkID) string {
 	w.t.Helper()
 	return w.enterVersion(&schemas.Version{Nickname: nickname, Record: record, Vault: schemas.SealedVault(nickname), Root: root, RootKind: schemas.Tree})
@@ -25,9 +25,9 @@ func (w *world) enterVersion(v *schemas.Version) string {
 	w.t.Helper()
 	ctx := bustest.Patient(w.t)
 	v.Session = crypto.Text()
-	err := w.c.records.enterVault(ctx, v.Nickname, nil)
+	err := w.c.catalog.EnterVault(ctx, v.Nickname, nil)
 	if err == nil {
-		v, err = w.c.records.commit(ctx, v, 0, false)
+		v, err = w.c.catalog.Commit(ctx, v, 0, false)
 	}
 	if err != nil {
 		w.t.Fatal(err)
@@ -35,8 +35,8 @@ func (w *world) enterVersion(v *schemas.Version) string {
 	return v.ID
 }
 
-// above makes a tree chunk with edges to others and to data.
-func (w *world) above(edges ...schemas.Chunk) schemas.Chunk {
+// parentOf makes a tree chunk with edges to tree chunks and data.
+func (w *world) parentOf(edges ...schemas.Chunk) schemas.Chunk {
 	c := w.Tree(0, 0, 10)
 	for i := range edges {
 		if edges[i].Kind == schemas.Tree {
@@ -49,8 +49,8 @@ func (w *world) above(edges ...schemas.Chunk) schemas.Chunk {
 	return c
 }
 
-// wantLost checks what the status says of the newest collection; a version is
-// "nickname record@number chunks".
+// wantLost checks which versions have lost chunks, as the status tells of the newest collection. A
+// version is written "nickname record@number chunks".
 func (w *world) wantLost(want ...string) {
 	w.t.Helper()
 	rep := w.status()
@@ -61,7 +61,7 @@ func (w *world) wantLost(want ...string) {
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) || rep.LostMore {
-		w.t.Errorf("lost is %q (more: %v), want %q", got, rep.LostMore, want)
+		w.t.Errorf("the versions with lost chunks are %q (more: %v), want %q", got, rep.LostMore, want)
 	}
 }
 
@@ -73,23 +73,23 @@ func (w *world) status() (rep schemas.StatusReply) {
 	return rep
 }
 
-// Data that is needed and nowhere is told of, with all versions that need it, however they
-// come to it; everything else is collected all the same.
+// A collection names all versions that need lost data, on whatever path they reach it. All garbage
+// is collected nevertheless.
 func TestCollectionFindsWhatIsLost(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	nodes := []*runningNode{w.node(), w.node()}
 	one, two, kept := w.Data(30), w.Data(30), w.Data(30)
-	leaf := w.above(one, kept)
-	both := w.above(one, two) // misses again what leaf does
-	whole := w.above(kept)
-	sub := w.above(leaf, whole)
-	old := w.above(leaf)
-	new := w.above(sub, both)
-	other := w.above(whole, sub)
-	sound := w.above(whole)
+	leaf := w.parentOf(one, kept)
+	both := w.parentOf(one, two) // needs the same lost data as leaf
+	whole := w.parentOf(kept)
+	sub := w.parentOf(leaf, whole)
+	old := w.parentOf(leaf)
+	new := w.parentOf(sub, both)
+	other := w.parentOf(whole, sub)
+	sound := w.parentOf(whole)
 	held := []schemas.Chunk{kept, leaf, both, whole, sub, old, new, other, sound}
 	w.put(held...)
-	w.putOf("rui", append(held, one, two)...) // with the same key, but whole
+	w.putOf("rui", append(held, one, two)...) // with the same key, but nothing lost
 	garbage := w.newTree(2, 2)
 	w.put(garbage.all...)
 
@@ -121,11 +121,11 @@ func TestCollectionFindsWhatIsLost(t *testing.T) {
 	}
 	w.becomes(nodes[1].store.NodeID(), schemas.Down)
 	w.collect()
-	w.wantLost() // the node that is away may have it
+	w.wantLost() // the node that is down may have the data
 }
 
-// What versions miss is what a walk through each of them finds, however they share trees
-// and in whatever order these are read; and no tree is read twice for it.
+// The number of lost chunks of each version is what a walk through that version alone finds,
+// however versions share trees and in whatever order these are read. No tree chunk is read twice.
 func TestLostOfManyVersions(t *testing.T) {
 	for seed := range uint64(2) {
 		w := newWorld(t, 0, Options{CollectEvery: -1})
@@ -153,7 +153,7 @@ func TestLostOfManyVersions(t *testing.T) {
 			}
 		}
 		if len(want) < 5 || len(want) > 35 {
-			t.Fatalf("%d versions miss something", len(want))
+			t.Fatalf("%d versions have lost chunks", len(want))
 		}
 		asked := make(chan *nats.Msg, 1000)
 		_, err := w.nc.ChanSubscribe(schemas.EdgesSubject(n.store.NodeID()), asked)
@@ -184,8 +184,8 @@ func TestLostOfManyVersions(t *testing.T) {
 	}
 }
 
-// forest is trees of up to four levels that have much in common, and some of whose data is
-// lost, and one above all of them.
+// forest is trees of up to four levels that share many chunks, and a root above all of them. Some
+// of their data is lost.
 type forest struct {
 	trees []schemas.Chunk // the lowest first
 	held  []schemas.Chunk
@@ -211,7 +211,7 @@ func newForest(w *world, rng *rand.Rand) *forest {
 		return picked
 	}
 	add := func(edges ...schemas.Chunk) {
-		c := w.above(edges...)
+		c := w.parentOf(edges...)
 		f.trees, f.byID[c.ID] = append(f.trees, c), c
 	}
 	for level := range 4 {
@@ -229,7 +229,7 @@ func newForest(w *world, rng *rand.Rand) *forest {
 	return f
 }
 
-// walk visits each tree chunk below one that was not seen.
+// walk visits a tree chunk and all tree chunks below it, except those in seen.
 func (f *forest) walk(id schemas.ChunkID, seen map[schemas.ChunkID]bool, visit func(schemas.Chunk)) {
 	if seen[id] {
 		return
@@ -241,55 +241,19 @@ func (f *forest) walk(id schemas.ChunkID, seen map[schemas.ChunkID]bool, visit f
 	}
 }
 
-// What must be descended again while it is open is read once more, but is not asked for
-// twice at a time.
-func TestEnteredAgain(t *testing.T) {
-	w := &walk{g: new(collection), open: map[schemas.ChunkID]*opened{}}
-	o := w.enter(schemas.ChunkID{1})
-	if w.enter(o.id) != o || len(w.stack) != 1 || o.left != 1 {
-		t.Errorf("it waits to be read %d times, and is open for %d things", len(w.stack), o.left)
-	}
-	w.stack, o.waiting = nil, false
-	if w.enter(o.id) != o || len(w.stack) != 1 || o.left != 2 {
-		t.Errorf("after it was read it waits %d times, and is open for %d things", len(w.stack), o.left)
-	}
-}
-
-// More than what is remembered is lost: the version that is read first is named all the
-// same, and that there may be more is said.
+// If more is lost than is remembered, the version that is read first is named nevertheless, and the
+// result says that there may be more.
 func TestMoreIsLostThanIsRemembered(t *testing.T) {
-	for limit, least := range []int64{1, 1, 2} {
+	for limit, least := range map[int]int64{-1: 1, 1: 1, 2: 2} {
 		w := newWorld(t, 1, Options{CollectEvery: -1})
-		leaf := w.above(w.Data(10), w.Data(10), w.Data(10))
-		root := w.above(leaf)
+		leaf := w.parentOf(w.Data(10), w.Data(10), w.Data(10))
+		root := w.parentOf(leaf)
 		w.put(leaf, root)
 		w.enter(nickname, "r", root.ID)
-		c := w.steps(func(g *collection, before string) { g.taints.limit = limit })
+		c := w.collectWith(gc.Hooks{DamageLimit: limit}, func(*collecting, string) {})
 		rep := w.status()
 		if want := []schemas.Lost{{Nickname: nickname, Version: "r@1", Chunks: least}}; c.Error != "" || !slices.Equal(rep.Lost, want) || !rep.LostMore {
-			t.Errorf("with room for %d lost is %+v (more: %v), want %+v and more; %s", limit, rep.Lost, rep.LostMore, want, c.Error)
-		}
-	}
-}
-
-// Of very many versions that miss chunks so many are named as a message has room for.
-func TestMoreVersionsMissChunksThanAreNamed(t *testing.T) {
-	for name, want := range map[string]int{"r": maxLost, strings.Repeat("r", schemas.MaxName): maxLostNames / (schemas.MaxName + 10)} {
-		g := new(collection)
-		for i := range maxLost {
-			r := root{nickname: "ana", version: schemas.VersionID(name, uint64(i+1))}
-			g.tell(r, nil)
-			for range 2 {
-				g.tell(r, &taint{lost: make([]schemas.ChunkID, 1)})
-			}
-		}
-		if want == maxLost && g.res.LostMore {
-			t.Error("there is said to be more than was told")
-		}
-		g.tell(root{nickname: "ana", version: "s@1"}, &taint{})
-		b, err := schemas.Marshal(&g.res)
-		if err != nil || !g.res.LostMore || len(g.res.Lost) < want || len(g.res.Lost) > want+want/100 || len(b) > 1<<20 {
-			t.Errorf("%d of %d versions are named, in %d bytes (more: %v), %v", len(g.res.Lost), maxLost+1, len(b), g.res.LostMore, err)
+			t.Errorf("with the limit %d the result names %+v (more: %v), want %+v and more; %s", limit, rep.Lost, rep.LostMore, want, c.Error)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"servidor-backup/schemas"
 )
 
-// interposed dials connections that do something before certain bytes are sent, once.
+// interposed dials connections that call do once, before the bytes what are sent.
 type interposed struct {
 	what []byte
 	do   func()
@@ -37,8 +37,8 @@ func (c *interposedConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// interposed is a coordinator that does something before it sends certain bytes, once.
-// It is to be called, as requests may go to the other.
+// interposed starts a coordinator that calls do once, before it sends certain bytes. Tests call its
+// handlers directly, as requests may go to the other coordinator.
 func (w *world) interposed(what string, do func()) *Coordinator {
 	w.t.Helper()
 	nc, err := nats.Connect(w.server.URL(), nats.SetCustomDialer(interposed{[]byte(what), do, new(sync.Once)}))
@@ -55,12 +55,12 @@ func (w *world) interposed(what string, do func()) *Coordinator {
 			w.t.Error(err)
 		}
 	})
-	bustest.Eventually(w.t, "it knows the nodes", func() bool { return c.members.nodeMap().Epoch == w.c.members.nodeMap().Epoch })
+	bustest.Eventually(w.t, "the coordinator knows the nodes", func() bool { return c.members.Map().Epoch == w.c.members.Map().Epoch })
 	return c
 }
 
-// A version that is collected after a session has found it for its parent, and before
-// the session is entered where a collection would see it, is not built on.
+// A session does not build on a version that is collected after the session has chosen it as its
+// parent and before a collection could see the session.
 func TestParentCollectedBeforeTheSessionIsEntered(t *testing.T) {
 	w := newWorld(t, 1, Options{CollectEvery: -1})
 	w.save(opening("r"), w.newTree(1, 1))
@@ -73,7 +73,7 @@ func TestParentCollectedBeforeTheSessionIsEntered(t *testing.T) {
 		if _, err := w.c.forget(ctx, &schemas.ForgetRequest{Nickname: nickname, ID: "r@2"}); err != nil {
 			t.Error(err)
 		}
-		c := w.steps(func(*collection, string) {})
+		c := w.steps(func(*collecting, string) {})
 		collected = c.Error == "" && c.Versions == 1
 	})
 	answer, err := late.openSession(ctx, opening("r"))
@@ -84,7 +84,7 @@ func TestParentCollectedBeforeTheSessionIsEntered(t *testing.T) {
 		t.Errorf("the session builds on %+v", s.Parent)
 	}
 	entered := 0
-	err = w.c.sessions.Scan(ctx, ">", func(e kv.Entry) error {
+	err = w.c.buckets.sessions.Scan(ctx, ">", func(e kv.Entry) error {
 		entered++
 		return nil
 	})

@@ -9,18 +9,19 @@ import (
 
 	"servidor-backup/bus/bustest"
 	"servidor-backup/bus/replica"
+	"servidor-backup/coordinator/catalog"
 	"servidor-backup/schemas"
 	"servidor-backup/storage/storagetest"
 )
 
-// copied waits until everything that should have copies has them.
-func (w *world) copied() {
+// backedUp waits until all values are backed up that should be.
+func (w *world) backedUp() {
 	w.t.Helper()
-	bustest.Eventually(w.t, "everything has its copies", func() bool {
-		m := w.c.members.nodeMap()
+	bustest.Eventually(w.t, "everything is backed up", func() bool {
+		m := w.c.members.Map()
 		var ids []schemas.ChunkID
-		err := w.c.eachEntry(bustest.Patient(w.t), func(e *schemas.CatalogueEntry) error {
-			chunk, err := copyOf(e)
+		err := w.c.catalog.Entries(bustest.Patient(w.t), func(e *schemas.CatalogueEntry) error {
+			chunk, err := catalog.BackupChunk(e)
 			ids = append(ids, chunk.ID)
 			return err
 		})
@@ -32,9 +33,9 @@ func (w *world) copied() {
 	})
 }
 
-// A catalogue that was lost is made anew from the nodes, from any one of them if each
-// has everything: what was listed is listed, what was forgotten is forgotten, what was
-// collected does not come back, and all of it goes on.
+// A lost catalogue is rebuilt from the nodes, and from any one of them if each has the whole
+// backup. Versions are listed or forgotten as before, collected ones do not come back, and records continue
+// with the next numbers.
 func TestRebuild(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	nodes := []*runningNode{w.node(), w.node()}
@@ -49,10 +50,10 @@ func TestRebuild(t *testing.T) {
 	w.forget("f@4", false)
 	w.mustCollect()
 	w.forget("f@1", false)
-	w.c.look()
-	w.copied()
+	w.c.catalog.ScanBackup()
+	w.backedUp()
 	if rep := w.rebuild(); rep.Keys != 0 || len(rep.Moved) > 0 {
-		t.Errorf("of what is whole %+v was brought back", rep)
+		t.Errorf("a rebuild of a complete catalogue writes %+v", rep)
 	}
 	for _, n := range nodes {
 		if err := n.Stop(); err != nil {
@@ -61,20 +62,20 @@ func TestRebuild(t *testing.T) {
 		n.nc.Close()
 	}
 
-	for round := range 2 { // and it is lost again
+	for round := range 2 { // and the catalogue is lost again
 		w = &world{Maker: storagetest.NewMaker(byte(9 + round)), t: t, server: bustest.Server(t)}
 		w.nc = bustest.Connect(t, w.server)
 		w.c = w.coordinator(Options{})
 		back := []*runningNode{w.nodeOn(nodes[0].store), w.nodeOn(nodes[1].store)}
 		if c := w.collect(); c.Error == "" {
-			t.Errorf("an empty catalogue is collected for: %+v", c)
+			t.Errorf("a collection runs for an empty catalogue: %+v", c)
 		}
 		rep := w.rebuild()
 		if want := int64(2 + 1 + 2 + 4 + 1 + round); rep.Keys != want { // vaults, a policy, versions of r, f and g
 			t.Errorf("%d values were written, want %d", rep.Keys, want)
 		}
 		if names := w.list(nickname); !slices.Equal(names, []string{"f", "r"}) {
-			t.Errorf("listed are %v", names)
+			t.Errorf("the list is %v", names)
 		}
 		if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{3, 2}) && round == 0 {
 			t.Errorf("the versions of f are %v", got)
@@ -88,7 +89,7 @@ func TestRebuild(t *testing.T) {
 			t.Errorf("the versions of bob's are %v", got)
 		}
 		bustest.Eventually(t, "the policy is there", func() bool {
-			return len(w.c.members.nodeMap().Vaults) >= 2
+			return len(w.c.members.Map().Vaults) >= 2
 		})
 		if s := w.open(opening("r")); s.Parent == nil || s.Parent.Number != 2 || !s.Recheck {
 			t.Errorf("the next session is %+v", s)
@@ -97,11 +98,11 @@ func TestRebuild(t *testing.T) {
 			t.Errorf("the next version is %s", id)
 		}
 		w.endSessions()
-		w.copied()
+		w.backedUp()
 		w.mustCollect()
 		w.wantHeld("the tree", back, tr.all, len(tr.all))
-		w.c.look()
-		w.copied()
+		w.c.catalog.ScanBackup()
+		w.backedUp()
 		for _, n := range back {
 			if err := n.Stop(); err != nil {
 				t.Fatal(err)
@@ -111,11 +112,11 @@ func TestRebuild(t *testing.T) {
 	}
 }
 
-// lose begins anew with an empty catalogue, and with the nodes as they are.
+// lose starts a new server with an empty catalogue, and the nodes with the stores they have.
 func (w *world) lose(nodes ...*runningNode) (lost *world) {
 	w.t.Helper()
-	w.c.look()
-	w.copied()
+	w.c.catalog.ScanBackup()
+	w.backedUp()
 	lost = &world{Maker: w.Maker, t: w.t, server: bustest.Server(w.t)}
 	lost.nc = bustest.Connect(w.t, lost.server)
 	lost.c = lost.coordinator(Options{CollectEvery: -1})
@@ -137,7 +138,7 @@ func (w *world) rebuild() (rep schemas.RebuildReply) {
 	return rep
 }
 
-// wantContents compares what versions of f contain; "" is one that is not there.
+// wantContents compares the contents of the versions of f; "" stands for one that does not exist.
 func (w *world) wantContents(when string, want ...string) {
 	w.t.Helper()
 	for i, content := range want {
@@ -154,8 +155,8 @@ func (w *world) wantContents(when string, want ...string) {
 	}
 }
 
-// Backups that went on in a catalogue which had lost everything stay, behind those that were
-// lost; also when it is lost again, with and without being brought back in between.
+// Versions that were saved after the catalogue was lost stay, and follow on the lost ones after a
+// rebuild. That holds, too, if the catalogue is lost again, with and without a rebuild in between.
 func TestRebuildMerges(t *testing.T) {
 	w := newWorld(t, 0, Options{CollectEvery: -1})
 	nodes := []*runningNode{w.node(), w.node()}
@@ -174,12 +175,12 @@ func TestRebuildMerges(t *testing.T) {
 	w.transmit(nickname, "f", "four")
 	w.transmit(nickname, "f", "five")
 	w.transmit("bob", "f", "bob's")
-	w = w.lose(nodes...) // and nobody has seen it
+	w = w.lose(nodes...) // before anybody rebuilds
 	w.transmit(nickname, "f", "six")
 	w.transmit(nickname, "f", "no more")
 	w.forget("f@2", false)
 	w.endSessions()
-	if c := w.collect(); c.Versions != 1 || !strings.Contains(c.Error, "rebuild-catalogue") {
+	if c := w.collect(); c.Versions != 1 || !strings.Contains(c.Error, "rebuild the catalogue") {
 		t.Errorf("the collection: %+v", c)
 	}
 	for round := range 2 {
@@ -188,13 +189,13 @@ func TestRebuildMerges(t *testing.T) {
 			{Nickname: nickname, From: "f@1", To: "f@4"}, {Nickname: nickname, From: "f@1", To: "f@6"}, {Nickname: nickname, From: "f@2", To: "f@5"},
 		}
 		if round > 0 {
-			want = nil // it was done before
+			want = nil // they were moved before
 		}
 		if !slices.Equal(rep.Moved, want) {
 			t.Errorf("in round %d %v were moved, want %v", round, rep.Moved, want)
 		}
 		if again := w.rebuild(); again.Keys != 0 || len(again.Moved) > 0 {
-			t.Errorf("a second time %+v was brought back", again)
+			t.Errorf("a second rebuild writes %+v", again)
 		}
 		if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{6, 5, 4, 3}) { // 1 is forgotten
 			t.Errorf("the versions are %v", got)
@@ -203,8 +204,8 @@ func TestRebuildMerges(t *testing.T) {
 		if got := w.versions("bob", "f"); !slices.Equal(got, []uint64{1}) {
 			t.Errorf("bob's versions are %v", got)
 		}
-		w.c.look()
-		w.copied()
+		w.c.catalog.ScanBackup()
+		w.backedUp()
 		if c := w.collectAfter(time.Hour); c.Error != "" {
 			t.Errorf("the collection: %+v", c)
 		}
@@ -217,8 +218,8 @@ func TestRebuildMerges(t *testing.T) {
 	}
 }
 
-// JetStream may lose what it has acknowledged. Nothing is collected then, and all of it is
-// brought back: a version, that one was forgotten, that one was collected, and a record.
+// JetStream may lose writes that it has acknowledged: a version, that a version was forgotten or
+// collected, or a record. Nothing is collected then, and a rebuild brings all of them back.
 func TestRebuildOfALostPart(t *testing.T) {
 	w := newWorld(t, 1, Options{CollectEvery: -1})
 	for _, c := range []string{"one", "two", "three", "four"} {
@@ -229,40 +230,40 @@ func TestRebuildOfALostPart(t *testing.T) {
 	if c := w.collectAfter(0); c.Versions != 1 {
 		t.Fatalf("the collection: %+v", c)
 	}
-	ctx, kv := bustest.Patient(t), w.c.records.kv
+	ctx, bucket := bustest.Patient(t), w.c.buckets.catalogue
 	var unforgotten schemas.Version
-	if _, err := kv.Get(ctx, versionKey(nickname, "f", 2), &unforgotten); err != nil {
+	if _, err := bucket.Get(ctx, versionKey(nickname, "f", 2), &unforgotten); err != nil {
 		t.Fatal(err)
 	}
 	w.forget("f@2", false)
-	w.c.look()
-	w.copied()
-	// What is undone is in newer revisions than what was lost, as nothing else can be.
+	w.c.catalog.ScanBackup()
+	w.backedUp()
+	// Only newer revisions can undo the writes.
 	for key, v := range map[string]*schemas.Version{versionKey(nickname, "f", 1): nil, recordKey(nickname, "f"): nil, versionKey(nickname, "f", 2): &unforgotten} {
-		err := kv.Delete(ctx, key)
+		err := bucket.Delete(ctx, key)
 		if err == nil && v != nil {
-			_, err = kv.Create(ctx, key, v)
+			_, err = bucket.Create(ctx, key, v)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	if c := w.collect(); !strings.Contains(c.Error, "rebuild-catalogue") {
+	if c := w.collect(); !strings.Contains(c.Error, "rebuild the catalogue") {
 		t.Errorf("the collection: %+v", c)
 	}
 	if rep := w.rebuild(); rep.Keys != 1 || len(rep.Moved) > 0 {
-		t.Errorf("brought back: %+v", rep)
+		t.Errorf("the rebuild: %+v", rep)
 	}
 	if got := w.versions(nickname, "f"); !slices.Equal(got, []uint64{4, 2, 1}) {
 		t.Errorf("the versions are %v", got)
 	}
 	w.wantContents("of the rest", "one", "two", "", "four")
-	w.c.look()
-	w.copied()
+	w.c.catalog.ScanBackup()
+	w.backedUp()
 	w.mustCollect()
 }
 
-// wantAll compares what all versions of f contain, the oldest first.
+// wantAll compares the contents of all versions of f, oldest first.
 func (w *world) wantAll(want ...string) {
 	w.t.Helper()
 	numbers := w.versions(nickname, "f")
@@ -281,9 +282,9 @@ func (w *world) wantAll(want ...string) {
 	}
 }
 
-// Who saves while the catalogue is being written takes nobody's place, and is the newest. A
-// collection does not begin meanwhile.
-func TestSavingWhileTheCatalogueIsBroughtBack(t *testing.T) {
+// A version that is saved during a rebuild replaces no other version, and is the newest. No
+// collection begins during a rebuild.
+func TestSavingDuringARebuild(t *testing.T) {
 	for name, at := range map[string]string{"before the first is written": "0000000001", "between": "0000000005"} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 0, Options{CollectEvery: -1})
@@ -319,19 +320,19 @@ func TestSavingWhileTheCatalogueIsBroughtBack(t *testing.T) {
 			if got := w.versions(nickname, "r"); !slices.Equal(got, []uint64{2, 1}) {
 				t.Errorf("the versions of r are %v", got)
 			}
-			// Who has not heard the answer hears the number that it has now.
+			// A client that has missed the answer gets the version's present number.
 			if v, err := w.commit(s.Session, tr.root); err != nil || v.Session != s.Session || v.Number != 2 {
-				t.Errorf("committed again it is %+v, %v", v, err)
+				t.Errorf("the second commit gives %+v, %v", v, err)
 			}
-			w.c.look()
-			w.copied()
+			w.c.catalog.ScanBackup()
+			w.backedUp()
 			w.mustCollect()
 		})
 	}
 }
 
-// A catalogue that has come further than the one before it leaves numbers that nobody has
-// any more. They keep no collection from running.
+// A catalogue that was given more numbers than the one before it leaves numbers without a version.
+// They do not prevent a collection.
 func TestRebuildAfterALongerCatalogue(t *testing.T) {
 	for name, between := range map[string]bool{"brought back in between": true, "not noticed": false} {
 		t.Run(name, func(t *testing.T) {
@@ -347,27 +348,27 @@ func TestRebuildAfterALongerCatalogue(t *testing.T) {
 			w = w.lose(nodes...)
 			w.rebuild()
 			w.wantAll("one", "two", "three")
-			w.c.look()
-			w.copied()
+			w.c.catalog.ScanBackup()
+			w.backedUp()
 			w.mustCollect()
 			w.wantAll("one", "two", "three")
 		})
 	}
 }
 
-// A version that a rebuild, which was broken off, has left under two numbers is not removed
-// under one of them: its mark would take it from under the other.
-func TestNothingIsRemovedThatIsThereTwice(t *testing.T) {
+// If a rebuild was broken off and has left a version under two numbers, the version is not removed
+// under one of them: the tombstone would remove it under the other one, too.
+func TestAVersionWithTwoNumbersIsNotRemoved(t *testing.T) {
 	w := newWorld(t, 1, Options{CollectEvery: -1})
 	w.transmit(nickname, "f", "one")
 	w.transmit(nickname, "f", "two")
 	var v schemas.Version
-	ctx, kv := bustest.Patient(t), w.c.records.kv
-	if _, err := kv.Get(ctx, versionKey(nickname, "f", 1), &v); err != nil {
+	ctx, bucket := bustest.Patient(t), w.c.buckets.catalogue
+	if _, err := bucket.Get(ctx, versionKey(nickname, "f", 1), &v); err != nil {
 		t.Fatal(err)
 	}
 	v.Number, v.ID = 3, "f@3"
-	if _, err := kv.Create(ctx, versionKey(nickname, "f", 3), &v); err != nil {
+	if _, err := bucket.Create(ctx, versionKey(nickname, "f", 3), &v); err != nil {
 		t.Fatal(err)
 	}
 	w.forget("f@1", false)
@@ -377,13 +378,13 @@ func TestNothingIsRemovedThatIsThereTwice(t *testing.T) {
 	w.forget("f@1", true)
 	w.rebuild()
 	w.wantAll("one", "two")
-	w.c.look()
-	w.copied()
+	w.c.catalog.ScanBackup()
+	w.backedUp()
 	w.mustCollect()
 }
 
-// What is known only to a node that is away comes back when it does; until then nothing is
-// collected that it could need.
+// Versions that only a node knows which is down come back when the node comes back. Until then
+// no collection runs.
 func TestRebuildWithoutANode(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	nodes := []*runningNode{w.node(), w.node()}
@@ -398,22 +399,22 @@ func TestRebuildWithoutANode(t *testing.T) {
 	w.becomes(nodes[1].store.NodeID(), schemas.Down)
 	rep := w.rebuild()
 	if len(rep.Missing) != 1 {
-		t.Errorf("missing are %v", rep.Missing)
+		t.Errorf("the missing nodes are %v", rep.Missing)
 	}
 	known := len(w.versions(nickname, "f"))
 	w.nodeOn(nodes[1].store)
 	w.becomes(nodes[1].store.NodeID(), schemas.Up)
-	if c := w.collect(); known < 6 && !strings.Contains(c.Error, "rebuild-catalogue") {
+	if c := w.collect(); known < 6 && !strings.Contains(c.Error, "rebuild the catalogue") {
 		t.Errorf("with %d of 6 versions the collection says %+v", known, c)
 	}
 	if rep := w.rebuild(); len(rep.Missing) != 0 {
-		t.Errorf("missing are %v", rep.Missing)
+		t.Errorf("the missing nodes are %v", rep.Missing)
 	}
 	w.wantContents("with all nodes", "one", "two", "three", "four", "five", "six")
 }
 
-// One that was broken off goes on when it is asked for again, and one that cannot ask a node
-// that is up fails.
+// A rebuild that was broken off continues when it is asked for again. A rebuild fails if a node
+// that is up does not respond.
 func TestRebuildGoesOn(t *testing.T) {
 	w := newWorld(t, 0, Options{CollectEvery: -1})
 	nodes := []*runningNode{w.node()}
@@ -425,15 +426,15 @@ func TestRebuildGoesOn(t *testing.T) {
 	ctx, cancel := context.WithCancel(bustest.Patient(t))
 	late := w.interposed("PUB $KV.backup-catalogue.version.", cancel)
 	if _, err := late.rebuild(ctx, &schemas.RebuildRequest{}); err == nil {
-		t.Error("it was not broken off")
+		t.Error("the rebuild was not broken off")
 	}
-	if c := w.collect(); !strings.Contains(c.Error, "rebuild-catalogue") {
+	if c := w.collect(); !strings.Contains(c.Error, "rebuild the catalogue") {
 		t.Errorf("the collection: %+v", c)
 	}
 	another := w.node()
 	another.nc.Close()
 	if err := w.request(schemas.SubjectRebuild, &schemas.RebuildRequest{}, &schemas.RebuildReply{}); err == nil {
-		t.Error("it is brought back without a node that is up")
+		t.Error("the rebuild succeeds without a node that is up")
 	}
 	w.becomes(another.store.NodeID(), schemas.Down)
 	w.rebuild()

@@ -10,36 +10,38 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/bus/replica"
+	"servidor-backup/coordinator/catalog"
+	"servidor-backup/coordinator/members"
 	"servidor-backup/schemas"
 	"servidor-backup/schemas/placement"
 )
 
-// transmit answers the seed's TRANSMITIR: the content goes to a storage node as
-// {id, conteudo_arquivo}, one element of a put, and becomes a version of the
-// nickname's unsealed vault.
+// transmit answers the seed's TRANSMITIR: the content goes to storage nodes as
+// {id, conteudo_arquivo}, one element of a put, and becomes a version in the nickname's
+// unsealed vault.
 func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest) (any, error) {
 	if err := checkTransmit(req); err != nil {
 		return nil, err
 	}
 	vault := schemas.PlainVault(req.Nickname)
-	room, err := c.members.room(vault, true)
+	targets, err := members.FindTargets(c.members.Map(), vault, true)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.records.enterVault(ctx, req.Nickname, nil); err != nil {
+	if err := c.catalog.EnterVault(ctx, req.Nickname, nil); err != nil {
 		return nil, err
 	}
-	h, err := c.records.head(ctx, req.Nickname, req.Record)
+	h, err := c.catalog.Head(ctx, req.Nickname, req.Record)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSource(&h, schemas.SourceID{}, false, false); err != nil {
+	if err := catalog.CheckSource(&h, schemas.SourceID{}, false, false); err != nil {
 		return nil, err
 	}
 	chunk := schemas.Chunk{ID: schemas.PlainChunkID(vault, *req.Content), Kind: schemas.Plain, Content: *req.Content}
 	chunk.Sum = chunk.Checksum()
-	set := placement.New(room.nodes).Place(nil, chunk.ID, room.durability.Replicas())
-	generation, err := c.state.generation(ctx)
+	set := placement.New(targets.Map).Place(nil, chunk.ID, targets.Durability.Replicas())
+	generation, err := c.catalog.Generation(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -47,18 +49,18 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 		return nil, err
 	}
 	size := int64(len(chunk.Content))
-	v, err := c.records.commit(ctx, &schemas.Version{
+	v, err := c.catalog.Commit(ctx, &schemas.Version{
 		Nickname: req.Nickname, Record: req.Record, Vault: vault, Root: chunk.ID, RootKind: schemas.Plain,
-		Files: 1, Bytes: size, Stored: size, Durability: room.wanted, Degraded: room.degraded(), Session: nuid.Next(),
-		Epoch: room.nodes.Epoch, Tolerates: room.durability.M,
+		Files: 1, Bytes: size, Stored: size, Durability: targets.Wanted, Degraded: targets.Degraded(), Session: nuid.Next(),
+		Epoch: targets.Map.Epoch, Tolerates: targets.Durability.M,
 	}, h.Highest, false)
 	if err != nil {
 		return nil, err
 	}
-	// There is no session that a collection could see. One that began after the put may
-	// not have seen the version either, and sweep the chunk; but not one that is put in
-	// its generation, and those to come see the version.
-	switch now, err := c.state.generation(ctx); {
+	// There is no session that a collection could see. A collection that began after the put
+	// may not have seen the version either, and would sweep the chunk. It does not sweep a
+	// chunk that is put in its own generation, and later collections see the version.
+	switch now, err := c.catalog.Generation(ctx); {
 	case err != nil:
 		return nil, err
 	case now != generation:
@@ -86,15 +88,15 @@ func checkTransmit(req *schemas.TransmitRequest) error {
 	return nil
 }
 
-// put sends one chunk and waits until every node of set has synced it. One message
-// names [schemas.MaxSet] nodes at most.
+// put sends one chunk and waits until every node of set has synced it. One message names at
+// most [schemas.MaxSet] nodes.
 func (c *Coordinator) put(ctx context.Context, set []schemas.NodeID, vault schemas.VaultID, chunk *schemas.Chunk) error {
 	b := schemas.NewPut(nil, c.id, vault)
 	b.Add(chunk)
 	done := make(chan error, len(set))
 	messages := 0
-	for some := range slices.Chunk(set, schemas.MaxSet) {
-		if err := c.sender.Send(ctx, some, b.Put(), func(err error) { done <- err }); err != nil {
+	for batch := range slices.Chunk(set, schemas.MaxSet) {
+		if err := c.writer.Send(ctx, batch, b.Put(), func(err error) { done <- err }); err != nil {
 			return err
 		}
 		messages++
@@ -120,32 +122,33 @@ func (c *Coordinator) list(ctx context.Context, req *schemas.ListRequest) (any, 
 	if err := schemas.CheckNickname(req.Nickname); err != nil {
 		return nil, err
 	}
-	if _, err := c.records.vault(ctx, req.Nickname); err != nil {
+	if _, err := c.catalog.Vault(ctx, req.Nickname); err != nil {
 		return nil, err
 	}
 	if req.Record != "" {
 		return c.listVersions(ctx, req)
 	}
-	heads, err := c.records.heads(ctx, req.Nickname, req.After, req.Forgotten)
+	records, err := c.catalog.Records(ctx, req.Nickname, req.After, req.Forgotten)
 	if err != nil {
 		return nil, err
 	}
 	rep := &schemas.ListReply{Reply: schemas.OK, Names: []string{}}
-	for i, room := 0, listRoom; i < len(heads); i++ {
-		// A name is in the answer twice.
-		if room -= 2*len(heads[i].Name) + 128; room < 0 {
+	for i, space := 0, listSpace; i < len(records); i++ {
+		// The answer has every name twice.
+		if space -= 2*len(records[i].Name) + 128; space < 0 {
 			rep.Next = rep.Names[len(rep.Names)-1]
 			break
 		}
-		rep.Names = append(rep.Names, heads[i].Name)
-		rep.Records = append(rep.Records, heads[i])
+		rep.Names = append(rep.Names, records[i].Name)
+		rep.Records = append(rep.Records, records[i])
 	}
 	return rep, nil
 }
 
-// listRoom is how many bytes of an answer a list may fill.
-const listRoom = schemas.MaxBatch - 1024
+// listSpace is how many bytes a list may take in an answer.
+const listSpace = schemas.MaxBatch - 1024
 
+// listVersions lists the versions of one record.
 func (c *Coordinator) listVersions(ctx context.Context, req *schemas.ListRequest) (any, error) {
 	var below uint64
 	if req.After != "" {
@@ -154,7 +157,7 @@ func (c *Coordinator) listVersions(ctx context.Context, req *schemas.ListRequest
 			return nil, err
 		}
 	}
-	versions, err := c.records.versions(ctx, req.Nickname, req.Record, below)
+	versions, err := c.catalog.Versions(ctx, req.Nickname, req.Record, below)
 	if err != nil {
 		return nil, err
 	}
@@ -162,14 +165,14 @@ func (c *Coordinator) listVersions(ctx context.Context, req *schemas.ListRequest
 		versions = slices.DeleteFunc(versions, func(v schemas.Version) bool { return v.Forgotten > 0 })
 	}
 	if len(versions) == 0 && req.After == "" {
-		if _, err := c.records.version(ctx, req.Nickname, req.Record, 0); err != nil {
-			return nil, err // which says what there is none of
+		if _, err := c.catalog.Version(ctx, req.Nickname, req.Record, 0); err != nil {
+			return nil, err // which says what is unknown
 		}
 	}
 	rep := &schemas.ListReply{Reply: schemas.OK, Names: []string{req.Record}}
-	for i, room := 0, listRoom; i < len(versions); i++ {
+	for i, space := 0, listSpace; i < len(versions); i++ {
 		v := &versions[i]
-		if room -= 2*len(v.Record) + len(v.Nickname) + len(v.Sealed) + 384; room < 0 && i > 0 {
+		if space -= 2*len(v.Record) + len(v.Nickname) + len(v.Sealed) + 384; space < 0 && i > 0 {
 			rep.Next = rep.Versions[i-1].ID
 			break
 		}
@@ -178,8 +181,8 @@ func (c *Coordinator) listVersions(ctx context.Context, req *schemas.ListRequest
 	return rep, nil
 }
 
-// download answers the seed's BAIXAR: with the content when the version is a
-// plain file, else with what a client needs to fetch and open it.
+// download answers the seed's BAIXAR: with the content if the version is a plain file, else
+// with what a client needs to fetch and unseal it.
 func (c *Coordinator) download(ctx context.Context, req *schemas.DownloadRequest) (any, error) {
 	if err := schemas.CheckNickname(req.Nickname); err != nil {
 		return nil, err
@@ -188,11 +191,11 @@ func (c *Coordinator) download(ctx context.Context, req *schemas.DownloadRequest
 	if err != nil {
 		return nil, err
 	}
-	v, err := c.records.version(ctx, req.Nickname, record, number)
+	v, err := c.catalog.Version(ctx, req.Nickname, record, number)
 	if err != nil {
 		return nil, err
 	}
-	nodes := c.members.nodeMap()
+	nodes := c.members.Map()
 	rep := &schemas.DownloadReply{Reply: schemas.OK, Record: v.Record, Version: v}
 	if v.RootKind != schemas.Plain {
 		rep.Map = nodes
@@ -203,10 +206,9 @@ func (c *Coordinator) download(ctx context.Context, req *schemas.DownloadRequest
 	return rep, err
 }
 
-// fetchPlain asks a node with {id_arquivo} and takes conteudo_arquivo.
+// fetchPlain asks a node with {id_arquivo} and returns its conteudo_arquivo.
 func (c *Coordinator) fetchPlain(ctx context.Context, v *schemas.Version, nodes *schemas.NodeMap) (content []byte, err error) {
-	holders := replica.NewReader(c.nc, nodes)
-	err = holders.Fetch(ctx, v.Vault, []schemas.ChunkID{v.Root}, false, func(_ int, chunk *schemas.Chunk) error {
+	err = replica.NewReader(c.nc, nodes).Fetch(ctx, v.Vault, []schemas.ChunkID{v.Root}, false, func(_ int, chunk *schemas.Chunk) error {
 		if schemas.PlainChunkID(v.Vault, chunk.Content) != v.Root {
 			return schemas.Errorf(schemas.Corrupt, "chunk %s does not match its id", v.Root.Short())
 		}

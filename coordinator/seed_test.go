@@ -13,8 +13,7 @@ import (
 	"servidor-backup/schemas"
 )
 
-// The seed's three verbs, with messages written by hand as a client in any
-// language would.
+// The seed's three verbs, with messages as a client in any language would write them.
 func TestSeedProtocol(t *testing.T) {
 	w := newWorld(t, 2, Options{})
 	biggest := bytes.Repeat([]byte{7}, schemas.MaxContent)
@@ -75,8 +74,8 @@ func TestSeedVersions(t *testing.T) {
 	}
 }
 
-// Every wrong message has its answer, 158, a code and a sentence, and leaves
-// nothing in the catalogue.
+// Every wrong message is answered with 158, a code and a sentence, and leaves nothing in the
+// catalogue.
 func TestSeedRefusals(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	w.transmit("ana", "f", "x")
@@ -138,13 +137,13 @@ func TestSeedRefusals(t *testing.T) {
 		})
 	}
 	if names := w.list("ana"); !slices.Equal(names, []string{"f"}) {
-		t.Errorf("the refused left %v", names)
+		t.Errorf("refused messages have left %v", names)
 	}
 	wantCode(t, w.request(schemas.SubjectList, &schemas.ListRequest{Nickname: "eva"}, &schemas.ListReply{}), schemas.UnknownNickname)
 }
 
-// Without a node there is a clear answer in good time: before one has ever
-// registered, and when all have left.
+// Without a node there is a clear answer in time, both before a node has ever registered and after
+// all have left.
 func TestNoNode(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	content := []byte("x")
@@ -165,7 +164,7 @@ func TestNoNode(t *testing.T) {
 	if err := n.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	bustest.Eventually(t, "the node is down", func() bool { return len(w.c.members.nodeMap().Writable()) == 0 })
+	bustest.Eventually(t, "the node is down", func() bool { return len(w.c.members.Map().Writable()) == 0 })
 	err = send()
 	wantCode(t, err, schemas.NoNode)
 	if err != nil && !strings.Contains(err.Error(), "is down") {
@@ -178,11 +177,11 @@ func TestNoNode(t *testing.T) {
 	}
 }
 
-// A list that does not fit one message comes in pages, each within NATS's
-// limit, every name once and in order.
+// A list that does not fit into one message comes in pages, each within NATS's limit. Every name
+// comes once and in order.
 func TestListPages(t *testing.T) {
 	w := newWorld(t, 0, Options{})
-	if err := w.c.records.enterVault(bustest.Patient(t), nickname, nil); err != nil {
+	if err := w.c.catalog.EnterVault(bustest.Patient(t), nickname, nil); err != nil {
 		t.Fatal(err)
 	}
 	const n = 1100
@@ -192,7 +191,7 @@ func TestListPages(t *testing.T) {
 		all.Go(func() {
 			for i := g; i < n; i += 20 {
 				h := &schemas.Record{Name: name(i), Latest: 1, Versions: 1}
-				if _, err := w.c.records.kv.Create(bustest.Patient(t), recordKey(nickname, h.Name), h); err != nil {
+				if _, err := w.c.buckets.catalogue.Create(bustest.Patient(t), recordKey(nickname, h.Name), h); err != nil {
 					t.Error(err)
 				}
 			}
@@ -218,17 +217,17 @@ func TestListPages(t *testing.T) {
 	}
 }
 
-// The same for a record's versions, newest first.
+// A list of versions comes in pages, too, newest first.
 func TestVersionPages(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	ctx := bustest.Patient(t)
-	if err := w.c.records.enterVault(ctx, nickname, nil); err != nil {
+	if err := w.c.catalog.EnterVault(ctx, nickname, nil); err != nil {
 		t.Fatal(err)
 	}
 	const n = 9
 	for i := range uint64(n) {
 		v := &schemas.Version{Nickname: nickname, Record: "r", RootKind: schemas.Tree, Session: fmt.Sprint(i), Sealed: make([]byte, maxSealed)}
-		if _, err := w.c.records.commit(ctx, v, i, false); err != nil {
+		if _, err := w.c.catalog.Commit(ctx, v, i, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -249,7 +248,7 @@ func TestVersionPages(t *testing.T) {
 	}
 }
 
-// A damaged content is never given out: the answer is 906 with the reason.
+// Damaged content is never returned: the answer is 906 with the reason.
 func TestDownloadChecksContent(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	// A node holds something else under the id that the catalogue names.
@@ -259,15 +258,15 @@ func TestDownloadChecksContent(t *testing.T) {
 	chunk.Sum = chunk.Checksum()
 	b := schemas.NewPut(nil, "test", vault)
 	b.Add(&chunk)
-	n := w.c.members.nodeMap().Writable()[0]
+	n := w.c.members.Map().Writable()[0]
 	if _, err := bus.RequestRaw(bustest.Patient(t), w.nc, schemas.PutSubject([]schemas.NodeID{n}), b.Put()); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.c.records.enterVault(bustest.Patient(t), nickname, nil); err != nil {
+	if err := w.c.catalog.EnterVault(bustest.Patient(t), nickname, nil); err != nil {
 		t.Fatal(err)
 	}
 	v := &schemas.Version{Nickname: nickname, Record: "f", Vault: vault, Root: chunk.ID, RootKind: schemas.Plain, Session: "s"}
-	if _, err := w.c.records.commit(bustest.Patient(t), v, 0, false); err != nil {
+	if _, err := w.c.catalog.Commit(bustest.Patient(t), v, 0, false); err != nil {
 		t.Fatal(err)
 	}
 	rep := w.ask("backup.download", map[string]any{"apelido": nickname, "id_arquivo": "f"})
@@ -276,13 +275,13 @@ func TestDownloadChecksContent(t *testing.T) {
 	}
 }
 
-// What was sent is there when that is said, although a collection came between the put
-// and the version.
+// After a transmit is answered its content is held, even if a collection ran between the put and
+// the creation of the version.
 func TestCollectionWhileSending(t *testing.T) {
 	w := newWorld(t, 2, Options{CollectEvery: -1})
 	var c schemas.Collection
 	late := w.interposed("PUB $KV.backup-catalogue.version.", func() {
-		c = w.steps(func(*collection, string) {})
+		c = w.steps(func(*collecting, string) {})
 	})
 	content := []byte("x")
 	_, err := late.transmit(bustest.Patient(t), &schemas.TransmitRequest{Nickname: nickname, Record: "f", Content: &content})

@@ -13,8 +13,7 @@ import (
 	"servidor-backup/schemas"
 )
 
-// A session becomes a version that says what the commit said; the next one
-// builds on it.
+// A session becomes a version with what the commit said, and the next session builds on it.
 func TestSession(t *testing.T) {
 	w := newWorld(t, 2, Options{})
 	opened, committed := w.events(schemas.EventSessionOpened), w.events(schemas.EventVersionCommitted)
@@ -51,8 +50,8 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// A version is refused unless every chunk of its new part is held; the error
-// names the chunk, nothing is listed, and the same session can go on.
+// A commit is refused unless every chunk of the version's new part is held. The error names the
+// chunk, nothing is listed, and the session can continue.
 func TestCommitRefusesWhatIsIncomplete(t *testing.T) {
 	w := newWorld(t, 2, Options{})
 	tr := w.newTree(3, 5)
@@ -69,7 +68,7 @@ func TestCommitRefusesWhatIsIncomplete(t *testing.T) {
 			_, err := w.commit(s.Session, tr.root)
 			wantCode(t, err, schemas.Incomplete)
 			if names := w.list(nickname); len(names) != 0 {
-				t.Errorf("listed are %v", names)
+				t.Errorf("the list is %v", names)
 			}
 			w.put(tr.all[at])
 			if v, err := w.commit(s.Session, tr.root); err != nil || v.Number != 1 {
@@ -91,21 +90,20 @@ func TestCommitRefusesWhatIsIncomplete(t *testing.T) {
 	wantCode(t, w.request(schemas.SubjectSessionCommit, negative, &schemas.CommitReply{}), schemas.BadRequest)
 }
 
-// A chunk that is not where placement wants it, because the map has moved since,
-// is held all the same.
+// A misplaced chunk counts as held: the map may have changed since it was put.
 func TestCommitFindsChunksElsewhere(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	tr := w.newTree(2, 20)
 	s := w.open(opening("r"))
 	w.put(tr.all...)
 	w.node()
-	bustest.Eventually(t, "the second node is up", func() bool { return len(w.c.members.nodeMap().Writable()) == 2 })
+	bustest.Eventually(t, "the second node is up", func() bool { return len(w.c.members.Map().Writable()) == 2 })
 	if _, err := w.commit(s.Session, tr.root); err != nil {
 		t.Error(err)
 	}
 }
 
-// A tree without end is refused.
+// A tree that is too deep is refused.
 func TestCommitRefusesADeepTree(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	s := w.open(opening("r"))
@@ -122,8 +120,8 @@ func TestCommitRefusesADeepTree(t *testing.T) {
 	wantCode(t, err, schemas.BadRequest)
 }
 
-// What has not changed since the parent is neither sent again nor looked at: a
-// commit asks for as many chunks as differ.
+// Chunks that have not changed since the parent are neither sent again nor checked: a commit asks
+// only for the chunks that differ.
 func TestVerifyCostsWhatDiffers(t *testing.T) {
 	w := newWorld(t, 2, Options{})
 	const leaves, data = 30, 10
@@ -180,14 +178,14 @@ func (w *world) countIDs(subject string) (count func() int) {
 				w.t.Error(err)
 				return n
 			}
-			if req.Vault != schemas.CatalogueVault() { // whose copies are made beside
+			if req.Vault != schemas.CatalogueVault() { // whose backup is made meanwhile
 				n += len(req.IDs)
 			}
 		}
 	}
 }
 
-// A session that is not renewed lapses, and one that is stays.
+// A session lapses unless it is renewed.
 func TestSessionLapses(t *testing.T) {
 	w := newWorld(t, 1, Options{SessionTTL: time.Second})
 	kept, left := w.open(opening("kept")), w.open(opening("left"))
@@ -198,7 +196,7 @@ func TestSessionLapses(t *testing.T) {
 		if err := renew(kept.Session); err != nil {
 			t.Fatalf("the session that is renewed: %v", err)
 		}
-		_, _, err := w.c.session(bustest.Patient(t), left.Session)
+		_, _, err := w.c.sessions.Get(bustest.Patient(t), left.Session)
 		return schemas.CodeOf(err) == schemas.UnknownSession
 	})
 	tr := w.newTree(1, 1)
@@ -215,8 +213,7 @@ func TestSessionLapses(t *testing.T) {
 	wantCode(t, renew("nosuch"), schemas.UnknownSession)
 }
 
-// A session is one version, however often and from however many coordinators
-// its commit is asked for.
+// A session becomes one version, however often and at however many coordinators it is committed.
 func TestCommitTwice(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	second := w.coordinator(Options{})
@@ -240,13 +237,13 @@ func TestCommitTwice(t *testing.T) {
 	}
 }
 
-// The same when the coordinator died before it could note the commit, and
-// others have committed, and even moved the record, since.
+// A session becomes one version even if the coordinator died before it could note the commit, and
+// another session has committed since and moved the record to another source.
 func TestCommitTwiceAfterACrash(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	tr := w.newTree(1, 1)
 	s := w.open(opening("r"))
-	before, _, err := w.c.session(bustest.Patient(t), s.Session)
+	before, _, err := w.c.sessions.Get(bustest.Patient(t), s.Session)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,11 +254,11 @@ func TestCommitTwiceAfterACrash(t *testing.T) {
 	moved := opening("r")
 	moved.Moved, moved.Source = true, sourceOf(2)
 	w.save(moved, w.newTree(1, 1))
-	_, revision, err := w.c.session(bustest.Patient(t), s.Session)
+	_, revision, err := w.c.sessions.Get(bustest.Patient(t), s.Session)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.c.sessions.Update(bustest.Patient(t), s.Session, before, revision); err != nil {
+	if _, err := w.c.buckets.sessions.Update(bustest.Patient(t), s.Session, before, revision); err != nil {
 		t.Fatal(err)
 	}
 	v, err := w.commit(s.Session, tr.root)
@@ -298,26 +295,26 @@ func TestConcurrentCommits(t *testing.T) {
 	if got := w.versions(nickname, "r"); !slices.Equal(got, []uint64{8, 7, 6, 5, 4, 3, 2, 1}) {
 		t.Errorf("the versions are %v", got)
 	}
-	h, err := w.c.records.head(bustest.Patient(t), nickname, "r")
+	h, err := w.c.catalog.Head(bustest.Patient(t), nickname, "r")
 	if err != nil || h.Latest != n || h.Versions != n {
 		t.Errorf("the head is %+v, %v", h, err)
 	}
 }
 
-// A crash between a version and the head that names it costs nothing: the next
-// commit comes after it and moves the head on.
+// After a crash between the creation of a version and the move of the head, the next commit follows
+// on that version and moves the head.
 func TestHeadIsRepaired(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	tr := w.newTree(1, 1)
 	w.save(opening("r"), tr)
 	lost := &schemas.Version{Nickname: nickname, Record: "r", Root: tr.root, RootKind: schemas.Tree, Session: "lost", Source: sourceOf(1)}
-	if err := w.c.records.create(bustest.Patient(t), lost, 2, 0); err != nil {
+	if err := w.createVersion(lost, 2); err != nil {
 		t.Fatal(err)
 	}
 	if v := w.save(opening("r"), w.newTree(1, 1)); v.Number != 3 {
 		t.Errorf("the version after the lost one is %d", v.Number)
 	}
-	h, err := w.c.records.head(bustest.Patient(t), nickname, "r")
+	h, err := w.c.catalog.Head(bustest.Patient(t), nickname, "r")
 	if err != nil || h.Latest != 3 || h.Versions != 3 {
 		t.Errorf("the head is %+v, %v", h, err)
 	}
@@ -326,8 +323,8 @@ func TestHeadIsRepaired(t *testing.T) {
 	}
 }
 
-// A name stands for one source, and for sealed or unsealed content; only
-// --moved changes the source.
+// A name stands for one source, and for either sealed or unsealed content. Only a session that says
+// that the source has moved changes the source.
 func TestNameTaken(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	w.save(opening("r"), w.newTree(1, 1))
@@ -351,12 +348,12 @@ func TestNameTaken(t *testing.T) {
 	if v := w.save(other("r", true), w.newTree(1, 1)); v.Number != 2 || v.Source != sourceOf(2) {
 		t.Errorf("the moved version is %+v", v)
 	}
-	refused(opening("r")) // the old place is another source now
+	refused(opening("r")) // the old source is another one now
 	w.save(other("r", false), w.newTree(1, 1))
 }
 
-// Of two sources that begin a record at the same time only one gets it, also
-// when a crash has kept the winner's version out of the head.
+// If two sources begin a record at the same time, only one gets it, even if a crash has kept its
+// version out of the head.
 func TestNameTakenAtCommit(t *testing.T) {
 	for name, crash := range map[string]bool{"in turn": false, "after a crash": true} {
 		t.Run(name, func(t *testing.T) {
@@ -368,7 +365,7 @@ func TestNameTakenAtCommit(t *testing.T) {
 			w.put(tr.all...)
 			if crash {
 				v := &schemas.Version{Nickname: nickname, Record: "r", Root: tr.root, RootKind: schemas.Tree, Session: one.Session, Source: sourceOf(1)}
-				if err := w.c.records.create(bustest.Patient(t), v, 1, 0); err != nil {
+				if err := w.createVersion(v, 1); err != nil {
 					t.Fatal(err)
 				}
 			} else if _, err := w.commit(one.Session, tr.root); err != nil {
@@ -386,8 +383,8 @@ func TestNameTakenAtCommit(t *testing.T) {
 	}
 }
 
-// Two machines with different keys must not mix one vault; the seed's transmit,
-// which has none, takes nothing from the one that comes first.
+// Two machines with different keys cannot use the same vault. The seed's transmit has no key, and
+// does not prevent the first client from setting one.
 func TestOtherKey(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	w.transmit(nickname, "plain", "x")
@@ -400,7 +397,7 @@ func TestOtherKey(t *testing.T) {
 	w.open(opening("r"))
 }
 
-// What a session needs is checked before anything is done.
+// The request for a session is checked before anything is written.
 func TestBadSessions(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	for name, bad := range map[string]struct {

@@ -9,8 +9,8 @@ import (
 	"servidor-backup/schemas"
 )
 
-// state asks for a node's state.
-func (w *world) state(name string, want schemas.State, force bool) error {
+// setState asks a coordinator to change a node's state.
+func (w *world) setState(name string, want schemas.State, force bool) error {
 	w.t.Helper()
 	return w.request(schemas.SubjectNodeState, &schemas.NodeStateRequest{Node: name, State: want, Force: force}, &schemas.NodeStateReply{})
 }
@@ -32,8 +32,8 @@ func (w *world) heartbeat(n schemas.Node) {
 	}
 }
 
-// A node that is down for longer than the grace time is gone, told once; it is up
-// again when it speaks.
+// A node that is down for longer than the grace period is gone, which is published once. It is up
+// again when it responds.
 func TestNodeIsGoneAfterGrace(t *testing.T) {
 	w := newWorld(t, 0, Options{Silence: time.Second, Grace: time.Hour})
 	w.coordinator(Options{Silence: time.Second, Grace: time.Hour})
@@ -44,7 +44,7 @@ func TestNodeIsGoneAfterGrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.becomes(id, schemas.Down)
-	down := w.c.members.nodeMap().Find(id).Since
+	down := w.c.members.Map().Find(id).Since
 	if down == 0 {
 		t.Error("the card does not say since when the node is down")
 	}
@@ -56,7 +56,7 @@ func TestNodeIsGoneAfterGrace(t *testing.T) {
 		t.Errorf("the event is %+v", e)
 	}
 	w.becomes(id, schemas.Gone)
-	if since := w.c.members.nodeMap().Find(id).Since; since != down {
+	if since := w.c.members.Map().Find(id).Since; since != down {
 		t.Errorf("it is gone since %d, and was down since %d", since, down)
 	}
 	w.nodeOn(n.store)
@@ -68,51 +68,20 @@ func TestNodeIsGoneAfterGrace(t *testing.T) {
 	}
 }
 
-// A coordinator that comes up after everything was away for long gives the nodes the
-// time to be heard.
-func TestGoneNeedsSilence(t *testing.T) {
-	w := newWorld(t, 0, Options{Silence: time.Hour, Grace: time.Millisecond})
-	n := schemas.Node{ID: "abc", Name: "disk", Weight: 1, State: schemas.Up}
-	if err := w.request(schemas.SubjectRegister, &schemas.RegisterRequest{Node: n}, &schemas.RegisterReply{}); err != nil {
-		t.Fatal(err)
-	}
-	n.State = schemas.Down
-	w.heartbeat(n)
-	w.becomes("abc", schemas.Down)
-	late := w.coordinator(Options{Silence: 2 * time.Second, Grace: time.Millisecond})
-	tick, bound := time.NewTicker(time.Millisecond), time.After(500*time.Millisecond)
-	defer tick.Stop()
-	for waiting := true; waiting; {
-		select {
-		case <-tick.C:
-			late.members.mu.Lock()
-			k := late.members.nodes["abc"]
-			if k.card.State == schemas.Gone && time.Since(k.heard) < 2*time.Second {
-				t.Error("the node is gone before it could be heard")
-				waiting = false
-			}
-			late.members.mu.Unlock()
-		case <-bound:
-			waiting = false
-		}
-	}
-	bustest.Eventually(t, "the node is gone", func() bool { return late.members.nodeMap().Find("abc").State == schemas.Gone })
-}
-
-// An operator drains a node and takes that back; the wish outlives the node's
-// absence, for which nobody waits.
+// An operator drains a node and takes that back. A draining node that leaves is gone at once, and
+// draining again when it comes back.
 func TestDrain(t *testing.T) {
 	w := newWorld(t, 2, Options{})
 	n := w.node()
 	id := n.store.NodeID()
 	changed := w.events(schemas.EventNodeState)
-	if err := w.state(string(id), schemas.Draining, false); err != nil {
+	if err := w.setState(string(id), schemas.Draining, false); err != nil {
 		t.Fatal(err)
 	}
 	if e := bustest.Receive(t, "the event", changed); e.Subject != string(id) {
 		t.Errorf("the event is %+v", e)
 	}
-	if m := w.c.members.nodeMap(); m.Find(id).State != schemas.Draining || len(m.Writable()) != 2 {
+	if m := w.c.members.Map(); m.Find(id).State != schemas.Draining || len(m.Writable()) != 2 {
 		t.Errorf("the map is %+v", m)
 	}
 	if err := n.Stop(); err != nil {
@@ -121,7 +90,7 @@ func TestDrain(t *testing.T) {
 	w.becomes(id, schemas.Gone)
 	n = w.nodeOn(n.store)
 	w.becomes(id, schemas.Draining)
-	if err := w.state(string(id), schemas.Up, false); err != nil {
+	if err := w.setState(string(id), schemas.Up, false); err != nil {
 		t.Fatal(err)
 	}
 	w.becomes(id, schemas.Up)
@@ -131,8 +100,8 @@ func TestDrain(t *testing.T) {
 	w.becomes(id, schemas.Down)
 }
 
-// Only a node that holds nothing, or is gone, is removed, unless the operator insists;
-// and one that was removed does not come back until he says so.
+// Only a node that is empty or gone is removed, unless the operator forces it. A removed node does
+// not come back until the operator takes it back.
 func TestRemove(t *testing.T) {
 	w := newWorld(t, 2, Options{})
 	n := w.node()
@@ -143,12 +112,12 @@ func TestRemove(t *testing.T) {
 		w.transmit(nickname, "f", string(b))
 	}
 	bustest.Eventually(t, "the coordinator hears that the node holds something", func() bool {
-		return w.c.members.nodeMap().Find(id).Chunks > 0
+		return w.c.members.Map().Find(id).Chunks > 0
 	})
-	wantCode(t, w.state(string(id), schemas.Removed, false), schemas.NotNow)
-	wantCode(t, w.state("nosuch", schemas.Draining, false), schemas.UnknownNode)
-	wantCode(t, w.state(string(id), schemas.Down, false), schemas.BadRequest)
-	if err := w.state(string(id), schemas.Removed, true); err != nil {
+	wantCode(t, w.setState(string(id), schemas.Removed, false), schemas.NotNow)
+	wantCode(t, w.setState("nosuch", schemas.Draining, false), schemas.UnknownNode)
+	wantCode(t, w.setState(string(id), schemas.Down, false), schemas.BadRequest)
+	if err := w.setState(string(id), schemas.Removed, true); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.stateOf(id); got != "" {
@@ -165,23 +134,23 @@ func TestRemove(t *testing.T) {
 		t.Errorf("the node that was removed came back by itself: %s", got)
 	}
 	late := w.coordinator(Options{})
-	if m := late.members.nodeMap(); m.Find(id) != nil {
+	if m := late.members.Map(); m.Find(id) != nil {
 		t.Errorf("a new coordinator knows the node: %+v", m)
 	}
 	if err := late.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	bustest.Eventually(t, "one that does not stop answers", func() bool { return w.state(string(id), schemas.Up, false) == nil })
+	bustest.Eventually(t, "one that does not stop answers", func() bool { return w.setState(string(id), schemas.Up, false) == nil })
 	w.becomes(id, schemas.Up) // at its next heartbeat
 
 	empty := w.node()
 	bustest.Eventually(t, "a node that holds nothing is removed", func() bool {
-		return w.state(string(empty.store.NodeID()), schemas.Removed, false) == nil // once it was heard
+		return w.setState(string(empty.store.NodeID()), schemas.Removed, false) == nil // once it has responded
 	})
 }
 
-// What nobody has heard since the coordinators started is not taken for empty.
-func TestRemoveWhatNobodyKnows(t *testing.T) {
+// A node that has not responded since the coordinator started is not taken for empty.
+func TestRemoveOfAnUnknownNode(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	n := w.node()
 	id := n.store.NodeID()
@@ -190,11 +159,11 @@ func TestRemoveWhatNobodyKnows(t *testing.T) {
 	}
 	w.becomes(id, schemas.Down)
 	late := w.coordinator(Options{})
-	_, err := late.members.nodeState(bustest.Patient(t), &schemas.NodeStateRequest{Node: string(id), State: schemas.Removed})
+	_, err := late.members.SetState(bustest.Patient(t), &schemas.NodeStateRequest{Node: string(id), State: schemas.Removed})
 	wantCode(t, err, schemas.NotNow)
 }
 
-// A name is as good as an id as long as one node has it.
+// A node can be called by its name as long as no other node has the same one.
 func TestNodesByName(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	for _, n := range []schemas.Node{{ID: "a", Name: "disk", Weight: 1}, {ID: "b", Name: "disk", Weight: 1}, {ID: "c", Name: "b", Weight: 1}} {
@@ -202,72 +171,22 @@ func TestNodesByName(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	err := w.state("disk", schemas.Draining, false)
+	err := w.setState("disk", schemas.Draining, false)
 	wantCode(t, err, schemas.BadRequest)
 	if err != nil && (!strings.Contains(err.Error(), "a") || !strings.Contains(err.Error(), "id")) {
 		t.Errorf("the error is %q", err)
 	}
-	if err := w.state("b", schemas.Draining, false); err != nil { // an id goes over a name
+	if err := w.setState("b", schemas.Draining, false); err != nil { // an id is preferred to a name
 		t.Fatal(err)
 	}
 	if w.stateOf("b") != schemas.Draining || w.stateOf("c") != schemas.Up {
 		t.Errorf("b is %s, c is %s", w.stateOf("b"), w.stateOf("c"))
 	}
-	// Nobody has heard of it but in its registration, so it holds nothing.
-	if err := w.state("b", schemas.Removed, false); err != nil {
+	// Only its registration is known, which says that it holds nothing.
+	if err := w.setState("b", schemas.Removed, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.state("disk", schemas.Draining, false); err != nil { // one is left
+	if err := w.setState("disk", schemas.Draining, false); err != nil { // one is left
 		t.Error(err)
-	}
-}
-
-// That a node refuses puts is a change of the map, and so is its end; but it does not
-// go to and fro as fast as the node does.
-func TestTroubleIsInTheMap(t *testing.T) {
-	w := newWorld(t, 1, Options{Silence: 2 * time.Second})
-	n := schemas.Node{ID: "abc", Name: "disk", Weight: 1, State: schemas.Up}
-	if err := w.request(schemas.SubjectRegister, &schemas.RegisterRequest{Node: n}, &schemas.RegisterReply{}); err != nil {
-		t.Fatal(err)
-	}
-	writable := func(want int) {
-		t.Helper()
-		bustest.Eventually(t, "the trouble is noticed", func() bool { return len(w.c.members.nodeMap().Writable()) == want })
-	}
-	heard := func(chunks int64) {
-		t.Helper()
-		n.Chunks = chunks
-		w.heartbeat(n)
-		bustest.Eventually(t, "the heartbeat is heard", func() bool { return w.c.members.nodeMap().Find("abc").Chunks == chunks })
-	}
-	before := w.c.members.nodeMap().Epoch
-	n.Trouble = string(schemas.DiskFull)
-	heard(1)
-	writable(1)
-	_, err := w.c.members.room(schemas.VaultID{}, false) // which takes two
-	wantCode(t, err, schemas.DiskFull)
-	now := w.c.members.nodeMap().Epoch
-	if now <= before {
-		t.Errorf("the epoch went from %d to %d", before, now)
-	}
-	heard(2)
-	if m := w.c.members.nodeMap(); m.Epoch != now {
-		t.Errorf("a heartbeat without news changed the epoch from %d to %d", now, m.Epoch)
-	}
-	n.Trouble = ""
-	heard(3)
-	writable(2)
-	w.c.members.mu.Lock()
-	eased := w.c.members.nodes["abc"].eased
-	w.c.members.mu.Unlock()
-	n.Trouble = string(schemas.DiskFull)
-	heard(4)
-	writable(1)
-	n.Trouble = ""
-	for chunks := int64(5); len(w.c.members.nodeMap().Writable()) < 2; chunks++ {
-		heard(chunks)
-	}
-	if again := time.Since(eased); again < 2*time.Second {
-		t.Errorf("the end of the trouble was believed again after %v", again)
 	}
 }

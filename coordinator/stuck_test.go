@@ -7,14 +7,15 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"servidor-backup/bus/bustest"
+	"servidor-backup/coordinator/gc"
 	"servidor-backup/schemas"
 )
 
-// stuck stands for a node, and says of its sweep what status says.
-func (w *world) stuck(n *runningNode, g *collection, status func(*schemas.SweepStatus)) {
+// stuck answers in place of a node. status changes the progress of the sweep before each answer.
+func (w *world) stuck(n *runningNode, c *collecting, status func(*schemas.SweepStatus)) {
 	w.t.Helper()
 	n.nc.Close()
-	now := schemas.SweepStatus{Generation: g.res.Generation}
+	now := schemas.SweepStatus{Generation: c.generation}
 	answer := func(subject string, reply func() any) {
 		_, err := w.nc.Subscribe(subject, func(m *nats.Msg) {
 			b, err := schemas.Marshal(reply())
@@ -41,17 +42,15 @@ func (w *world) stuck(n *runningNode, g *collection, status func(*schemas.SweepS
 	}
 }
 
-// A node whose sweep never ends does not hold the collection; one that is only slow is
-// waited for.
+// A collection does not wait for a node whose sweep makes no progress, but for one that is slow.
 func TestCollectionLeavesAStuckNode(t *testing.T) {
 	w := newWorld(t, 0, Options{CollectEvery: -1})
 	w.durability("", "1+1")
 	nodes := []*runningNode{w.node(), w.node()}
-	c := w.steps(func(g *collection, before string) {
-		if before != "sweeping" {
+	c := w.collectWith(gc.Hooks{SweepStall: 1}, func(g *collecting, phase string) { // any time at all without progress
+		if phase != "sweeping" {
 			return
 		}
-		g.stall = 1 // any time at all in which nothing changes
 		w.stuck(nodes[0], g, func(*schemas.SweepStatus) {})
 		w.stuck(nodes[1], g, func(s *schemas.SweepStatus) {
 			s.Chunks++

@@ -10,23 +10,58 @@ import (
 	"servidor-backup/schemas"
 )
 
-// verify proves that every chunk of the new part of the tree under root is held
-// by a node. What hangs under parent, the root of the version that the session
-// builds on, was proved when that was committed; it is zero when there is none,
-// or when it is not to be trusted, and then everything is proved.
+// verify proves that every chunk of the new part of the tree under root is held by a node.
+// Everything below parent, the root of the version that the session builds on, was proved when
+// that version was committed. A zero parent proves the whole tree.
 //
-// Both trees are descended level by level. A chunk that both have is passed
-// over with all that is below it: equal ids mean equal subtrees, because the id
-// of a tree chunk covers its edges. So the work is proportional to the
-// difference, and nothing of the contents is read.
-func (c *Coordinator) verify(ctx context.Context, vault schemas.VaultID, root, parent schemas.ChunkID) error {
+// Both trees are descended level by level. A chunk that both trees have is skipped with
+// everything below it: equal ids mean equal subtrees, because the id of a tree chunk covers its
+// edges. So the work is proportional to the difference, and no contents are read.
+func verify(ctx context.Context, reader *replica.Reader, vault schemas.VaultID, root, parent schemas.ChunkID) error {
 	if root.IsZero() {
 		return schemas.Errorf(schemas.BadRequest, "the commit names no root")
 	}
-	v := &verifier{
-		ctx: ctx, vault: vault, holders: replica.NewReader(c.nc, c.members.nodeMap()),
-		oldTrees: idSet{}, newTrees: idSet{root: {}},
+	v := &verifier{ctx: ctx, vault: vault, reader: reader}
+	err := v.compare(root, parent)
+	if errors.Is(err, errParent) && ctx.Err() == nil {
+		// A parent that cannot be read saves no work, but it does not prevent a new version
+		// that is complete.
+		err = v.compare(root, schemas.ChunkID{})
 	}
+	return err
+}
+
+// errParent says that the parent's tree cannot be read.
+var errParent = errors.New("the parent version cannot be read")
+
+// maxTreeDepth is far above the depth of any tree that a client makes.
+const maxTreeDepth = 64
+
+type idSet map[schemas.ChunkID]struct{}
+
+// without returns the ids that are not in the set.
+func (s idSet) without(ids []schemas.ChunkID) (rest []schemas.ChunkID) {
+	for _, id := range ids {
+		if _, in := s[id]; !in {
+			rest = append(rest, id)
+		}
+	}
+	return rest
+}
+
+// verifier is one call of verify.
+type verifier struct {
+	ctx    context.Context
+	vault  schemas.VaultID
+	reader *replica.Reader
+	// oldTrees and newTrees are the tree chunks seen so far on either side. They are few:
+	// one for about 64 KiB of entries, and only where the trees differ.
+	oldTrees, newTrees idSet
+}
+
+// compare descends both trees and proves what only the one under root has.
+func (v *verifier) compare(root, parent schemas.ChunkID) error {
+	v.oldTrees, v.newTrees = idSet{}, idSet{root: {}}
 	fresh, old := []schemas.ChunkID{root}, []schemas.ChunkID{}
 	if !parent.IsZero() {
 		v.oldTrees[parent] = struct{}{}
@@ -39,52 +74,18 @@ func (c *Coordinator) verify(ctx context.Context, vault schemas.VaultID, root, p
 		fresh = v.oldTrees.without(fresh)
 		old = v.newTrees.without(old)
 		var err error
-		fresh, old, err = v.level(fresh, old)
-		if errors.Is(err, errParent) && ctx.Err() == nil {
-			// A parent that cannot be read spares nothing, but it does not stand
-			// in the way of a new version that is whole.
-			return c.verify(ctx, vault, root, schemas.ChunkID{})
-		}
-		if err != nil {
+		if fresh, old, err = v.level(fresh, old); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// errParent says that it is the parent's tree that cannot be read.
-var errParent = errors.New("the parent version cannot be read")
+// verifyBatch is how many tree chunks are read at a time: the edges of that many are in memory.
+const verifyBatch = 64
 
-// maxTreeDepth is far above what any tree of content-defined nodes reaches.
-const maxTreeDepth = 64
-
-type idSet map[schemas.ChunkID]struct{}
-
-func (s idSet) without(ids []schemas.ChunkID) (rest []schemas.ChunkID) {
-	for _, id := range ids {
-		if _, in := s[id]; !in {
-			rest = append(rest, id)
-		}
-	}
-	return rest
-}
-
-// verifier is one call of verify.
-type verifier struct {
-	ctx     context.Context
-	vault   schemas.VaultID
-	holders *replica.Reader
-	// Tree chunks seen so far on either side. They are few: one for some 64 KiB
-	// of entries, and only where the trees differ.
-	oldTrees, newTrees idSet
-}
-
-// batch is how many tree chunks are looked at together; the edges of so many
-// are in memory at a time.
-const batch = 64
-
-// level expands one level of both trees: it proves the data edges of the new
-// side, and returns the tree edges of both that were not seen before.
+// level reads one level of both trees. It proves the data edges of the new side, and returns
+// the tree edges of both sides that were not seen before.
 func (v *verifier) level(fresh, old []schemas.ChunkID) (nextFresh, nextOld []schemas.ChunkID, err error) {
 	oldData := idSet{}
 	nextOld, err = v.expand(old, v.oldTrees, func(data []schemas.ChunkID) error {
@@ -97,20 +98,20 @@ func (v *verifier) level(fresh, old []schemas.ChunkID) (nextFresh, nextOld []sch
 		return nil, nil, fmt.Errorf("%w: %w", errParent, err)
 	}
 	nextFresh, err = v.expand(fresh, v.newTrees, func(data []schemas.ChunkID) error {
-		return v.held(oldData.without(data))
+		return v.proveHeld(oldData.without(data))
 	})
 	return nextFresh, nextOld, err
 }
 
-// expand reads the edges of trees, hands each batch's data edges to data, and
-// returns the tree edges that were not in seen.
+// expand reads the edges of trees. It calls data with each batch's data edges, adds the tree
+// edges to seen, and returns those that were not in seen.
 func (v *verifier) expand(trees []schemas.ChunkID, seen idSet, data func([]schemas.ChunkID) error) (next []schemas.ChunkID, err error) {
 	for len(trees) > 0 {
-		some := trees[:min(len(trees), batch)]
-		trees = trees[len(some):]
+		batch := trees[:min(len(trees), verifyBatch)]
+		trees = trees[len(batch):]
 		var edges []schemas.ChunkID
 		var mu sync.Mutex
-		err := v.holders.Fetch(v.ctx, v.vault, some, true, func(_ int, c *schemas.Chunk) error {
+		err := v.reader.Fetch(v.ctx, v.vault, batch, true, func(_ int, c *schemas.Chunk) error {
 			if c.Kind != schemas.Tree {
 				return schemas.Errorf(schemas.BadRequest, "chunk %s is %v where a tree chunk is expected", c.ID.Short(), c.Kind)
 			}
@@ -126,7 +127,7 @@ func (v *verifier) expand(trees []schemas.ChunkID, seen idSet, data func([]schem
 			return nil
 		})
 		if err != nil {
-			return next, incomplete(err)
+			return next, commitError(err)
 		}
 		if err := data(edges); err != nil {
 			return next, err
@@ -135,32 +136,31 @@ func (v *verifier) expand(trees []schemas.ChunkID, seen idSet, data func([]schem
 	return next, nil
 }
 
-// held proves that data chunks are held.
-func (v *verifier) held(ids []schemas.ChunkID) error {
+// proveHeld proves that nodes hold data chunks.
+func (v *verifier) proveHeld(ids []schemas.ChunkID) error {
 	for len(ids) > 0 {
-		some := ids[:min(len(ids), replica.MaxIDs)]
-		ids = ids[len(some):]
-		held, err := v.holders.Recoverable(v.ctx, v.vault, some)
+		batch := ids[:min(len(ids), replica.MaxIDs)]
+		ids = ids[len(batch):]
+		held, err := v.reader.Recoverable(v.ctx, v.vault, batch)
 		if err != nil {
-			return incomplete(err)
+			return commitError(err)
 		}
 		for i, ok := range held {
 			if !ok {
-				return schemas.Errorf(schemas.Incomplete, "chunk %s is not held by any node: run the backup again, what is there is not sent twice", some[i].Short())
+				return schemas.Errorf(schemas.Incomplete, "chunk %s is not held by any node: run the backup again, chunks that are stored are not sent twice", batch[i].Short())
 			}
 		}
 	}
 	return nil
 }
 
-// incomplete turns a node's failure to deliver into the coordinator's refusal
-// to commit.
-func incomplete(err error) error {
+// commitError turns a failure to read from nodes into the refusal of a commit.
+func commitError(err error) error {
 	switch schemas.CodeOf(err) {
 	case schemas.BadRequest:
 		return err
 	case schemas.NotHeld, schemas.Corrupt:
-		return schemas.Errorf(schemas.Incomplete, "%v: run the backup again, what is there is not sent twice", err)
+		return schemas.Errorf(schemas.Incomplete, "%v: run the backup again, chunks that are stored are not sent twice", err)
 	}
-	return schemas.Errorf(schemas.Unavailable, "%s", fmt.Sprintf("the version could not be checked: %v", err))
+	return schemas.Errorf(schemas.Unavailable, "the version could not be checked: %v", err)
 }

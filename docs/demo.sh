@@ -1,5 +1,5 @@
 #!/bin/sh
-# Saves a real folder (this project's own source), lists it, brings it back and
+# Saves a real folder (this project's own source), lists it, restores it and
 # compares, bit for bit, through a NATS server, a coordinator and a storage node.
 # Usage: docs/demo.sh PATH-OF-THE-BINARY
 set -eu

@@ -1,6 +1,7 @@
 package schemas
 
-// DecodePut reads a put. Contents alias b.
+// DecodePut decodes a put. The contents of chunks alias b. Errors have the code
+// [BadRequest].
 func DecodePut(b []byte) (*PutRequest, error) {
 	r := new(PutRequest)
 	err := decodeMap(b, func(c *cursor, key string) {
@@ -21,7 +22,8 @@ func DecodePut(b []byte) (*PutRequest, error) {
 	return r, err
 }
 
-// DecodeIDs reads a have, get or edges request.
+// DecodeIDs decodes a have, get or edges request. Nothing aliases b. Errors have the code
+// [BadRequest].
 func DecodeIDs(b []byte) (*IDsRequest, error) {
 	r := new(IDsRequest)
 	err := decodeMap(b, func(c *cursor, key string) {
@@ -45,8 +47,8 @@ func DecodeIDs(b []byte) (*IDsRequest, error) {
 	return r, err
 }
 
-// DecodeChunks reads the reply to a get or edges request. Contents alias b. A
-// reply with a failure status comes back as its *[Error].
+// DecodeChunks decodes the reply to a get or edges request. The contents of chunks alias
+// b. A reply with a failure status is returned as its *[Error].
 func DecodeChunks(b []byte) (*ChunksReply, error) {
 	r := new(ChunksReply)
 	err := decodeMap(b, func(c *cursor, key string) {
@@ -71,14 +73,15 @@ func DecodeChunks(b []byte) (*ChunksReply, error) {
 	return r, r.Err()
 }
 
-// cursor reads a well-formed message; the first error sticks.
+// cursor reads a well-formed message. After its first error, which it keeps, every method
+// returns a zero value.
 type cursor struct {
 	b   []byte
 	err error
 }
 
-// decodeMap checks b and calls field for each key of the map; field must
-// consume the value.
+// decodeMap checks that b is well formed and calls field for each key of the map. field
+// must read or skip the value.
 func decodeMap(b []byte, field func(c *cursor, key string)) error {
 	if err := WellFormed(b); err != nil {
 		return err
@@ -91,6 +94,8 @@ func decodeMap(b []byte, field func(c *cursor, key string)) error {
 	return nil
 }
 
+// head reads the head of a value of a class, or of a str where a bin is expected, and
+// returns its [head].n.
 func (c *cursor) head(class byte) uint64 {
 	if c.err != nil {
 		return 0
@@ -107,7 +112,7 @@ func (c *cursor) head(class byte) uint64 {
 	return h.n
 }
 
-// bytes reads a bin or str and aliases the message.
+// bytes reads a bin or str. The result aliases the message.
 func (c *cursor) bytes() []byte {
 	n := c.head(classBin)
 	if c.err != nil {

@@ -8,19 +8,19 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// MaxContent is the largest content of one stored chunk, in bytes, edges
-// included: with the envelope of a put it always fits NATS's default
-// max_payload of 1 MiB, of which headers are a part.
+// MaxContent is the largest size of one stored chunk, content and edges together, in
+// bytes. With the envelope of a put it always fits NATS's default max_payload of 1 MiB,
+// which includes headers.
 const MaxContent = 1_000_000
 
-// MaxBatch is how large a bulk message may be, in bytes: 1 MiB less room for
-// headers, so that it passes any NATS server with default settings.
+// MaxBatch is the largest bulk message, in bytes: 1 MiB less some space for headers, so
+// that it passes any NATS server with default settings.
 const MaxBatch = 1<<20 - 4096
 
 // MaxEdges bounds the clear edges of one tree chunk.
 const MaxEdges = 16384
 
-// Kind says what a stored chunk is.
+// Kind is the type of a stored chunk.
 type Kind uint8
 
 const (
@@ -28,7 +28,7 @@ const (
 	Data Kind = 1
 	// Tree is a sealed chunk with clear edges to other chunks.
 	Tree Kind = 2
-	// Plain is an unsealed small file, as the seed's transmit sends it: its
+	// Plain is an unsealed small file, as the seed's transmit sends it. Its
 	// id is its [PlainChunkID]. It has no edges.
 	Plain Kind = 3
 )
@@ -46,26 +46,28 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// Chunk is what travels to a node, is kept there and comes back.
+// Chunk is the unit that is sent to a node, stored there and read back: a whole chunk or a
+// shard of one.
 //
-// A chunk read from a message aliases the message's bytes: whoever keeps it
-// longer than the message must copy it.
+// A decoded chunk's Content aliases the message's bytes; a holder that outlives the
+// message must copy it.
 type Chunk struct {
 	ID   ChunkID
 	Kind Kind
-	// Part says whether this is the whole chunk or a shard of it; see [Join].
+	// Part says whether this is the whole chunk or a shard of it.
 	Part Part
 	// Trees and Data are the clear edges of a tree chunk: the ids of the tree
 	// chunks and of the data chunks it points to. The sealed content names a
-	// child by its place in the one list or the other.
+	// child by its index in one of the two lists.
 	Trees, Data []ChunkID
 	// Content is the sealed frame (or, for Plain, the file itself).
 	Content []byte
-	// Sum is the [Chunk.Checksum] that the sender computed.
+	// Sum is the [Chunk.Checksum] as the sender computed it.
 	Sum Sum
 }
 
-// Size is what the chunk counts against windows and [MaxContent], in bytes.
+// Size is the size, in bytes, that counts against windows and [MaxContent]: the content
+// and the edges.
 func (c *Chunk) Size() int {
 	return len(c.Content) + len(ChunkID{})*(len(c.Trees)+len(c.Data))
 }
@@ -74,12 +76,11 @@ func (c *Chunk) Size() int {
 //
 //	id | kind u8 | len(trees) u32le | len(data) u32le | trees | data | content
 //
-// and for a shard over its part as well, as u64le between the lengths and the
-// edges, of which it has none.
+// For a shard, which has no edges, the part as u64le follows the two lengths.
 //
-// The client computes it after sealing, the node checks it on put, get, scrub
-// and copy. It covers the id so that content which got under another chunk's
-// name is noticed by a node, which has no key to compute ids with.
+// The client computes the checksum after sealing; the node checks it on put, get, scrub
+// and when it copies the chunk. The checksum covers the id because a node has no key to
+// compute ids with: this way it notices content that is stored under another chunk's id.
 func (c *Chunk) Checksum() (s Sum) {
 	h := hashers.Get().(*blake3.Hasher)
 	defer hashers.Put(h)
@@ -107,22 +108,21 @@ func (c *Chunk) Checksum() (s Sum) {
 	return s
 }
 
-// hashers are used again: a new one is 10 KB to be cleared, more than many a
-// chunk.
+// hashers are reused because a new one clears 10 KB, which is more than many chunks have.
 var hashers = sync.Pool{New: func() any { return blake3.New() }}
 
-// Validate reports what is wrong with the chunk's shape: kind, edges, size.
-// It does not compute the checksum.
+// Validate reports what is wrong with the chunk's id, kind, part, edges or size, with the
+// code [BadChunk]. It does not compute the checksum.
 func (c *Chunk) Validate() error {
 	switch {
 	case c.ID.IsZero():
-		return Errorf(BadChunk, "a chunk without an id")
+		return Errorf(BadChunk, "a chunk has no id")
 	case c.Kind != Data && c.Kind != Tree && c.Kind != Plain:
 		return Errorf(BadChunk, "chunk %s has the unknown kind %d", c.ID.Short(), c.Kind)
 	case !c.Part.Valid() || c.Part != Whole && c.Kind != Data:
-		return Errorf(BadChunk, "chunk %s is %v, of which there is no %v", c.ID.Short(), c.Kind, c.Part)
+		return Errorf(BadChunk, "chunk %s is of kind %v, which has no part %v", c.ID.Short(), c.Kind, c.Part)
 	case c.Kind != Tree && len(c.Trees)+len(c.Data) > 0:
-		return Errorf(BadChunk, "chunk %s is %v and has edges", c.ID.Short(), c.Kind)
+		return Errorf(BadChunk, "chunk %s is of kind %v and has edges, which only a tree may have", c.ID.Short(), c.Kind)
 	case len(c.Trees)+len(c.Data) > MaxEdges:
 		return Errorf(BadChunk, "chunk %s has %d edges, at most %d are allowed", c.ID.Short(), len(c.Trees)+len(c.Data), MaxEdges)
 	case c.Size() > MaxContent:

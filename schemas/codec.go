@@ -8,7 +8,8 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// maxDepth bounds the nesting of any message; the deepest of ours has five levels.
+// maxDepth bounds the nesting of messages. The deepest message of the protocol has five
+// levels.
 const maxDepth = 16
 
 // Marshal encodes v, a message of this package, as msgpack.
@@ -24,10 +25,9 @@ func Marshal(v any) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Unmarshal decodes one msgpack value into v. Bytes from outside are first
-// checked as a whole ([WellFormed]); unknown fields are passed over, so that
-// newer programs can say more. Slices in v do not alias b. Errors have the code
-// [BadRequest].
+// Unmarshal decodes one msgpack map into v, after it has checked all of b with
+// [WellFormed]. It skips unknown fields, so that newer programs can add some. Slices in v
+// do not alias b. Errors have the code [BadRequest].
 func Unmarshal(b []byte, v any) error {
 	if err := WellFormed(b); err != nil {
 		return err
@@ -41,12 +41,12 @@ func Unmarshal(b []byte, v any) error {
 	return nil
 }
 
-// WellFormed checks that b is exactly one msgpack map, nested at most 16 deep,
-// with every length inside b. What passes can be decoded without surprise
-// allocations or recursion.
+// WellFormed checks that b is exactly one msgpack map, nested at most 16 levels deep, and
+// that no length in it exceeds b. Decoding such bytes neither allocates much more than
+// len(b) nor recurses deeply. Errors have the code [BadRequest].
 func WellFormed(b []byte) error {
 	if len(b) == 0 {
-		return Errorf(BadRequest, "an empty message: a msgpack map was expected")
+		return Errorf(BadRequest, "the message is empty; it must be a msgpack map")
 	}
 	if c := b[0]; c>>4 != 0x8 && c != 0xde && c != 0xdf {
 		return Errorf(BadRequest, "the message is not a msgpack map (its first byte is 0x%02x)", c)
@@ -67,24 +67,24 @@ var (
 	errType      = errors.New("a value has the wrong type")
 )
 
-// head is the first part of a msgpack value.
+// head is the type and the length of a msgpack value.
 type head struct {
 	class byte   // one of the class constants
 	n     uint64 // payload bytes (str, bin, ext), elements (array), pairs (map), or the value (uint)
 }
 
 const (
-	classOther = iota // nil, bool, float, negative ints: n payload bytes to pass over
+	classOther = iota // nil, bool, float, negative int: n payload bytes to skip
 	classUint
-	classInt // a signed type: it becomes classUint or classOther by its sign
+	classInt // a signed type; readHead turns it into classUint or classOther by its sign
 	classStr
 	classBin
 	classArray
 	classMap
 )
 
-// readHead reads the type byte and length of the value at the start of b, as
-// the msgpack specification lays them out, and returns what follows.
+// readHead reads the type byte and the length of the value at the start of b, as
+// the msgpack specification lays them out, and returns the bytes that follow.
 func readHead(b []byte) (h head, rest []byte, err error) {
 	if len(b) == 0 {
 		return h, nil, errTruncated
@@ -126,12 +126,12 @@ func readHead(b []byte) (h head, rest []byte, err error) {
 	return head{s.class, n}, b, nil
 }
 
-// shape tells how the value behind a type byte from 0xc0 to 0xdf is laid out.
+// shape is the layout of the value behind a type byte from 0xc0 to 0xdf.
 type shape struct {
 	class    byte
-	lenBytes int    // bytes of length (or of the uint itself)
-	extra    uint64 // payload bytes beyond the length (an ext's type; a fixed size)
-	bad      bool
+	lenBytes int    // size of the length field, or of the uint itself
+	extra    uint64 // payload bytes beyond the length: an ext's type byte, or a fixed size
+	bad      bool   // the type byte is not used by msgpack
 }
 
 var shapes = [32]shape{
@@ -147,7 +147,7 @@ var shapes = [32]shape{
 	0x1e: {classMap, 2, 0, false}, 0x1f: {classMap, 4, 0, false},
 }
 
-// skip passes over one value and returns what follows it.
+// skip returns the bytes that follow the value at the start of b.
 func skip(b []byte, depth int) ([]byte, error) {
 	if depth == 0 {
 		return nil, errTooDeep
@@ -163,7 +163,7 @@ func skip(b []byte, depth int) ([]byte, error) {
 		h.n *= 2
 		fallthrough
 	case classArray:
-		if h.n > uint64(len(b)) { // every element has at least a byte
+		if h.n > uint64(len(b)) { // every element has at least one byte
 			return nil, errTruncated
 		}
 		for ; h.n > 0; h.n-- {

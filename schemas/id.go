@@ -8,31 +8,31 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// ChunkID names a chunk inside its vault. For a sealed chunk it is a keyed
+// ChunkID names a chunk inside its vault. The id of a sealed chunk is a keyed
 // 256-bit BLAKE3 of the plaintext, so only the holder of the vault's key can
-// compute or test it; for the seed's unsealed chunks see [PlainChunkID].
+// compute or test it. For the seed's unsealed chunks see [PlainChunkID].
 type ChunkID [32]byte
 
 // VaultID names a vault on storage nodes: the scope of deduplication and of
 // garbage collection. See [SealedVault] and [PlainVault].
 type VaultID [16]byte
 
-// NodeID names a storage node. It is made once, when the node's directory is
-// made, and is a single NATS subject token (see [ValidNodeID]).
+// NodeID names a storage node. It is chosen once, when the node's directory is
+// made, and is a single token of a NATS subject (see [ValidNodeID]).
 type NodeID string
 
-// Sum is the BLAKE3-256 of what a node keeps of a chunk; see [Chunk.Checksum].
+// Sum is the checksum of a stored chunk or shard; see [Chunk.Checksum].
 type Sum [32]byte
 
-// SourceID is what the server knows of where a record's content comes from: a
-// keyed hash of host and path, equal for equal sources, that says nothing else.
-// The zero SourceID stands for "no source" (the seed's transmit).
+// SourceID identifies, to the server, the source of a record's content: a keyed hash of
+// host and path, which is equal for equal sources and reveals nothing else. The zero
+// SourceID stands for "no source" (the seed's transmit).
 type SourceID [16]byte
 
 // String is the id in hex.
 func (id ChunkID) String() string { return hex.EncodeToString(id[:]) }
 
-// Short is the first four bytes in hex, for messages to people.
+// Short is the first four bytes in hex, for texts that people read.
 func (id ChunkID) Short() string { return hex.EncodeToString(id[:4]) }
 
 // IsZero reports whether id is the zero id, which names no chunk.
@@ -44,15 +44,15 @@ func (id VaultID) String() string { return hex.EncodeToString(id[:]) }
 // String is the checksum in hex.
 func (s Sum) String() string { return hex.EncodeToString(s[:]) }
 
-// SealedVault is the vault of a nickname whose chunks are sealed by clients.
+// SealedVault is the vault of a nickname's chunks that clients have sealed.
 func SealedVault(nickname string) VaultID { return vaultID("sealed", nickname) }
 
-// PlainVault is the vault of a nickname's unsealed chunks: what comes through
-// the seed's backup.transmit. It is apart from the sealed one, so that nothing
-// the seed's trust model allows touches sealed data.
+// PlainVault is the vault of a nickname's unsealed chunks, which come through the seed's
+// backup.transmit. It is separate from the sealed vault, so that nothing that the seed's
+// trust model allows touches sealed data.
 func PlainVault(nickname string) VaultID { return vaultID("plain", nickname) }
 
-// CatalogueVault is the vault of the copies of the catalogue that nodes keep.
+// CatalogueVault is the vault of the catalogue backup that nodes hold.
 func CatalogueVault() VaultID { return vaultID("catalogue", "") }
 
 func vaultID(kind, nickname string) (id VaultID) {
@@ -61,13 +61,13 @@ func vaultID(kind, nickname string) (id VaultID) {
 }
 
 // PlainChunkID is the id of an unsealed chunk: a BLAKE3 keyed by the vault's
-// id, which everyone knows. It checks content; it hides nothing.
+// id, which is public. It protects the content against damage but hides nothing.
 func PlainChunkID(vault VaultID, content []byte) (id ChunkID) {
 	var key [32]byte
 	blake3.DeriveKey("servidor-backup 2026 plain chunk id", vault[:], key[:])
 	h, err := blake3.NewKeyed(key[:])
 	if err != nil {
-		panic(err) // the key's length is right by construction
+		panic(err) // impossible: the key has the right length
 	}
 	h.Write(content)
 	h.Sum(id[:0])
@@ -88,7 +88,7 @@ func ValidNodeID(s NodeID) bool {
 	return true
 }
 
-var errIDLength = errors.New("an id of the wrong length")
+var errIDLength = errors.New("an id has the wrong length")
 
 // Ids travel as msgpack bin of their exact length.
 

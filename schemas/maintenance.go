@@ -1,62 +1,64 @@
 package schemas
 
-// Messages of maintenance: what a node reports about its surveys, scrubs and sweeps, and
-// what coordinators ask of nodes for a collection and for the catalogue backup.
+// Messages of maintenance: a node's reports about its surveys, scrubs and sweeps, and the
+// requests of coordinators to nodes for a collection and for the catalogue backup.
 
-// NodeStatusReply is a node's answer.
+// NodeStatusReply is a node's answer to a [StatusRequest].
 type NodeStatusReply struct {
 	Reply
 	Status NodeStatus `msgpack:"node_status"`
 }
 
-// NodeStatus is how things are at one node.
+// NodeStatus is a node's report about itself.
 type NodeStatus struct {
 	Node   Node         `msgpack:"node"`
-	Epoch  uint64       `msgpack:"epoch"` // of the map that it follows
+	Epoch  uint64       `msgpack:"epoch"` // of the map that the node follows
 	Survey Survey       `msgpack:"survey"`
 	Scrub  ScrubStatus  `msgpack:"scrub"`
 	Sweep  *SweepStatus `msgpack:"sweep,omitempty"`
 }
 
-// Survey is what a node found out about the chunks that it answers for: those of
-// which it is the first that holds something. Over all nodes, each chunk is counted
-// once.
+// Survey is what a node has found out about the chunks that it reports: those of which it
+// is the first node, in the order of placement, that holds a part. Over all nodes each
+// chunk is counted once.
 type Survey struct {
-	Epoch   uint64  `msgpack:"epoch"`   // of the map that was surveyed
-	Ended   int64   `msgpack:"ended"`   // Unix ns, 0 before the first
-	Running bool    `msgpack:"running"` // a newer one is under way
-	Done    float64 `msgpack:"done"`    // how much of it, 0 to 1
-	// Levels has an entry for every durability and number of losses that chunks would
-	// survive now.
+	Epoch   uint64  `msgpack:"epoch"`   // of the map under which the survey was made
+	Ended   int64   `msgpack:"ended"`   // Unix ns, 0 before the first survey has ended
+	Running bool    `msgpack:"running"` // a newer survey is under way
+	Done    float64 `msgpack:"done"`    // progress of the running survey, 0 to 1
+	// Levels has an entry for every durability and every number of losses that chunks
+	// would survive now.
 	Levels []Level `msgpack:"levels,omitempty"`
-	// Strays are parts here that belong elsewhere and are not there yet.
+	// Misplaced is the number of parts that this node holds for other nodes that do not
+	// hold them yet.
 	Misplaced int64  `msgpack:"misplaced"`
-	ToHeal    int64  `msgpack:"to_heal"` // parts that this node is to make or move
+	ToHeal    int64  `msgpack:"to_heal"` // parts that this node has yet to make or move
 	Healed    int64  `msgpack:"healed"`  // parts made or moved since the program started
-	Bytes     int64  `msgpack:"bytes"`   // of those
-	Left      int64  `msgpack:"left"`    // ns until all that is to be healed is, at the rate so far; 0 if unknown
-	Dropped   int64  `msgpack:"dropped"` // parts given up after their owners had them
+	Bytes     int64  `msgpack:"bytes"`   // bytes of the healed parts
+	Left      int64  `msgpack:"left"`    // estimated ns until healing is complete; 0 if unknown
+	Dropped   int64  `msgpack:"dropped"` // parts dropped after their assigned nodes held them
 	Waiting   string `msgpack:"waiting,omitempty"`
 }
 
 // Level counts chunks of one durability.
 type Level struct {
 	Durability Durability `msgpack:"durability"`
-	// Spare is how many more nodes can be lost: M or more is whole, less is
-	// endangered, negative is lost.
+	// Margin is the number of further nodes that can be lost without losing the chunks:
+	// with M or more the chunks are whole, with less they are endangered, and when it is
+	// negative they are lost.
 	Margin int   `msgpack:"margin"`
 	Chunks int64 `msgpack:"chunks"`
 }
 
-// ScrubStatus is how far a node has come in reading everything back.
+// ScrubStatus is a node's progress in reading back everything that it holds.
 type ScrubStatus struct {
 	Running bool    `msgpack:"running"`
-	Done    float64 `msgpack:"done"`  // of this round, 0 to 1
-	Ended   int64   `msgpack:"ended"` // of the last whole round, Unix ns
-	Found   int64   `msgpack:"found"` // damaged chunks, since the program started
+	Done    float64 `msgpack:"done"`  // progress of this round, 0 to 1
+	Ended   int64   `msgpack:"ended"` // when the last complete round ended, Unix ns
+	Found   int64   `msgpack:"found"` // damaged chunks found since the program started
 }
 
-// SweepStatus is how the sweep of a generation went at one node.
+// SweepStatus is the progress or the result of a generation's sweep at one node.
 type SweepStatus struct {
 	Generation uint32 `msgpack:"generation"`
 	Ended      bool   `msgpack:"ended"`
@@ -67,41 +69,41 @@ type SweepStatus struct {
 }
 
 // GenerationRequest tells a node that a collection begins, on storage.generation.N.
-// The number is larger than all before.
+// Its number is larger than all earlier ones.
 type GenerationRequest struct {
 	Generation uint32 `msgpack:"generation"`
 }
 
-// GenerationReply answers it, after the node is in that generation.
+// GenerationReply answers a [GenerationRequest] after the node has entered the generation.
 type GenerationReply struct {
 	Reply
 }
 
-// MarkRequest says that chunks are needed, on storage.mark.N.
+// MarkRequest marks chunks as needed, on storage.mark.N.
 type MarkRequest struct {
 	Generation uint32  `msgpack:"generation"`
 	Vault      VaultID `msgpack:"vault"`
 	IDs        []byte  `msgpack:"id_arquivo"` // 32 bytes each
 }
 
-// MarkReply answers it. Both fields have a bit for each id, as in [HaveReply].
+// MarkReply answers a [MarkRequest]. Both fields have a bit for each id, as in [HaveReply].
 type MarkReply struct {
 	Reply
-	Have []byte `msgpack:"have"` // some part of it is held
-	// Fresh: it is held and had not been marked in this generation.
+	Have []byte `msgpack:"have"` // the node holds some part of the chunk
+	// Fresh: the node holds some part, and the chunk had not been marked in this generation.
 	Fresh []byte `msgpack:"fresh"`
 }
 
-// SweepRequest says that everything needed is marked, on storage.sweep.N: what was
-// last put, said to be held or marked before the generation Before is forgotten, and
-// segments are compacted. The answer comes at once; a [StatusRequest] tells how it goes.
+// SweepRequest tells a node that everything needed is marked, on storage.sweep.N. The node
+// drops parts that were last put, pinned or marked before the generation Before, and
+// compacts segments. It answers at once; a [StatusRequest] reports the progress.
 type SweepRequest struct {
 	Generation uint32 `msgpack:"generation"`
 	Before     uint32 `msgpack:"before"`
-	Epoch      uint64 `msgpack:"epoch"` // of the map by which owners were marked
+	Epoch      uint64 `msgpack:"epoch"` // of the map that chose the nodes to mark chunks at
 }
 
-// SweepReply answers it.
+// SweepReply answers a [SweepRequest].
 type SweepReply struct {
 	Reply
 }
@@ -109,27 +111,27 @@ type SweepReply struct {
 // ScrubRequest starts a scrub now, on storage.scrub.N.
 type ScrubRequest struct{}
 
-// ScrubReply answers it.
+// ScrubReply answers a [ScrubRequest].
 type ScrubReply struct {
 	Reply
 }
 
-// ChunksRequest asks a node which whole chunks of a vault it holds, in the order of
-// their ids, on storage.chunks.N.
+// ChunksRequest asks a node which whole chunks of a vault it holds, on storage.chunks.N.
+// The answer has those whose ids follow After, in the order of their ids.
 type ChunksRequest struct {
 	Vault VaultID  `msgpack:"vault"`
 	After *ChunkID `msgpack:"after,omitempty"`
 }
 
-// ChunkIDsReply answers it. No more ids mean that there are no more.
+// ChunkIDsReply answers a [ChunksRequest]. An answer without ids ends the list.
 type ChunkIDsReply struct {
 	Reply
 	IDs []byte `msgpack:"id_arquivo"` // 32 bytes each
 }
 
-// CatalogueEntry is the content of the plain chunks in which nodes keep copies of the
-// catalogue, in the vault [CatalogueVault]: one value of one key. Of several for
-// one key, the one with the highest revision holds.
+// CatalogueEntry is one value of one key of the catalogue. Nodes hold the catalogue backup
+// as plain chunks of such entries, in the vault [CatalogueVault]. Of several entries for
+// one key, the one with the highest revision is valid.
 type CatalogueEntry struct {
 	Key      string `msgpack:"key"`
 	Revision uint64 `msgpack:"revision"`

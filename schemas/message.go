@@ -1,10 +1,11 @@
 package schemas
 
-// ProtocolVersion is what this program speaks. It travels in registrations and
-// sessions; fields are only ever added, so it changes when an old meaning does.
+// ProtocolVersion is the version of the protocol that this program speaks. Registrations
+// and session requests carry it. Fields are only ever added, so the version changes only
+// when the meaning of an existing field does.
 const ProtocolVersion = 1
 
-// Reply opens every answer: the seed's status, and for failures a stable code
+// Reply is embedded in every answer: the seed's status, and for failures a stable code
 // and a sentence.
 type Reply struct {
 	Status  Status `msgpack:"status"`
@@ -15,7 +16,7 @@ type Reply struct {
 // OK is the Reply of success.
 var OK = Reply{Status: Success}
 
-// Fail is the Reply that carries err; an err without a code is [Internal].
+// Fail is the Reply that carries err. An err without a code gets [Internal].
 func Fail(err error) Reply {
 	code := CodeOf(err)
 	if code == "" {
@@ -30,7 +31,7 @@ func (r *Reply) Err() error {
 	case r.Status == Success:
 		return nil
 	case r.Code == "":
-		return Errorf(Internal, "the answer has the status %d and no code", r.Status)
+		return Errorf(Internal, "the answer has the failure status %d but no code", r.Status)
 	}
 	return &Error{Code: r.Code, Message: r.Message}
 }
@@ -40,49 +41,50 @@ func (r *Reply) Err() error {
 type TransmitRequest struct {
 	Nickname string `msgpack:"apelido"`
 	Record   string `msgpack:"nome_arquivo"`
-	// Content is bin or str. A missing field is an error, an empty one an
+	// Content is bin or str on the wire. A missing field is an error; an empty one is an
 	// empty file.
 	Content *[]byte `msgpack:"conteudo_arquivo"`
 }
 
-// TransmitReply answers it with the new version's id.
+// TransmitReply answers a [TransmitRequest] with the new version's id.
 type TransmitReply struct {
 	Reply
 	ID string `msgpack:"id,omitempty"`
 }
 
-// ListRequest is the seed's LISTAR, on backup.list. With a record it asks for
+// ListRequest is the seed's LISTAR, on backup.list. With a Record it asks for
 // that record's versions.
 type ListRequest struct {
 	Nickname string `msgpack:"apelido"`
 	Record   string `msgpack:"nome_arquivo,omitempty"`
 	// After continues a list that did not fit one message: the Next of the
-	// answer before.
+	// previous answer.
 	After string `msgpack:"after,omitempty"`
-	// Forgotten shows what was forgotten as well.
+	// Forgotten also lists forgotten records and versions.
 	Forgotten bool `msgpack:"forgotten,omitempty"`
 }
 
-// ListReply answers it. Names and Records are sorted by name and say the same;
-// Versions are newest first.
+// ListReply answers a [ListRequest]. Names and Records list the same records, sorted by
+// name; Versions are sorted newest first.
 type ListReply struct {
 	Reply
 	Names    []string  `msgpack:"list_nome_arquivo"`
 	Records  []Record  `msgpack:"records,omitempty"`
 	Versions []Version `msgpack:"versions,omitempty"`
-	// Next, when not empty, is what After must be to get the rest.
+	// Next, when not empty, is the After of the request for the rest.
 	Next string `msgpack:"next,omitempty"`
 }
 
 // DownloadRequest is the seed's BAIXAR, on backup.download. ID is a version's
-// id as transmit answered it (NAME@NUMBER), or a record's name for its newest.
+// id as transmit returned it (NAME@NUMBER), or a record's name for its newest version.
 type DownloadRequest struct {
 	Nickname string `msgpack:"apelido"`
 	ID       string `msgpack:"id_arquivo"`
 }
 
-// DownloadReply answers it: with the content when the version is a plain small
-// file; otherwise with where to get it and what to ask the nodes for.
+// DownloadReply answers a [DownloadRequest]: with the Content if the version is a plain
+// small file, otherwise with the Version, whose root the client reads from the nodes of
+// Map.
 type DownloadReply struct {
 	Reply
 	Record  string   `msgpack:"nome_arquivo,omitempty"`
@@ -91,15 +93,15 @@ type DownloadReply struct {
 	Map     *NodeMap `msgpack:"map,omitempty"`
 }
 
-// Record is what the catalogue says of a record.
+// Record is a record's entry in a list.
 type Record struct {
 	Name     string   `msgpack:"nome_arquivo"`
-	Versions uint64   `msgpack:"versions"` // how many there are that were not forgotten
-	Latest   uint64   `msgpack:"latest"`   // number of the newest
-	Created  int64    `msgpack:"created"`  // of the newest, Unix ns
-	Files    int64    `msgpack:"files"`    // of the newest
-	Bytes    int64    `msgpack:"bytes"`    // of the newest, before deduplication
-	Source   SourceID `msgpack:"source"`   // what the record stands for
+	Versions uint64   `msgpack:"versions"` // number of versions that are not forgotten
+	Latest   uint64   `msgpack:"latest"`   // number of the newest version
+	Created  int64    `msgpack:"created"`  // of the newest version, Unix ns
+	Files    int64    `msgpack:"files"`    // of the newest version
+	Bytes    int64    `msgpack:"bytes"`    // of the newest version, before deduplication
+	Source   SourceID `msgpack:"source"`   // the source that the record stands for
 	Sealed   bool     `msgpack:"sealed"`
 }
 
@@ -109,27 +111,27 @@ type Version struct {
 	Nickname   string     `msgpack:"apelido"`
 	Record     string     `msgpack:"nome_arquivo"`
 	Number     uint64     `msgpack:"number"`
-	Created    int64      `msgpack:"created"` // Unix ns, the coordinator's clock; later than those before it
+	Created    int64      `msgpack:"created"` // Unix ns, coordinator's clock; later than the version before
 	Vault      VaultID    `msgpack:"vault"`
 	Root       ChunkID    `msgpack:"root"`
 	RootKind   Kind       `msgpack:"root_kind"` // Tree, or Plain for the seed's transmit
 	Files      int64      `msgpack:"files"`
-	Bytes      int64      `msgpack:"bytes"`  // content, before deduplication
-	Stored     int64      `msgpack:"stored"` // new bytes that this version sent to nodes, per copy
+	Bytes      int64      `msgpack:"bytes"`  // of content, before deduplication
+	Stored     int64      `msgpack:"stored"` // new bytes sent to nodes, replicas counted once
 	Durability Durability `msgpack:"durability"`
 	Session    string     `msgpack:"session"`
 	Source     SourceID   `msgpack:"source"`
-	// Epoch is that of a map under which everything was held by so many nodes that
-	// any Tolerates of them could be lost; 0 if none is known.
+	// Epoch is the epoch of a map under which the version survived the loss of any
+	// Tolerates nodes; 0 if no such map is known.
 	Epoch     uint64 `msgpack:"epoch,omitempty"`
 	Tolerates uint8  `msgpack:"tolerates,omitempty"`
-	Sealed    []byte `msgpack:"sealed,omitempty"`  // host, paths, …: for the key's owner
+	Sealed    []byte `msgpack:"sealed,omitempty"`  // host, paths, …; for the key's owner
 	Partial   bool   `msgpack:"partial,omitempty"` // some files could not be read
-	// Degraded: fewer nodes than the durability needs took part. Healing makes up
-	// for it.
+	// Degraded: fewer nodes than the durability needs took part. Healing makes the
+	// missing replicas or shards later.
 	Degraded bool `msgpack:"degraded,omitempty"`
-	// Forgotten is when the version was forgotten, Unix ns; 0 if it was not. It can
-	// be taken back until the version is collected.
+	// Forgotten is when the version was forgotten, Unix ns; 0 if it is not forgotten. A
+	// forgotten version can be brought back until it is collected.
 	Forgotten int64 `msgpack:"forgotten,omitempty"`
 }
 
@@ -139,14 +141,14 @@ type SessionRequest struct {
 	Nickname string   `msgpack:"apelido"`
 	Record   string   `msgpack:"nome_arquivo"`
 	Source   SourceID `msgpack:"source"`
-	// Moved says that the record's source is a new one from now on.
+	// Moved makes Source the record's source from now on.
 	Moved bool `msgpack:"moved,omitempty"`
-	// Fingerprint tells the vault's key from others (16 bytes), so that two
-	// machines with different keys cannot mix one vault.
+	// Fingerprint (16 bytes) identifies the vault's key, so that two machines with
+	// different keys cannot write to one vault.
 	Fingerprint []byte `msgpack:"fingerprint"`
 }
 
-// SessionReply answers it.
+// SessionReply answers a [SessionRequest].
 type SessionReply struct {
 	Reply
 	Session    string     `msgpack:"session,omitempty"`
@@ -154,8 +156,9 @@ type SessionReply struct {
 	Durability Durability `msgpack:"durability"`
 	Map        *NodeMap   `msgpack:"map,omitempty"`
 	Parent     *Version   `msgpack:"parent,omitempty"` // the record's newest version
-	// Recheck says that more nodes are lost, or damaged, than the parent can do
-	// without: what of it is used again must be asked for like anything else.
+	// Recheck says that more nodes are lost or damaged than the parent tolerates: the
+	// client must ask the nodes about chunks that it reuses from the parent, as it does
+	// about all others.
 	Recheck bool `msgpack:"recheck,omitempty"`
 }
 
@@ -165,9 +168,9 @@ type RenewRequest struct {
 	Session string `msgpack:"session"`
 }
 
-// CommitRequest ends a session, on backup.session.commit. It is accepted only
-// when every chunk of the new part of the tree is held, and it may be sent
-// again: a session becomes one version at most.
+// CommitRequest ends a session, on backup.session.commit. The coordinator accepts it only
+// when every chunk of the new part of the tree is held. It may be sent again: a session
+// becomes at most one version.
 type CommitRequest struct {
 	Session string  `msgpack:"session"`
 	Root    ChunkID `msgpack:"root"`
@@ -178,7 +181,7 @@ type CommitRequest struct {
 	Partial bool    `msgpack:"partial,omitempty"`
 }
 
-// CommitReply answers it.
+// CommitReply answers a [CommitRequest].
 type CommitReply struct {
 	Reply
 	Version *Version `msgpack:"version,omitempty"`
@@ -187,42 +190,54 @@ type CommitReply struct {
 // NodesRequest asks for the node map, on backup.nodes.
 type NodesRequest struct{}
 
-// NodesReply answers it.
+// NodesReply answers a [NodesRequest].
 type NodesReply struct {
 	Reply
 	Map *NodeMap `msgpack:"map,omitempty"`
 }
 
-// RegisterRequest is a node's card: on storage.register at start and whenever
-// the connection or the coordinator comes back, and without an answer on
-// storage.alive as its heartbeat. A node that leaves says so with the state Down.
+// RegisterRequest carries a node's card. A node sends it on storage.register at start and
+// whenever the connection or the coordinator comes back, and publishes it as its
+// heartbeat, without an answer, on storage.alive. A node that leaves sends the state Down.
+//
+// Started and Seq order the cards of a node. Messages may be handled in another order than
+// they were sent, and an old card must not overwrite a newer one. Cards without Started are
+// ordered by their arrival.
 type RegisterRequest struct {
 	Protocol int  `msgpack:"protocol"`
 	Node     Node `msgpack:"node"`
+	// Started is the time at which the node's process started, Unix ns. A later process of
+	// the node has a higher value.
+	Started int64 `msgpack:"started,omitempty"`
+	// Seq numbers the cards of one process, from 1.
+	Seq uint64 `msgpack:"seq,omitempty"`
 }
 
-// RegisterReply answers it with the map's epoch.
+// RegisterReply answers a [RegisterRequest] with the map's epoch.
 type RegisterReply struct {
 	Reply
 	Epoch uint64 `msgpack:"epoch"`
-	// Heartbeat is how often to publish the card, in ns.
+	// Heartbeat is the interval, in ns, at which the node publishes its card.
 	Heartbeat int64 `msgpack:"heartbeat"`
+	// Started is set when the coordinator refuses a card because it knows a newer one of the
+	// node: it is the Started of that card. The node then chooses a higher value.
+	Started int64 `msgpack:"started,omitempty"`
 }
 
-// PutReply answers a put, from each node of the set.
+// PutReply is the answer to a put from each node of the set.
 type PutReply struct {
 	Reply
 	Node NodeID `msgpack:"node"`
-	// Window is how many bytes this session may have unacknowledged at this
-	// node from now on; a session starts with one message.
+	// Window is the number of bytes that this session may have unacknowledged at this
+	// node from now on. A session starts with one message.
 	Window int64 `msgpack:"window"`
 }
 
-// Event is published under [EventSubject] when something has happened.
+// Event is published under [EventSubject] after something has happened.
 type Event struct {
 	Kind    string `msgpack:"kind"`
 	Time    int64  `msgpack:"time"`              // Unix ns
-	Subject string `msgpack:"subject"`           // node id, session or version id
+	Subject string `msgpack:"subject"`           // a node id, session or version id
 	Text    string `msgpack:"text"`              // a sentence
-	Owner   string `msgpack:"apelido,omitempty"` // whose
+	Owner   string `msgpack:"apelido,omitempty"` // nickname that the event belongs to
 }

@@ -7,21 +7,21 @@ import (
 	"unicode/utf8"
 )
 
-// MaxName bounds nicknames and record names, in bytes.
+// MaxName is the largest length of a nickname or a record name, in bytes.
 const MaxName = 1024
 
 // CheckNickname reports why s cannot be a nickname, with the code [BadName].
 func CheckNickname(s string) error { return checkName("nickname", s) }
 
 // CheckRecord reports why s cannot be a record's name, with the code [BadName].
-// On top of what holds for nicknames, a record may not end in "@" and digits:
-// that is how a version is written.
+// The rules are those of nicknames, and in addition a record's name may not end in "@" and
+// digits, because a version's id does.
 func CheckRecord(s string) error {
 	if err := checkName("name", s); err != nil {
 		return err
 	}
 	if _, n, ok := splitVersion(s); ok {
-		return Errorf(BadName, "the name %q ends like a version (@%d): choose another name", s, n)
+		return Errorf(BadName, "the name %q ends like a version's id (@%d): choose another name", s, n)
 	}
 	return nil
 }
@@ -44,13 +44,13 @@ func checkName(what, s string) error {
 	return nil
 }
 
-// VersionID writes a version's id: NAME@NUMBER.
+// VersionID formats a version's id: NAME@NUMBER.
 func VersionID(record string, number uint64) string {
 	return record + "@" + strconv.FormatUint(number, 10)
 }
 
-// ParseVersionID reads NAME@NUMBER, or NAME alone with the number 0 for the
-// newest. Errors have the code [BadName].
+// ParseVersionID parses NAME@NUMBER, or NAME alone, for which it returns the number 0: the
+// newest version. Errors have the code [BadName].
 func ParseVersionID(s string) (record string, number uint64, err error) {
 	record, number, ok := splitVersion(s)
 	if !ok {

@@ -6,49 +6,50 @@ import (
 	"strings"
 )
 
-// State is what the coordinator knows of a node's health.
+// State is a node's state, as the coordinator knows it.
 type State string
 
 const (
 	Up       State = "up"       // takes new data
 	Draining State = "draining" // is being emptied: read from, not written to
-	Down     State = "down"     // has been silent; what belongs to it is left to it for a while
-	Gone     State = "gone"     // has been silent for so long that it is not expected back
+	Down     State = "down"     // has not responded lately; its data is left to it
+	Gone     State = "gone"     // down beyond the grace period; its data is made anew elsewhere
 )
 
-// Reachable reports whether a node in that state is asked at all.
+// Reachable reports whether requests are sent to nodes in this state.
 func (s State) Reachable() bool { return s != Gone && s != Down }
 
-// Node is a storage worker's card.
+// Node is a storage node's card.
 type Node struct {
 	ID         NodeID `msgpack:"id"`
-	Name       string `msgpack:"name"` // what people call it
+	Name       string `msgpack:"name"` // for people
 	Zone       string `msgpack:"zone,omitempty"`
-	Weight     uint32 `msgpack:"weight"` // its share of new data, relative to others; at least 1
+	Weight     uint32 `msgpack:"weight"` // share of new data relative to other nodes; at least 1
 	State      State  `msgpack:"state"`
 	Version    string `msgpack:"version"`           // of the program
-	Registered int64  `msgpack:"registered"`        // Unix ns, the first time
-	Since      int64  `msgpack:"since,omitempty"`   // Unix ns, when it was last lost, or found again, or drained
-	Capacity   int64  `msgpack:"capacity"`          // bytes of its file system
-	Free       int64  `msgpack:"free"`              // bytes of it that are free
-	Chunks     int64  `msgpack:"chunks"`            // how many it holds
-	Bytes      int64  `msgpack:"bytes"`             // their contents
+	Registered int64  `msgpack:"registered"`        // first registration, Unix ns
+	Since      int64  `msgpack:"since,omitempty"`   // last change of the state, Unix ns
+	Capacity   int64  `msgpack:"capacity"`          // size of the node's file system, in bytes
+	Free       int64  `msgpack:"free"`              // free bytes of the file system
+	Chunks     int64  `msgpack:"chunks"`            // number of chunks held
+	Bytes      int64  `msgpack:"bytes"`             // size of their contents
 	Trouble    string `msgpack:"trouble,omitempty"` // why it refuses puts: "disk-full", "disk-failed"
-	Damaged    int64  `msgpack:"damaged,omitempty"` // chunks that it knows to be damaged
+	Damaged    int64  `msgpack:"damaged,omitempty"` // chunks that the node knows to be damaged
 }
 
-// NodeMap is the nodes at one moment. Placement is a pure function of the map,
-// a chunk's id and the durability, so everyone who has the same map agrees
+// NodeMap lists the nodes and the policies at one moment. Placement is a pure function of
+// the map, a chunk's id and the durability, so all programs with the same map agree
 // where a chunk belongs.
 type NodeMap struct {
 	// Epoch grows with every change of the map.
 	Epoch uint64 `msgpack:"epoch"`
 	Nodes []Node `msgpack:"nodes"`
-	// Durability is what holds for vaults that Vaults does not name.
+	// Durability is the durability of vaults that are not in Vaults.
 	Durability Durability    `msgpack:"durability"`
 	Vaults     []VaultPolicy `msgpack:"vaults,omitempty"`
 	// Degraded lets sessions go on when fewer nodes are up than the durability
-	// needs, as long as content can be brought back; healing makes up for it.
+	// needs, as long as the content can be read back. Healing makes the missing replicas
+	// or shards later.
 	Degraded bool `msgpack:"degraded,omitempty"`
 }
 
@@ -58,8 +59,8 @@ type VaultPolicy struct {
 	Durability Durability `msgpack:"durability"`
 }
 
-// DurabilityOf is what holds for a vault. A map from before there were policies
-// says 1+0.
+// DurabilityOf is the durability of a vault. A map made before policies existed has none;
+// it means 1+0.
 func (m *NodeMap) DurabilityOf(v VaultID) Durability {
 	for i := range m.Vaults {
 		if m.Vaults[i].Vault == v {
@@ -72,16 +73,17 @@ func (m *NodeMap) DurabilityOf(v VaultID) Durability {
 	return m.Durability
 }
 
-// Durability k+m: data survives the loss of any m nodes. k=1 is 1+m copies.
+// Durability k+m: data survives the loss of any m nodes. 1+m means 1+m replicas; with
+// k > 1 large data chunks are cut into k+m shards.
 type Durability struct {
 	K uint8 `msgpack:"k"`
 	M uint8 `msgpack:"m"`
 }
 
-// String writes k+m.
+// String formats k+m.
 func (d Durability) String() string { return fmt.Sprintf("%d+%d", d.K, d.M) }
 
-// ParseDurability reads k+m.
+// ParseDurability parses k+m. Errors have the code [BadRequest].
 func ParseDurability(s string) (Durability, error) {
 	k, m, ok := strings.Cut(s, "+")
 	kn, kerr := strconv.ParseUint(k, 10, 8)
@@ -92,7 +94,7 @@ func ParseDurability(s string) (Durability, error) {
 	return Durability{K: uint8(kn), M: uint8(mn)}, nil
 }
 
-// Find returns the node of that id, or nil.
+// Find returns the node with that id, or nil. It points into the map.
 func (m *NodeMap) Find(id NodeID) *Node {
 	for i := range m.Nodes {
 		if m.Nodes[i].ID == id {
@@ -105,7 +107,7 @@ func (m *NodeMap) Find(id NodeID) *Node {
 // Writable reports whether the node takes new data.
 func (n *Node) Writable() bool { return n.State == Up && n.Trouble == "" }
 
-// Writable are the ids of the nodes that take new data.
+// Writable returns the ids of the nodes that take new data.
 func (m *NodeMap) Writable() []NodeID {
 	var ids []NodeID
 	for i := range m.Nodes {

@@ -21,19 +21,19 @@ import (
 	"servidor-backup/schemas/doctest"
 )
 
-// docs/protocol.md is what other programs are written from, so what it shows must be
-// what this package does. Package doctest says how its examples are marked.
+// Other programs are written from docs/protocol.md, so its examples must be what this
+// package encodes and decodes. Package doctest describes how the examples are marked.
 
 var protocolDoc = filepath.Join("..", "docs", "protocol.md")
 
 // docExample is a message that the document shows.
 type docExample struct {
 	encoded []byte
-	message any                         // what decode must make of it
-	decode  func(b []byte) (any, error) // by this package
+	message any                         // the result of decode
+	decode  func(b []byte) (any, error) // of this package
 }
 
-// structExample is one of a message that msgpack's library encodes.
+// structExample is an example of a message that the msgpack library encodes.
 func structExample[T any](t *testing.T, message *T) docExample {
 	t.Helper()
 	b, err := Marshal(message)
@@ -50,7 +50,7 @@ func bulkExample[T any](message *T, encoded []byte, decode func([]byte) (*T, err
 	return docExample{encoded, message, func(b []byte) (any, error) { return decode(b) }}
 }
 
-// filled is an array whose bytes are all v: ids that a reader recognizes.
+// filled returns an id whose bytes are all v, so that a reader recognizes it.
 func filled[T ~[16]byte | ~[32]byte](v byte) (id T) {
 	for i := range len(id) {
 		reflect.ValueOf(&id).Elem().Index(i).SetUint(uint64(v))
@@ -185,7 +185,7 @@ func TestProtocolDocExamples(t *testing.T) {
 	for key := range blocks {
 		kind, name, _ := strings.Cut(key, " ")
 		if _, known := examples[name]; !known && kind != "vectors" {
-			t.Errorf("the document's block %q is of no message that this test knows", key)
+			t.Errorf("this test knows no message for the document's block %q", key)
 		}
 	}
 	for name, want := range examples {
@@ -203,9 +203,9 @@ func checkDocExample(t *testing.T, hexBlock, jsonBlock string, want docExample) 
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want.message, got); diff != "" {
-		t.Errorf("the bytes say something else (-document +bytes):\n%s", diff)
+		t.Errorf("the bytes decode to something else (-document +bytes):\n%s", diff)
 	}
-	// The library knows nothing of our structs: it reads what any client reads.
+	// Without our structs, the library decodes the bytes as any other client does.
 	var generic map[string]any
 	if err := msgpack.Unmarshal(shown, &generic); err != nil {
 		t.Fatal(err)
@@ -228,8 +228,8 @@ func uncommentedHex(block string) ([]byte, error) {
 	return hex.DecodeString(digits.String())
 }
 
-// asJSON is a decoded msgpack value as a JSON decoder yields it; bin becomes
-// "bin:" and hex.
+// asJSON converts a decoded msgpack value to the form that a JSON decoder returns. bin
+// becomes "bin:" and hex.
 func asJSON(v any) any {
 	switch v := v.(type) {
 	case []byte:
@@ -252,8 +252,8 @@ func asJSON(v any) any {
 	return json.Number(fmt.Sprint(v))
 }
 
-// annotate is a message as the document's hex blocks show it: one line for each
-// field or element, comments behind semicolons.
+// annotate formats a message like the document's hex blocks: one line for each
+// field or element, with comments behind semicolons.
 func annotate(message []byte) string {
 	a := annotator{rest: message}
 	a.value("", "", "")
@@ -265,11 +265,11 @@ type annotator struct {
 	out  strings.Builder
 }
 
-// value writes the next value's lines; code and note begin its first one.
+// value writes the lines of the next value. code and note start its first line.
 func (a *annotator) value(indent, code, note string) {
 	h, after, err := readHead(a.rest)
 	if err != nil {
-		panic(err) // the message was made by this package
+		panic(err) // impossible: this package encoded the message
 	}
 	if h.class == classMap || h.class == classArray {
 		what := map[byte]string{classMap: "map of %d", classArray: "list of %d"}[h.class]
@@ -289,7 +289,7 @@ func (a *annotator) value(indent, code, note string) {
 	a.line(indent+code+digits, note+text)
 }
 
-// scalar takes a value that contains no others, as hex and in words.
+// scalar reads a value that contains no other values, and returns it as hex and as text.
 func (a *annotator) scalar() (digits, text string) {
 	h, after, err := readHead(a.rest)
 	if err != nil {
@@ -314,7 +314,7 @@ func (a *annotator) scalar() (digits, text string) {
 
 func (a *annotator) line(code, note string) { fmt.Fprintf(&a.out, "%s ; %s\n", code, note) }
 
-// Whatever this package adds to the wire, the document must speak of.
+// The document names every subject, code, state and field of this package.
 func TestProtocolDocIsComplete(t *testing.T) {
 	text, _ := doctest.Read(t, protocolDoc)
 	spans := codeSpans(text)
@@ -338,19 +338,19 @@ func TestProtocolDocIsComplete(t *testing.T) {
 		}
 		words := c.words(file)
 		if len(words) == 0 {
-			t.Errorf("%s has nothing to look for: this test is blind", c.file)
+			t.Errorf("%s has no words to look for, so this test checks nothing", c.file)
 		}
 		for _, w := range words {
-			// A prefix of subjects is shown with what follows it.
+			// The document shows a prefix of subjects with its last token.
 			shown := func(span string) bool { return span == w || c.file == "subject.go" && strings.HasPrefix(span, w) }
 			if !slices.ContainsFunc(spans, shown) {
-				t.Errorf("%s: the document does not speak of `%s`", c.file, w)
+				t.Errorf("%s: the document does not mention `%s`", c.file, w)
 			}
 		}
 	}
 }
 
-// codeSpans is what the text has between backticks.
+// codeSpans returns the texts between backticks, outside of fenced blocks' fences.
 func codeSpans(text string) (spans []string) {
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "```") {
@@ -365,7 +365,7 @@ func codeSpans(text string) (spans []string) {
 	return spans
 }
 
-// constants are the values of a file's string constants.
+// constants returns the values of a file's string constants.
 func constants(file ast.Node) (values []string) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		d, ok := n.(*ast.GenDecl)
@@ -385,7 +385,7 @@ func constants(file ast.Node) (values []string) {
 	return values
 }
 
-// fieldNames are the names on the wire in a file's struct tags.
+// fieldNames returns the names of fields on the wire, from a file's struct tags.
 func fieldNames(file ast.Node) (names []string) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		field, ok := n.(*ast.Field)

@@ -24,7 +24,7 @@ func testChunks() []Chunk {
 	return chunks
 }
 
-// The bytes on the wire are what other programs rely on: they never change.
+// The bytes on the wire never change, because other programs rely on them.
 func TestGoldenMessages(t *testing.T) {
 	content := []byte("oi")
 	small := Chunk{ID: ChunkID{0xaa}, Kind: Plain, Content: content}
@@ -80,17 +80,17 @@ func TestBulkRoundTrip(t *testing.T) {
 	}
 	for _, c := range p.Chunks {
 		if c.Checksum() != c.Sum {
-			t.Errorf("chunk %s lost its checksum on the way", c.ID.Short())
+			t.Errorf("chunk %s does not match its checksum after decoding", c.ID.Short())
 		}
 	}
 	ids := &IDsRequest{Vault: VaultID{1}, IDs: []ChunkID{{1}, {2}}}
 	back, err := DecodeIDs(ids.Encode())
 	if err != nil || cmp.Diff(ids, back) != "" {
-		t.Errorf("ids came back as %v, %v", back, err)
+		t.Errorf("the ids are decoded as %v, %v", back, err)
 	}
 }
 
-// What the hand-written encoder writes is what the library reads.
+// The msgpack library reads what the hand-written encoder writes, and the other way round.
 func TestBulkIsOrdinaryMsgpack(t *testing.T) {
 	put := NewPut(nil, "s", VaultID{9})
 	want := testChunks()
@@ -123,7 +123,7 @@ func TestChunkSizesFit(t *testing.T) {
 		t.Errorf("the largest chunk makes a message of %d bytes, more than %d", put.Size(), MaxBatch)
 	}
 	if put.HasRoom(MaxBatch - put.Size()) {
-		t.Error("a chunk that would pass the limit is said to fit")
+		t.Error("a chunk that would exceed the limit is reported to fit")
 	}
 }
 
@@ -154,7 +154,7 @@ func TestUnmarshalBadInput(t *testing.T) {
 	}
 }
 
-func TestPresenceOfContent(t *testing.T) {
+func TestMissingContentDiffersFromEmpty(t *testing.T) {
 	for name, c := range map[string]struct {
 		msg  map[string]any
 		want *[]byte
@@ -199,7 +199,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("ParseVersionID(%q) = %q, %d, %v", id, record, number, err)
 		}
 		if number > 0 && VersionID(record, number) != id {
-			t.Errorf("%q does not come back", id)
+			t.Errorf("%q is formatted as %q after parsing", id, VersionID(record, number))
 		}
 	}
 	for _, id := range []string{"a@0", "", "a/b@1", "@1"} {
@@ -210,9 +210,9 @@ func TestNames(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
-	err := fmt.Errorf("put: %w", Errorf(DiskFull, "no room"))
+	err := fmt.Errorf("put: %w", Errorf(DiskFull, "the disk is full"))
 	if !errors.Is(err, &Error{Code: DiskFull}) || errors.Is(err, &Error{Code: Corrupt}) {
-		t.Error("errors.Is does not decide on the code")
+		t.Error("errors.Is does not compare the codes")
 	}
 	r := Fail(err)
 	if r.Status != 906 || r.Code != DiskFull || CodeOf(r.Err()) != DiskFull {
@@ -226,7 +226,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-func TestVaultsAreApart(t *testing.T) {
+func TestVaultsAreDifferent(t *testing.T) {
 	ids := map[VaultID]string{}
 	for _, nick := range []string{"ana", "bob"} {
 		ids[SealedVault(nick)] = nick
@@ -271,12 +271,12 @@ func TestPutSubjects(t *testing.T) {
 func TestDurability(t *testing.T) {
 	for _, s := range []string{"1+0", "1+1", "4+2"} {
 		if d, err := ParseDurability(s); err != nil || d.String() != s {
-			t.Errorf("%s came back as %v, %v", s, d, err)
+			t.Errorf("%s is parsed as %v, %v", s, d, err)
 		}
 	}
 	for _, s := range []string{"", "1", "0+1", "1+", "a+b", "1+-1", "300+1"} {
 		if d, err := ParseDurability(s); err == nil {
-			t.Errorf("%q is read as %v", s, d)
+			t.Errorf("%q is accepted, as %v", s, d)
 		}
 	}
 }
@@ -291,7 +291,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add((&IDsRequest{IDs: []ChunkID{{1}}}).Encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if p, err := DecodePut(b); err == nil {
-			// Whatever is accepted says the same when it is written again.
+			// A put that is accepted can be encoded and decoded again.
 			again := NewPut(nil, p.Session, p.Vault)
 			for i := range p.Chunks {
 				again.Add(&p.Chunks[i])

@@ -2,7 +2,7 @@ package schemas
 
 import "strings"
 
-// Every subject of the system is built here, and parsed here.
+// All subjects of the system. No other file builds or parses one.
 const (
 	SubjectTransmit      = "backup.transmit"
 	SubjectList          = "backup.list"
@@ -22,7 +22,7 @@ const (
 	// SubjectMap is where the coordinators publish the node map, as a
 	// [NodesReply], whenever it has changed.
 	SubjectMap = "backup.event.map"
-	// SubjectCoordinator is where a coordinator that has just come up says so;
+	// SubjectCoordinator is where a coordinator announces that it has started;
 	// nodes then register again.
 	SubjectCoordinator = "backup.event.coordinator.started"
 
@@ -40,10 +40,10 @@ const (
 	chunksPrefix     = "storage.chunks."
 )
 
-// MaxSet is the largest replica set that a put's subject can name.
+// MaxSet is the largest number of nodes that a put's subject can name.
 const MaxSet = 4
 
-// Kinds of event; the subject is backup.event.KIND.
+// Kinds of events. An event's subject is backup.event.KIND.
 const (
 	EventCoordinatorStarted = "coordinator.started"
 	EventNodeRegistered     = "node.registered"
@@ -63,8 +63,8 @@ const (
 // EventSubject is where events of a kind are published.
 func EventSubject(kind string) string { return eventPrefix + kind }
 
-// PutSubject names a replica set: storage.put.A.B. Every node of it receives
-// the message that is published once.
+// PutSubject names a replica set: storage.put.A.B. A message that is published there once
+// reaches every node of the set.
 func PutSubject(set []NodeID) string {
 	var b strings.Builder
 	b.WriteString(putPrefix)
@@ -75,16 +75,16 @@ func PutSubject(set []NodeID) string {
 	return b.String()
 }
 
-// PutSubscriptions are the subjects that together match every put whose set has
-// n in it, in any of [MaxSet] places, each exactly once.
+// PutSubscriptions returns subjects that together match every put whose set contains n, at
+// any of [MaxSet] positions, each put exactly once.
 func PutSubscriptions(n NodeID) []string {
 	subjects := make([]string, 0, 2*MaxSet)
 	before := putPrefix
-	for place := range MaxSet {
-		at := before + "." + string(n)
-		subjects = append(subjects, at)
-		if place < MaxSet-1 {
-			subjects = append(subjects, at+".>")
+	for position := range MaxSet {
+		subject := before + "." + string(n)
+		subjects = append(subjects, subject)
+		if position < MaxSet-1 {
+			subjects = append(subjects, subject+".>")
 		}
 		before += ".*"
 	}
@@ -100,8 +100,8 @@ func GetSubject(n NodeID) string { return getPrefix + string(n) }
 // EdgesSubject is where node n is asked for the clear edges of chunks.
 func EdgesSubject(n NodeID) string { return edgesPrefix + string(n) }
 
-// SubjectAlive is where nodes publish their cards every few seconds, for all
-// coordinators to hear.
+// SubjectAlive is where nodes publish their cards every few seconds, as heartbeats for all
+// coordinators.
 const SubjectAlive = "storage.alive"
 
 // GenerationSubject is where node n is told that a collection begins.
@@ -110,14 +110,14 @@ func GenerationSubject(n NodeID) string { return generationPrefix + string(n) }
 // MarkSubject is where node n is told which chunks are needed.
 func MarkSubject(n NodeID) string { return markPrefix + string(n) }
 
-// SweepSubject is where node n is told that all that is needed has been marked.
+// SweepSubject is where node n is told that everything needed has been marked.
 func SweepSubject(n NodeID) string { return sweepPrefix + string(n) }
 
-// StatusSubject is where node n is asked how things are.
+// StatusSubject is where node n is asked for its status.
 func StatusSubject(n NodeID) string { return statusPrefix + string(n) }
 
-// ScrubSubject is where node n is asked to read everything back now.
+// ScrubSubject is where node n is asked to start a scrub.
 func ScrubSubject(n NodeID) string { return scrubPrefix + string(n) }
 
-// ChunksSubject is where node n is asked which chunks of a vault it holds.
+// ChunksSubject is where node n is asked which whole chunks of a vault it holds.
 func ChunksSubject(n NodeID) string { return chunksPrefix + string(n) }

@@ -1,5 +1,5 @@
-// Package bustest gives tests what they need of a bus: real NATS servers, alone and
-// as clusters, connections, bounded waits, and free addresses.
+// Package bustest gives tests a real bus: NATS servers, alone and as clusters,
+// connections to them, free addresses, and waits that end.
 package bustest
 
 import (
@@ -15,8 +15,8 @@ import (
 	"servidor-backup/schemas"
 )
 
-// Server starts an embedded server on a free port of loopback, with its data in
-// the test's directory, and ends it with the test.
+// Server starts an embedded server on a free port of the loopback interface, with its data
+// in the test's directory, and shuts it down at the end of the test.
 func Server(t testing.TB) *embedded.Server {
 	t.Helper()
 	s := StartServer(t, embedded.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
@@ -24,7 +24,7 @@ func Server(t testing.TB) *embedded.Server {
 	return s
 }
 
-// StartServer starts an embedded server, which the test ends with [Shutdown].
+// StartServer starts an embedded server, which the test must end with [Shutdown].
 func StartServer(t testing.TB, opt embedded.Options) *embedded.Server {
 	t.Helper()
 	s, err := embedded.Start(opt)
@@ -42,25 +42,25 @@ func Shutdown(t testing.TB, s *embedded.Server) {
 	}
 }
 
-// Restart ends s, whose address is a [FreeAddress], waits until nc notices, runs
+// Restart shuts down s, whose address is a [FreeAddress], waits until nc notices, calls
 // meanwhile, and starts the server again on the same address and directory.
 func Restart(t testing.TB, s *embedded.Server, dir string, nc *nats.Conn, meanwhile func()) {
 	t.Helper()
 	listen := strings.TrimPrefix(s.URL(), "nats://")
 	Shutdown(t, s)
-	Eventually(t, "the connection notices", func() bool { return !nc.IsConnected() })
+	Eventually(t, "the connection notices that its server is down", func() bool { return !nc.IsConnected() })
 	meanwhile()
 	again := StartServer(t, embedded.Options{Dir: dir, Listen: listen})
 	t.Cleanup(func() { Shutdown(t, again) })
 }
 
-// Connect connects to s and closes the connection with the test.
+// Connect connects to s and closes the connection at the end of the test.
 func Connect(t testing.TB, s *embedded.Server) *nats.Conn {
 	t.Helper()
 	return Dial(t, s.URL())
 }
 
-// Dial connects to the servers at url and closes the connection with the test.
+// Dial connects to the servers at url and closes the connection at the end of the test.
 func Dial(t testing.TB, url string) *nats.Conn {
 	t.Helper()
 	nc, err := bus.Connect(t.Context(), bus.ConnOptions{URL: url, Name: t.Name()})
@@ -71,27 +71,28 @@ func Dial(t testing.TB, url string) *nats.Conn {
 	return nc
 }
 
-// Statuses records what a Status function is told. The zero value is ready.
+// Statuses records the texts that a Status function is called with. The zero value is
+// ready.
 type Statuses struct {
-	mu   sync.Mutex
-	said []string
+	mu    sync.Mutex
+	texts []string
 }
 
 // Add is the Status function.
 func (s *Statuses) Add(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.said = append(s.said, text)
+	s.texts = append(s.texts, text)
 }
 
-// All returns everything that was said, in order.
+// All returns all texts in order.
 func (s *Statuses) All() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]string(nil), s.said...)
+	return append([]string(nil), s.texts...)
 }
 
-// Last returns what was said last, or "nothing".
+// Last returns the last text, or "nothing".
 func (s *Statuses) Last() string {
 	if all := s.All(); len(all) > 0 {
 		return all[len(all)-1]
@@ -99,16 +100,16 @@ func (s *Statuses) Last() string {
 	return "nothing"
 }
 
-// Contains reports whether part was said.
+// Contains reports whether some text contains part.
 func (s *Statuses) Contains(part string) bool {
 	return strings.Contains(strings.Join(s.All(), "\n"), part)
 }
 
-// WantCode fails the test unless err carries the code.
+// WantCode fails the test unless err has the code.
 func WantCode(t testing.TB, err error, want schemas.Code) {
 	t.Helper()
 	if err == nil || schemas.CodeOf(err) != want {
-		t.Errorf("the error is %v of code %q, want %q", err, schemas.CodeOf(err), want)
+		t.Errorf("the error is %v with the code %q, want the code %q", err, schemas.CodeOf(err), want)
 	}
 }
 
@@ -116,6 +117,6 @@ func WantCode(t testing.TB, err error, want schemas.Code) {
 func WantIs(t testing.TB, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
-		t.Errorf("the error is %v, want %v", err, want)
+		t.Errorf("the error is %v, want one that wraps %v", err, want)
 	}
 }

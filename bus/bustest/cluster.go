@@ -1,21 +1,22 @@
 package bustest
 
 import (
-	"servidor-backup/bus/embedded"
 	"strings"
 	"testing"
+
+	"servidor-backup/bus/embedded"
 )
 
-// Cluster is embedded servers of one cluster, which a test can stop and start. A
-// server that does not run is nil.
+// Cluster is the servers of one cluster, which a test can stop and start. A server that
+// is not running is nil.
 type Cluster struct {
 	*testing.T
 	Options []embedded.Options
 	Servers []*embedded.Server
 }
 
-// PrepareCluster makes a cluster of which no server runs yet. The test becomes
-// parallel, because tests of clusters wait rather than compute.
+// PrepareCluster makes a cluster of which no server is running yet. It makes the test
+// parallel, because tests of clusters wait more than they compute.
 func PrepareCluster(t *testing.T, size int) *Cluster {
 	t.Helper()
 	t.Parallel()
@@ -51,7 +52,7 @@ func (c *Cluster) all() (indexes []int) {
 	return indexes
 }
 
-// Start starts the servers with these indexes and waits until they have found the
+// Start starts the servers with the given indexes and waits until they have found the
 // others.
 func (c *Cluster) Start(indexes ...int) {
 	c.Helper()
@@ -65,7 +66,7 @@ func (c *Cluster) Start(indexes ...int) {
 	}
 }
 
-// Stop ends the servers with these indexes.
+// Stop shuts down those servers with the given indexes that are running.
 func (c *Cluster) Stop(indexes ...int) {
 	c.Helper()
 	for _, i := range indexes {
@@ -76,7 +77,7 @@ func (c *Cluster) Stop(indexes ...int) {
 	}
 }
 
-// URLs are the addresses of all servers, beginning with the i-th.
+// URLs returns the addresses of all servers, separated by commas, starting with server i.
 func (c *Cluster) URLs(i int) string {
 	var urls []string
 	for k := range c.Options {

@@ -12,15 +12,14 @@ var port atomic.Uint32
 
 func init() { port.Store(rand.Uint32N(20_000)) }
 
-// FreeAddress is an address of loopback that is free, for a server that others
-// must know before it is there, or that comes back to where it was.
+// FreeAddress returns a free address of the loopback interface, for a server whose address
+// must be known before it starts, or that restarts on the same address.
 //
-// The port is not one of those that systems give out by themselves (from 32768 on,
-// or 49152): such a one may become some connection's own end as soon as nobody
-// listens there, even that of the connection which tries to reach it. Nor is it one that
-// was given to somebody else, who may not listen there yet: they are given out in turn,
-// from somewhere on, so that programs which do so at the same time are seldom in each
-// other's way.
+// The port is below the range that systems choose local ports from (from 32768 or 49152
+// on): while nothing listens on a port of that range, it may become the local port of any
+// connection, even of the one that tries to reach it. FreeAddress also never returns a port
+// twice before all have been used, because the test that got it first may not listen yet.
+// It starts at a random port, so that programs that run at the same time seldom collide.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	var err error

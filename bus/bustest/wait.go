@@ -6,23 +6,25 @@ import (
 	"time"
 )
 
-// Patience bounds every wait of a test; none is expected to take so long, whatever
-// else the machine has to do.
+// Patience bounds every wait of a test. No wait should take so long, even on a busy
+// machine.
 const Patience = 45 * time.Second
 
-// Eventually waits until is holds; what says what is waited for.
-func Eventually(t testing.TB, what string, is func() bool) {
+// Eventually waits until condition holds, and fails the test after [Patience]. what
+// describes the condition.
+func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(Patience); !is(); <-tick.C {
+	for deadline := time.Now().Add(Patience); !condition(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("still waiting after %v: %s", Patience, what)
 		}
 	}
 }
 
-// Receive takes one value from c.
+// Receive receives one value from c, and fails the test after [Patience]. what describes
+// the value.
 func Receive[T any](t testing.TB, what string, c <-chan T) (v T) {
 	t.Helper()
 	select {
@@ -33,7 +35,7 @@ func Receive[T any](t testing.TB, what string, c <-chan T) (v T) {
 	return v
 }
 
-// Patient is a context that ends before the test hangs.
+// Patient returns a context that ends after [Patience].
 func Patient(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	t.Cleanup(cancel)

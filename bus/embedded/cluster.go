@@ -19,37 +19,39 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// Cluster makes an embedded server one of several that are one NATS cluster, with
-// one JetStream: any minority of them can be lost.
+// Cluster makes an embedded server a member of a NATS cluster with one JetStream. The
+// cluster survives the loss of any minority of its servers.
 type Cluster struct {
 	// Name is the same for all servers of the cluster.
 	Name string
-	// Listen is HOST:PORT for the other servers.
+	// Listen is HOST:PORT, where this server listens for the other servers.
 	Listen string
-	// Routes are where the servers listen for each other, nats://HOST:PORT. This
-	// server may be among them, so that all can be given the same.
+	// Routes are the addresses where the servers listen for each other, as
+	// nats://HOST:PORT. They may include this server, so that all servers can have the
+	// same list.
 	Routes []string
 }
 
-// ErrClustered is returned by [Start] for a directory that was part of a
-// cluster and is to be used without, or the other way round: JetStream would
-// take what it finds there for litter.
+// ErrClustered is returned by [Start] for a cluster server's directory that is opened
+// without a cluster, or for a lone server's directory that is opened in a cluster:
+// JetStream would delete the data there as left-overs.
 var ErrClustered = errors.New("the directory was made otherwise")
 
-// natsName is a lone server's name. A cluster's servers need different ones.
+// natsName is a lone server's name. A cluster's servers need different names.
 const natsName = "servidor-backup"
 
-// nameFile, in the server's directory, keeps the name that it has in its cluster:
-// under another one it would be another server, without the data.
+// nameFile, in the server's directory, stores the server's name in its cluster. Under
+// another name the cluster would take it for a new server without data.
 const nameFile = "SERVER"
 
-// serverName is the name under which the server on dir is known.
-func serverName(dir string, clustered bool) (string, error) {
+// nameOfServer returns the name of the server on dir, which it chooses when a cluster's
+// server starts for the first time.
+func nameOfServer(dir string, clustered bool) (string, error) {
 	path := filepath.Join(dir, nameFile)
 	text, err := os.ReadFile(path)
 	switch {
 	case err == nil && !clustered:
-		return "", fmt.Errorf("%s: %w: it is part of a cluster, which has to be named again", dir, ErrClustered)
+		return "", fmt.Errorf("%s: %w: it belongs to a server of a cluster; start it with the cluster's options", dir, ErrClustered)
 	case err == nil:
 		return strings.TrimSpace(string(text)), nil
 	case !errors.Is(err, fs.ErrNotExist):
@@ -58,17 +60,18 @@ func serverName(dir string, clustered bool) (string, error) {
 		return natsName, nil
 	}
 	if _, err := os.Stat(filepath.Join(dir, server.JetStreamStoreDir)); err == nil {
-		return "", fmt.Errorf("%s: %w: its data is of a server without a cluster", dir, ErrClustered)
+		return "", fmt.Errorf("%s: %w: it has the data of a server without a cluster", dir, ErrClustered)
 	}
 	name := natsName + "-" + nuid.Next()
-	return name, keepName(path, name)
+	return name, writeName(path, name)
 }
 
-// keepName writes the name whole or not at all, before there is any data.
-func keepName(path, name string) error {
+// writeName writes the name atomically and durably. It runs before JetStream writes any
+// data.
+func writeName(path, name string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), nameFile)
 	if err != nil {
-		return fmt.Errorf("keep the server's name: %w", err)
+		return fmt.Errorf("write the server's name: %w", err)
 	}
 	_, err = f.WriteString(name + "\n")
 	err = errors.Join(err, f.Sync(), f.Close())
@@ -76,17 +79,17 @@ func keepName(path, name string) error {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("keep the server's name: %w", err), os.Remove(f.Name()))
+		return errors.Join(fmt.Errorf("write the server's name: %w", err), os.Remove(f.Name()))
 	}
 	dir, err := vfs.Default.OpenDir(filepath.Dir(path))
 	if err != nil {
-		return fmt.Errorf("keep the server's name: %w", err)
+		return fmt.Errorf("write the server's name: %w", err)
 	}
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// options sets the options that make the server part of a cluster.
-func (c *Cluster) options(o *server.Options) error {
+// apply sets the options that make the server part of a cluster.
+func (c *Cluster) apply(o *server.Options) error {
 	host, port, err := splitListen(c.Listen)
 	if err != nil {
 		return err
@@ -99,17 +102,17 @@ func (c *Cluster) options(o *server.Options) error {
 			return err
 		}
 		o.Routes = append(o.Routes, u)
-		self = self || leadsTo(u, host, port)
+		self = self || isOwnAddress(u, host, port)
 	}
 	if !self {
-		// NATS counts the routes to know how many servers there will be, and of
-		// how many a majority must be there at the first start.
+		// NATS takes the number of routes for the number of servers, of which a majority
+		// must be running at the first start.
 		o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: net.JoinHostPort(host, strconv.Itoa(port))})
 	}
 	return nil
 }
 
-// CheckRoute tells what is wrong with one of [Cluster].Routes.
+// CheckRoute reports what is wrong with an element of [Cluster].Routes.
 func CheckRoute(route string) error {
 	_, err := parseRoute(route)
 	return err
@@ -126,35 +129,35 @@ func parseRoute(route string) (*url.URL, error) {
 	return u, nil
 }
 
-// leadsTo reports whether u is the address on which this machine listens.
-func leadsTo(u *url.URL, host string, port int) bool {
+// isOwnAddress reports whether u is the address host:port of this machine.
+func isOwnAddress(u *url.URL, host string, port int) bool {
 	if u.Port() != strconv.Itoa(port) {
 		return false
 	}
 	if u.Hostname() == host {
 		return true
 	}
-	there, err := net.LookupHost(u.Hostname())
+	addresses, err := net.LookupHost(u.Hostname())
 	if err != nil {
 		return false
 	}
-	here, err := net.InterfaceAddrs()
+	own, err := net.InterfaceAddrs()
 	if err != nil {
 		return false
 	}
-	return slices.ContainsFunc(here, func(a net.Addr) bool {
+	return slices.ContainsFunc(own, func(a net.Addr) bool {
 		n, ok := a.(*net.IPNet)
-		return ok && slices.Contains(there, n.IP.String())
+		return ok && slices.Contains(addresses, n.IP.String())
 	})
 }
 
-// WaitForCluster waits until enough servers of the cluster have found each other
-// to agree on something, and says through status for what it waits, and "" when
-// it goes on. A server without a cluster is not waited for.
+// WaitForCluster waits until enough servers of the cluster have found each other to elect a
+// leader. It calls status with what it waits for, and with "" when it goes on. Without a
+// cluster it returns at once.
 func (s *Server) WaitForCluster(ctx context.Context, status func(text string)) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for said := ""; ; {
+	for last := ""; ; {
 		if !s.ns.JetStreamIsClustered() {
 			return nil
 		}
@@ -163,15 +166,15 @@ func (s *Server) WaitForCluster(ctx context.Context, status func(text string)) e
 			return fmt.Errorf("ask the server about its cluster: %w", err)
 		}
 		if info.Meta != nil && info.Meta.Leader != "" {
-			if said != "" {
+			if last != "" {
 				status("")
 			}
 			return nil
 		}
 		now := fmt.Sprintf("waiting for the cluster: %d of %d servers", len(s.ns.ActivePeers()), s.expected)
-		if now != said {
-			said = now
-			status(said)
+		if now != last {
+			last = now
+			status(last)
 		}
 		select {
 		case <-ctx.Done():

@@ -8,8 +8,9 @@ import (
 	"servidor-backup/bus/embedded"
 )
 
-// A server that is to wait says for what, and ends waiting when it is told.
-func TestClusterIsWaitedFor(t *testing.T) {
+// WaitForCluster reports what it waits for, and ends when its context ends or the cluster
+// is complete.
+func TestWaitForClusterReportsAndEnds(t *testing.T) {
 	c := bustest.PrepareCluster(t, 3)
 	c.Servers[0] = bustest.StartServer(t, c.Options[0])
 	var said bustest.Statuses
@@ -29,9 +30,9 @@ func TestClusterIsWaitedFor(t *testing.T) {
 	}
 }
 
-// A lone server's data is not JetStream's to tidy away in a cluster, nor the other
-// way round.
-func TestClusterKeepsOutOfOtherData(t *testing.T) {
+// A server does not start in a cluster on a lone server's directory, nor alone on a cluster
+// server's: JetStream would delete the data.
+func TestClusterAndLoneServerRefuseEachOthersDirectories(t *testing.T) {
 	alone := embedded.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"}
 	bustest.Shutdown(t, bustest.StartServer(t, alone))
 	joined := alone
@@ -45,7 +46,7 @@ func TestClusterKeepsOutOfOtherData(t *testing.T) {
 		bustest.WantIs(t, err, embedded.ErrClustered)
 	}
 	refused(joined)
-	bustest.Shutdown(t, bustest.StartServer(t, alone)) // as before
+	bustest.Shutdown(t, bustest.StartServer(t, alone)) // it still starts alone
 	joined.Dir, alone.Dir = t.TempDir(), ""
 	bustest.Shutdown(t, bustest.StartServer(t, joined))
 	alone.Dir = joined.Dir
@@ -53,7 +54,7 @@ func TestClusterKeepsOutOfOtherData(t *testing.T) {
 	bustest.Shutdown(t, bustest.StartServer(t, joined))
 }
 
-func TestClusterRefusesWrongRoutes(t *testing.T) {
+func TestClusterRefusesMalformedRoutes(t *testing.T) {
 	for _, route := range []string{"127.0.0.1", "nats://:1", "nats://[::1", "", "nats://a b:1"} {
 		s, err := embedded.Start(embedded.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0",
 			Cluster: &embedded.Cluster{Name: "test", Listen: "127.0.0.1:0", Routes: []string{route}}})

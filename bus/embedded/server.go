@@ -17,46 +17,45 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// ErrInUse is returned by [Start] when another process runs on the
-// directory.
+// ErrInUse is returned by [Start] when another process has locked the directory.
 var ErrInUse = errors.New("the directory is in use by another process")
 
-// Options says where an embedded server keeps its data and listens.
+// Options are the options of [Start].
 type Options struct {
-	// Dir is JetStream's directory. It is made if needed.
+	// Dir is JetStream's directory. Start makes it if needed.
 	Dir string
-	// Listen is HOST:PORT; port 0 takes a free one. Empty means no listener:
-	// only connections of this process (its [Server.InProcessConn]) reach it.
+	// Listen is HOST:PORT; port 0 chooses a free port. Empty means no listener:
+	// only connections of this process (see [Server.InProcessConn]) reach the server.
 	Listen string
-	// Cluster makes it one of several servers; nil is a server of its own.
+	// Cluster makes the server a member of a cluster; nil means a lone server.
 	Cluster *Cluster
-	// Log takes the server's warnings and errors; nil discards them.
+	// Log receives the server's warnings and errors; nil discards them.
 	Log *slog.Logger
 }
 
-// Server is an embedded NATS server with JetStream. Whatever JetStream
+// Server is an embedded NATS server with JetStream. Everything that JetStream
 // acknowledges has been synced to disk.
 type Server struct {
 	ns       *server.Server
 	lock     io.Closer
-	expected int // servers of the cluster, as far as its routes tell
+	expected int // number of servers in the cluster, according to the routes
 }
 
-// startTimeout bounds the recovery of JetStream's state, which is small: the
-// catalogue, never chunks.
+// startTimeout bounds the recovery of JetStream's state, which is small: it has the
+// catalogue, but no chunks.
 const startTimeout = 60 * time.Second
 
-// Start locks the directory, starts a server and returns when it serves.
+// Start locks the directory, starts a server and returns when it accepts connections.
 func Start(opt Options) (*Server, error) {
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the server's directory: %w", err)
 	}
-	// JetStream takes no lock of its own; two servers on one directory would
-	// destroy it.
+	// JetStream takes no lock of its own, and two servers on one directory would destroy
+	// its data.
 	lock, err := vfs.Default.Lock(filepath.Join(opt.Dir, "LOCK"))
-	var file *fs.PathError
+	var pathErr *fs.PathError
 	switch {
-	case errors.As(err, &file): // the file could not even be made
+	case errors.As(err, &pathErr): // the lock file could not be made or opened
 		return nil, fmt.Errorf("lock %s: %w", opt.Dir, err)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w (%v)", opt.Dir, ErrInUse, err)
@@ -73,14 +72,14 @@ func Start(opt Options) (*Server, error) {
 }
 
 func natsOptions(opt Options) (*server.Options, error) {
-	name, err := serverName(opt.Dir, opt.Cluster != nil)
+	name, err := nameOfServer(opt.Dir, opt.Cluster != nil)
 	if err != nil {
 		return nil, err
 	}
 	o := &server.Options{
 		ServerName: name,
 		DontListen: opt.Listen == "",
-		NoSigs:     true, // signals are the program's, not the library's
+		NoSigs:     true, // the program handles signals
 		NoLog:      opt.Log == nil,
 		JetStream:  true,
 		StoreDir:   opt.Dir,
@@ -94,7 +93,7 @@ func natsOptions(opt Options) (*server.Options, error) {
 		o.Host, o.Port = host, port
 	}
 	if opt.Cluster != nil {
-		if err := opt.Cluster.options(o); err != nil {
+		if err := opt.Cluster.apply(o); err != nil {
 			return nil, err
 		}
 	}
@@ -123,8 +122,9 @@ func startNATS(o *server.Options, log *slog.Logger) (*server.Server, error) {
 	}
 }
 
-// splitListen also tries the address, because the server ends the process's
-// hope with a log line only when it is taken.
+// splitListen splits HOST:PORT, and replaces port 0 by a free one. It also tries to listen
+// on the address, because the NATS server would report a taken address only as a fatal
+// line of its log.
 func splitListen(listen string) (host string, port int, err error) {
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
@@ -138,7 +138,7 @@ func splitListen(listen string) (host string, port int, err error) {
 	return host, l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// URL is what clients connect to: nats://HOST:PORT, or "" without a listener.
+// URL is the address for clients: nats://HOST:PORT, or "" without a listener.
 func (s *Server) URL() string {
 	addr, ok := s.ns.Addr().(*net.TCPAddr)
 	if !ok {
@@ -151,33 +151,33 @@ func (s *Server) URL() string {
 	return "nats://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
 }
 
-// InProcessConn connects to the server within the process, without a socket. With it
-// a Server is what [bus.ConnOptions] takes as InProcess.
+// InProcessConn connects to the server within the process, without a socket. It makes a
+// Server a value for InProcess of bus.ConnOptions.
 func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn() }
 
-// Shutdown ends the server, its connections with it, and frees the directory.
+// Shutdown ends the server with its connections, and unlocks the directory.
 func (s *Server) Shutdown() error {
 	s.ns.Shutdown()
 	s.ns.WaitForShutdown()
 	return s.lock.Close()
 }
 
-// serverLog hands the server's log to slog: warnings and errors as they are,
-// notices as debug. It keeps the first fatal line instead of exiting.
+// serverLog writes the server's log to slog: warnings and errors at their levels,
+// notices at debug level. It stores the first fatal line instead of exiting.
 type serverLog struct {
 	log   *slog.Logger
 	fatal *atomic.Pointer[string]
 }
 
-func (l *serverLog) out(f func(string, ...any), format string, v []any) {
+func (l *serverLog) write(f func(string, ...any), format string, v []any) {
 	if l.log != nil {
 		f("nats: " + fmt.Sprintf(format, v...))
 	}
 }
 
-func (l *serverLog) Noticef(format string, v ...any) { l.out(l.log.Debug, format, v) }
-func (l *serverLog) Warnf(format string, v ...any)   { l.out(l.log.Warn, format, v) }
-func (l *serverLog) Errorf(format string, v ...any)  { l.out(l.log.Error, format, v) }
+func (l *serverLog) Noticef(format string, v ...any) { l.write(l.log.Debug, format, v) }
+func (l *serverLog) Warnf(format string, v ...any)   { l.write(l.log.Warn, format, v) }
+func (l *serverLog) Errorf(format string, v ...any)  { l.write(l.log.Error, format, v) }
 func (l *serverLog) Debugf(format string, v ...any)  {}
 func (l *serverLog) Tracef(format string, v ...any)  {}
 

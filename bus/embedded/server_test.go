@@ -2,7 +2,6 @@ package embedded_test
 
 import (
 	"errors"
-	"github.com/nats-io/nats.go"
 	"net"
 	"os"
 	"path/filepath"
@@ -10,14 +9,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+
 	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
 	"servidor-backup/bus/embedded"
 	"servidor-backup/bus/kv"
 )
 
-// Two servers on one directory would destroy it, so the second must not start;
-// Shutdown gives the directory free.
+// A second server on a directory, which would destroy its data, does not start. Shutdown
+// unlocks the directory.
 func TestServerLocksItsDirectory(t *testing.T) {
 	dir := t.TempDir()
 	s := bustest.StartServer(t, embedded.Options{Dir: dir})
@@ -33,8 +34,8 @@ func TestServerLocksItsDirectory(t *testing.T) {
 	bustest.Shutdown(t, bustest.StartServer(t, embedded.Options{Dir: dir}))
 }
 
-// A directory that cannot be locked for another reason is not in use.
-func TestServerTellsWhyItCannotLock(t *testing.T) {
+// A directory that cannot be locked for another reason is not reported as in use.
+func TestServerReportsWhyItCannotLock(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "LOCK"), 0o700); err != nil {
 		t.Fatal(err)
@@ -44,12 +45,12 @@ func TestServerTellsWhyItCannotLock(t *testing.T) {
 		bustest.Shutdown(t, s)
 	}
 	if err == nil || errors.Is(err, embedded.ErrInUse) && runtime.GOOS != "windows" {
-		t.Errorf("%v", err)
+		t.Errorf("the error is %v, want another one than %v", err, embedded.ErrInUse)
 	}
 }
 
-// A taken address is an error that names it, and leaves the directory free.
-func TestServerAddressInUse(t *testing.T) {
+// The error for a taken address names it, and the directory is unlocked.
+func TestServerReportsATakenAddress(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +68,7 @@ func TestServerAddressInUse(t *testing.T) {
 	bustest.Shutdown(t, bustest.StartServer(t, embedded.Options{Dir: dir, Listen: "127.0.0.1:0"}))
 }
 
-func TestServerRefusesAWrongAddress(t *testing.T) {
+func TestServerRefusesAMalformedAddress(t *testing.T) {
 	for _, listen := range []string{"localhost", "127.0.0.1:x", "127.0.0.1:99999"} {
 		if s, err := embedded.Start(embedded.Options{Dir: t.TempDir(), Listen: listen}); err == nil {
 			bustest.Shutdown(t, s)
@@ -76,12 +77,12 @@ func TestServerRefusesAWrongAddress(t *testing.T) {
 	}
 }
 
-// What a bucket has acknowledged is there after a restart.
-func TestServerKeepsData(t *testing.T) {
+// A value that a bucket has acknowledged is there after a restart.
+func TestServerHasItsDataAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	s := bustest.StartServer(t, embedded.Options{Dir: dir, Listen: "127.0.0.1:0"})
 	nc := bustest.Dial(t, s.URL())
-	if _, err := openKept(t, nc, "kept").Create(bustest.Patient(t), "k", number{7}); err != nil {
+	if _, err := openBucket(t, nc, "values").Create(bustest.Patient(t), "k", number{7}); err != nil {
 		t.Fatal(err)
 	}
 	nc.Close()
@@ -90,13 +91,13 @@ func TestServerKeepsData(t *testing.T) {
 	s = bustest.StartServer(t, embedded.Options{Dir: dir, Listen: "127.0.0.1:0"})
 	t.Cleanup(func() { bustest.Shutdown(t, s) })
 	var got number
-	if _, err := openKept(t, bustest.Dial(t, s.URL()), "kept").Get(bustest.Patient(t), "k", &got); err != nil || got.N != 7 {
+	if _, err := openBucket(t, bustest.Dial(t, s.URL()), "values").Get(bustest.Patient(t), "k", &got); err != nil || got.N != 7 {
 		t.Errorf("after the restart: %v, %v", got, err)
 	}
 }
 
-// Without Listen the server has no socket, and the process still reaches it.
-func TestServerInProcessOnly(t *testing.T) {
+// Without Listen the server has no socket; connections within the process still reach it.
+func TestServerWithoutAListenerIsReachedInProcess(t *testing.T) {
 	s := bustest.StartServer(t, embedded.Options{Dir: t.TempDir()})
 	t.Cleanup(func() { bustest.Shutdown(t, s) })
 	if url := s.URL(); url != "" {
@@ -107,7 +108,7 @@ func TestServerInProcessOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	if _, err := openKept(t, nc, "b").Create(bustest.Patient(t), "k", number{1}); err != nil {
+	if _, err := openBucket(t, nc, "b").Create(bustest.Patient(t), "k", number{1}); err != nil {
 		t.Error(err)
 	}
 }
@@ -116,7 +117,7 @@ type number struct {
 	N int `msgpack:"n"`
 }
 
-func openKept(t *testing.T, nc *nats.Conn, name string) *kv.Bucket {
+func openBucket(t *testing.T, nc *nats.Conn, name string) *kv.Bucket {
 	t.Helper()
 	b, err := kv.Open(bustest.Patient(t), nc, kv.Config{Name: name})
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 	"github.com/vmihailenco/msgpack/v5"
-	"github.com/zeebo/blake3"
 
 	"servidor-backup/schemas"
 )
@@ -23,50 +22,52 @@ var (
 	ErrConflict = errors.New("the key was changed by another")
 )
 
-// Config describes a bucket; it is used when the bucket is first made.
+// Config describes a bucket. Only the Name matters for a bucket that exists already.
 type Config struct {
 	Name        string
 	Description string
-	// TTL lets values lapse that nobody has written again for so long; 0 keeps
-	// them.
+	// TTL is the time after its last write at which a value lapses; 0 means never.
 	TTL time.Duration
-	// Replicas on a NATS cluster; 0 is three, if it has so many servers.
+	// Replicas is the number of servers that hold the bucket. 0 means three on a NATS
+	// cluster, or one if the cluster has too few servers.
 	Replicas int
 }
 
-// Bucket is a JetStream key-value bucket of msgpack values. A write has been
-// synced when it returns, on a cluster by a majority of the servers that keep the
-// bucket. Reads are answered by the one that leads them, so what was written is
-// read by everybody; only a leader that was cut off from the others may answer
-// from the past for some seconds, until it knows. Writes are protected by
-// compare-and-set, so what was decided on such a read fails with [ErrConflict] or
-// [ErrExists] and is decided again.
+// Bucket is a JetStream key-value bucket of msgpack values. It is safe for concurrent use.
 //
-// While a cluster chooses a new leader, operations wait for it, for a bounded time.
+// A write has been synced when it returns, on a cluster by a majority of the servers that
+// hold the bucket. The leader of these servers answers reads, so every client reads what
+// was written before. The only exception is a leader that is cut off from the other
+// servers: it may answer with old values for some seconds, until it notices. Writes are
+// protected by compare-and-set, so a write that is based on an old value fails with
+// [ErrConflict] or [ErrExists], and the caller decides again.
+//
+// While a cluster elects a new leader, operations wait for it for a bounded time.
 type Bucket struct {
 	nc   *nats.Conn
 	js   jetstream.JetStream
 	kv   jetstream.KeyValue // for watching
 	name string
 
-	began uint64 // its first revision, by which it is known from one that is made later
+	// firstRevision distinguishes this bucket from one of the same name that is made later.
+	firstRevision uint64
 }
 
-// Open binds to the bucket, making it if there is none. A bucket that
-// exists is left as it is, as its stream may have been tuned by the operator; but
-// see [Bucket.Spread].
+// Open opens the bucket, and makes it if it does not exist. It leaves an existing bucket
+// as it is, because the operator may have tuned its stream; but see
+// [Bucket.EnsureReplicas].
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Bucket, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, err
 	}
 	b := &Bucket{nc: nc, js: js, name: cfg.Name}
-	err = b.retry(ctx, openTime, func() error {
+	err = b.retry(ctx, openRetryTime, func() error {
 		b.kv, err = b.open(ctx, cfg)
 		return err
 	})
 	if err == nil {
-		b.began, err = b.first(ctx)
+		b.firstRevision, err = b.readFirstRevision(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", cfg.Name, err)
@@ -75,15 +76,15 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Bucket, error) {
 }
 
 func (b *Bucket) open(ctx context.Context, cfg Config) (jetstream.KeyValue, error) {
-	ctx, cancel := context.WithTimeout(ctx, openAttempt)
+	ctx, cancel := context.WithTimeout(ctx, openTryTimeout)
 	defer cancel()
 	kv, err := b.js.KeyValue(ctx, cfg.Name)
 	if !errors.Is(err, jetstream.ErrBucketNotFound) {
 		return kv, err
 	}
-	// As the library makes buckets, but for where revisions begin: one that was lost and
-	// is made anew must not give those out again that somebody still knows, so they go on
-	// above all that a bucket made earlier can have come to.
+	// The stream is as the library makes it, except for its first revision. A bucket that
+	// was lost and is made anew must not use revisions again that a client still knows, so
+	// it starts above all revisions that an earlier bucket can have reached.
 	stream := jetstream.StreamConfig{
 		Name:              streamPrefix + cfg.Name,
 		Description:       cfg.Description,
@@ -99,8 +100,8 @@ func (b *Bucket) open(ctx context.Context, cfg Config) (jetstream.KeyValue, erro
 		FirstSeq:          uint64(time.Now().UnixMicro()),
 	}
 	_, err = b.js.CreateStream(ctx, stream)
-	if tooFew(err) {
-		// Fewer servers are there now; Spread sees to it when there are more.
+	if isTooFewServers(err) {
+		// The cluster has fewer servers now; EnsureReplicas adds replicas later.
 		stream.Replicas = 1
 		_, err = b.js.CreateStream(ctx, stream)
 	}
@@ -109,53 +110,54 @@ func (b *Bucket) open(ctx context.Context, cfg Config) (jetstream.KeyValue, erro
 	}
 	kv, err = b.js.KeyValue(ctx, cfg.Name)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		err = fmt.Errorf("%w: %w", errBehind, err) // another one is just making it
+		err = fmt.Errorf("%w: %w", errBehind, err) // another client is just making it
 	}
 	return kv, err
 }
 
-// streamPrefix is what NATS calls the stream of a bucket, before its name.
+// streamPrefix and the bucket's name are the name of the bucket's stream.
 const streamPrefix = "KV_"
 
-// mostReplicas is what suffices for any one server to be lost.
-const mostReplicas = 3
+// defaultReplicas is the smallest number of replicas that survives the loss of any server.
+const defaultReplicas = 3
 
-// replicas is how many servers shall keep the bucket, unless told otherwise.
-func (b *Bucket) replicas(asked int) int {
+// replicas is the number of servers that should hold the bucket: configured, or the
+// default if that is 0.
+func (b *Bucket) replicas(configured int) int {
 	switch {
-	case asked > 0:
-		return asked
+	case configured > 0:
+		return configured
 	case b.clustered():
-		return mostReplicas
+		return defaultReplicas
 	}
 	return 1
 }
 
-// EnsureReplicas has the bucket kept by as many servers as it shall be, as
-// [Config].Replicas says, if it is kept by fewer; all else stays as it is.
-// An error says that it is not, such as for want of servers.
+// EnsureReplicas raises the number of servers that hold the bucket to replicas, which has
+// the meaning of [Config].Replicas. It never lowers the number and changes nothing else. It
+// fails, for example, if the cluster has too few servers.
 func (b *Bucket) EnsureReplicas(ctx context.Context, replicas int) error {
-	ctx, cancel := context.WithTimeout(ctx, openAttempt)
+	ctx, cancel := context.WithTimeout(ctx, openTryTimeout)
 	defer cancel()
 	s, err := b.js.Stream(ctx, streamPrefix+b.name)
 	if err != nil {
-		return fmt.Errorf("look at the bucket %s: %w", b.name, err)
+		return fmt.Errorf("inspect the bucket %s: %w", b.name, err)
 	}
 	cfg := s.CachedInfo().Config
 	if want := b.replicas(replicas); cfg.Replicas < want {
 		cfg.Replicas = want
 		if _, err := b.js.UpdateStream(ctx, cfg); err != nil {
-			return fmt.Errorf("keep the bucket %s on %d servers: %w", b.name, want, err)
+			return fmt.Errorf("replicate the bucket %s to %d servers: %w", b.name, want, err)
 		}
 	}
 	return nil
 }
 
-// first is the revision that the bucket was made to begin with, above all that one of its
-// name came to before; 0 if none was chosen for it.
-func (b *Bucket) first(ctx context.Context) (first uint64, err error) {
-	err = b.retry(ctx, bucketTime, func() error {
-		ctx, cancel := context.WithTimeout(ctx, openAttempt)
+// readFirstRevision asks for the revision at which the bucket starts, which is above all
+// revisions of earlier buckets of its name. It is 0 if none was set when the bucket was made.
+func (b *Bucket) readFirstRevision(ctx context.Context) (first uint64, err error) {
+	err = b.retry(ctx, retryTime, func() error {
+		ctx, cancel := context.WithTimeout(ctx, openTryTimeout)
 		defer cancel()
 		s, err := b.js.Stream(ctx, streamPrefix+b.name)
 		if err == nil {
@@ -164,7 +166,7 @@ func (b *Bucket) first(ctx context.Context) (first uint64, err error) {
 		return err
 	})
 	if err != nil {
-		err = fmt.Errorf("look at the bucket %s: %w", b.name, err)
+		err = fmt.Errorf("inspect the bucket %s: %w", b.name, err)
 	}
 	return first, err
 }
@@ -172,8 +174,8 @@ func (b *Bucket) first(ctx context.Context) (first uint64, err error) {
 // Get decodes the value of key into v and returns its revision, or [ErrNotFound].
 func (b *Bucket) Get(ctx context.Context, key string, v any) (revision uint64, err error) {
 	var m stored
-	err = b.retry(ctx, bucketTime, func() error {
-		m, err = b.last(ctx, key)
+	err = b.retry(ctx, retryTime, func() error {
+		m, err = b.readLast(ctx, key)
 		return err
 	})
 	if err == nil && m.deleted {
@@ -185,14 +187,15 @@ func (b *Bucket) Get(ctx context.Context, key string, v any) (revision uint64, e
 	return m.revision, b.decode(key, m.value, v)
 }
 
-// Create writes a key that does not exist yet; [ErrExists] otherwise.
+// Create writes a key that does not exist, and returns its revision. If the key exists it
+// fails with [ErrExists].
 func (b *Bucket) Create(ctx context.Context, key string, v any) (revision uint64, err error) {
 	revision, err = b.write(ctx, key, v, 0)
 	return revision, b.wrap("create", key, err)
 }
 
-// Update writes a key whose revision is still the given one; [ErrConflict]
-// otherwise.
+// Update writes a key and returns its new revision. If the key's revision is no longer the
+// given one it fails with [ErrConflict].
 func (b *Bucket) Update(ctx context.Context, key string, v any, revision uint64) (uint64, error) {
 	next, err := b.write(ctx, key, v, revision)
 	return next, b.wrap("update", key, err)
@@ -207,33 +210,34 @@ func (b *Bucket) Exists(ctx context.Context, key string) (bool, error) {
 	return err == nil, err
 }
 
-// DeleteAt removes a key whose revision is still the given one; [ErrConflict]
-// otherwise. The mark that is left says v to [Bucket.Everything].
+// DeleteAt removes a key. If the key's revision is no longer the given one it fails with
+// [ErrConflict]. The deletion mark that stays has the value v, which [Bucket.ScanAll]
+// reports.
 func (b *Bucket) DeleteAt(ctx context.Context, key string, revision uint64, v any) error {
 	value, err := schemas.Marshal(v)
 	if err != nil {
 		return b.wrap("delete", key, err)
 	}
 	m := b.message(key, value)
-	m.Header.Set(operation, "DEL")
-	_, err = b.change(ctx, key, m, revision)
+	m.Header.Set(operationHeader, "DEL")
+	_, err = b.replace(ctx, key, m, revision)
 	return b.wrap("delete", key, err)
 }
 
-// Delete removes a key.
+// Delete removes a key, whatever its revision.
 func (b *Bucket) Delete(ctx context.Context, key string) error {
 	id := nuid.Next()
-	return b.wrap("delete", key, b.retry(ctx, bucketTime, func() error {
+	return b.wrap("delete", key, b.retry(ctx, retryTime, func() error {
 		m := b.message(key, nil)
-		m.Header.Set(operation, "DEL")
+		m.Header.Set(operationHeader, "DEL")
 		_, err := b.publish(ctx, m, jetstream.WithMsgID(id))
 		return err
 	}))
 }
 
-// Edit reads the value into v (which stays as it is when there is none), lets
-// change alter it, and writes it, again from the start when someone else was
-// faster. change returns false to leave things as they are.
+// Edit calls reset, reads the value of key into v (which it leaves as it is if the key has
+// no value), calls change to alter v, and writes v. If another client has changed the key
+// meanwhile, Edit starts again. It writes nothing if change returns false.
 func (b *Bucket) Edit(ctx context.Context, key string, v any, reset func(), change func() (bool, error)) (revision uint64, err error) {
 	for {
 		reset()
@@ -253,18 +257,19 @@ func (b *Bucket) Edit(ctx context.Context, key string, v any, reset func(), chan
 		if !errors.Is(err, ErrExists) && !errors.Is(err, ErrConflict) {
 			return revision, err
 		}
-		select { // whoever was faster may have another change to make
+		select { // the other client may have more changes to make
 		case <-ctx.Done():
 			return 0, ctx.Err()
-		case <-time.After(rand.N(maxYield)):
+		case <-time.After(rand.N(maxConflictPause)):
 		}
 	}
 }
 
-// maxYield is how long an edit lets others go first, at most.
-const maxYield = 5 * time.Millisecond
+// maxConflictPause is the longest pause of an edit after a conflict. It is random, so that
+// other clients get ahead.
+const maxConflictPause = 5 * time.Millisecond
 
-// Entry is a value as [Bucket.Scan] and [Bucket.Watch] hand it out.
+// Entry is a key and its value, as [Bucket.Scan] and [Bucket.Watch] report it.
 type Entry struct {
 	Key      string
 	Revision uint64
@@ -275,7 +280,7 @@ type Entry struct {
 // Decode decodes the value into v.
 func (e *Entry) Decode(v any) error { return schemas.Unmarshal(e.value, v) }
 
-// Raw is the value as it is kept.
+// Raw returns the encoded value, which must not be changed.
 func (e *Entry) Raw() []byte { return e.value }
 
 func (b *Bucket) decode(key string, value []byte, v any) error {
@@ -285,38 +290,16 @@ func (b *Bucket) decode(key string, value []byte, v any) error {
 	return nil
 }
 
+// wrap adds the operation and the key to an error. A bucket that is lost or unreachable
+// gets the code [schemas.Unavailable].
 func (b *Bucket) wrap(what, key string, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case isLost(err):
-		err = fmt.Errorf("%w (%w)", schemas.Errorf(schemas.Unavailable, "the catalogue is gone, an empty one will be made"), err)
-	case passes(err):
+		err = fmt.Errorf("%w (%w)", schemas.Errorf(schemas.Unavailable, "the catalogue is lost; a coordinator will make an empty one"), err)
+	case isTransient(err):
 		err = fmt.Errorf("%w (%w)", schemas.Errorf(schemas.Unavailable, "the catalogue does not answer"), err)
 	}
 	return fmt.Errorf("%s the key %s of the bucket %s: %w", what, key, b.name, err)
-}
-
-// maxToken keeps two names, a number and a bucket well inside NATS's limit of
-// 4 KiB for a protocol line.
-const maxToken = 200
-
-// Token makes one token of a key out of any name. Letters, digits, "-" and
-// "_" stand for themselves, so that "nats kv ls" is readable; other bytes become
-// = and two hex digits; what gets too long becomes == and a hash.
-func Token(name string) string {
-	const hex = "0123456789abcdef"
-	var t []byte
-	for _, c := range []byte(name) {
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' {
-			t = append(t, c)
-		} else {
-			t = append(t, '=', hex[c>>4], hex[c&15])
-		}
-	}
-	if len(t) <= maxToken {
-		return string(t)
-	}
-	sum := blake3.Sum256([]byte(name))
-	return fmt.Sprintf("==%x", sum[:16])
 }

@@ -33,9 +33,9 @@ func openBucket(t *testing.T, nc *nats.Conn, name string) *kv.Bucket {
 	return b
 }
 
-// A bucket that was lost and is made anew goes on above the revisions of the lost one:
-// whoever knows one of those must not take it for one of the new ones.
-func TestBucketMadeAnewGoesOn(t *testing.T) {
+// A bucket that was lost and is made anew starts above the revisions of the lost one, so
+// that a client never takes an old revision for a new one.
+func TestBucketMadeAnewStartsAboveOldRevisions(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -46,12 +46,12 @@ func TestBucketMadeAnewGoesOn(t *testing.T) {
 		ctx, b := bustest.Patient(t), openBucket(t, nc, "lost")
 		first := b.FirstRevision()
 		if first <= last {
-			t.Fatalf("it begins with revision %d after %d", first, last)
+			t.Fatalf("the bucket starts with revision %d, after %d in the lost one", first, last)
 		}
 		for i := range 20 {
 			revision, err := b.Create(ctx, fmt.Sprint("k", i), counter{i})
 			if err != nil || revision <= last {
-				t.Fatalf("revision %d comes after %d, %v", revision, last, err)
+				t.Fatalf("revision %d follows %d, %v", revision, last, err)
 			}
 			last = revision
 		}
@@ -62,7 +62,7 @@ func TestBucketMadeAnewGoesOn(t *testing.T) {
 			last++
 		}
 		if still := openBucket(t, nc, "lost").FirstRevision(); still != first {
-			t.Fatalf("it began with revision %d, now with %d", first, still)
+			t.Fatalf("the first revision was %d, and is %d after the bucket was opened again", first, still)
 		}
 		if err := js.DeleteStream(ctx, "KV_lost"); err != nil {
 			t.Fatal(err)
@@ -70,7 +70,7 @@ func TestBucketMadeAnewGoesOn(t *testing.T) {
 	}
 }
 
-// Each write says whether its premise still held; nothing is lost in silence.
+// A write whose expected revision is no longer current fails.
 func TestBucketComparesAndSets(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
 	ctx, b := bustest.Patient(t), openBucket(t, nc, "cas")
@@ -106,8 +106,8 @@ func TestBucketComparesAndSets(t *testing.T) {
 	}
 }
 
-// No increment is lost, whoever is faster, from the first on.
-func TestBucketEditUnderContention(t *testing.T) {
+// No increment of concurrent edits is lost, from the creation of the key on.
+func TestConcurrentEditsLoseNothing(t *testing.T) {
 	s := bustest.Server(t)
 	const writers, each = 8, 15
 	ctx := bustest.Patient(t)
@@ -142,14 +142,14 @@ func TestBucketEditUnderContention(t *testing.T) {
 	}
 }
 
-// change can leave things as they are, and its error is the caller's.
-func TestBucketEditMayDecline(t *testing.T) {
+// Edit writes nothing if change returns false, and returns change's error.
+func TestEditMayLeaveTheValue(t *testing.T) {
 	b := openBucket(t, bustest.Connect(t, bustest.Server(t)), "declined")
 	ctx := bustest.Patient(t)
 	var c counter
 	reset := func() { c = counter{} }
 	if revision, err := b.Edit(ctx, "k", &c, reset, func() (bool, error) { return false, nil }); err != nil || revision != 0 {
-		t.Errorf("an edit of nothing gives %d, %v", revision, err)
+		t.Errorf("an edit that changes nothing returns %d, %v", revision, err)
 	}
 	mine := errors.New("mine")
 	_, err := b.Edit(ctx, "k", &c, reset, func() (bool, error) { return true, mine })
@@ -158,8 +158,8 @@ func TestBucketEditMayDecline(t *testing.T) {
 	bustest.WantIs(t, err, kv.ErrNotFound)
 }
 
-// A scan sees what matches, in the order of writing, and nothing deleted.
-func TestBucketScan(t *testing.T) {
+// A scan visits the keys that match, in the order of their last writes, without deleted ones.
+func TestScanVisitsMatchingKeys(t *testing.T) {
 	b := openBucket(t, bustest.Connect(t, bustest.Server(t)), "scanned")
 	ctx := bustest.Patient(t)
 	for i, key := range []string{"a.x.1", "a.y.2", "b.x.3", "a.x.4", "a.x"} {
@@ -185,14 +185,12 @@ func TestBucketScan(t *testing.T) {
 	}
 }
 
-// A scan that is broken off leaves nothing behind, however much was to come
-// (TestMain looks for goroutines).
-// What is written again while it is read is there too, once.
-func TestBucketScanBesideWrites(t *testing.T) {
+// A key that is written again during a scan is visited, once.
+func TestScanVisitsEveryKeyOnceDuringWrites(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
 	ctx, b := bustest.Patient(t), openBucket(t, nc, "scan")
 	const keys = 400
-	var revisions [keys]uint64 // 0 is none yet
+	var revisions [keys]uint64 // 0 means that the key does not exist yet
 	write := func(i int) {
 		i %= keys
 		var err error
@@ -225,7 +223,7 @@ func TestBucketScanBesideWrites(t *testing.T) {
 			return nil
 		})
 		if err != nil || len(seen) != keys {
-			t.Errorf("%d of %d keys are there, %v", len(seen), keys, err)
+			t.Errorf("the scan visited %d of %d keys, %v", len(seen), keys, err)
 			break
 		}
 	}
@@ -233,7 +231,9 @@ func TestBucketScanBesideWrites(t *testing.T) {
 	writer.Wait()
 }
 
-func TestBucketScanBrokenOff(t *testing.T) {
+// A scan or a watch that ends early leaves no goroutine behind, whatever number of entries
+// is still to come (TestMain checks for goroutines).
+func TestScanAndWatchThatEndEarlyLeaveNothingBehind(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
 	ctx, b := bustest.Patient(t), openBucket(t, nc, "long")
 	var all sync.WaitGroup
@@ -247,7 +247,7 @@ func TestBucketScanBrokenOff(t *testing.T) {
 		})
 	}
 	all.Wait()
-	// More has arrived than the library's channel holds when it is broken off.
+	// They end after more entries have arrived than the library's channel holds.
 	before := nc.Stats().InMsgs
 	arrived := func() {
 		bustest.Eventually(t, "the values arrive", func() bool { return nc.Stats().InMsgs > before+500 })
@@ -259,9 +259,8 @@ func TestBucketScanBrokenOff(t *testing.T) {
 	bustest.WantIs(t, b.Watch(ended, ">", func(*kv.Entry) { arrived(); cancel() }), context.Canceled)
 }
 
-// A watch sees what is there, then nil, then what changes, also after the
-// connection was away.
-func TestBucketWatchSurvivesReconnect(t *testing.T) {
+// A watch visits the existing values, then nil, then changes, also after a reconnect.
+func TestWatchSurvivesAReconnect(t *testing.T) {
 	dir := t.TempDir()
 	s := bustest.StartServer(t, embedded.Options{Dir: dir, Listen: bustest.FreeAddress(t)})
 	nc := bustest.Dial(t, s.URL())
@@ -308,8 +307,8 @@ func TestBucketWatchSurvivesReconnect(t *testing.T) {
 	bustest.WantIs(t, bustest.Receive(t, "the end of the watch", ended), context.Canceled)
 }
 
-// Without a connection a watch ends instead of being deaf.
-func TestBucketWatchEndsWithTheConnection(t *testing.T) {
+// A watch ends with an error when its connection is closed.
+func TestWatchEndsWithTheConnection(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
 	b := openBucket(t, nc, "closed")
 	ready, ended := make(chan struct{}), make(chan error, 1)
@@ -321,66 +320,66 @@ func TestBucketWatchEndsWithTheConnection(t *testing.T) {
 	}
 }
 
-// What is not renewed lapses; what is renewed stays.
-func TestBucketTTL(t *testing.T) {
+// A value lapses after the TTL unless it is written again.
+func TestValueLapsesAfterTheTTL(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
 	ctx := bustest.Patient(t)
 	b, err := kv.Open(ctx, nc, kv.Config{Name: "lapsing", TTL: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
-	revision, err := b.Create(ctx, "kept", counter{})
+	revision, err := b.Create(ctx, "renewed", counter{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Create(ctx, "dropped", counter{}); err != nil {
+	if _, err := b.Create(ctx, "lapsing", counter{}); err != nil {
 		t.Fatal(err)
 	}
 	var c counter
 	bustest.Eventually(t, "the value lapses", func() bool {
-		if revision, err = b.Update(ctx, "kept", counter{}, revision); err != nil {
-			t.Fatalf("the value that is renewed: %v", err)
+		if revision, err = b.Update(ctx, "renewed", counter{}, revision); err != nil {
+			t.Fatalf("update the value that must not lapse: %v", err)
 		}
-		_, err := b.Get(ctx, "dropped", &c)
+		_, err := b.Get(ctx, "lapsing", &c)
 		return errors.Is(err, kv.ErrNotFound)
 	})
 }
 
-// Different names never share a key, every name gives a valid one, and names
-// made of ordinary letters read as they are.
-func TestKeyToken(t *testing.T) {
+// Different names have different tokens, every token is valid in a key, and names made of
+// ordinary letters stay readable.
+func TestTokenIsUniqueAndValid(t *testing.T) {
 	for name, want := range map[string]string{
 		"ana": "ana", "Ana-2_b": "Ana-2_b", "a.b": "a=2eb", "": "", "=": "=3d", "ção": "=c3=a7=c3=a3o", "a b": "a=20b",
 	} {
 		if got := kv.Token(name); got != want {
-			t.Errorf("KeyToken(%q) is %q, want %q", name, got, want)
+			t.Errorf("Token(%q) is %q, want %q", name, got, want)
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := drawName(t, "a"), drawName(t, "b")
 		if (kv.Token(a) == kv.Token(b)) != (a == b) {
-			t.Fatalf("%q and %q are %q and %q", a, b, kv.Token(a), kv.Token(b))
+			t.Fatalf("the tokens of %q and %q are %q and %q", a, b, kv.Token(a), kv.Token(b))
 		}
 		for _, c := range kv.Token(a) {
 			if !strings.ContainsRune("-_=", c) && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
-				t.Fatalf("%q is %q, which has %q in it", a, kv.Token(a), c)
+				t.Fatalf("the token of %q is %q, which contains %q", a, kv.Token(a), c)
 			}
 		}
 		if n := len(kv.Token(a)); n > 200 {
-			t.Fatalf("a token of %d bytes", n)
+			t.Fatalf("a token has %d bytes, at most 200 are allowed", n)
 		}
 	})
 }
 
-// drawName draws names that are close to each other and to the token's own
-// escapes and borders.
+// drawName draws names that are similar to each other, and to the escapes and the length
+// limit of tokens.
 func drawName(t *rapid.T, label string) string {
 	letters := rapid.SampledFrom([]string{"a", "=", "=2e", ".", "==", "\xff", "ç", strings.Repeat("x", 99), strings.Repeat(".", 50)})
 	return strings.Join(rapid.SliceOfN(letters, 0, 6).Draw(t, label), "")
 }
 
-// What KeyToken makes, NATS takes.
-func TestKeyTokenIsAKey(t *testing.T) {
+// NATS accepts keys that are made of tokens.
+func TestTokensMakeValidKeys(t *testing.T) {
 	b := openBucket(t, bustest.Connect(t, bustest.Server(t)), "tokens")
 	for _, name := range []string{"a b", "*", ">", "a.b", "$", "\x00", "ç", strings.Repeat("é", 512), strings.Repeat("z", 1024)} {
 		key := "record." + kv.Token(name) + "." + kv.Token(name)
@@ -390,26 +389,26 @@ func TestKeyTokenIsAKey(t *testing.T) {
 	}
 }
 
-// A deletion is conditional on the revision, and whether a key has a value is asked of
-// who decides on that.
-func TestDeleteAt(t *testing.T) {
+// DeleteAt fails if the revision is not current, and leaves a mark with a value. Exists
+// reports the current state.
+func TestDeleteAtIsConditionalAndLeavesAMark(t *testing.T) {
 	b, err := kv.Open(bustest.Patient(t), bustest.Connect(t, bustest.Server(t)), kv.Config{Name: "b"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx := bustest.Patient(t)
-	holds := func(key string, want bool) {
+	wantExists := func(key string, want bool) {
 		t.Helper()
 		if got, err := b.Exists(ctx, key); err != nil || got != want {
-			t.Errorf("%s is held: %v, %v, want %v", key, got, err, want)
+			t.Errorf("%s exists: %v, %v, want %v", key, got, err, want)
 		}
 	}
-	holds("a.b", false)
+	wantExists("a.b", false)
 	first, err := b.Create(ctx, "a.b", counter{1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	holds("a.b", true)
+	wantExists("a.b", true)
 	second, err := b.Update(ctx, "a.b", counter{2}, first)
 	if err != nil {
 		t.Fatal(err)
@@ -417,15 +416,15 @@ func TestDeleteAt(t *testing.T) {
 	if err := b.DeleteAt(ctx, "a.b", first, nil); !errors.Is(err, kv.ErrConflict) {
 		t.Errorf("at an old revision: %v", err)
 	}
-	holds("a.b", true)
+	wantExists("a.b", true)
 	if err := b.DeleteAt(ctx, "a.b", second, counter{3}); err != nil {
 		t.Error(err)
 	}
-	holds("a.b", false)
-	if err := b.DeleteAt(ctx, "a.c", 0, counter{4}); err != nil { // which never was
+	wantExists("a.b", false)
+	if err := b.DeleteAt(ctx, "a.c", 0, counter{4}); err != nil { // a key that never existed
 		t.Error(err)
 	}
-	if err := b.DeleteAt(ctx, "a.b", 0, counter{5}); err != nil { // nor is it now
+	if err := b.DeleteAt(ctx, "a.b", 0, counter{5}); err != nil { // a key that is deleted
 		t.Error(err)
 	}
 	marks := map[string]int{}
@@ -439,10 +438,10 @@ func TestDeleteAt(t *testing.T) {
 		return err
 	})
 	if want := map[string]int{"a.b": 5, "a.c": 4}; err != nil || !maps.Equal(marks, want) {
-		t.Errorf("the marks say %v, %v, want %v", marks, err, want)
+		t.Errorf("the marks have the values %v, %v, want %v", marks, err, want)
 	}
 	if _, err := b.Create(ctx, "a.c", counter{6}); err != nil {
 		t.Error(err)
 	}
-	holds("a.c", true)
+	wantExists("a.c", true)
 }

@@ -19,8 +19,9 @@ import (
 	"servidor-backup/schemas"
 )
 
-// replicas is how many servers keep the bucket, and how many of them have all of it.
-func replicas(t *testing.T, nc *nats.Conn, bucket string) (asked, current int) {
+// replicas returns the number of servers that should hold the bucket, and of those that
+// have all of it.
+func replicas(t *testing.T, nc *nats.Conn, bucket string) (configured, current int) {
 	t.Helper()
 	info := stream(t, nc, bucket)
 	if info == nil || info.Cluster == nil || info.Cluster.Leader == "" {
@@ -35,7 +36,7 @@ func replicas(t *testing.T, nc *nats.Conn, bucket string) (asked, current int) {
 	return info.Config.Replicas, current
 }
 
-// stream is the state of a bucket's stream, nil while nobody tells it.
+// stream returns the state of a bucket's stream, or nil while no server answers.
 func stream(t *testing.T, nc *nats.Conn, bucket string) *jetstream.StreamInfo {
 	t.Helper()
 	js, err := jetstream.New(nc)
@@ -49,18 +50,19 @@ func stream(t *testing.T, nc *nats.Conn, bucket string) *jetstream.StreamInfo {
 	return s.CachedInfo()
 }
 
-func whole(t *testing.T, nc *nats.Conn, bucket string) {
+// waitForReplicas waits until three servers have all of the bucket.
+func waitForReplicas(t *testing.T, nc *nats.Conn, bucket string) {
 	t.Helper()
 	bustest.Eventually(t, "three servers have the bucket "+bucket, func() bool {
-		asked, current := replicas(t, nc, bucket)
-		return asked == 3 && current == 3
+		configured, current := replicas(t, nc, bucket)
+		return configured == 3 && current == 3
 	})
 }
 
-// One server of three is lost while writers increment a counter through all of
-// them, and comes back: no acknowledged increment is lost or made twice, and
-// watches on all servers see the end, never going back.
-func TestClusterLosesAServer(t *testing.T) {
+// One server of three stops and comes back while writers increment a counter through all
+// of them: no acknowledged increment is lost or made twice, and watches on all servers see
+// the final value and never an older value after a newer one.
+func TestClusterSurvivesTheLossOfAServer(t *testing.T) {
 	c := bustest.StartCluster(t, 3)
 	ctx := bustest.Patient(t)
 	var buckets [3]*kv.Bucket
@@ -68,7 +70,7 @@ func TestClusterLosesAServer(t *testing.T) {
 		buckets[i] = openBucket(t, bustest.Dial(t, c.URLs(i)), "counted")
 	}
 	nc := bustest.Dial(t, c.URLs(1))
-	whole(t, nc, "counted")
+	waitForReplicas(t, nc, "counted")
 
 	var watched [3]atomic.Int64
 	watching, stop := context.WithCancel(ctx)
@@ -105,7 +107,7 @@ func TestClusterLosesAServer(t *testing.T) {
 				case err == nil:
 					acknowledged.Add(1)
 				case schemas.CodeOf(err) == schemas.Unavailable && ctx.Err() == nil:
-					unknown.Add(1) // a machine that is too busy for a cluster to find its leader
+					unknown.Add(1) // on a busy machine the cluster may not elect a leader in time
 				default:
 					t.Error(err)
 					return
@@ -118,12 +120,12 @@ func TestClusterLosesAServer(t *testing.T) {
 		from := acknowledged.Load()
 		bustest.Eventually(t, what, func() bool { return t.Failed() || acknowledged.Load() >= from+20 })
 	}
-	grow("the writers are under way")
-	killed := leaderOf(t, nc, c, "counted")
-	c.Stop(killed)
-	grow("the writers go on with two servers")
-	c.Start(killed)
-	grow("the writers go on with three")
+	grow("the counter grows")
+	stopped := leaderOf(t, nc, c, "counted")
+	c.Stop(stopped)
+	grow("the counter grows with two servers")
+	c.Start(stopped)
+	grow("the counter grows with three servers again")
 	done.Store(true)
 	writers.Wait()
 
@@ -137,13 +139,13 @@ func TestClusterLosesAServer(t *testing.T) {
 		}
 	}
 	for i := range watched {
-		bustest.Eventually(t, fmt.Sprintf("watch %d sees the end", i), func() bool { return watched[i].Load() == int64(got.N) })
+		bustest.Eventually(t, fmt.Sprintf("watch %d sees the final value", i), func() bool { return watched[i].Load() == int64(got.N) })
 	}
-	whole(t, nc, "counted")
+	waitForReplicas(t, nc, "counted")
 	t.Logf("%d increments, %d unknown", acknowledged.Load(), unknown.Load())
 }
 
-// leaderOf is the server that leads the bucket, by its place in the cluster.
+// leaderOf returns the index of the server that leads the bucket.
 func leaderOf(t *testing.T, nc *nats.Conn, c *bustest.Cluster, bucket string) int {
 	t.Helper()
 	leader := stream(t, nc, bucket).Cluster.Leader
@@ -152,12 +154,12 @@ func leaderOf(t *testing.T, nc *nats.Conn, c *bustest.Cluster, bucket string) in
 			return i
 		}
 	}
-	t.Fatalf("no server is called %q", leader)
+	t.Fatalf("no server has the name %q", leader)
 	return 0
 }
 
-// What one connection has written, every other reads, gets and lists at once:
-// nobody asks a server that is behind.
+// A value that was written through one server is at once read and listed through every
+// server: reads never come from a server that is behind.
 func TestClusterReadsWhatWasWritten(t *testing.T) {
 	c := bustest.StartCluster(t, 3)
 	ctx := bustest.Patient(t)
@@ -170,8 +172,8 @@ func TestClusterReadsWhatWasWritten(t *testing.T) {
 		defer nc.Close()
 		buckets[i] = openBucket(t, nc, "read")
 	}
-	// A server that is behind is so for less than a millisecond here, so it is tried
-	// often, and while there are other writes.
+	// A server is behind for less than a millisecond here, so the test reads often, and
+	// during other writes.
 	busy, stop := context.WithCancel(ctx)
 	var others sync.WaitGroup
 	for i, b := range buckets {
@@ -209,7 +211,7 @@ func TestClusterReadsWhatWasWritten(t *testing.T) {
 	}
 }
 
-// Those who come at the same time, through different servers, make one bucket.
+// Clients that open a bucket at the same time, through different servers, make one bucket.
 func TestClusterMakesABucketOnce(t *testing.T) {
 	c := bustest.StartCluster(t, 3)
 	var conns [3]*nats.Conn
@@ -230,9 +232,8 @@ func TestClusterMakesABucketOnce(t *testing.T) {
 	}
 }
 
-// A bucket that is kept once is spread when that is asked for, and keeps its
-// settings.
-func TestClusterSpreadsABucket(t *testing.T) {
+// EnsureReplicas adds replicas to a bucket, never removes any, and changes no other setting.
+func TestEnsureReplicasOnlyAddsReplicas(t *testing.T) {
 	c := bustest.StartCluster(t, 3)
 	ctx := bustest.Patient(t)
 	nc := bustest.Dial(t, c.URLs(0))
@@ -247,34 +248,34 @@ func TestClusterSpreadsABucket(t *testing.T) {
 	if err := b.EnsureReplicas(ctx, 1); err != nil {
 		t.Error(err)
 	}
-	if asked := stream(t, nc, "grown").Config.Replicas; asked != 1 {
-		t.Errorf("%d servers keep what one shall keep", asked)
+	if configured := stream(t, nc, "grown").Config.Replicas; configured != 1 {
+		t.Errorf("the bucket has %d replicas, want 1", configured)
 	}
 	if err := b.EnsureReplicas(ctx, 3); err != nil {
 		t.Error(err)
 	}
-	whole(t, nc, "grown")
-	if err := b.EnsureReplicas(ctx, 1); err != nil { // it is never kept by fewer
+	waitForReplicas(t, nc, "grown")
+	if err := b.EnsureReplicas(ctx, 1); err != nil { // it removes none
 		t.Error(err)
 	}
 	after := stream(t, nc, "grown").Config
 	before.Replicas = 3
 	if fmt.Sprint(before) != fmt.Sprint(after) {
-		t.Errorf("spreading made\n%+v of\n%+v", after, before)
+		t.Errorf("the settings are\n%+v, want\n%+v", after, before)
 	}
 }
 
-// After all servers have ended, two of three are enough to begin again. (The first
-// time all must be there.)
-func TestClusterStartsWithTwo(t *testing.T) {
+// After all three servers have stopped, two are enough to start the cluster again. (At the
+// first start all must be running.)
+func TestClusterRestartsWithTwoOfThreeServers(t *testing.T) {
 	c := bustest.StartCluster(t, 3)
 	nc := bustest.Dial(t, c.URLs(0))
 	b := openBucket(t, nc, "kept")
 	if _, err := b.Create(bustest.Patient(t), "k", counter{7}); err != nil {
 		t.Fatal(err)
 	}
-	if asked := stream(t, nc, "kept").Config.Replicas; asked != 3 {
-		t.Fatalf("%d servers keep the bucket", asked)
+	if configured := stream(t, nc, "kept").Config.Replicas; configured != 3 {
+		t.Fatalf("the bucket has %d replicas, want 3", configured)
 	}
 	c.Stop(0, 1, 2)
 	c.Start(1, 2)
@@ -285,25 +286,24 @@ func TestClusterStartsWithTwo(t *testing.T) {
 	})
 }
 
-// Where there are fewer servers than three, a bucket is kept once unless told
-// otherwise.
-func TestClusterOfTwo(t *testing.T) {
+// On fewer than three servers, a bucket has one replica by default.
+func TestClusterOfTwoHasOneReplica(t *testing.T) {
 	c := bustest.StartCluster(t, 2)
 	ctx := bustest.Patient(t)
 	nc := bustest.Dial(t, c.URLs(0))
 	b := openBucket(t, nc, "two")
-	if asked := stream(t, nc, "two").Config.Replicas; asked != 1 {
-		t.Errorf("on two servers the bucket has %d replicas", asked)
+	if configured := stream(t, nc, "two").Config.Replicas; configured != 1 {
+		t.Errorf("on two servers the bucket has %d replicas", configured)
 	}
 	if err := b.EnsureReplicas(ctx, 0); err == nil {
-		t.Error("two servers keep the bucket three times")
+		t.Error("two servers accepted three replicas")
 	}
 }
 
-// More replicas than a lone server can have are refused.
+// A lone server refuses more than one replica.
 func TestReplicasNeedACluster(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
 	if _, err := kv.Open(bustest.Patient(t), nc, kv.Config{Name: "three", Replicas: 3}); err == nil {
-		t.Error("a lone server keeps a bucket three times")
+		t.Error("a lone server accepted three replicas")
 	}
 }

@@ -14,71 +14,72 @@ import (
 	"servidor-backup/schemas"
 )
 
-func wantGone(t *testing.T, when string, b *kv.Bucket, want bool) {
+func wantLost(t *testing.T, when string, b *kv.Bucket, want bool) {
 	t.Helper()
-	if gone, err := b.Lost(bustest.Patient(t)); err != nil || gone != want {
-		t.Errorf("%s the bucket is gone: %v, %v", when, gone, err)
+	if lost, err := b.Lost(bustest.Patient(t)); err != nil || lost != want {
+		t.Errorf("%s the bucket is lost: %v, %v, want %v", when, lost, err, want)
 	}
 }
 
-// A bucket is gone when its stream is, and stays so when another one takes its place.
-func TestBucketIsGone(t *testing.T) {
+// A bucket is lost when its stream no longer exists, and stays lost when another one of its
+// name is made. An unreachable server loses nothing.
+func TestBucketIsLostWithItsStream(t *testing.T) {
 	s := bustest.StartServer(t, embedded.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
 	nc := bustest.Dial(t, s.URL())
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, b := bustest.Patient(t), openBucket(t, nc, "gone")
+	ctx, b := bustest.Patient(t), openBucket(t, nc, "lost")
 	if _, err := b.Create(ctx, "k", counter{}); err != nil {
 		t.Error(err)
 	}
 	if err := b.Delete(ctx, "k"); err != nil {
 		t.Error(err)
 	}
-	wantGone(t, "after some writes", b, false)
-	if err := js.DeleteStream(ctx, "KV_gone"); err != nil {
+	wantLost(t, "after some writes", b, false)
+	if err := js.DeleteStream(ctx, "KV_lost"); err != nil {
 		t.Fatal(err)
 	}
-	wantGone(t, "without its stream", b, true)
+	wantLost(t, "without its stream", b, true)
 	_, err = b.Get(ctx, "k", &counter{})
 	bustest.WantCode(t, err, schemas.Unavailable)
-	next := openBucket(t, nc, "gone")
-	wantGone(t, "with another in its place", b, true)
-	wantGone(t, "once more", next, false)
+	next := openBucket(t, nc, "lost")
+	wantLost(t, "after another one was made", b, true)
+	wantLost(t, "just made,", next, false)
 	if next.FirstRevision() <= b.FirstRevision() {
-		t.Errorf("the next one began with %d after %d", next.FirstRevision(), b.FirstRevision())
+		t.Errorf("the next bucket starts with revision %d, after %d", next.FirstRevision(), b.FirstRevision())
 	}
 	bustest.Shutdown(t, s)
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if gone, err := next.Lost(ctx); gone || err == nil {
-		t.Errorf("without a server the bucket is gone: %v, %v", gone, err)
+	if lost, err := next.Lost(ctx); lost || err == nil {
+		t.Errorf("without a server the bucket is lost: %v, %v", lost, err)
 	}
 }
 
-// While servers go away, come back and choose leaders, nothing is taken for gone.
-func TestClusterHasLostNothing(t *testing.T) {
+// While servers stop, restart and elect leaders, no bucket is reported as lost.
+func TestRestartsLoseNoBucket(t *testing.T) {
 	c := bustest.StartCluster(t, 3)
 	var buckets [3]*kv.Bucket
 	for i := range buckets {
 		buckets[i] = openBucket(t, bustest.Dial(t, c.URLs(i)), "there")
 	}
-	looking, end := context.WithCancel(t.Context())
-	var looks sync.WaitGroup
+	checking, end := context.WithCancel(t.Context())
+	var checks sync.WaitGroup
 	for _, b := range buckets {
-		looks.Go(func() {
-			tick := time.NewTicker(10 * time.Millisecond) // others have something to do, too
+		checks.Go(func() {
+			tick := time.NewTicker(10 * time.Millisecond) // to leave time for the servers
 			defer tick.Stop()
-			for ; looking.Err() == nil; <-tick.C {
-				if gone, err := b.Lost(looking); gone {
-					t.Errorf("it was taken for gone (%v)", err)
+			for ; checking.Err() == nil; <-tick.C {
+				if lost, err := b.Lost(checking); lost {
+					t.Errorf("the bucket was reported as lost (%v)", err)
 					return
 				}
 			}
 		})
 	}
-	defer looks.Wait()
+	defer checks.Wait()
 	defer end()
 	for i := range 3 {
 		c.Stop(i)
@@ -87,9 +88,9 @@ func TestClusterHasLostNothing(t *testing.T) {
 	c.Stop(0, 1, 2)
 	c.Start(0, 1, 2)
 	for _, b := range buckets {
-		bustest.Eventually(t, "it is seen again", func() bool {
-			gone, err := b.Lost(t.Context())
-			return err == nil && !gone
+		bustest.Eventually(t, "the bucket is found again", func() bool {
+			lost, err := b.Lost(t.Context())
+			return err == nil && !lost
 		})
 	}
 }

@@ -11,27 +11,27 @@ import (
 	"servidor-backup/bus/bustest"
 )
 
-// A write whose acknowledgement is lost is known again: it is neither taken for
-// somebody else's nor made twice.
-func TestBucketKnowsItsOwnWrite(t *testing.T) {
+// A write whose acknowledgement is lost is recognized when it is retried: it is neither
+// taken for another client's nor made twice.
+func TestRetryRecognizesTheFirstWrite(t *testing.T) {
 	s := bustest.Server(t)
-	p := newMuffler(t, strings.TrimPrefix(s.URL(), "nats://"))
+	p := newMutingProxy(t, strings.TrimPrefix(s.URL(), "nats://"))
 	nc, other := bustest.Dial(t, p.url()), bustest.Connect(t, s)
 	b, direct := openBucket(t, nc, "own"), openBucket(t, other, "own")
 	ctx := bustest.Patient(t)
 	if _, err := b.Create(ctx, "warm", counter{}); err != nil {
 		t.Fatal(err)
 	}
-	// unheard runs write while nothing comes back, until the bucket has it; then
-	// the connection is lost, and the next one works.
-	unheard := func(n int, write func() (uint64, error)) uint64 {
+	// unacknowledged runs write on a muted connection until the bucket has the value. Then
+	// it cuts the connection; the next one is not muted.
+	unacknowledged := func(n int, write func() (uint64, error)) uint64 {
 		t.Helper()
 		type result struct {
 			revision uint64
 			err      error
 		}
 		done := make(chan result, 1)
-		p.muffled.Store(true)
+		p.muted.Store(true)
 		go func() {
 			revision, err := write()
 			done <- result{revision, err}
@@ -41,7 +41,7 @@ func TestBucketKnowsItsOwnWrite(t *testing.T) {
 			_, err := direct.Get(ctx, "k", &got)
 			return err == nil && got.N == n
 		})
-		p.muffled.Store(false)
+		p.muted.Store(false)
 		p.cut()
 		r := bustest.Receive(t, "the end of the write", done)
 		if r.err != nil {
@@ -53,25 +53,25 @@ func TestBucketKnowsItsOwnWrite(t *testing.T) {
 		}
 		return r.revision
 	}
-	revision := unheard(1, func() (uint64, error) { return b.Create(ctx, "k", counter{1}) })
-	unheard(2, func() (uint64, error) { return b.Update(ctx, "k", counter{2}, revision) })
+	revision := unacknowledged(1, func() (uint64, error) { return b.Create(ctx, "k", counter{1}) })
+	unacknowledged(2, func() (uint64, error) { return b.Update(ctx, "k", counter{2}, revision) })
 }
 
-// muffler is a connection through which nothing comes back while it is muffled.
-type muffler struct {
-	l       net.Listener
-	muffled atomic.Bool
-	mu      sync.Mutex
-	open    []net.Conn
+// mutingProxy passes connections on, but drops the bytes of the server while it is muted.
+type mutingProxy struct {
+	l     net.Listener
+	muted atomic.Bool
+	mu    sync.Mutex
+	open  []net.Conn
 }
 
-func newMuffler(t *testing.T, to string) *muffler {
+func newMutingProxy(t *testing.T, to string) *mutingProxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &muffler{l: l}
+	p := &mutingProxy{l: l}
 	var all sync.WaitGroup
 	all.Go(func() {
 		for {
@@ -92,7 +92,7 @@ func newMuffler(t *testing.T, to string) *muffler {
 				there.Close()
 			})
 			all.Go(func() {
-				_, _ = io.Copy(muffledConn{from, &p.muffled}, there)
+				_, _ = io.Copy(mutedConn{from, &p.muted}, there)
 				from.Close()
 			})
 		}
@@ -105,10 +105,10 @@ func newMuffler(t *testing.T, to string) *muffler {
 	return p
 }
 
-func (p *muffler) url() string { return "nats://" + p.l.Addr().String() }
+func (p *mutingProxy) url() string { return "nats://" + p.l.Addr().String() }
 
 // cut ends all connections.
-func (p *muffler) cut() {
+func (p *mutingProxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range p.open {
@@ -117,13 +117,13 @@ func (p *muffler) cut() {
 	p.open = nil
 }
 
-type muffledConn struct {
+type mutedConn struct {
 	net.Conn
-	muffled *atomic.Bool
+	muted *atomic.Bool
 }
 
-func (q muffledConn) Write(b []byte) (int, error) {
-	if q.muffled.Load() {
+func (q mutedConn) Write(b []byte) (int, error) {
+	if q.muted.Load() {
 		return len(b), nil
 	}
 	return q.Conn.Write(b)

@@ -10,13 +10,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A watcher hangs on one server of a cluster, which may be behind the others, or
-// die while the connection, to another, lives. So what it brings is measured by
-// what the bucket's leader has.
+// A watcher depends on one server of a cluster. This server may be behind the others, and
+// it may stop while the connection, which is to another server, goes on. So the entries of
+// a watcher are compared with the newest revision of the bucket's leader.
 
 // Scan calls visit for every value whose key matches the filter (a key with the
-// wildcards * and >), in the order of their last writes. All that was written
-// before is among them. visit is called when all have come.
+// wildcards * and >), in the order of their last writes. Everything that was written
+// before the call is included. visit is first called when all entries have arrived.
 func (b *Bucket) Scan(ctx context.Context, filter string, visit func(Entry) error) error {
 	return b.ScanAll(ctx, filter, func(e Entry) error {
 		if e.Deleted {
@@ -26,11 +26,11 @@ func (b *Bucket) Scan(ctx context.Context, filter string, visit func(Entry) erro
 	})
 }
 
-// ScanAll is [Bucket.Scan] with the keys that were deleted.
+// ScanAll is [Bucket.Scan] with the deletion marks of deleted keys.
 func (b *Bucket) ScanAll(ctx context.Context, filter string, visit func(Entry) error) error {
 	var all []Entry
-	err := b.retry(ctx, bucketTime, func() (err error) {
-		all, err = b.collect(ctx, filter)
+	err := b.retry(ctx, retryTime, func() (err error) {
+		all, err = b.readAll(ctx, filter)
 		return err
 	})
 	if err != nil {
@@ -44,14 +44,15 @@ func (b *Bucket) ScanAll(ctx context.Context, filter string, visit func(Entry) e
 	return nil
 }
 
-// collect reads what a server has, if that is all.
+// readAll reads all entries from a watcher. It fails with errBehind if the watcher's server
+// does not have them all.
 //
-// A key that is written again while the watcher has not come to it yet is gone from its
-// old place and comes later. What is written to others meanwhile counts for the watcher
-// too when it says that all has come. So it is all only when the leader has nothing newer
-// than the last that came: every key has been passed by then.
-func (b *Bucket) collect(ctx context.Context, filter string) (all []Entry, err error) {
-	newest, err := b.last(ctx, filter)
+// A key that is written while the watcher runs moves from its old position in the stream
+// to the end. The watcher counts entries, so new entries of other keys can make it report
+// that all have arrived before this key has. The entries are complete only when the leader
+// has none newer than the last that arrived: then the watcher has passed every key.
+func (b *Bucket) readAll(ctx context.Context, filter string) (all []Entry, err error) {
+	newest, err := b.readLast(ctx, filter)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}
@@ -64,8 +65,8 @@ func (b *Bucket) collect(ctx context.Context, filter string) (all []Entry, err e
 	}
 	defer end()
 	var seen uint64
-	marked := false // the watcher says that all has come
-	idle := time.NewTimer(attemptTime)
+	marked := false // the watcher has reported that all entries have arrived
+	idle := time.NewTimer(tryTimeout)
 	defer idle.Stop()
 	for {
 		select {
@@ -79,21 +80,21 @@ func (b *Bucket) collect(ctx context.Context, filter string) (all []Entry, err e
 		case e, open := <-w.Updates():
 			switch {
 			case !open:
-				return nil, errWatcher
+				return nil, errWatcherClosed
 			case e == nil:
 				marked = true
-				idle.Reset(behindTime)
+				idle.Reset(catchUpTime)
 			default:
 				seen = max(seen, e.Revision())
 				all = append(all, entryOf(e))
-				idle.Reset(attemptTime)
+				idle.Reset(tryTimeout)
 			}
 		}
 		if !marked || seen < newest.revision {
 			continue
 		}
-		switch newest, err = b.last(ctx, filter); {
-		case errors.Is(err, ErrNotFound): // all has lapsed meanwhile
+		switch newest, err = b.readLast(ctx, filter); {
+		case errors.Is(err, ErrNotFound): // all entries have lapsed meanwhile
 			return newestOf(all), nil
 		case err != nil:
 			return nil, err
@@ -103,11 +104,11 @@ func (b *Bucket) collect(ctx context.Context, filter string) (all []Entry, err e
 	}
 }
 
-// behindTime is how long a watcher that has brought all that its server had may take to
-// bring what the leader had.
-const behindTime = 500 * time.Millisecond
+// catchUpTime is the time that a watcher has, after it has delivered everything that its
+// server had, to deliver everything that the leader had.
+const catchUpTime = 500 * time.Millisecond
 
-// newestOf leaves of each key's entries the last.
+// newestOf returns the newest entry of each key. It reuses all.
 func newestOf(all []Entry) []Entry {
 	last := make(map[string]uint64, len(all))
 	for i := range all {
@@ -116,17 +117,17 @@ func newestOf(all []Entry) []Entry {
 	return slices.DeleteFunc(all, func(e Entry) bool { return e.Revision != last[e.Key] })
 }
 
-// errWatcher says that a watcher ended by itself: its connection was closed.
-var errWatcher = errors.New("the connection was closed")
+// errWatcherClosed says that a watcher ended because its connection was closed.
+var errWatcherClosed = errors.New("the connection was closed")
 
-// watch starts a watcher; end ends it.
+// watch starts a watcher. The caller must call end.
 func (b *Bucket) watch(ctx context.Context, filter string, options ...jetstream.WatchOpt) (w jetstream.KeyWatcher, end func(), err error) {
-	// Ending it by its context, not by Stop, leaves it to the library to tell a
-	// server that may be gone.
+	// The watcher is ended by its context, not by Stop: then the library informs the
+	// server, which may be down, and end does not wait for it.
 	ctx, cancel := context.WithCancel(ctx)
-	late := time.AfterFunc(attemptTime, cancel)
+	timeout := time.AfterFunc(tryTimeout, cancel)
 	w, err = b.kv.Watch(ctx, filter, options...)
-	if !late.Stop() && err != nil {
+	if !timeout.Stop() && err != nil {
 		err = context.DeadlineExceeded
 	}
 	if err != nil {
@@ -135,20 +136,20 @@ func (b *Bucket) watch(ctx context.Context, filter string, options ...jetstream.
 	}
 	return w, func() {
 		cancel()
-		for range w.Updates() { // its goroutine would wait for ever to hand them over
+		for range w.Updates() { // otherwise its goroutine would block for ever on a send
 		}
 	}, nil
 }
 
 // Watch calls visit for every value and then for every change, never for an older
-// one after a newer one, until ctx ends or the connection closes; while the
-// connection or the bucket's servers are away it waits. visit gets nil once, when
-// all that was there has been seen. Of changes that follow each other closely only
-// the last may be seen.
+// revision after a newer one, until ctx ends or the connection is closed. While the
+// connection is lost or the bucket's servers are unreachable, it waits. It calls visit with
+// nil once, after all values that existed at the start. Of changes in quick succession to
+// one key, visit may get only the last.
 func (b *Bucket) Watch(ctx context.Context, filter string, visit func(*Entry)) error {
-	// A server that restarts forgets its watchers, and the library takes some
-	// 20 s to notice. So each connection has a watcher of its own, which goes
-	// on where the one before ended.
+	// A server that restarts forgets its watchers, and the library takes about 20 s to
+	// notice. So Watch starts a new watcher after every reconnect, which continues where
+	// the previous one ended.
 	reconnected := b.nc.StatusChanged(nats.CONNECTED)
 	defer b.nc.RemoveStatusListener(reconnected)
 	f := follower{b: b, filter: filter, visit: visit, reconnected: reconnected}
@@ -157,7 +158,7 @@ func (b *Bucket) Watch(ctx context.Context, filter string, visit func(*Entry)) e
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err != nil && !passes(err):
+		case err != nil && !isTransient(err):
 			return b.wrap("watch", filter, err)
 		case err == nil:
 			continue
@@ -165,36 +166,37 @@ func (b *Bucket) Watch(ctx context.Context, filter string, visit func(*Entry)) e
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(againTime):
+		case <-time.After(retryPause):
 		}
 	}
 }
 
-// lookTime is how often a watch is compared with what the bucket's leader has.
-const lookTime = 2 * time.Second
+// compareInterval is the interval at which a watch is compared with the bucket's leader.
+const compareInterval = 2 * time.Second
 
-// follower is a watch, over all the watchers that it needs.
+// follower is one call of [Bucket.Watch], which may use several watchers, one after the
+// other.
 type follower struct {
 	b           *Bucket
 	filter      string
 	visit       func(*Entry)
 	reconnected <-chan nats.Status
 
-	seen     uint64 // the newest revision that was visited
-	whole    bool   // some watcher has brought all that its server had
-	complete bool   // visit has been told that all was seen
-	newest   uint64 // the leader's newest revision, when it was last asked
+	seen         uint64 // the newest revision that was visited
+	caughtUp     bool   // some watcher has delivered everything that its server had
+	toldComplete bool   // visit has been called with nil
+	newest       uint64 // the leader's newest revision, as of the last readNewest
 }
 
-// follow goes on after what was seen. It returns nil when another watcher is
-// needed: the connection was away, or this one has not brought in time what the
-// leader has.
+// follow runs one watcher, which starts after the last revision seen. It returns nil when
+// another watcher is needed: the connection was lost, or this watcher has not delivered in
+// time what the leader has.
 func (f *follower) follow(ctx context.Context) error {
 	var options []jetstream.WatchOpt
 	if f.seen > 0 {
 		options = append(options, jetstream.ResumeFromRevision(f.seen+1))
 	}
-	if err := f.look(ctx); err != nil {
+	if err := f.readNewest(ctx); err != nil {
 		return err
 	}
 	w, end, err := f.b.watch(ctx, f.filter, options...)
@@ -202,7 +204,7 @@ func (f *follower) follow(ctx context.Context) error {
 		return err
 	}
 	defer end()
-	tick := time.NewTicker(lookTime)
+	tick := time.NewTicker(compareInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -212,34 +214,35 @@ func (f *follower) follow(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			before := f.newest
-			// What the leader had by then should be here by now, unless it has lapsed.
-			if err := f.look(ctx); err != nil || f.seen < min(before, f.newest) {
+			// The entries that the leader had at the last tick should have arrived by now,
+			// unless they have lapsed.
+			if err := f.readNewest(ctx); err != nil || f.seen < min(before, f.newest) {
 				return err
 			}
 		case e, open := <-w.Updates():
 			switch {
 			case !open && f.b.nc.IsClosed():
-				return errWatcher
+				return errWatcherClosed
 			case !open:
 				return nil
 			case e == nil:
-				f.whole = true
-			case e.Revision() > f.seen: // a server that is behind begins further back
+				f.caughtUp = true
+			case e.Revision() > f.seen: // a server that is behind may start with older entries
 				f.seen = e.Revision()
 				entry := entryOf(e)
 				f.visit(&entry)
 			}
 		}
-		if f.whole && !f.complete && f.seen >= f.newest {
-			f.complete = true
+		if f.caughtUp && !f.toldComplete && f.seen >= f.newest {
+			f.toldComplete = true
 			f.visit(nil)
 		}
 	}
 }
 
-// look asks for the leader's newest revision.
-func (f *follower) look(ctx context.Context) error {
-	m, err := f.b.last(ctx, f.filter)
+// readNewest asks the leader for its newest revision.
+func (f *follower) readNewest(ctx context.Context) error {
+	m, err := f.b.readLast(ctx, f.filter)
 	if errors.Is(err, ErrNotFound) {
 		err = nil
 	}

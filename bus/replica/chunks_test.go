@@ -9,7 +9,7 @@ import (
 
 var vault = schemas.SealedVault("bus")
 
-// random chunks come from one seed, so that a failure can be looked at again.
+// random has a fixed seed, so that a failure can be reproduced.
 var random = struct {
 	sync.Mutex
 	*rand.ChaCha8

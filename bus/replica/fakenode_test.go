@@ -10,8 +10,8 @@ import (
 	"servidor-backup/schemas"
 )
 
-// fakeNode is a storage node of plain subscriptions, so that a test decides what
-// it does with each put.
+// fakeNode is a storage node made of plain subscriptions, so that a test decides what
+// happens to each put.
 type fakeNode struct {
 	t  *testing.T
 	id schemas.NodeID
@@ -21,11 +21,11 @@ type fakeNode struct {
 	puts chan *fakePut
 
 	mu      sync.Mutex
-	unacked map[string]int64 // bytes by session
-	worst   map[string]int64
+	unacked map[string]int64 // unacknowledged bytes, by session
+	worst   map[string]int64 // the maximum of unacked, by session
 }
 
-// fakePut is one delivery of a put.
+// fakePut is one delivery of a put to a node.
 type fakePut struct {
 	*schemas.PutRequest
 	node *fakeNode
@@ -73,12 +73,12 @@ func (n *fakeNode) flush() {
 func (n *fakeNode) receive(m *nats.Msg) {
 	put, err := schemas.DecodePut(m.Data)
 	if err != nil {
-		n.t.Errorf("node %s received what is no put: %v", n.id, err)
+		n.t.Errorf("node %s received a malformed put: %v", n.id, err)
 		return
 	}
 	for i := range put.Chunks {
 		if put.Chunks[i].Checksum() != put.Chunks[i].Sum {
-			n.t.Errorf("chunk %s arrived changed", put.Chunks[i].ID.Short())
+			n.t.Errorf("chunk %s arrived with a wrong checksum", put.Chunks[i].ID.Short())
 		}
 	}
 	n.mu.Lock()
@@ -88,18 +88,19 @@ func (n *fakeNode) receive(m *nats.Msg) {
 	n.puts <- &fakePut{put, n, m}
 }
 
-// worstOf is the most bytes that the session ever had unacknowledged here.
+// worstOf is the largest number of bytes that the session ever had unacknowledged at the
+// node.
 func (n *fakeNode) worstOf(session string) int64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.worst[session]
 }
 
-// answer acknowledges the put, or refuses it with the code, and gives a window.
+// answer acknowledges the put, or refuses it if code is not empty, with a new window.
 func (p *fakePut) answer(window int64, code schemas.Code) {
 	rep := schemas.PutReply{Reply: schemas.OK, Node: p.node.id, Window: window}
 	if code != "" {
-		rep.Reply = schemas.Fail(schemas.Errorf(code, "told to say so"))
+		rep.Reply = schemas.Fail(schemas.Errorf(code, "refused by the test"))
 	}
 	b, err := schemas.Marshal(&rep)
 	if err != nil {
@@ -115,16 +116,16 @@ func (p *fakePut) answer(window int64, code schemas.Code) {
 
 func (p *fakePut) ack() { p.answer(wide, "") }
 
-// wide is a window that is never in the way.
+// wide is a window that no test fills.
 const wide = 64 << 20
 
-// next takes the next put that arrives.
+// next waits for the next put.
 func (n *fakeNode) next() *fakePut {
 	n.t.Helper()
 	return bustest.Receive(n.t, "a put at node "+string(n.id), n.puts)
 }
 
-// serve handles every put until the test ends.
+// serve calls handle for every put until the test ends.
 func (n *fakeNode) serve(handle func(*fakePut)) {
 	var loop sync.WaitGroup
 	loop.Go(func() {

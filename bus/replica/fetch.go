@@ -13,40 +13,43 @@ import (
 	"servidor-backup/schemas/erasure"
 )
 
-// badReplica is an error of the one who was given a chunk.
+// badReplica is an error of the function that receives fetched chunks.
 type badReplica struct{ error }
 
 func (e badReplica) Unwrap() error { return e.error }
 
-// BadReplica is what the receiver of a chunk answers if it is not what it should be:
-// another holder is asked, and err is what is said if there is none.
+// BadReplica is the error that the receiver of a chunk returns if the chunk is damaged.
+// [Reader.Fetch] then asks another node that holds the chunk, and returns err if there is
+// none.
 func BadReplica(err error) error { return badReplica{err} }
 
-// Fetch fetches chunks, or only their edges, and calls got for each, in any
-// order, from several goroutines; place is the chunk's place in ids. A chunk
-// aliases the message that brought it and may be kept. Of a chunk's owners the one
-// that is expected to answer first is asked, and if its answer is late another one
-// too. What comes as shards is joined. What no node can deliver is an
-// *[schemas.Error] that names it, [schemas.NotHeld] or [schemas.Corrupt].
-func (h *Reader) Fetch(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID, edgesOnly bool, got func(place int, c *schemas.Chunk) error) error {
-	f := &fetch{h: h, vault: vault, ids: ids, edgesOnly: edgesOnly, got: got, caller: ctx, open: len(ids), wanted: make([]wanted, len(ids))}
+// Fetch fetches chunks, or only their edges, and calls receive for each, in any
+// order, from several goroutines; index is the chunk's index in ids. A chunk
+// aliases the message that brought it and may be kept.
+//
+// Fetch asks the assigned node that usually responds first, and another one too if the
+// response is late. It joins shards to chunks. For a chunk that no node can deliver, it
+// returns an error that names the chunk, usually with the code [schemas.NotHeld] or
+// [schemas.Corrupt]. An error of receive ends the fetch, except [BadReplica].
+func (r *Reader) Fetch(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID, edgesOnly bool, receive func(index int, c *schemas.Chunk) error) error {
+	f := &fetch{reader: r, vault: vault, ids: ids, edgesOnly: edgesOnly, receive: receive, remaining: len(ids), requests: make([]chunkRequest, len(ids))}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	defer f.cancel()
-	v := h.view.Load()
+	v := r.view.Load()
 	d := v.m.DurabilityOf(vault)
 	n := d.Nodes()
-	owners := make([]schemas.NodeID, 0, len(ids)*min(n, v.sources.Len()))
+	assigned := make([]schemas.NodeID, 0, len(ids)*min(n, v.sources.Len()))
 	for i, id := range ids {
-		begin := len(owners)
-		owners = v.sources.Place(owners, id, n)
-		f.wanted[i].nodes = owners[begin:len(owners):len(owners)]
-		f.wanted[i].first = min(d.Replicas(), len(f.wanted[i].nodes))
+		begin := len(assigned)
+		assigned = v.sources.Place(assigned, id, n)
+		f.requests[i].nodes = assigned[begin:len(assigned):len(assigned)]
+		f.requests[i].replicaNodes = min(d.Replicas(), len(f.requests[i].nodes))
 	}
 	f.mu.Lock()
 	if v.sources.Len() == 0 {
-		f.note(errNoNode, places(len(ids))...)
+		f.recordFailure(errNoNode, allIndexes(len(ids))...)
 	}
-	f.step()
+	f.askMore()
 	f.mu.Unlock()
 	f.work.Wait()
 	switch {
@@ -54,255 +57,257 @@ func (h *Reader) Fetch(ctx context.Context, vault schemas.VaultID, ids []schemas
 		return ctx.Err()
 	case f.err != nil:
 		return f.err
-	case f.open > 0:
+	case f.remaining > 0:
 		return f.failure(v)
 	}
 	return nil
 }
 
-func places(n int) []int {
-	at := make([]int, n)
-	for i := range at {
-		at[i] = i
+func allIndexes(n int) []int {
+	indexes := make([]int, n)
+	for i := range indexes {
+		indexes[i] = i
 	}
-	return at
+	return indexes
 }
 
-// fetch is one call of Chunks.
+// fetch is one call of [Reader.Fetch]. An index is a chunk's index in ids and in requests.
 type fetch struct {
-	h         *Reader
+	reader    *Reader
 	vault     schemas.VaultID
 	ids       []schemas.ChunkID
 	edgesOnly bool
-	got       func(int, *schemas.Chunk) error
-	caller    context.Context
+	receive   func(int, *schemas.Chunk) error
 	ctx       context.Context // ends when nothing more is needed
 	cancel    context.CancelFunc
 	work      sync.WaitGroup
 
-	mu     sync.Mutex
-	wanted []wanted
-	open   int   // chunks that were not handed out yet
-	fresh  int   // questions under way that are not late
-	err    error // of got
-	silent error // why nodes were not heard when chunks were looked for
+	mu        sync.Mutex
+	requests  []chunkRequest
+	remaining int   // chunks that have not been delivered
+	onTime    int   // requests to nodes under way that are not late
+	err       error // of receive
+	searchErr error // of nodes that did not respond when all were asked for chunks
 }
 
-// wanted is a chunk that is asked for.
-type wanted struct {
-	nodes    []schemas.NodeID // that may have it; the first asked were asked
-	asked    int
-	first    int  // so many would have a copy, if that is what is kept of it
-	fresh    int  // questions for it that are not late
-	searched bool // all nodes were asked who has it
-	taken    bool // it is being handed out, or was
-	done     bool // it was
-	shards   []schemas.Chunk
-	spare    *schemas.Chunk // came while another copy was being handed out
-	problem  error          // why it has not come yet
+// chunkRequest is the state of one chunk of a fetch.
+type chunkRequest struct {
+	nodes        []schemas.NodeID // that may hold the chunk; the first asked of them were asked
+	asked        int
+	replicaNodes int  // the first of nodes, which hold replicas if the chunk is stored as such
+	onTime       int  // requests for it under way that are not late
+	searched     bool // all nodes were asked whether they hold it
+	claimed      bool // it is being delivered, or has been
+	delivered    bool
+	shards       []schemas.Chunk
+	alternate    *schemas.Chunk // another replica, which came while one was being delivered
+	failure      error          // why it has not come yet
 }
 
-// step asks further nodes for what no question is under way that is expected to
-// bring it. When nobody is left to be asked, all are asked who has it. The caller
-// holds the lock.
-func (f *fetch) step() {
+// askMore sends requests to further nodes for chunks that the requests on time are not
+// enough for. When no node is left to be asked for some chunks, it starts a search for them
+// on all nodes. The caller holds the lock.
+func (f *fetch) askMore() {
 	if f.ctx.Err() != nil {
 		return
 	}
 	chosen := map[schemas.NodeID][]int{}
-	for place := range f.wanted {
-		w := &f.wanted[place]
-		if w.taken {
+	for index := range f.requests {
+		req := &f.requests[index]
+		if req.claimed {
 			continue
 		}
-		for n := w.missing() - w.fresh; n > 0 && w.asked < len(w.nodes); n-- {
-			rest := w.nodes[w.asked:]
-			if len(w.shards) == 0 && w.asked < w.first {
-				rest = w.nodes[w.asked:w.first]
+		for n := req.stillNeeded() - req.onTime; n > 0 && req.asked < len(req.nodes); n-- {
+			rest := req.nodes[req.asked:]
+			if len(req.shards) == 0 && req.asked < req.replicaNodes {
+				rest = req.nodes[req.asked:req.replicaNodes]
 			}
-			best := f.h.pulses.best(rest, chosen)
+			best := f.reader.latencies.bestNode(rest, chosen)
 			rest[0], rest[best] = rest[best], rest[0]
-			chosen[rest[0]] = append(chosen[rest[0]], place)
-			w.asked++
-			w.fresh++
+			chosen[rest[0]] = append(chosen[rest[0]], index)
+			req.asked++
+			req.onTime++
 		}
 	}
-	for node, at := range chosen {
-		f.fresh++
-		f.work.Go(func() { f.from(node, at) })
+	for node, indexes := range chosen {
+		f.onTime++
+		f.work.Go(func() { f.fetchFrom(node, indexes) })
 	}
-	if f.fresh > 0 {
+	if f.onTime > 0 {
 		return
 	}
-	var lost []int
-	for place := range f.wanted {
-		if w := &f.wanted[place]; !w.taken && !w.searched {
-			w.searched = true
-			lost = append(lost, place)
+	var exhausted []int
+	for index := range f.requests {
+		if req := &f.requests[index]; !req.claimed && !req.searched {
+			req.searched = true
+			exhausted = append(exhausted, index)
 		}
 	}
-	if len(lost) > 0 {
-		f.fresh++
-		f.work.Go(func() { f.search(lost) })
+	if len(exhausted) > 0 {
+		f.onTime++
+		f.work.Go(func() { f.search(exhausted) })
 	}
 }
 
-// search asks all nodes who has chunks that their owners did not deliver.
-func (f *fetch) search(at []int) {
-	ids, where := pick(f.ids, at), make([][]schemas.NodeID, len(at))
+// search asks all nodes which of them hold the chunks that their assigned nodes did not
+// deliver.
+func (f *fetch) search(indexes []int) {
+	ids, holders := pick(f.ids, indexes), make([][]schemas.NodeID, len(indexes))
 	var all sync.WaitGroup
 	var mu sync.Mutex
-	var silent error
-	for _, n := range f.h.Map().Nodes {
+	var failures error
+	for _, n := range f.reader.Map().Nodes {
 		if !n.State.Reachable() {
 			continue
 		}
 		all.Go(func() {
-			err := f.h.askHave(f.ctx, n.ID, f.vault, ids, !f.edgesOnly, true, func(i int, _ schemas.Part) {
+			err := f.reader.askHave(f.ctx, n.ID, f.vault, ids, !f.edgesOnly, true, func(i int, _ schemas.Part) {
 				mu.Lock()
 				defer mu.Unlock()
-				where[i] = append(where[i], n.ID)
+				holders[i] = append(holders[i], n.ID)
 			})
 			mu.Lock()
 			defer mu.Unlock()
-			silent = errors.Join(silent, err)
+			failures = errors.Join(failures, err)
 		})
 	}
 	all.Wait()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.silent = errors.Join(f.silent, silent)
-	for i, place := range at {
-		w := &f.wanted[place]
-		for _, node := range where[i] {
-			if !slices.Contains(w.nodes, node) {
-				w.nodes = append(w.nodes, node)
+	f.searchErr = errors.Join(f.searchErr, failures)
+	for i, index := range indexes {
+		req := &f.requests[index]
+		for _, node := range holders[i] {
+			if !slices.Contains(req.nodes, node) {
+				req.nodes = append(req.nodes, node)
 			}
 		}
 	}
-	f.fresh--
-	f.step()
+	f.onTime--
+	f.askMore()
 }
 
-// from asks one node for the chunks in the given places until each has come or
-// failed.
-func (f *fetch) from(node schemas.NodeID, at []int) {
+// fetchFrom asks one node for chunks until each has come or failed.
+func (f *fetch) fetchFrom(node schemas.NodeID, indexes []int) {
 	late := false
-	for len(at) > 0 {
-		ask := at[:min(len(at), MaxIDs)]
-		rep, err := f.ask(node, ask, func() {
+	for len(indexes) > 0 {
+		batch := indexes[:min(len(indexes), MaxIDs)]
+		rep, err := f.request(node, batch, func() {
 			f.mu.Lock()
 			defer f.mu.Unlock()
-			late = f.hedge(at, late)
+			late = f.hedge(indexes, late)
 		})
 		if err == nil && len(rep.Chunks)+len(rep.Failed) == 0 {
-			err = schemas.Errorf(schemas.Internal, "node %s answered a request for chunks with nothing", node)
+			err = schemas.Errorf(schemas.Internal, "node %s answered a request for chunks with none", node)
 		}
 		rest := []int(nil)
 		if err == nil {
-			rest, err = f.take(node, rep, at)
+			rest, err = f.accept(node, rep, indexes)
 		} else {
 			if f.ctx.Err() == nil {
-				f.h.pulses.avoid(node)
+				f.reader.latencies.shun(node)
 			}
 			err = fmt.Errorf("storage node %s: %w", node, err)
 		}
-		at = f.answered(at, rest, err, late)
+		indexes = f.recordAnswer(indexes, rest, err, late)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !late {
-		f.fresh--
+		f.onTime--
 	}
-	f.step()
+	f.askMore()
 }
 
-// hedge notes that an answer is late, if others can be asked instead.
-func (f *fetch) hedge(at []int, late bool) bool {
+// hedge is called when an answer is late. If other nodes can be asked for some of the
+// chunks, it asks them and returns true: the request counts as late from then on.
+func (f *fetch) hedge(indexes []int, late bool) bool {
 	others := false
-	for _, place := range at {
-		w := &f.wanted[place]
-		others = others || !w.taken && w.asked < len(w.nodes)
+	for _, index := range indexes {
+		req := &f.requests[index]
+		others = others || !req.claimed && req.asked < len(req.nodes)
 	}
 	if late || !others || f.ctx.Err() != nil {
 		return late
 	}
-	for _, place := range at {
-		f.wanted[place].fresh--
+	for _, index := range indexes {
+		f.requests[index].onTime--
 	}
-	f.fresh--
-	f.step()
+	f.onTime--
+	f.askMore()
 	return true
 }
 
-// answered notes what came of a question, and returns what must be asked again.
-func (f *fetch) answered(at, rest []int, err error, late bool) (again []int) {
+// recordAnswer records the outcome of a request for the chunks at indexes, of which rest, a
+// subsequence, are neither delivered nor failed. It returns those that the same node must
+// be asked for again.
+func (f *fetch) recordAnswer(indexes, rest []int, err error, late bool) (again []int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.ctx.Err() != nil {
 		return nil
 	}
 	if err != nil {
-		f.note(err, at...)
+		f.recordFailure(err, indexes...)
 		rest = nil
 	}
-	stays := 0
-	for _, place := range at {
-		if stays < len(rest) && rest[stays] == place {
-			stays++
-			if !f.wanted[place].taken {
-				again = append(again, place)
+	next := 0
+	for _, index := range indexes {
+		if next < len(rest) && rest[next] == index {
+			next++
+			if !f.requests[index].claimed {
+				again = append(again, index)
 				continue
 			}
 		}
 		if !late {
-			f.wanted[place].fresh--
+			f.requests[index].onTime--
 		}
 	}
 	if len(again) > 0 {
-		f.step()
+		f.askMore()
 	}
 	return again
 }
 
-// ask sends one request; late is called, once, while the answer is awaited for
-// longer than usual.
-func (f *fetch) ask(node schemas.NodeID, at []int, late func()) (*schemas.ChunksReply, error) {
+// request sends one request. It calls late, once, if the answer takes longer than the
+// node's answers usually do.
+func (f *fetch) request(node schemas.NodeID, indexes []int, late func()) (*schemas.ChunksReply, error) {
 	subject := schemas.GetSubject(node)
 	if f.edgesOnly {
 		subject = schemas.EdgesSubject(node)
 	}
 	begin := time.Now()
-	patience := f.h.pulses.begin(node, len(at))
+	lateAfter := f.reader.latencies.start(node, len(indexes))
 	var alarm sync.WaitGroup
 	alarm.Add(1)
-	timer := time.AfterFunc(patience, func() {
+	timer := time.AfterFunc(lateAfter, func() {
 		defer alarm.Done()
-		f.h.pulses.avoid(node)
+		f.reader.latencies.shun(node)
 		late()
 	})
-	b, err := f.h.request(f.ctx, node, subject, &schemas.IDsRequest{Vault: f.vault, IDs: pick(f.ids, at)})
+	b, err := f.reader.request(f.ctx, node, subject, &schemas.IDsRequest{Vault: f.vault, IDs: pick(f.ids, indexes)})
 	if timer.Stop() {
 		alarm.Done()
 	}
-	alarm.Wait() // so that what it says is known from here on
-	f.h.pulses.end(node, len(at), time.Since(begin), err == nil)
+	alarm.Wait() // the caller reads what late has set
+	f.reader.latencies.finish(node, len(indexes), time.Since(begin), err == nil)
 	if err != nil {
 		return nil, err
 	}
 	return schemas.DecodeChunks(b)
 }
 
-// take hands out what came and returns the places, in order, that must be asked
-// for again.
-func (f *fetch) take(node schemas.NodeID, rep *schemas.ChunksReply, at []int) (rest []int, err error) {
-	came := make(map[schemas.ChunkID]*schemas.Chunk, len(rep.Chunks))
+// accept delivers the chunks of an answer and returns, in order, the indexes of the chunks
+// that the answer says nothing about.
+func (f *fetch) accept(node schemas.NodeID, rep *schemas.ChunksReply, indexes []int) (rest []int, err error) {
+	whole := make(map[schemas.ChunkID]*schemas.Chunk, len(rep.Chunks))
 	var shards map[schemas.ChunkID][]schemas.Chunk
 	for i := range rep.Chunks {
 		c := &rep.Chunks[i]
-		f.h.bytes.Add(int64(c.Size()))
+		f.reader.bytes.Add(int64(c.Size()))
 		if c.Part == schemas.Whole {
-			came[c.ID] = c
+			whole[c.ID] = c
 			continue
 		}
 		if shards == nil {
@@ -314,114 +319,116 @@ func (f *fetch) take(node schemas.NodeID, rep *schemas.ChunksReply, at []int) (r
 	for _, x := range rep.Failed {
 		failed[x.ID] = fmt.Errorf("storage node %s: %w", node, &schemas.Error{Code: x.Code, Message: x.Message})
 	}
-	for _, place := range at {
-		id := f.ids[place]
+	for _, index := range indexes {
+		id := f.ids[index]
 		switch {
-		case came[id] != nil:
-			f.hand(place, came[id])
+		case whole[id] != nil:
+			f.offer(index, whole[id])
 		case shards[id] != nil:
-			f.gather(place, shards[id])
+			f.gather(index, shards[id])
 		case failed[id] != nil:
 			f.mu.Lock()
-			f.note(failed[id], place)
+			f.recordFailure(failed[id], index)
 			f.mu.Unlock()
 		default:
-			rest = append(rest, place)
+			rest = append(rest, index)
 		}
 	}
-	if len(rest) == len(at) {
-		return nil, schemas.Errorf(schemas.Internal, "storage node %s answers with chunks nobody asked for", node)
+	if len(rest) == len(indexes) {
+		return nil, schemas.Errorf(schemas.Internal, "storage node %s answered with chunks that were not requested", node)
 	}
 	return rest, nil
 }
 
-// hand gives a whole chunk to the receiver, if that does not have it yet.
-func (f *fetch) hand(place int, c *schemas.Chunk) {
+// offer delivers a whole chunk, unless the receiver has it already. While another replica
+// of it is being delivered, the chunk becomes the alternate.
+func (f *fetch) offer(index int, c *schemas.Chunk) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	w := &f.wanted[place]
-	if w.taken && !w.done {
-		w.spare = c
+	req := &f.requests[index]
+	if req.claimed && !req.delivered {
+		req.alternate = c
 	}
-	if w.taken || f.ctx.Err() != nil {
+	if req.claimed || f.ctx.Err() != nil {
 		return
 	}
-	w.taken = true
-	f.deliver(place, c)
+	req.claimed = true
+	f.deliver(index, c)
 }
 
-// deliver gives the receiver a chunk that is taken, and if it is bad another copy
-// that came meanwhile. The caller holds the lock, which is open while the receiver
-// works.
-func (f *fetch) deliver(place int, c *schemas.Chunk) {
-	w := &f.wanted[place]
-	for ; c != nil; c, w.spare = w.spare, nil {
+// deliver calls the receiver with a claimed chunk, and if the receiver finds it bad, with
+// the alternate that has come meanwhile. c may be nil. The caller holds the lock, which
+// deliver releases during the call.
+func (f *fetch) deliver(index int, c *schemas.Chunk) {
+	req := &f.requests[index]
+	for ; c != nil; c, req.alternate = req.alternate, nil {
 		f.mu.Unlock()
-		err := f.got(place, c)
+		err := f.receive(index, c)
 		f.mu.Lock()
 		var bad badReplica
 		if errors.As(err, &bad) {
-			f.note(bad.error, place)
+			f.recordFailure(bad.error, index)
 			continue
 		}
-		f.settle(w, err)
+		f.complete(req, err)
 		return
 	}
-	w.taken = false
+	req.claimed = false
 }
 
-// settle ends the search for a chunk; err is what the receiver says. The caller
-// holds the lock.
-func (f *fetch) settle(w *wanted, err error) {
-	w.done, w.shards = true, nil
-	f.open--
+// complete records that a chunk was delivered; err is the receiver's. The caller holds the
+// lock.
+func (f *fetch) complete(req *chunkRequest, err error) {
+	req.delivered, req.shards = true, nil
+	f.remaining--
 	f.err = errors.Join(f.err, err)
-	if f.open == 0 || err != nil {
-		f.cancel() // what is late is not needed any more
+	if f.remaining == 0 || err != nil {
+		f.cancel() // late answers are not needed any more
 	}
 }
 
-// note remembers why chunks did not come. That a chunk is damaged says more than
-// that another node never had it. The caller holds the lock.
-func (f *fetch) note(err error, at ...int) {
-	for _, place := range at {
-		w := &f.wanted[place]
-		if w.problem == nil || schemas.CodeOf(err) != schemas.NotHeld {
-			w.problem = err
+// recordFailure records why chunks did not come. That a chunk is damaged on one node says
+// more than that another node does not hold it. The caller holds the lock.
+func (f *fetch) recordFailure(err error, indexes ...int) {
+	for _, index := range indexes {
+		req := &f.requests[index]
+		if req.failure == nil || schemas.CodeOf(err) != schemas.NotHeld {
+			req.failure = err
 		}
 	}
 }
 
-// failure tells of the first chunk that did not come, and of the nodes that
-// might have had it.
+// failure returns an error about the first chunk that did not come. It also names the nodes
+// that are not reachable and might hold the chunk.
 //
-// As long as some nodes were not heard, a chunk that no other node holds is not lost.
+// As long as some nodes have not responded, a chunk that no other node holds is not reported
+// as not held.
 func (f *fetch) failure(v *view) error {
-	var away []string
+	var unreachable []string
 	for _, n := range v.m.Nodes {
 		if !n.State.Reachable() {
-			away = append(away, fmt.Sprintf("%s is %s", n.Name, n.State))
+			unreachable = append(unreachable, fmt.Sprintf("%s is %s", n.Name, n.State))
 		}
 	}
-	for place := range f.wanted {
-		w := &f.wanted[place]
-		if w.taken {
+	for index := range f.requests {
+		req := &f.requests[index]
+		if req.claimed {
 			continue
 		}
-		err := w.problem
+		err := req.failure
 		if err == nil {
 			err = schemas.Errorf(schemas.NotHeld, "no storage node has it")
 		}
-		if len(w.shards) > 0 && schemas.CodeOf(err) == schemas.NotHeld {
-			_, err = erasure.Join(w.shards, nil)
+		if len(req.shards) > 0 && schemas.CodeOf(err) == schemas.NotHeld {
+			_, err = erasure.Join(req.shards, nil)
 		}
-		if f.silent != nil && schemas.CodeOf(err) == schemas.NotHeld {
-			err = f.silent
+		if f.searchErr != nil && schemas.CodeOf(err) == schemas.NotHeld {
+			err = f.searchErr
 		}
-		if len(away) > 0 {
-			return fmt.Errorf("chunk %s: %w (%s)", f.ids[place].Short(), err, strings.Join(away, ", "))
+		if len(unreachable) > 0 {
+			return fmt.Errorf("chunk %s: %w (%s)", f.ids[index].Short(), err, strings.Join(unreachable, ", "))
 		}
-		return fmt.Errorf("chunk %s: %w", f.ids[place].Short(), err)
+		return fmt.Errorf("chunk %s: %w", f.ids[index].Short(), err)
 	}
 	return nil
 }

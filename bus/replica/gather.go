@@ -7,76 +7,77 @@ import (
 	"servidor-backup/schemas/erasure"
 )
 
-// missing is how many more answers would make the chunk, if all goes well.
-func (w *wanted) missing() int {
+// stillNeeded is the number of further parts that would make the chunk, in the best case.
+func (req *chunkRequest) stillNeeded() int {
 	least := 1
-	for i := range w.shards {
-		if n := w.shards[i].Part.K() - len(w.code(i)); i == 0 || n < least {
+	for i := range req.shards {
+		if n := req.shards[i].Part.K() - len(req.stripeOf(i)); i == 0 || n < least {
 			least = n
 		}
 	}
 	return least
 }
 
-// code are the different shards that belong together with shard i: of the same
-// code, and of a chunk that was sealed at the same time.
-func (w *wanted) code(i int) (shards []schemas.Chunk) {
-	of := &w.shards[i]
+// stripeOf returns the different shards that belong together with shard i: they have the
+// same k and come from the same sealing of the chunk.
+func (req *chunkRequest) stripeOf(i int) (stripe []schemas.Chunk) {
+	first := &req.shards[i]
 	var seen [256]bool
-	for j := range w.shards {
-		s := &w.shards[j]
-		if s.Part.K() == of.Part.K() && erasure.SameSeal(s, of) && !seen[s.Part.Shard()] {
+	for j := range req.shards {
+		s := &req.shards[j]
+		if s.Part.K() == first.Part.K() && erasure.SameSeal(s, first) && !seen[s.Part.Shard()] {
 			seen[s.Part.Shard()] = true
-			shards = append(shards, *s)
+			stripe = append(stripe, *s)
 		}
 	}
-	return shards
+	return stripe
 }
 
-// gather keeps shards until there are enough of them, which are joined.
-func (f *fetch) gather(place int, shards []schemas.Chunk) {
+// gather adds shards of a chunk. When there are enough of one stripe, it joins them and
+// delivers the chunk.
+func (f *fetch) gather(index int, shards []schemas.Chunk) {
 	f.mu.Lock()
-	w := &f.wanted[place]
-	w.shards = append(w.shards, shards...)
-	code := w.whole()
+	req := &f.requests[index]
+	req.shards = append(req.shards, shards...)
+	stripe := req.claimStripe()
 	f.mu.Unlock()
-	if code == nil {
+	if stripe == nil {
 		return
 	}
-	c, err := erasure.Join(code, nil)
+	c, err := erasure.Join(stripe, nil)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err == nil {
-		f.deliver(place, &c)
+		f.deliver(index, &c)
 		return
 	}
-	f.note(err, place)
-	w.put(code)
-	spare := w.spare
-	w.spare = nil
-	f.deliver(place, spare)
+	f.recordFailure(err, index)
+	req.returnShards(stripe)
+	alternate := req.alternate
+	req.alternate = nil
+	f.deliver(index, alternate)
 }
 
-// whole takes enough shards to make the chunk out of what came, unless someone has
-// the chunk already; then it is taken.
-func (w *wanted) whole() []schemas.Chunk {
-	for i := range w.shards {
-		code := w.code(i)
-		if w.taken || len(code) < w.shards[i].Part.K() {
+// claimStripe removes and returns the shards of a stripe that has enough of them, and claims
+// the chunk. It returns nil if there is no such stripe or the chunk is claimed already.
+func (req *chunkRequest) claimStripe() []schemas.Chunk {
+	for i := range req.shards {
+		stripe := req.stripeOf(i)
+		if req.claimed || len(stripe) < req.shards[i].Part.K() {
 			continue
 		}
-		w.taken = true
-		w.shards = slices.DeleteFunc(w.shards, func(s schemas.Chunk) bool { return erasure.SameSeal(&s, &code[0]) })
-		return code
+		req.claimed = true
+		req.shards = slices.DeleteFunc(req.shards, func(s schemas.Chunk) bool { return erasure.SameSeal(&s, &stripe[0]) })
+		return stripe
 	}
 	return nil
 }
 
-// put takes back those of a code, which made something else, that are what was
-// sent. If all are, none of them is of use.
-func (w *wanted) put(code []schemas.Chunk) {
-	good := slices.DeleteFunc(code, func(s schemas.Chunk) bool { return s.Checksum() != s.Sum })
-	if len(good) < len(code) {
-		w.shards = append(w.shards, good...)
+// returnShards puts back the undamaged shards of a stripe that did not join to the chunk. If
+// no shard is damaged, the shards contradict each other and none is of use.
+func (req *chunkRequest) returnShards(stripe []schemas.Chunk) {
+	good := slices.DeleteFunc(stripe, func(s schemas.Chunk) bool { return s.Checksum() != s.Sum })
+	if len(good) < len(stripe) {
+		req.shards = append(req.shards, good...)
 	}
 }

@@ -10,61 +10,63 @@ import (
 )
 
 const (
-	// An answer is late when it takes lateFactor times as long as the node usually
-	// needs, and at least lateLeast; lateFirst as long as the node is not known.
+	// An answer is late after lateFactor times the node's usual latency, but never
+	// before lateLeast, and after lateFirst while the node's latency is unknown.
 	lateFactor = 4
 	lateLeast  = 300 * time.Millisecond
 	lateFirst  = time.Second
-	// shunTime is for how long a node that was late, or failed, is asked last.
+	// shunTime is the time for which a node that was late, or failed, is asked last.
 	shunTime = 10 * time.Second
 )
 
-// latencies are how fast nodes answer.
+// latencies records how fast nodes respond, to choose the node to ask and to know when an
+// answer is late.
 type latencies struct {
-	heard atomic.Bool // some node has answered
+	responded atomic.Bool // some node has answered
 
 	mu    sync.Mutex
 	nodes map[schemas.NodeID]*latency
 }
 
 type latency struct {
-	usual time.Duration // of an answer; 0 if none came yet
-	waits int           // chunks that it is asked for now
-	shun  time.Time     // until then others are asked first
+	usual        time.Duration // of an answer; 0 before the first
+	pending      int           // chunks that the node is being asked for
+	shunnedUntil time.Time     // other nodes are asked first until then
 }
 
-// of is the pulse of a node. The caller holds the lock.
-func (p *latencies) of(node schemas.NodeID) *latency {
-	if p.nodes[node] == nil {
-		if p.nodes == nil {
-			p.nodes = map[schemas.NodeID]*latency{}
+// latencyOf returns the record of a node. The caller holds the lock.
+func (l *latencies) latencyOf(node schemas.NodeID) *latency {
+	if l.nodes[node] == nil {
+		if l.nodes == nil {
+			l.nodes = map[schemas.NodeID]*latency{}
 		}
-		p.nodes[node] = &latency{}
+		l.nodes[node] = &latency{}
 	}
-	return p.nodes[node]
+	return l.nodes[node]
 }
 
-// begin notes that a node is asked for n chunks, and says when its answer is late.
-func (p *latencies) begin(node schemas.NodeID, n int) (late time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	x := p.of(node)
-	x.waits += n
+// start records the start of a request to a node for n chunks. It returns the time after
+// which the answer is late.
+func (l *latencies) start(node schemas.NodeID, n int) (lateAfter time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	x := l.latencyOf(node)
+	x.pending += n
 	if x.usual == 0 {
 		return lateFirst
 	}
 	return max(lateFactor*x.usual, lateLeast)
 }
 
-// end notes how the question ended. Slowness is believed at once, and speed only
-// when it lasts.
-func (p *latencies) end(node schemas.NodeID, n int, took time.Duration, answered bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	x := p.of(node)
-	x.waits -= n
+// finish records the end of a request. A slow answer changes the usual latency much, a
+// fast one little.
+func (l *latencies) finish(node schemas.NodeID, n int, took time.Duration, answered bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	x := l.latencyOf(node)
+	x.pending -= n
 	if answered {
-		p.heard.Store(true)
+		l.responded.Store(true)
 	}
 	switch {
 	case x.usual == 0:
@@ -78,31 +80,31 @@ func (p *latencies) end(node schemas.NodeID, n int, took time.Duration, answered
 	}
 }
 
-// avoid has a node asked last for a while.
-func (p *latencies) avoid(node schemas.NodeID) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.of(node).shun = time.Now().Add(shunTime)
+// shun makes a node the last choice for shunTime.
+func (l *latencies) shun(node schemas.NodeID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.latencyOf(node).shunnedUntil = time.Now().Add(shunTime)
 }
 
-// best is the place of the node to ask: of those in good standing one that answers
-// fast, and of several that take about as long the one that is asked for the least.
-// chosen are the chunks that others are about to be asked for.
-func (p *latencies) best(nodes []schemas.NodeID, chosen map[schemas.NodeID][]int) int {
+// bestNode returns the index of the node to ask: one that is not shunned, if any; of these
+// one with a low latency; and of several with a similar latency the one that is being asked
+// for the fewest chunks. chosen has the chunks that nodes are about to be asked for.
+func (l *latencies) bestNode(nodes []schemas.NodeID, chosen map[schemas.NodeID][]int) int {
 	if len(nodes) == 1 {
 		return 0
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	now := time.Now()
 	type rank struct {
 		shunned bool
-		class   int // of its time: each is of twice the one before
-		waits   int
+		class   int // of the latency; each class has twice the latency of the one before
+		pending int
 	}
 	rankOf := func(node schemas.NodeID) rank {
-		x := p.of(node)
-		return rank{now.Before(x.shun), bits.Len64(uint64(x.usual / (2 * time.Millisecond))), x.waits + len(chosen[node])}
+		x := l.latencyOf(node)
+		return rank{now.Before(x.shunnedUntil), bits.Len64(uint64(x.usual / (2 * time.Millisecond))), x.pending + len(chosen[node])}
 	}
 	best := 0
 	least := rankOf(nodes[0])
@@ -117,7 +119,7 @@ func (p *latencies) best(nodes []schemas.NodeID, chosen map[schemas.NodeID][]int
 			if r.class > least.class {
 				continue
 			}
-		case r.waits >= least.waits:
+		case r.pending >= least.pending:
 			continue
 		}
 		best, least = i+1, r

@@ -8,7 +8,7 @@ import (
 	"servidor-backup/schemas"
 )
 
-func TestMapsAreFollowed(t *testing.T) {
+func TestWatchMapReceivesPublishedMaps(t *testing.T) {
 	s := bustest.Server(t)
 	nc := bustest.Connect(t, s)
 	maps := make(chan *schemas.NodeMap, 10)
@@ -29,6 +29,6 @@ func TestMapsAreFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m := bustest.Receive(t, "the map", maps); m.Epoch != 7 || m.Durability != want.Durability || m.Nodes[0] != want.Nodes[0] {
-		t.Errorf("%+v came", m)
+		t.Errorf("the map is %+v, want %+v", m, want)
 	}
 }

@@ -12,17 +12,17 @@ import (
 	"servidor-backup/schemas/placement"
 )
 
-// settling is for how long after a change of the nodes chunks are looked for on all
-// of them: healing brings them to where they belong.
-const settling = 5 * time.Minute
+// settleTime is the time after a change of the nodes for which chunks are looked for on all
+// nodes, because healing is still moving them to their newly assigned nodes.
+const settleTime = 5 * time.Minute
 
-// errNoNode stands for the answer of an owner that does not exist.
+// errNoNode is used instead of an assigned node's answer if no node takes data.
 var errNoNode = schemas.Errorf(schemas.NoNode, "no storage node is up")
 
-// Presence is what nodes hold of one chunk.
+// Presence is the parts of one chunk that nodes hold.
 type Presence struct {
-	copies int
-	shards []heldShard
+	replicas int
+	shards   []heldShard
 }
 
 type heldShard struct {
@@ -30,30 +30,30 @@ type heldShard struct {
 	node schemas.NodeID
 }
 
-// HasShards reports whether shards of it are held.
+// HasShards reports whether some node holds a shard of the chunk.
 func (x *Presence) HasShards() bool { return len(x.shards) > 0 }
 
-// Complete reports whether the chunk survives as many losses as d says: there are
-// enough copies, or enough different shards on different nodes.
+// Complete reports whether the chunk survives as many losses as d demands: there are
+// enough replicas, or enough different shards on different nodes.
 func (x *Presence) Complete(d schemas.Durability) bool {
-	return x.copies >= d.Replicas() || slices.ContainsFunc(x.shards, func(s heldShard) bool {
-		return s.part.K() == int(d.K) && x.different(s.part.Stripe()) >= d.Nodes()
+	return x.replicas >= d.Replicas() || slices.ContainsFunc(x.shards, func(s heldShard) bool {
+		return s.part.K() == int(d.K) && x.distinctShards(s.part.Stripe()) >= d.Nodes()
 	})
 }
 
-// recoverable reports whether the chunk can be had.
+// recoverable reports whether the parts are enough to read the chunk.
 func (x *Presence) recoverable() bool {
-	return x.copies > 0 || slices.ContainsFunc(x.shards, func(s heldShard) bool {
-		return x.different(s.part.Stripe()) >= s.part.K()
+	return x.replicas > 0 || slices.ContainsFunc(x.shards, func(s heldShard) bool {
+		return x.distinctShards(s.part.Stripe()) >= s.part.K()
 	})
 }
 
-// different is how many different shards of a code there are, on different nodes.
-func (x *Presence) different(code schemas.Part) int {
+// distinctShards is the number of different shards of a stripe on different nodes.
+func (x *Presence) distinctShards(stripe schemas.Part) int {
 	var parts []schemas.Part
 	var nodes []schemas.NodeID
 	for _, s := range x.shards {
-		if s.part.Stripe() != code {
+		if s.part.Stripe() != stripe {
 			continue
 		}
 		if !slices.Contains(parts, s.part) {
@@ -66,81 +66,83 @@ func (x *Presence) different(code schemas.Part) int {
 	return min(len(parts), len(nodes))
 }
 
-// Have reports which chunks are held as [Holders.Durability] wants it, wherever, on
-// nodes that can be reached now. An error means that a node which may hold something
-// did not answer.
-func (h *Reader) Have(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID) ([]bool, error) {
-	d := h.Durability(vault)
-	holdings, err := h.holdings(ctx, vault, ids, d, true)
+// Have reports, for each id, whether the reachable nodes hold the chunk as
+// [Reader.Durability] demands, on whichever nodes. The nodes pin the parts that they
+// report. An error means that a node did not respond that may hold a part that matters; the
+// result is then what the other nodes hold.
+func (r *Reader) Have(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID) ([]bool, error) {
+	d := r.Durability(vault)
+	presences, err := r.presences(ctx, vault, ids, d, true)
 	held := make([]bool, len(ids))
-	for i := range holdings {
-		held[i] = holdings[i].Complete(d)
+	for i := range presences {
+		held[i] = presences[i].Complete(d)
 	}
 	return held, err
 }
 
-// Presences is what nodes that can be reached now hold of chunks which may be new. Those
-// that belong to a chunk are asked; all others only about what is not quite where it
-// belongs, or while chunks are moving. The error is as with [Holders.Have].
-func (h *Reader) Presences(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID) ([]Presence, error) {
-	return h.holdings(ctx, vault, ids, h.Durability(vault), false)
+// Presences returns, for each id, the parts that reachable nodes hold of chunks that may be
+// new. It asks the nodes where a chunk would be stored. It asks all other nodes only about
+// chunks that are held in part, or while healing moves chunks. Pins and the error are as in
+// [Reader.Have].
+func (r *Reader) Presences(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID) ([]Presence, error) {
+	return r.presences(ctx, vault, ids, r.Durability(vault), false)
 }
 
-func (h *Reader) holdings(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID, d schemas.Durability, everywhere bool) ([]Presence, error) {
-	v := h.view.Load()
-	everywhere = everywhere || v.unsettled || !v.changed.IsZero() && time.Since(v.changed) < settling
-	s := &survey{h: h, ctx: ctx, vault: vault, ids: ids, parts: d.K > 1, found: make([]Presence, len(ids)),
+func (r *Reader) presences(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID, d schemas.Durability, everywhere bool) ([]Presence, error) {
+	v := r.view.Load()
+	everywhere = everywhere || v.unsettled || !v.changed.IsZero() && time.Since(v.changed) < settleTime
+	q := &presenceQuery{reader: r, ctx: ctx, vault: vault, ids: ids, parts: d.K > 1, found: make([]Presence, len(ids)),
 		enough: func(x *Presence) bool { return x.Complete(d) }}
-	s.ask(v, v.targets, d.Nodes(), func(x *Presence) bool { return everywhere || x.copies > 0 || x.HasShards() })
-	return s.found, s.failure()
+	q.ask(v, v.targets, d.Nodes(), func(x *Presence) bool { return everywhere || x.replicas > 0 || x.HasShards() })
+	return q.found, q.failure()
 }
 
-// Recoverable reports which chunks can be brought back from nodes that can be
-// reached now: from a copy, or from enough shards. An error means that a node
-// which may hold what is missing did not answer.
-func (h *Reader) Recoverable(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID) ([]bool, error) {
-	v := h.view.Load()
-	s := &survey{h: h, ctx: ctx, vault: vault, ids: ids, parts: true, found: make([]Presence, len(ids)), enough: (*Presence).recoverable}
-	s.ask(v, v.sources, int(v.m.DurabilityOf(vault).K), func(*Presence) bool { return true })
-	can := make([]bool, len(ids))
-	for i := range can {
-		can[i] = s.found[i].recoverable()
+// Recoverable reports, for each id, whether the chunk can be read from reachable nodes: from
+// a replica, or from enough shards. An error means that a node did not respond that may
+// hold a part that is missing. The nodes pin the parts that they report.
+func (r *Reader) Recoverable(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID) ([]bool, error) {
+	v := r.view.Load()
+	q := &presenceQuery{reader: r, ctx: ctx, vault: vault, ids: ids, parts: true, found: make([]Presence, len(ids)), enough: (*Presence).recoverable}
+	q.ask(v, v.sources, int(v.m.DurabilityOf(vault).K), func(*Presence) bool { return true })
+	recoverable := make([]bool, len(ids))
+	for i := range recoverable {
+		recoverable[i] = q.found[i].recoverable()
 	}
-	return can, s.failure()
+	return recoverable, q.failure()
 }
 
-// survey is one question to many nodes.
-type survey struct {
-	h      *Reader
+// presenceQuery asks many nodes about the same chunks.
+type presenceQuery struct {
+	reader *Reader
 	ctx    context.Context
 	vault  schemas.VaultID
 	ids    []schemas.ChunkID
-	parts  bool // shards count
+	parts  bool // ask for shards too
 	enough func(*Presence) bool
 
 	mu    sync.Mutex
 	found []Presence
-	err   error // of nodes that did not answer
+	err   error // of nodes that did not respond
 }
 
-// ask asks the first n nodes of the placement for each chunk, and then about those
-// of which that was not enough, and for which further says so, all others.
-func (s *survey) ask(v *view, p *placement.Placement, n int, further func(*Presence) bool) {
+// ask asks, for each chunk, the first n nodes of the placement. If their parts are not
+// enough and further returns true, it asks all other nodes about the chunk.
+func (q *presenceQuery) ask(v *view, p *placement.Placement, n int, further func(*Presence) bool) {
 	groups := map[schemas.NodeID][]int{}
 	var set []schemas.NodeID
-	for i, id := range s.ids {
+	for i, id := range q.ids {
 		set = p.Place(set[:0], id, n)
 		for _, node := range set {
 			groups[node] = append(groups[node], i)
 		}
 	}
-	if len(set) == 0 && len(s.ids) > 0 {
-		s.err = errNoNode
+	if len(set) == 0 && len(q.ids) > 0 {
+		q.err = errNoNode
 	}
-	s.askAll(groups)
+	q.askAll(groups)
 	clear(groups)
-	for i, id := range s.ids {
-		if s.enough(&s.found[i]) || !further(&s.found[i]) {
+	for i, id := range q.ids {
+		if q.enough(&q.found[i]) || !further(&q.found[i]) {
 			continue
 		}
 		set = p.Place(set[:0], id, n)
@@ -150,47 +152,49 @@ func (s *survey) ask(v *view, p *placement.Placement, n int, further func(*Prese
 			}
 		}
 	}
-	s.askAll(groups)
+	q.askAll(groups)
 }
 
-func (s *survey) askAll(groups map[schemas.NodeID][]int) {
+func (q *presenceQuery) askAll(groups map[schemas.NodeID][]int) {
 	var all sync.WaitGroup
-	for node, at := range groups {
+	for node, indexes := range groups {
 		all.Go(func() {
-			err := s.h.askHave(s.ctx, node, s.vault, pick(s.ids, at), s.parts, false, func(i int, part schemas.Part) {
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				x := &s.found[at[i]]
+			err := q.reader.askHave(q.ctx, node, q.vault, pick(q.ids, indexes), q.parts, false, func(i int, part schemas.Part) {
+				q.mu.Lock()
+				defer q.mu.Unlock()
+				x := &q.found[indexes[i]]
 				if part == schemas.Whole {
-					x.copies++
+					x.replicas++
 				} else {
 					x.shards = append(x.shards, heldShard{part, node})
 				}
 			})
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.err = errors.Join(s.err, err)
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			q.err = errors.Join(q.err, err)
 		})
 	}
 	all.Wait()
 }
 
-// failure is why some nodes were not heard, if that matters.
-func (s *survey) failure() error {
-	for i := range s.found {
-		if !s.enough(&s.found[i]) {
-			return s.err
+// failure returns the errors of nodes that did not respond, if some chunk has not enough
+// parts without them.
+func (q *presenceQuery) failure() error {
+	for i := range q.found {
+		if !q.enough(&q.found[i]) {
+			return q.err
 		}
 	}
 	return nil
 }
 
-// askHave asks one node about any number of ids, and calls held for each part.
-func (h *Reader) askHave(ctx context.Context, node schemas.NodeID, vault schemas.VaultID, ids []schemas.ChunkID, parts, look bool, held func(i int, part schemas.Part)) error {
+// askHave asks one node about any number of ids, and calls held for each part that it
+// holds; i is the index of the id. With look the node pins nothing.
+func (r *Reader) askHave(ctx context.Context, node schemas.NodeID, vault schemas.VaultID, ids []schemas.ChunkID, parts, look bool, held func(i int, part schemas.Part)) error {
 	for begin := 0; begin < len(ids); begin += MaxIDs {
-		some := ids[begin:min(len(ids), begin+MaxIDs)]
-		req := &schemas.IDsRequest{Vault: vault, IDs: some, Parts: parts, Look: look}
-		b, err := h.request(ctx, node, schemas.HaveSubject(node), req)
+		batch := ids[begin:min(len(ids), begin+MaxIDs)]
+		req := &schemas.IDsRequest{Vault: vault, IDs: batch, Parts: parts, Look: look}
+		b, err := r.request(ctx, node, schemas.HaveSubject(node), req)
 		var rep schemas.HaveReply
 		if err == nil {
 			err = schemas.Unmarshal(b, &rep)
@@ -199,8 +203,8 @@ func (h *Reader) askHave(ctx context.Context, node schemas.NodeID, vault schemas
 			err = rep.Err()
 		}
 		if err == nil {
-			h.pulses.heard.Store(true)
-			err = rep.Each(len(some), func(i int, part schemas.Part) { held(begin+i, part) })
+			r.latencies.responded.Store(true)
+			err = rep.Each(len(batch), func(i int, part schemas.Part) { held(begin+i, part) })
 		}
 		if err != nil {
 			return fmt.Errorf("storage node %s: %w", node, err)

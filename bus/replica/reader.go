@@ -14,59 +14,61 @@ import (
 	"servidor-backup/schemas/placement"
 )
 
-// MaxIDs is how many ids one have, get or edges request names at most: 128 KiB.
+// MaxIDs is the largest number of ids in one have, get or edges request: 128 KiB of them.
 const MaxIDs = 4096
 
-// nodeTimeout is how long one request to a node may take before the node counts
-// as silent. A node answers reads from its index or with one disk access.
+// nodeTimeout is the time after which a node that has not answered a request counts as
+// unresponsive. A node answers a read from its index or with one disk access.
 const nodeTimeout = 10 * time.Second
 
-// Reader asks storage nodes for chunks: first those that placement names, then,
-// because the map may have moved since a chunk was stored, all others. It is safe
-// for concurrent use.
+// Reader asks storage nodes for chunks: first the assigned nodes, then all others, because
+// the map may have changed since a chunk was stored. It is safe for concurrent use.
 type Reader struct {
-	nc     *nats.Conn
-	bytes  atomic.Int64
-	less   atomic.Bool
-	pulses latencies
+	nc            *nats.Conn
+	bytes         atomic.Int64
+	allowDegraded atomic.Bool
+	latencies     latencies
 
-	mu    sync.Mutex // held while the view changes
-	view  atomic.Pointer[view]
-	lines map[schemas.NodeID]line // of nodes that were asked
+	mu           sync.Mutex // held while the view changes
+	view         atomic.Pointer[view]
+	nodeContexts map[schemas.NodeID]cancelableContext // of reachable nodes that were asked
 }
 
-// line ends when the newest map says that a node cannot be reached.
-type line struct {
-	ctx context.Context
-	cut context.CancelFunc
+// cancelableContext is the parent of a node's requests. It is canceled when a newer map says
+// that the node is not reachable.
+type cancelableContext struct {
+	ctx    context.Context
+	cancel context.CancelFunc
 }
 
-// view is what follows from one map.
+// view is a map and the values derived from it.
 type view struct {
 	m       *schemas.NodeMap
-	targets *placement.Placement // over the nodes that take data: where chunks go
-	sources *placement.Placement // over all that can be asked: where chunks may be
-	// changed is when other nodes took data than now; zero if that was not seen.
+	targets *placement.Placement // over the nodes that take data: where chunks are stored now
+	sources *placement.Placement // over all reachable nodes: where chunks may be held
+	// changed is when the set of targets last changed; zero if this Reader has seen no
+	// change.
 	changed time.Time
-	// unsettled: a node is down, or is being emptied.
+	// unsettled: a node is down or draining.
 	unsettled bool
 }
 
-// NewReader makes one for the nodes of m.
+// NewReader returns a Reader for the nodes of m.
 func NewReader(nc *nats.Conn, m *schemas.NodeMap) *Reader {
-	h := &Reader{nc: nc, lines: map[schemas.NodeID]line{}}
-	h.SetMap(m)
-	return h
+	r := &Reader{nc: nc, nodeContexts: map[schemas.NodeID]cancelableContext{}}
+	r.SetMap(m)
+	return r
 }
 
-// SetMap makes later requests follow m, unless a newer map is known.
-func (h *Reader) SetMap(m *schemas.NodeMap) {
+// SetMap makes later requests follow m, unless a newer map is known, and ends requests to
+// nodes that m says are not reachable. m may be nil, and must not be changed any more.
+func (r *Reader) SetMap(m *schemas.NodeMap) {
 	if m == nil {
 		return
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	old := h.view.Load()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.view.Load()
 	if old != nil && m.Epoch < old.m.Epoch {
 		return
 	}
@@ -89,106 +91,109 @@ func (h *Reader) SetMap(m *schemas.NodeMap) {
 			v.changed = time.Now()
 		}
 	}
-	h.view.Store(v)
-	for node, l := range h.lines {
-		if isAway(m, node) {
-			l.cut()
-			delete(h.lines, node)
+	r.view.Store(v)
+	for node, l := range r.nodeContexts {
+		if isUnreachable(m, node) {
+			l.cancel()
+			delete(r.nodeContexts, node)
 		}
 	}
 }
 
-func isAway(m *schemas.NodeMap, node schemas.NodeID) bool {
+func isUnreachable(m *schemas.NodeMap, node schemas.NodeID) bool {
 	card := m.Find(node)
 	return card != nil && !card.State.Reachable()
 }
 
-// line is the node's; the one of a node that is away has ended.
-func (h *Reader) line(node schemas.NodeID) context.Context {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	l, known := h.lines[node]
+// nodeContext returns the node's context, which is canceled if the node is not reachable.
+func (r *Reader) nodeContext(node schemas.NodeID) context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, known := r.nodeContexts[node]
 	if !known {
-		l.ctx, l.cut = context.WithCancel(context.Background())
-		if isAway(h.Map(), node) {
-			l.cut()
-			return l.ctx
+		c.ctx, c.cancel = context.WithCancel(context.Background())
+		if isUnreachable(r.Map(), node) {
+			c.cancel()
+			return c.ctx
 		}
-		h.lines[node] = l
+		r.nodeContexts[node] = c
 	}
-	return l.ctx
+	return c.ctx
 }
 
-// request asks a node. It is waited for until a newer map says that it is away, and for
-// nodeTimeout at most.
-func (h *Reader) request(ctx context.Context, node schemas.NodeID, subject string, req *schemas.IDsRequest) ([]byte, error) {
+// request sends a request to a node. It ends after nodeTimeout, or when a newer map says
+// that the node is not reachable.
+func (r *Reader) request(ctx context.Context, node schemas.NodeID, subject string, req *schemas.IDsRequest) ([]byte, error) {
 	bounded, cancel := context.WithTimeout(ctx, nodeTimeout)
 	defer cancel()
-	line := h.line(node)
-	defer context.AfterFunc(line, cancel)()
-	b, err := bus.RequestRaw(bounded, h.nc, subject, req.Encode())
-	if err != nil && ctx.Err() == nil && line.Err() != nil {
-		err = fmt.Errorf("%w on %s: by the newest map the node is away", bus.ErrNoResponders, subject)
+	nodeCtx := r.nodeContext(node)
+	defer context.AfterFunc(nodeCtx, cancel)()
+	b, err := bus.RequestRaw(bounded, r.nc, subject, req.Encode())
+	if err != nil && ctx.Err() == nil && nodeCtx.Err() != nil {
+		err = fmt.Errorf("%w on %s: the newest map says that the node is not reachable", bus.ErrNoResponders, subject)
 	}
 	return b, err
 }
 
-// sameTargets reports whether chunks go to the same nodes under both maps.
+// sameTargets reports whether both maps store chunks on the same nodes.
 func sameTargets(a, b *schemas.NodeMap) bool {
-	type place struct {
+	type target struct {
 		zone   string
 		weight uint32
 	}
-	places := map[schemas.NodeID]place{}
+	targets := map[schemas.NodeID]target{}
 	for i := range a.Nodes {
 		if n := &a.Nodes[i]; n.Writable() {
-			places[n.ID] = place{n.Zone, n.Weight}
+			targets[n.ID] = target{n.Zone, n.Weight}
 		}
 	}
 	n := 0
 	for i := range b.Nodes {
 		if x := &b.Nodes[i]; x.Writable() {
-			if at, known := places[x.ID]; !known || at != (place{x.Zone, x.Weight}) {
+			if old, known := targets[x.ID]; !known || old != (target{x.Zone, x.Weight}) {
 				return false
 			}
 			n++
 		}
 	}
-	return n == len(places)
+	return n == len(targets)
 }
 
-// Map is the newest map; it must not be changed.
-func (h *Reader) Map() *schemas.NodeMap { return h.view.Load().m }
+// Map returns the newest map, which must not be changed.
+func (r *Reader) Map() *schemas.NodeMap { return r.view.Load().m }
 
-// BytesReceived is how many bytes of chunks have come from nodes so far.
-func (h *Reader) BytesReceived() int64 { return h.bytes.Load() }
+// BytesReceived is the number of bytes of chunks that nodes have sent so far.
+func (r *Reader) BytesReceived() int64 { return r.bytes.Load() }
 
-// AllowDegraded lets [Holders.Durability] be what the nodes that take data allow.
-func (h *Reader) AllowDegraded() { h.less.Store(true) }
+// AllowDegraded makes [Reader.Durability] tolerate fewer losses when too few nodes take
+// data.
+func (r *Reader) AllowDegraded() { r.allowDegraded.Store(true) }
 
-// Durability is how chunks of a vault are to be kept now: as the map says, but for
-// fewer losses if there are too few nodes, and that is accepted.
-func (h *Reader) Durability(vault schemas.VaultID) schemas.Durability {
-	return h.DurabilityOn(vault, h.view.Load().targets.Len())
+// Durability is the durability with which a vault's chunks are to be stored now: the one of
+// the map, but with a smaller m if too few nodes take data and degraded operation is
+// allowed, by the map or by [Reader.AllowDegraded].
+func (r *Reader) Durability(vault schemas.VaultID) schemas.Durability {
+	return r.DurabilityOn(vault, r.view.Load().targets.Len())
 }
 
-// DurabilityOn is [Holders.Durability] if so many nodes take data.
-func (h *Reader) DurabilityOn(vault schemas.VaultID, nodes int) schemas.Durability {
-	m := h.Map()
+// DurabilityOn is [Reader.Durability] when the given number of nodes takes data.
+func (r *Reader) DurabilityOn(vault schemas.VaultID, nodes int) schemas.Durability {
+	m := r.Map()
 	d := m.DurabilityOf(vault)
-	if m.Degraded || h.less.Load() {
+	if m.Degraded || r.allowDegraded.Load() {
 		d.M = uint8(min(int(d.M), max(nodes-int(d.K), 0)))
 	}
 	return d
 }
 
 // Responded reports whether some node has ever answered.
-func (h *Reader) Responded() bool { return h.pulses.heard.Load() }
+func (r *Reader) Responded() bool { return r.latencies.responded.Load() }
 
-func pick(ids []schemas.ChunkID, at []int) []schemas.ChunkID {
-	out := make([]schemas.ChunkID, len(at))
-	for i, place := range at {
-		out[i] = ids[place]
+// pick returns the ids at the indexes.
+func pick(ids []schemas.ChunkID, indexes []int) []schemas.ChunkID {
+	picked := make([]schemas.ChunkID, len(indexes))
+	for i, index := range indexes {
+		picked[i] = ids[index]
 	}
-	return out
+	return picked
 }

@@ -16,25 +16,25 @@ import (
 	"servidor-backup/schemas/placement"
 )
 
-// shelf is a node that only answers have, get and edges, from a map, in ways
-// that a test can bend.
-type shelf struct {
+// memoryNode is a node that answers only have, get and edges, from a map. A test can make
+// it misbehave.
+type memoryNode struct {
 	t  *testing.T
 	id schemas.NodeID
 
-	mu      sync.Mutex
-	chunks  map[schemas.ChunkID]schemas.Chunk
-	shards  map[schemas.ChunkID][]schemas.Chunk
-	silent  bool                     // nothing is answered
-	corrupt map[schemas.ChunkID]bool // have says yes, get fails
-	most    int                      // chunks in one answer; 0 is no limit
-	garbage string                   // the answer to a get or edges, when not empty
-	asked   map[string]int           // requests by kind
+	mu           sync.Mutex
+	chunks       map[schemas.ChunkID]schemas.Chunk
+	shards       map[schemas.ChunkID][]schemas.Chunk
+	unresponsive bool                     // nothing is answered
+	corrupt      map[schemas.ChunkID]bool // have says yes, get fails
+	most         int                      // chunks in one answer; 0 is no limit
+	garbage      string                   // the answer to a get or edges, when not empty
+	asked        map[string]int           // requests by kind
 }
 
-func newShelf(t *testing.T, nc *nats.Conn, id schemas.NodeID) *shelf {
+func newMemoryNode(t *testing.T, nc *nats.Conn, id schemas.NodeID) *memoryNode {
 	t.Helper()
-	s := &shelf{t: t, id: id, chunks: map[schemas.ChunkID]schemas.Chunk{}, shards: map[schemas.ChunkID][]schemas.Chunk{}, corrupt: map[schemas.ChunkID]bool{}, asked: map[string]int{}}
+	s := &memoryNode{t: t, id: id, chunks: map[schemas.ChunkID]schemas.Chunk{}, shards: map[schemas.ChunkID][]schemas.Chunk{}, corrupt: map[schemas.ChunkID]bool{}, asked: map[string]int{}}
 	for kind, subject := range map[string]string{"have": schemas.HaveSubject(id), "get": schemas.GetSubject(id), "edges": schemas.EdgesSubject(id)} {
 		if _, err := nc.Subscribe(subject, func(m *nats.Msg) { s.answer(kind, m) }); err != nil {
 			t.Fatal(err)
@@ -46,7 +46,7 @@ func newShelf(t *testing.T, nc *nats.Conn, id schemas.NodeID) *shelf {
 	return s
 }
 
-func (s *shelf) hold(chunks ...schemas.Chunk) {
+func (s *memoryNode) hold(chunks ...schemas.Chunk) {
 	for _, c := range chunks {
 		if c.Part == schemas.Whole {
 			s.chunks[c.ID] = c
@@ -56,11 +56,11 @@ func (s *shelf) hold(chunks ...schemas.Chunk) {
 	}
 }
 
-func (s *shelf) answer(kind string, m *nats.Msg) {
+func (s *memoryNode) answer(kind string, m *nats.Msg) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked[kind]++
-	if s.silent {
+	if s.unresponsive {
 		return
 	}
 	req, err := schemas.DecodeIDs(m.Data)
@@ -82,7 +82,7 @@ func (s *shelf) answer(kind string, m *nats.Msg) {
 	}
 }
 
-func (s *shelf) have(req *schemas.IDsRequest) []byte {
+func (s *memoryNode) have(req *schemas.IDsRequest) []byte {
 	rep, err := schemas.HaveOf(len(req.IDs), req.Parts, func(visit func(int, schemas.Part) error) (err error) {
 		for i, id := range req.IDs {
 			if _, held := s.chunks[id]; held {
@@ -104,7 +104,7 @@ func (s *shelf) have(req *schemas.IDsRequest) []byte {
 	return b
 }
 
-func (s *shelf) read(kind string, ids []schemas.ChunkID) []byte {
+func (s *memoryNode) read(kind string, ids []schemas.ChunkID) []byte {
 	rep := schemas.NewChunks(nil)
 	var failed []schemas.Failed
 	for _, id := range ids {
@@ -131,230 +131,235 @@ func (s *shelf) read(kind string, ids []schemas.ChunkID) []byte {
 	return rep.Reply(failed)
 }
 
-// threeShelves are three shelves and holders of their map.
-func threeShelves(t *testing.T) (*replica.Reader, map[schemas.NodeID]*shelf) {
+// startThreeNodes starts three nodes and returns a Reader of their map.
+func startThreeNodes(t *testing.T) (*replica.Reader, map[schemas.NodeID]*memoryNode) {
 	t.Helper()
-	return someShelves(t, schemas.Durability{}, "a", "b", "c")
+	return startMemoryNodes(t, schemas.Durability{}, "a", "b", "c")
 }
 
-func someShelves(t *testing.T, d schemas.Durability, ids ...schemas.NodeID) (*replica.Reader, map[schemas.NodeID]*shelf) {
+// startMemoryNodes starts a node for each id, and returns a Reader of their map.
+func startMemoryNodes(t *testing.T, d schemas.Durability, ids ...schemas.NodeID) (*replica.Reader, map[schemas.NodeID]*memoryNode) {
 	t.Helper()
 	s := bustest.Server(t)
-	shelves := map[schemas.NodeID]*shelf{}
+	nodes := map[schemas.NodeID]*memoryNode{}
 	m := &schemas.NodeMap{Epoch: 1, Durability: d}
 	for _, id := range ids {
-		shelves[id] = newShelf(t, bustest.Connect(t, s), id)
+		nodes[id] = newMemoryNode(t, bustest.Connect(t, s), id)
 		m.Nodes = append(m.Nodes, schemas.Node{ID: id, Name: "disk-" + string(id), Weight: 1, State: schemas.Up})
 	}
-	return replica.NewReader(bustest.Connect(t, s), m), shelves
+	return replica.NewReader(bustest.Connect(t, s), m), nodes
 }
 
-// someChunks makes chunks, and says for each the owner and another node.
-func someChunks(h *replica.Reader, n int) (chunks []schemas.Chunk, ids []schemas.ChunkID, owner, other []schemas.NodeID) {
+// newChunks makes n chunks, and returns for each its first assigned node and another node.
+func newChunks(r *replica.Reader, n int) (chunks []schemas.Chunk, ids []schemas.ChunkID, assigned, other []schemas.NodeID) {
 	for range n {
 		c := newChunk(200)
-		set := placement.New(h.Map()).Place(nil, c.ID, 2)
+		set := placement.New(r.Map()).Place(nil, c.ID, 2)
 		chunks, ids = append(chunks, c), append(ids, c.ID)
-		owner, other = append(owner, set[0]), append(other, set[1])
+		assigned, other = append(assigned, set[0]), append(other, set[1])
 	}
 	return
 }
 
-// fetched gets the chunks and checks that each came once, whole, in its place.
-func fetched(t *testing.T, h *replica.Reader, want []schemas.Chunk, ids []schemas.ChunkID) error {
+// fetched fetches the chunks and checks that each came once, undamaged, with its index.
+func fetched(t *testing.T, r *replica.Reader, want []schemas.Chunk, ids []schemas.ChunkID) error {
 	t.Helper()
 	var mu sync.Mutex
 	came := map[int]int{}
-	err := h.Fetch(bustest.Patient(t), vault, ids, false, func(place int, c *schemas.Chunk) error {
+	err := r.Fetch(bustest.Patient(t), vault, ids, false, func(index int, c *schemas.Chunk) error {
 		mu.Lock()
 		defer mu.Unlock()
-		came[place]++
-		if c.ID != want[place].ID || c.Checksum() != want[place].Sum {
-			t.Errorf("place %d got another chunk", place)
+		came[index]++
+		if c.ID != want[index].ID || c.Checksum() != want[index].Sum {
+			t.Errorf("another chunk came with the index %d", index)
 		}
 		return nil
 	})
-	for place, n := range came {
+	for index, n := range came {
 		if n != 1 {
-			t.Errorf("place %d was filled %d times", place, n)
+			t.Errorf("the chunk with the index %d came %d times", index, n)
 		}
 	}
 	if err == nil && len(came) != len(ids) {
-		t.Errorf("%d of %d chunks came, and no error", len(came), len(ids))
+		t.Errorf("%d of %d chunks came, without an error", len(came), len(ids))
 	}
 	return err
 }
 
-// A chunk is found wherever it is, whatever its owner says or does not say.
-func TestHoldersFindChunks(t *testing.T) {
-	for name, arrange := range map[string]func(own, other *shelf, c schemas.Chunk){
-		"at the owner":                        func(own, _ *shelf, c schemas.Chunk) { own.hold(c) },
-		"elsewhere":                           func(_, other *shelf, c schemas.Chunk) { other.hold(c) },
-		"damaged at the owner, whole on both": func(own, other *shelf, c schemas.Chunk) { own.hold(c); own.corrupt[c.ID] = true; other.hold(c) },
-		"at the owner, a chunk at a time":     func(own, _ *shelf, c schemas.Chunk) { own.hold(c); own.most = 1 },
-		"elsewhere, two at a time":            func(_, other *shelf, c schemas.Chunk) { other.hold(c); other.most = 2 },
+// A chunk is found on any node, even if its assigned node does not hold it or answers
+// incompletely.
+func TestReaderFindsChunksOnAnyNode(t *testing.T) {
+	for name, arrange := range map[string]func(assigned, other *memoryNode, c schemas.Chunk){
+		"on the assigned node": func(assigned, _ *memoryNode, c schemas.Chunk) { assigned.hold(c) },
+		"on another node":      func(_, other *memoryNode, c schemas.Chunk) { other.hold(c) },
+		"damaged on the assigned node": func(assigned, other *memoryNode, c schemas.Chunk) {
+			assigned.hold(c)
+			assigned.corrupt[c.ID] = true
+			other.hold(c)
+		},
+		"one chunk in an answer":  func(assigned, _ *memoryNode, c schemas.Chunk) { assigned.hold(c); assigned.most = 1 },
+		"two chunks in an answer": func(_, other *memoryNode, c schemas.Chunk) { other.hold(c); other.most = 2 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, shelves := threeShelves(t)
-			chunks, ids, owner, other := someChunks(h, 20)
+			r, nodes := startThreeNodes(t)
+			chunks, ids, assigned, other := newChunks(r, 20)
 			for i, c := range chunks {
-				arrange(shelves[owner[i]], shelves[other[i]], c)
+				arrange(nodes[assigned[i]], nodes[other[i]], c)
 			}
-			if err := fetched(t, h, chunks, ids); err != nil {
+			if err := fetched(t, r, chunks, ids); err != nil {
 				t.Error(err)
 			}
-			held, err := h.Have(bustest.Patient(t), vault, ids)
+			held, err := r.Have(bustest.Patient(t), vault, ids)
 			for i := range held {
 				if !held[i] {
 					t.Errorf("chunk %d is not held", i)
 				}
 			}
-			if err != nil || h.BytesReceived() != int64(20*200) {
-				t.Errorf("%d bytes received, %v", h.BytesReceived(), err)
+			if err != nil || r.BytesReceived() != int64(20*200) {
+				t.Errorf("%d bytes received, %v", r.BytesReceived(), err)
 			}
 		})
 	}
 }
 
-// An owner that answers nonsense, or nothing, is no obstacle while another node
-// has the chunk.
-func TestHoldersPassOverABrokenOwner(t *testing.T) {
+// An assigned node that answers nonsense, or nothing, does not prevent a fetch while
+// another node holds the chunk.
+func TestReaderSkipsABrokenNode(t *testing.T) {
 	stranger := newChunk(5)
 	foreign := schemas.NewChunks(nil)
 	foreign.Add(&stranger)
 	for name, garbage := range map[string]string{
 		"not msgpack": "\xc1", "an empty answer": string(schemas.NewChunks(nil).Reply(nil)),
-		"chunks nobody asked for": string(foreign.Reply(nil)), "a refusal": "\x82\xa6status\xcd\x03\x8a\xa4code\xabdisk-failed",
+		"chunks that were not requested": string(foreign.Reply(nil)), "a refusal": "\x82\xa6status\xcd\x03\x8a\xa4code\xabdisk-failed",
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, shelves := threeShelves(t)
-			chunks, ids, owner, other := someChunks(h, 1)
-			shelves[owner[0]].hold(chunks[0]) // it says that it has it
-			shelves[owner[0]].garbage = garbage
-			if err := fetched(t, h, chunks, ids); err == nil || !strings.Contains(err.Error(), ids[0].Short()) || !strings.Contains(err.Error(), string(owner[0])) {
+			r, nodes := startThreeNodes(t)
+			chunks, ids, assigned, other := newChunks(r, 1)
+			nodes[assigned[0]].hold(chunks[0]) // so that its answer to a have is right
+			nodes[assigned[0]].garbage = garbage
+			if err := fetched(t, r, chunks, ids); err == nil || !strings.Contains(err.Error(), ids[0].Short()) || !strings.Contains(err.Error(), string(assigned[0])) {
 				t.Errorf("%v does not name the chunk and the node", err)
 			}
-			shelves[other[0]].hold(chunks[0])
-			if err := fetched(t, h, chunks, ids); err != nil {
+			nodes[other[0]].hold(chunks[0])
+			if err := fetched(t, r, chunks, ids); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 }
 
-// What nobody has is named, and why.
-func TestHoldersNameWhatIsMissing(t *testing.T) {
-	h, shelves := threeShelves(t)
-	chunks, ids, owner, _ := someChunks(h, 5)
+// The error names the chunk that no node holds, and the reason.
+func TestReaderNamesTheChunkThatIsNotHeld(t *testing.T) {
+	r, nodes := startThreeNodes(t)
+	chunks, ids, assigned, _ := newChunks(r, 5)
 	for i, c := range chunks {
-		shelves[owner[i]].hold(c)
+		nodes[assigned[i]].hold(c)
 	}
-	delete(shelves[owner[3]].chunks, ids[3])
-	err := fetched(t, h, chunks, ids)
+	delete(nodes[assigned[3]].chunks, ids[3])
+	err := fetched(t, r, chunks, ids)
 	bustest.WantCode(t, err, schemas.NotHeld)
 	if err != nil && !strings.Contains(err.Error(), ids[3].Short()) {
 		t.Errorf("%q does not name chunk %s", err, ids[3].Short())
 	}
-	held, err := h.Have(bustest.Patient(t), vault, ids)
+	held, err := r.Have(bustest.Patient(t), vault, ids)
 	if err != nil || fmt.Sprint(held) != "[true true true false true]" {
 		t.Errorf("held are %v, %v", held, err)
 	}
-	// That it is damaged says more than that others never had it.
-	shelves[owner[3]].hold(chunks[3])
-	shelves[owner[3]].corrupt[ids[3]] = true
-	bustest.WantCode(t, fetched(t, h, chunks, ids), schemas.Corrupt)
+	// That a chunk is damaged says more than that other nodes do not hold it.
+	nodes[assigned[3]].hold(chunks[3])
+	nodes[assigned[3]].corrupt[ids[3]] = true
+	bustest.WantCode(t, fetched(t, r, chunks, ids), schemas.Corrupt)
 }
 
-// A node that is gone is an error only for what it alone may have.
-func TestHoldersWithoutANode(t *testing.T) {
-	h, shelves := threeShelves(t)
+// An unreachable node causes an error only for chunks that no other node holds.
+func TestReaderNeedsAnUnreachableNodeOnlyForItsChunks(t *testing.T) {
+	r, nodes := startThreeNodes(t)
 	m := &schemas.NodeMap{Epoch: 2}
-	for _, id := range []schemas.NodeID{"a", "b", "absent"} {
+	for _, id := range []schemas.NodeID{"a", "b", "unreachable"} {
 		m.Nodes = append(m.Nodes, schemas.Node{ID: id, Name: "disk-" + string(id), Weight: 1, State: schemas.Up})
 	}
-	h.SetMap(m)
+	r.SetMap(m)
 	var chunks []schemas.Chunk
 	var ids []schemas.ChunkID
-	for len(chunks) < 2 { // the absent node's own
-		if c, id, owner, _ := someChunks(h, 1); owner[0] == "absent" {
+	for len(chunks) < 2 { // chunks that are assigned to the unreachable node
+		if c, id, assigned, _ := newChunks(r, 1); assigned[0] == "unreachable" {
 			chunks, ids = append(chunks, c...), append(ids, id...)
 		}
 	}
-	shelves["b"].hold(chunks[0])
-	if err := fetched(t, h, chunks[:1], ids[:1]); err != nil {
+	nodes["b"].hold(chunks[0])
+	if err := fetched(t, r, chunks[:1], ids[:1]); err != nil {
 		t.Errorf("a chunk that b has: %v", err)
 	}
-	if held, err := h.Have(bustest.Patient(t), vault, ids[:1]); err != nil || !held[0] {
-		t.Errorf("a chunk that b has is held: %v, %v", held, err)
+	if held, err := r.Have(bustest.Patient(t), vault, ids[:1]); err != nil || !held[0] {
+		t.Errorf("for a chunk that b has, held is %v, %v", held, err)
 	}
-	bustest.WantIs(t, fetched(t, h, chunks, ids), bus.ErrNoResponders)
-	held, err := h.Have(bustest.Patient(t), vault, ids)
+	bustest.WantIs(t, fetched(t, r, chunks, ids), bus.ErrNoResponders)
+	held, err := r.Have(bustest.Patient(t), vault, ids)
 	bustest.WantIs(t, err, bus.ErrNoResponders)
 	if !held[0] || held[1] {
 		t.Errorf("held are %v", held)
 	}
-	// Once it is known to be down it is not asked, but named.
+	// Once the node is known to be down, it is not asked any more, and the error names it.
 	down := &schemas.NodeMap{Epoch: 3, Nodes: append([]schemas.Node(nil), m.Nodes...)}
 	down.Nodes[2].State = schemas.Down
-	h.SetMap(down)
-	err = fetched(t, h, chunks, ids)
+	r.SetMap(down)
+	err = fetched(t, r, chunks, ids)
 	bustest.WantCode(t, err, schemas.NotHeld)
-	if err != nil && !strings.Contains(err.Error(), "disk-absent is down") {
+	if err != nil && !strings.Contains(err.Error(), "disk-unreachable is down") {
 		t.Errorf("%q does not say that a node is down", err)
 	}
-	// An older map changes nothing.
-	h.SetMap(m)
-	h.SetMap(nil)
-	bustest.WantCode(t, fetched(t, h, chunks, ids), schemas.NotHeld)
+	// An older map is ignored.
+	r.SetMap(m)
+	r.SetMap(nil)
+	bustest.WantCode(t, fetched(t, r, chunks, ids), schemas.NotHeld)
 }
 
-// A node that is being emptied is read from, even when no other is up.
-func TestHoldersReadFromDrainingNodes(t *testing.T) {
-	h, shelves := threeShelves(t)
-	chunks, ids, _, _ := someChunks(h, 3)
-	shelves["a"].hold(chunks...)
-	h.SetMap(&schemas.NodeMap{Epoch: 2, Nodes: []schemas.Node{{ID: "a", Weight: 1, State: schemas.Draining}}})
-	if err := fetched(t, h, chunks, ids); err != nil {
+// A draining node is read from, even when no other node is up.
+func TestReaderReadsFromDrainingNodes(t *testing.T) {
+	r, nodes := startThreeNodes(t)
+	chunks, ids, _, _ := newChunks(r, 3)
+	nodes["a"].hold(chunks...)
+	r.SetMap(&schemas.NodeMap{Epoch: 2, Nodes: []schemas.Node{{ID: "a", Weight: 1, State: schemas.Draining}}})
+	if err := fetched(t, r, chunks, ids); err != nil {
 		t.Error(err)
 	}
-	if held, err := h.Have(bustest.Patient(t), vault, ids); err != nil || !held[0] {
+	if held, err := r.Have(bustest.Patient(t), vault, ids); err != nil || !held[0] {
 		t.Errorf("held are %v, %v", held, err)
 	}
-	h.SetMap(&schemas.NodeMap{Epoch: 3})
-	bustest.WantCode(t, fetched(t, h, chunks, ids), schemas.NoNode)
+	r.SetMap(&schemas.NodeMap{Epoch: 3})
+	bustest.WantCode(t, fetched(t, r, chunks, ids), schemas.NoNode)
 }
 
-// One question is about MaxIDs chunks at most; the same chunk may be asked for
-// in two places.
-func TestHoldersSplitQuestions(t *testing.T) {
-	h, shelves := threeShelves(t)
+// A request has at most MaxIDs ids. The same id may occur at several indexes.
+func TestReaderSplitsLargeRequests(t *testing.T) {
+	r, nodes := startThreeNodes(t)
 	one := newChunk(10)
 	ids := make([]schemas.ChunkID, replica.MaxIDs+5)
 	want := make([]schemas.Chunk, len(ids))
 	for i := range ids {
 		ids[i], want[i] = one.ID, one
 	}
-	owner := shelves[placement.New(h.Map()).Place(nil, one.ID, 1)[0]]
-	owner.hold(one)
-	held, err := complete(t, h, ids)
-	if err != nil || !held[0] || !held[len(ids)-1] || owner.asked["have"] != 2 {
-		t.Errorf("held is %v, asked are %v, %v", held[len(ids)-1], owner.asked, err)
+	assigned := nodes[placement.New(r.Map()).Place(nil, one.ID, 1)[0]]
+	assigned.hold(one)
+	held, err := complete(t, r, ids)
+	if err != nil || !held[0] || !held[len(ids)-1] || assigned.asked["have"] != 2 {
+		t.Errorf("held is %v, the requests are %v, %v", held[len(ids)-1], assigned.asked, err)
 	}
-	if err := fetched(t, h, want[:3], ids[:3]); err != nil {
+	if err := fetched(t, r, want[:3], ids[:3]); err != nil {
 		t.Error(err)
 	}
 }
 
-// Edges come without contents, and the receiver's error ends it all.
-func TestHoldersEdges(t *testing.T) {
-	h, shelves := threeShelves(t)
+// Edges come without contents. An error of the receiver ends the fetch.
+func TestReaderFetchesEdgesWithoutContents(t *testing.T) {
+	r, nodes := startThreeNodes(t)
 	tree := newChunk(100)
 	tree.Kind, tree.Data = schemas.Tree, []schemas.ChunkID{{1}, {2}}
 	tree.Sum = tree.Checksum()
-	for _, s := range shelves {
+	for _, s := range nodes {
 		s.hold(tree)
 	}
-	err := h.Fetch(bustest.Patient(t), vault, []schemas.ChunkID{tree.ID}, true, func(_ int, c *schemas.Chunk) error {
+	err := r.Fetch(bustest.Patient(t), vault, []schemas.ChunkID{tree.ID}, true, func(_ int, c *schemas.Chunk) error {
 		if len(c.Data) != 2 || len(c.Content) != 0 || c.Kind != schemas.Tree {
 			t.Errorf("the edges are %+v", c)
 		}
@@ -364,5 +369,5 @@ func TestHoldersEdges(t *testing.T) {
 		t.Error(err)
 	}
 	mine := errors.New("mine")
-	bustest.WantIs(t, h.Fetch(bustest.Patient(t), vault, []schemas.ChunkID{tree.ID}, false, func(int, *schemas.Chunk) error { return mine }), mine)
+	bustest.WantIs(t, r.Fetch(bustest.Patient(t), vault, []schemas.ChunkID{tree.ID}, false, func(int, *schemas.Chunk) error { return mine }), mine)
 }

@@ -11,11 +11,12 @@ import (
 	"servidor-backup/schemas"
 )
 
-// watch sends again what seems lost and gives up on what will not come.
-func (s *Writer) watch(ctx context.Context) {
-	reconnected := s.nc.StatusChanged(nats.CONNECTED)
-	defer s.nc.RemoveStatusListener(reconnected)
-	tick := time.NewTicker(min(s.opt.Resend/4, 250*time.Millisecond))
+// resendLoop sends messages again that seem to be lost, and gives up nodes that do not
+// respond.
+func (w *Writer) resendLoop(ctx context.Context) {
+	reconnected := w.nc.StatusChanged(nats.CONNECTED)
+	defer w.nc.RemoveStatusListener(reconnected)
+	tick := time.NewTicker(min(w.opt.Resend/4, 250*time.Millisecond))
 	defer tick.Stop()
 	for {
 		all := false
@@ -26,41 +27,41 @@ func (s *Writer) watch(ctx context.Context) {
 			all = true
 		case <-tick.C:
 		}
-		for _, m := range s.overdue(all, time.Now()) {
-			s.publish(m)
+		for _, m := range w.dueForResend(all, time.Now()) {
+			w.publish(m)
 		}
 	}
 }
 
-// overdue fails what has been waited for long enough and returns what to send
-// again: everything after a reconnect. While the connection is down nothing is
-// overdue: the connection says what it waits for, and the caller's context ends
-// it.
-func (s *Writer) overdue(reconnected bool, now time.Time) []*message {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// dueForResend gives up unresponsive nodes and returns the messages to send again, in the
+// order of their numbers; after a reconnect these are all messages. While the connection is
+// lost nothing is due: the connection reports what it waits for, and the caller's context
+// ends the wait.
+func (w *Writer) dueForResend(reconnected bool, now time.Time) []*message {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	switch {
-	case s.nc.IsClosed():
-		s.end(fmt.Errorf("send to storage nodes: %w", nats.ErrConnectionClosed))
+	case w.nc.IsClosed():
+		w.fail(fmt.Errorf("send to storage nodes: %w", nats.ErrConnectionClosed))
 		return nil
-	case !s.nc.IsConnected():
-		s.away = true
+	case !w.nc.IsConnected():
+		w.wasDisconnected = true
 		return nil
 	}
-	all := reconnected || s.away
-	s.away = false
+	all := reconnected || w.wasDisconnected
+	w.wasDisconnected = false
 	if all {
-		s.forgive(now)
+		w.resetTimers(now)
 	}
 	var again []*message
-	for _, m := range s.pending {
-		if silent := s.givenUp(m, now); silent != nil {
-			s.without(m, silent.id, fmt.Errorf("%w: %s", ErrUnresponsive, silent.id))
+	for _, m := range w.pending {
+		if r := w.unresponsiveNode(m, now); r != nil {
+			w.giveUpNode(m, r.id, fmt.Errorf("%w: %s", ErrUnresponsive, r.id))
 			continue
 		}
-		if all || s.lost(m, now) {
+		if all || w.needsResend(m, now) {
 			m.sent = now
-			m.again++
+			m.resends++
 			m.publishing++
 			again = append(again, m)
 		}
@@ -69,78 +70,80 @@ func (s *Writer) overdue(reconnected bool, now time.Time) []*message {
 	return again
 }
 
-// forgive starts the nodes' time anew: they could not be heard.
-func (s *Writer) forgive(now time.Time) {
-	for _, r := range s.nodes {
-		r.heard = now
+// resetTimers restarts the timeouts of all nodes, whose responses could not arrive.
+func (w *Writer) resetTimers(now time.Time) {
+	for _, r := range w.nodes {
+		r.lastResponse = now
 	}
-	for _, m := range s.pending {
-		m.nobody = time.Time{}
+	for _, m := range w.pending {
+		m.unsubscribedSince = time.Time{}
 	}
 }
 
-// givenUp is the node because of which m cannot be delivered, or nil.
-func (s *Writer) givenUp(m *message, now time.Time) *receiver {
-	for _, id := range m.missing {
-		r := s.nodes[id]
-		limit, since := s.opt.Unresponsive, r.heard
-		if !m.nobody.IsZero() {
-			since = m.nobody
+// unresponsiveNode returns a node that has exceeded its timeout for m, or nil. If a node
+// has used a quarter of its timeout, the Writer reports that it waits for the node.
+func (w *Writer) unresponsiveNode(m *message, now time.Time) *receiver {
+	for _, id := range m.unacknowledged {
+		r := w.nodes[id]
+		limit, since := w.opt.Unresponsive, r.lastResponse
+		if !m.unsubscribedSince.IsZero() {
+			since = m.unsubscribedSince
 			if !r.answered {
-				limit = s.opt.Unsubscribed
+				limit = w.opt.Unsubscribed
 			}
 		}
-		silent := now.Sub(since)
-		if silent > limit {
+		waited := now.Sub(since)
+		if waited > limit {
 			return r
 		}
-		if silent > limit/4 && !s.waiting {
-			s.waiting = true
-			s.opt.Status(fmt.Sprintf("waiting for storage node %s", s.called(id)))
+		if waited > limit/4 && !w.statusShown {
+			w.statusShown = true
+			w.opt.Status(fmt.Sprintf("waiting for storage node %s", w.nodeName(id)))
 		}
 	}
 	return nil
 }
 
-// called is the name of a node, as far as it is known.
-func (s *Writer) called(id schemas.NodeID) string {
-	if s.nodeMap != nil {
-		if n := s.nodeMap.Find(id); n != nil {
+// nodeName is the name of a node, or its id if the map does not have it.
+func (w *Writer) nodeName(id schemas.NodeID) string {
+	if w.nodeMap != nil {
+		if n := w.nodeMap.Find(id); n != nil {
 			return n.Name
 		}
 	}
 	return string(id)
 }
 
-// goesOn takes a Status back.
-func (s *Writer) goesOn() {
-	if s.waiting {
-		s.waiting = false
-		s.opt.Status("")
+// clearStatus reports that the Writer goes on, if it has reported a wait.
+func (w *Writer) clearStatus() {
+	if w.statusShown {
+		w.statusShown = false
+		w.opt.Status("")
 	}
 }
 
-// lost reports whether m should be sent again to those who miss it.
-func (s *Writer) lost(m *message, now time.Time) bool {
+// needsResend reports whether m should be sent again to the nodes that have not
+// acknowledged it.
+func (w *Writer) needsResend(m *message, now time.Time) bool {
 	age := now.Sub(m.sent)
-	if m.refused.After(m.sent) { // else someone may have it by now, and be slow
-		return age > s.opt.Resend/20
+	if m.unsubscribedSeen.After(m.sent) { // no node has received m
+		return age > w.opt.Resend/20
 	}
-	for _, id := range m.missing {
-		r := s.nodes[id]
-		wait := max(s.opt.Resend, 2*r.takes)
-		// Nodes work in order, so something newer that is acknowledged means that m
-		// got lost.
-		if r.newest > m.seq && age > wait {
+	for _, id := range m.unacknowledged {
+		r := w.nodes[id]
+		wait := max(w.opt.Resend, 2*r.ackTime)
+		// Nodes acknowledge messages in order, so a newer one that is acknowledged means
+		// that m was lost.
+		if r.newestAcked > m.seq && age > wait {
 			return true
 		}
-		// Else the node may be slow, as it may be when nobody knows it yet. It is
-		// left in peace as long as it answers, and then sent it more and more seldom.
+		// Otherwise the node may be slow, and so may one that has never responded. m is not
+		// sent again while the node responds, and then at growing intervals.
 		if !r.answered {
 			wait *= 2
 		}
-		wait <<= min(m.again, 3)
-		if age > wait && now.Sub(r.heard) > wait {
+		wait <<= min(m.resends, 3)
+		if age > wait && now.Sub(r.lastResponse) > wait {
 			return true
 		}
 	}

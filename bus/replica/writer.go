@@ -19,46 +19,46 @@ import (
 // time.
 var ErrUnresponsive = errors.New("the storage node does not answer")
 
-// PartialFailure is the end of a message that some nodes of its set do not take, and
-// other nodes may: they are silent, or down, or have no room. All others of the set
-// have acknowledged it.
+// PartialFailure is the result of a message that some nodes of its set do not take, because
+// they are unresponsive or down or their disks are full, so that other nodes may take it
+// instead. All other nodes of the set have acknowledged it.
 type PartialFailure struct {
-	Nodes []schemas.NodeID // that do not take it
-	Err   error            // why, of the first
+	Nodes []schemas.NodeID // the nodes that do not take the message
+	Err   error            // the reason of the first of them
 }
 
 func (e *PartialFailure) Error() string { return e.Err.Error() }
 func (e *PartialFailure) Unwrap() error { return e.Err }
 
-// WriterOptions tune a [Sender]; the zero value is right for production.
+// WriterOptions are the options of a [Writer]; the zero value is right for production.
 type WriterOptions struct {
-	// Resend is after how long an unacknowledged message may be sent again at the
-	// earliest; default 5 s. Puts are idempotent, but the more senders wait for a
-	// slow node, the less can it take all of it twice.
+	// Resend is the shortest time after which an unacknowledged message is sent again;
+	// default 5 s. Puts are idempotent, but a slow node that many sessions wait for cannot
+	// take all messages twice.
 	Resend time.Duration
-	// Absent is for how long nobody may be subscribed for a node that has not
-	// answered yet; default 4 s. One that has answered before may be
-	// restarting, and is given Silent.
+	// Unsubscribed is the time after which a node is given up that has not subscribed to
+	// its puts and has never responded; default 4 s. A node that has responded before may
+	// be restarting, so it is given up after Unresponsive.
 	Unsubscribed time.Duration
-	// Silent is for how long a node may leave all its messages unacknowledged;
-	// default 45 s. A slow disk acknowledges late, but it does acknowledge.
+	// Unresponsive is the time after which a node is given up that acknowledges none of
+	// its messages; default 45 s. A slow disk acknowledges late, but it does acknowledge.
 	Unresponsive time.Duration
-	// Pace is called before a message of so many bytes is sent for the first
-	// time, and may wait; nil is fine.
+	// Pace is called before a message is sent for the first time, with its size in bytes.
+	// It may wait, and its error ends the Send. nil means no limit.
 	Pace func(ctx context.Context, bytes int) error
-	// Status is told what the sender waits for, and "" when it goes on.
+	// Status is called with what the Writer waits for, and with "" when it goes on.
 	Status func(text string)
 }
 
 // Writer publishes bulk messages to replica sets, as many at a time as the
-// receivers allow: each node says in every acknowledgement how many bytes this
-// session may have unacknowledged there, and a session begins with one message.
+// nodes allow: each node says in every acknowledgement how many bytes this
+// session may have unacknowledged there, and a session starts with one message.
 // So no node is ever sent more than it has memory for, and a slow disk shows as
 // a small window, never as a broken connection.
 //
 // A message is done when every node of its set has acknowledged it. It is sent
-// again after a reconnect, when a node has acknowledged something newer but not
-// it, and when a node is silent.
+// again after a reconnect, when a node has acknowledged a newer message but not
+// this one, and when a node does not respond. Writer is safe for concurrent use.
 type Writer struct {
 	nc    *nats.Conn
 	opt   WriterOptions
@@ -67,46 +67,48 @@ type Writer struct {
 	stop  context.CancelFunc
 	loop  sync.WaitGroup
 
-	mu      sync.Mutex
-	room    *sync.Cond // signalled when a window opens or the sender closes
-	seq     uint64
-	pending map[uint64]*message
-	nodes   map[schemas.NodeID]*receiver
-	closed  error
-	waiting bool             // a Status is on the screen
-	nodeMap *schemas.NodeMap // the newest that is known; nil is none
-	away    bool             // the connection was down when last looked at
+	mu              sync.Mutex
+	changed         *sync.Cond // signalled when a window opens or the Writer closes
+	seq             uint64     // of the last message
+	pending         map[uint64]*message
+	nodes           map[schemas.NodeID]*receiver
+	closed          error            // why nothing can be sent any more
+	statusShown     bool             // Status was called with a text, and not with "" since
+	nodeMap         *schemas.NodeMap // the newest map known, or nil
+	wasDisconnected bool             // the connection was down when resendLoop last looked
 }
 
+// message is a payload on its way to the nodes of a set.
 type message struct {
-	seq     uint64
-	subject string
-	payload []byte
-	missing []schemas.NodeID // who has not acknowledged yet
-	failed  *PartialFailure  // who will not
-	sent    time.Time        // the last time
-	again   int              // how often it was sent once more
-	nobody  time.Time        // since when no one is subscribed; zero if someone is
-	refused time.Time        // when that was heard last
-	done    func(error)
-	// A message can be finished while its payload is still being handed to the
-	// connection; done waits for that, because it gives the payload back.
-	publishing int
+	seq               uint64
+	subject           string
+	payload           []byte
+	unacknowledged    []schemas.NodeID // nodes that may still acknowledge it
+	partial           *PartialFailure  // nodes that do not take it; nil if there is none
+	sent              time.Time        // when it was sent last
+	resends           int
+	unsubscribedSince time.Time // since when no node of the set is subscribed; zero if one is
+	unsubscribedSeen  time.Time // when the server last said that none is subscribed
+	done              func(error)
+	// A message can finish while its payload is still being passed to the connection. done
+	// is called after that, because then the caller may change the payload.
+	publishing int // calls of publish under way
 	finished   bool
 	result     error
 }
 
+// receiver is the state of a node.
 type receiver struct {
-	id       schemas.NodeID
-	inflight int64
-	window   int64
-	answered bool          // ever
-	heard    time.Time     // last acknowledgement, or when the first unacknowledged message was sent
-	newest   uint64        // highest seq acknowledged
-	takes    time.Duration // how long acknowledgements have been taking
+	id           schemas.NodeID
+	inflight     int64         // unacknowledged bytes
+	window       int64         // bytes that may be unacknowledged
+	answered     bool          // the node has responded at least once
+	lastResponse time.Time     // or, if later, when the first unacknowledged message was sent
+	newestAcked  uint64        // highest seq acknowledged
+	ackTime      time.Duration // recent time between sending and acknowledgement, slowly decreasing
 }
 
-// NewWriter makes a sender with an inbox of its own on nc.
+// NewWriter returns a Writer that receives acknowledgements in an inbox of its own on nc.
 func NewWriter(nc *nats.Conn, opt WriterOptions) (*Writer, error) {
 	if opt.Resend == 0 {
 		opt.Resend = 5 * time.Second
@@ -120,87 +122,88 @@ func NewWriter(nc *nats.Conn, opt WriterOptions) (*Writer, error) {
 	if opt.Status == nil {
 		opt.Status = func(string) {}
 	}
-	s := &Writer{
+	w := &Writer{
 		nc: nc, opt: opt, inbox: nc.NewInbox(),
 		pending: map[uint64]*message{}, nodes: map[schemas.NodeID]*receiver{},
 	}
-	s.room = sync.NewCond(&s.mu)
-	sub, err := nc.Subscribe(s.inbox+".*", s.acknowledged)
+	w.changed = sync.NewCond(&w.mu)
+	sub, err := nc.Subscribe(w.inbox+".*", w.handleReply)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to acknowledgements: %w", err)
 	}
-	s.sub = sub
+	w.sub = sub
 	ctx, stop := context.WithCancel(context.Background())
-	s.stop = stop
-	s.loop.Go(func() { s.watch(ctx) })
-	return s, nil
+	w.stop = stop
+	w.loop.Go(func() { w.resendLoop(ctx) })
+	return w, nil
 }
 
-// Send waits until every node of set has room, and publishes payload to them.
-// done is called exactly once if Send returns nil: after all nodes have
-// acknowledged, or with the reason why they will not. Until then payload must
-// not be changed. done must not block, nor call the sender.
-func (s *Writer) Send(ctx context.Context, set []schemas.NodeID, payload []byte, done func(error)) error {
+// Send waits until the windows of all nodes of set have space for payload, and publishes
+// it to them. If Send returns nil, done is called exactly once: with nil after all nodes have
+// acknowledged, or with an error. Until then payload must not be changed. done must not
+// block and must not call the Writer.
+func (w *Writer) Send(ctx context.Context, set []schemas.NodeID, payload []byte, done func(error)) error {
 	if len(set) == 0 {
 		return schemas.Errorf(schemas.NoNode, "no storage node is up")
 	}
-	if s.opt.Pace != nil {
-		if err := s.opt.Pace(ctx, len(payload)); err != nil {
+	if w.opt.Pace != nil {
+		if err := w.opt.Pace(ctx, len(payload)); err != nil {
 			return err
 		}
 	}
-	m, err := s.admit(ctx, set, payload, done)
+	m, err := w.admit(ctx, set, payload, done)
 	if err != nil {
 		return err
 	}
-	s.publish(m)
+	w.publish(m)
 	return nil
 }
 
-func (s *Writer) admit(ctx context.Context, set []schemas.NodeID, payload []byte, done func(error)) (*message, error) {
+// admit waits for space in the windows of all nodes of set, and registers the message.
+func (w *Writer) admit(ctx context.Context, set []schemas.NodeID, payload []byte, done func(error)) (*message, error) {
 	defer context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.room.Broadcast()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.changed.Broadcast()
 	})()
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	size := int64(len(payload))
-	for !s.hasRoom(set, size) && ctx.Err() == nil && s.closed == nil {
-		s.room.Wait()
+	for !w.hasSpace(set, size) && ctx.Err() == nil && w.closed == nil {
+		w.changed.Wait()
 	}
-	if err := errors.Join(ctx.Err(), s.closed); err != nil {
+	if err := errors.Join(ctx.Err(), w.closed); err != nil {
 		return nil, err
 	}
 	now := time.Now()
 	for _, id := range set {
-		r := s.nodes[id]
+		r := w.nodes[id]
 		if r.inflight == 0 {
-			r.heard = now
+			r.lastResponse = now
 		}
 		r.inflight += size
 	}
-	s.seq++
-	m := &message{seq: s.seq, subject: schemas.PutSubject(set), payload: payload,
-		missing: slices.Clone(set), sent: now, done: done, publishing: 1}
-	s.pending[m.seq] = m
+	w.seq++
+	m := &message{seq: w.seq, subject: schemas.PutSubject(set), payload: payload,
+		unacknowledged: slices.Clone(set), sent: now, done: done, publishing: 1}
+	w.pending[m.seq] = m
 	return m, nil
 }
 
-// WindowLife is for how long a window is good when nothing is sent to the node: a
-// session that comes back later begins anew, with one message.
+// WindowLife is the time for which a window stays valid while nothing is sent to the node.
+// After it a session starts again with one message.
 const WindowLife = time.Second
 
-// hasRoom reports whether every node of set may be sent size more bytes. One
-// message is always allowed.
-func (s *Writer) hasRoom(set []schemas.NodeID, size int64) bool {
+// hasSpace reports whether size more bytes may be sent to every node of set. One
+// message per node is always allowed. The caller holds the lock.
+func (w *Writer) hasSpace(set []schemas.NodeID, size int64) bool {
 	for _, id := range set {
-		r := s.nodes[id]
+		r := w.nodes[id]
 		if r == nil {
 			r = &receiver{id: id}
-			s.nodes[id] = r
+			w.nodes[id] = r
 		}
-		if r.inflight == 0 && time.Since(r.heard) > WindowLife {
+		if r.inflight == 0 && time.Since(r.lastResponse) > WindowLife {
 			r.window = 0
 		}
 		if r.inflight > 0 && r.inflight+size > r.window {
@@ -210,153 +213,155 @@ func (s *Writer) hasRoom(set []schemas.NodeID, size int64) bool {
 	return true
 }
 
-// publish hands m, whose publishing was counted, to the connection.
-func (s *Writer) publish(m *message) {
-	err := s.nc.PublishRequest(m.subject, s.inbox+"."+strconv.FormatUint(m.seq, 10), m.payload)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// publish passes m to the connection. The caller has incremented m.publishing.
+func (w *Writer) publish(m *message) {
+	err := w.nc.PublishRequest(m.subject, w.inbox+"."+strconv.FormatUint(m.seq, 10), m.payload)
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	m.publishing--
-	// What could not be published because the connection is down is sent
-	// again when it is back; what can never be sent fails now.
+	// A message that could not be published because the connection is lost is sent again
+	// when it is back. A message that can never be sent fails now.
 	if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrMaxPayload) {
-		s.finish(m, fmt.Errorf("send %d bytes to %s: %w", len(m.payload), m.subject, err))
+		w.finish(m, fmt.Errorf("send %d bytes to %s: %w", len(m.payload), m.subject, err))
 	}
-	s.withoutAbsent(m)
+	w.giveUpUnreachable(m)
 	if m.finished && m.publishing == 0 {
 		m.done(m.result)
 	}
 }
 
-// acknowledged handles one answer from one node.
-func (s *Writer) acknowledged(a *nats.Msg) {
+// handleReply handles an answer of a node, or the server's report that no node is
+// subscribed.
+func (w *Writer) handleReply(a *nats.Msg) {
 	seq, err := strconv.ParseUint(a.Subject[strings.LastIndexByte(a.Subject, '.')+1:], 10, 64)
 	if err != nil {
 		return
 	}
 	if len(a.Data) == 0 && a.Header.Get("Status") == "503" {
-		s.absent(seq)
+		w.noteUnsubscribed(seq)
 		return
 	}
 	var rep schemas.PutReply
 	if schemas.Unmarshal(a.Data, &rep) != nil {
 		return // not from a node; the message will be sent again
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := s.nodes[rep.Node]
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.nodes[rep.Node]
 	if r == nil {
 		return
 	}
-	r.answered, r.heard = true, time.Now()
+	r.answered, r.lastResponse = true, time.Now()
 	if rep.Window > 0 {
 		r.window = rep.Window
 	}
-	s.goesOn()
-	s.room.Broadcast()
-	m := s.pending[seq]
+	w.clearStatus()
+	w.changed.Broadcast()
+	m := w.pending[seq]
 	if m == nil {
-		return // an answer to a message that was sent twice
+		return // a second answer, to a message that was sent again
 	}
 	if err := rep.Err(); err != nil {
 		switch schemas.CodeOf(err) {
-		case schemas.NodeClosed: // a node that restarts is waited for
+		case schemas.NodeClosed: // wait: the node may be restarting
 		case schemas.DiskFull, schemas.DiskFailed:
-			s.without(m, rep.Node, fmt.Errorf("storage node %s: %w", rep.Node, err))
+			w.giveUpNode(m, rep.Node, fmt.Errorf("storage node %s: %w", rep.Node, err))
 		default:
-			s.finish(m, fmt.Errorf("storage node %s: %w", rep.Node, err))
+			w.finish(m, fmt.Errorf("storage node %s: %w", rep.Node, err))
 		}
 		return
 	}
-	r.newest = max(r.newest, seq)
-	if m.again == 0 {
-		r.takes = max(time.Since(m.sent), r.takes*7/8)
+	r.newestAcked = max(r.newestAcked, seq)
+	if m.resends == 0 {
+		r.ackTime = max(time.Since(m.sent), r.ackTime*7/8)
 	}
-	m.nobody = time.Time{}
-	s.settle(m, rep.Node)
+	m.unsubscribedSince = time.Time{}
+	w.removeNode(m, rep.Node)
 }
 
-// settle notes that nothing more is expected of a node. The caller holds the lock.
-func (s *Writer) settle(m *message, node schemas.NodeID) {
-	if i := slices.Index(m.missing, node); i >= 0 {
-		m.missing = slices.Delete(m.missing, i, i+1)
-		s.nodes[node].inflight -= int64(len(m.payload))
-		s.room.Broadcast()
+// removeNode records that no answer of a node to m is awaited any more, and finishes m
+// after the last one. The caller holds the lock.
+func (w *Writer) removeNode(m *message, node schemas.NodeID) {
+	if i := slices.Index(m.unacknowledged, node); i >= 0 {
+		m.unacknowledged = slices.Delete(m.unacknowledged, i, i+1)
+		w.nodes[node].inflight -= int64(len(m.payload))
+		w.changed.Broadcast()
 	}
 	switch {
-	case len(m.missing) > 0:
-	case m.failed != nil:
-		s.finish(m, m.failed)
+	case len(m.unacknowledged) > 0:
+	case m.partial != nil:
+		w.finish(m, m.partial)
 	default:
-		s.finish(m, nil)
+		w.finish(m, nil)
 	}
 }
 
-// without notes that a node does not take m. The caller holds the lock.
-func (s *Writer) without(m *message, node schemas.NodeID, err error) {
-	if !slices.Contains(m.missing, node) {
+// giveUpNode records that a node does not take m. The caller holds the lock.
+func (w *Writer) giveUpNode(m *message, node schemas.NodeID, err error) {
+	if !slices.Contains(m.unacknowledged, node) {
 		return
 	}
-	if m.failed == nil {
-		m.failed = &PartialFailure{Err: err}
+	if m.partial == nil {
+		m.partial = &PartialFailure{Err: err}
 	}
-	m.failed.Nodes = append(m.failed.Nodes, node)
-	s.settle(m, node)
+	m.partial.Nodes = append(m.partial.Nodes, node)
+	w.removeNode(m, node)
 }
 
-// SetMap tells the sender which nodes there are: what is on its way to one that is
-// down or gone is not waited for.
-func (s *Writer) SetMap(m *schemas.NodeMap) {
+// SetMap gives the Writer a node map, which must not be changed any more: acknowledgements
+// of nodes that are down or gone are not waited for. m may be nil.
+func (w *Writer) SetMap(m *schemas.NodeMap) {
 	if m == nil {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.nodeMap != nil && m.Epoch < s.nodeMap.Epoch {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.nodeMap != nil && m.Epoch < w.nodeMap.Epoch {
 		return
 	}
-	s.nodeMap = m
-	for _, m := range s.pending {
-		s.withoutAbsent(m)
+	w.nodeMap = m
+	for _, m := range w.pending {
+		w.giveUpUnreachable(m)
 	}
 }
 
-// withoutAbsent gives up on the nodes that the map says are away. The caller holds
-// the lock.
-func (s *Writer) withoutAbsent(m *message) {
-	if s.nodeMap == nil || s.pending[m.seq] == nil {
+// giveUpUnreachable gives up the nodes that are not reachable according to the map. The
+// caller holds the lock.
+func (w *Writer) giveUpUnreachable(m *message) {
+	if w.nodeMap == nil || w.pending[m.seq] == nil {
 		return
 	}
-	for _, id := range slices.Clone(m.missing) {
-		if n := s.nodeMap.Find(id); n == nil {
-			s.without(m, id, fmt.Errorf("%w: %s is not known any more", ErrUnresponsive, id))
+	for _, id := range slices.Clone(m.unacknowledged) {
+		if n := w.nodeMap.Find(id); n == nil {
+			w.giveUpNode(m, id, fmt.Errorf("%w: %s is no longer in the node map", ErrUnresponsive, id))
 		} else if !n.State.Reachable() {
-			s.without(m, id, fmt.Errorf("%w: %s is %s", ErrUnresponsive, n.Name, n.State))
+			w.giveUpNode(m, id, fmt.Errorf("%w: %s is %s", ErrUnresponsive, n.Name, n.State))
 		}
 	}
 }
 
-// absent notes that no node of the set is subscribed.
-func (s *Writer) absent(seq uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if m := s.pending[seq]; m != nil {
-		m.refused = time.Now()
-		if m.nobody.IsZero() {
-			m.nobody = m.refused
+// noteUnsubscribed records that no node of a message's set is subscribed.
+func (w *Writer) noteUnsubscribed(seq uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if m := w.pending[seq]; m != nil {
+		m.unsubscribedSeen = time.Now()
+		if m.unsubscribedSince.IsZero() {
+			m.unsubscribedSince = m.unsubscribedSeen
 		}
 	}
 }
 
-// finish ends m. The caller holds the lock.
-func (s *Writer) finish(m *message, err error) {
-	if _, open := s.pending[m.seq]; !open {
+// finish ends m with a result. The caller holds the lock.
+func (w *Writer) finish(m *message, err error) {
+	if _, open := w.pending[m.seq]; !open {
 		return
 	}
-	delete(s.pending, m.seq)
-	for _, id := range m.missing {
-		s.nodes[id].inflight -= int64(len(m.payload))
+	delete(w.pending, m.seq)
+	for _, id := range m.unacknowledged {
+		w.nodes[id].inflight -= int64(len(m.payload))
 	}
-	s.room.Broadcast()
+	w.changed.Broadcast()
 	if m.publishing > 0 {
 		m.finished, m.result = true, err
 		return
@@ -364,22 +369,22 @@ func (s *Writer) finish(m *message, err error) {
 	m.done(err)
 }
 
-// Close ends the sender. What is still unacknowledged is reported as an error
-// to its done function.
-func (s *Writer) Close() {
-	s.stop()
-	s.loop.Wait()
-	_ = s.sub.Unsubscribe() // fails only when the connection is closed already
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.end(errors.New("the sender is closed"))
+// Close ends the Writer. The done functions of unacknowledged messages are called with an
+// error.
+func (w *Writer) Close() {
+	w.stop()
+	w.loop.Wait()
+	_ = w.sub.Unsubscribe() // fails only when the connection is closed already
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fail(errors.New("the writer is closed"))
 }
 
-// end fails what is pending and what will be sent. The caller holds the lock.
-func (s *Writer) end(why error) {
-	s.closed = why
-	for _, m := range s.pending {
-		s.finish(m, why)
+// fail fails all pending and all later messages. The caller holds the lock.
+func (w *Writer) fail(why error) {
+	w.closed = why
+	for _, m := range w.pending {
+		w.finish(m, why)
 	}
-	s.room.Broadcast()
+	w.changed.Broadcast()
 }

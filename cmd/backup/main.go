@@ -18,7 +18,7 @@
 // opens. Each command is in a file of its own, cmd_NAME.go, with its flags, its
 // function run… and what it prints.
 //
-// Servers run as [roles]. With --data they run inside the command itself (local.go).
+// Servers run as [roles]. With --data they run inside the command itself.
 //
 // # Output
 //

@@ -97,7 +97,7 @@ func (r *roles) connect(ctx context.Context, name string) (*nats.Conn, error) {
 // startCoordinator starts a coordinator; it fills in Version and Log of the options.
 func (r *roles) startCoordinator(ctx context.Context, nc *nats.Conn, opt coordinator.Options) error {
 	opt.Version, opt.Log = programVersion(), r.log
-	stop, err := coordinator.Keep(ctx, nc, opt)
+	stop, err := coordinator.Run(ctx, nc, opt)
 	if err != nil {
 		return err
 	}

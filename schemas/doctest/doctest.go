@@ -1,6 +1,6 @@
-// Package doctest reads the examples in docs/protocol.md and docs/formats.md for the tests that hold them
-// against the code. A fenced block whose first line is "hex NAME" has the bytes of a
-// message, with comments behind semicolons; "json NAME" has the same message as JSON;
+// Package doctest reads the examples in docs/protocol.md and docs/formats.md for tests that
+// compare them with the code. A fenced block whose info string is "hex NAME" has the bytes
+// of a message, with comments behind semicolons; "json NAME" has the same message as JSON;
 // "vectors NAME" has results of functions.
 package doctest
 
@@ -17,7 +17,8 @@ import (
 
 var fence = regexp.MustCompile("(?ms)^```(hex|json|vectors) ([a-z0-9-]+)\n(.*?)^```$")
 
-// Read returns the text of the document at path, and its blocks by "KIND NAME".
+// Read returns the text of the document at path, with LF line ends, and its example blocks
+// by "KIND NAME".
 func Read(t testing.TB, path string) (text string, blocks map[string]string) {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -28,7 +29,7 @@ func Read(t testing.TB, path string) (text string, blocks map[string]string) {
 	for _, m := range fence.FindAllStringSubmatch(text, -1) {
 		key := m[1] + " " + m[2]
 		if _, twice := blocks[key]; twice {
-			t.Errorf("the document has two blocks %q", key)
+			t.Errorf("the document has two blocks named %q", key)
 		}
 		blocks[key] = m[3]
 	}
@@ -36,7 +37,7 @@ func Read(t testing.TB, path string) (text string, blocks map[string]string) {
 }
 
 // WantVectors fails the test unless the block "vectors NAME" of the document at path
-// says want.
+// equals want.
 func WantVectors(t testing.TB, path, name, want string) {
 	t.Helper()
 	if _, blocks := Read(t, path); blocks["vectors "+name] != want {

@@ -3,20 +3,21 @@ package erasure
 import (
 	"encoding/binary"
 	"fmt"
-	"servidor-backup/schemas"
 	"sync"
 
 	"github.com/klauspost/reedsolomon"
+
+	"servidor-backup/schemas"
 )
 
-// coders are kept, because the matrix of each is made anew.
+// coders caches encoders, because each computes its matrix.
 var coders sync.Map // of Durability to reedsolomon.Encoder
 
 func coder(d schemas.Durability) (reedsolomon.Encoder, error) {
 	if c, ok := coders.Load(d); ok {
 		return c.(reedsolomon.Encoder), nil
 	}
-	// One goroutine: whoever codes has others beside it.
+	// One goroutine is enough: the callers run in parallel themselves.
 	c, err := reedsolomon.New(int(d.K), int(d.M), reedsolomon.WithMaxGoroutines(1))
 	if err != nil {
 		return nil, fmt.Errorf("durability %v: %w", d, err)
@@ -31,11 +32,12 @@ func shardSize(d schemas.Durability, length int) int {
 	return shardHead + (length+int(d.K)-1)/int(d.K)
 }
 
-// Split cuts c into the k+m shards of d, any k of which make it again: a
-// systematic Reed-Solomon code over GF(2^8), whose first k shards are the content
-// itself, cut into equal parts, the last filled up with zeros. Each shard is a chunk
-// of its own with the same id, its [Part] and its sum. Their contents use buf if it
-// is long enough, and are good as long as buf is; buf comes back for the next call.
+// Split cuts the whole chunk c into the k+m shards of d, any k of which make c. The code is a
+// systematic Reed-Solomon code over GF(2^8): the first k shards are the content itself, cut
+// into equal parts, the last of which is padded with zeros. Each shard is a chunk of its own
+// with c's id and kind, and its own part and checksum. The contents of the shards are in
+// buf, or in a new buffer if buf is too short; Split returns the buffer for the next call,
+// which overwrites them.
 func Split(d schemas.Durability, c *schemas.Chunk, buf []byte) (shards []schemas.Chunk, _ []byte, err error) {
 	enc, err := coder(d)
 	if err != nil {
@@ -53,9 +55,9 @@ func Split(d schemas.Durability, c *schemas.Chunk, buf []byte) (shards []schemas
 		content := buf[i*size : (i+1)*size : (i+1)*size]
 		rows[i] = content[len(appendShardHead(content[:0], c.Sum, len(c.Content))):]
 		if i < int(d.K) {
-			taken := copy(rows[i], rest)
-			clear(rows[i][taken:])
-			rest = rest[taken:]
+			n := copy(rows[i], rest)
+			clear(rows[i][n:])
+			rest = rest[n:]
 		}
 		shards[i] = schemas.Chunk{ID: c.ID, Kind: c.Kind, Part: schemas.ShardOf(int(d.K), c.Sum, i), Content: content}
 	}
@@ -68,10 +70,11 @@ func Split(d schemas.Durability, c *schemas.Chunk, buf []byte) (shards []schemas
 	return shards, buf, nil
 }
 
-// Join makes the chunk again from k or more of its shards, which must be of one
-// code; what is more, or twice, is not used. Its content is appended to buf[:0]. The
-// result is checked against the sum that the shards carry: an error is of the code
-// [Corrupt] when they do not belong together, and [NotHeld] when they are too few.
+// Join makes the whole chunk from k or more of its shards, which must be of one stripe. It
+// ignores duplicates and shards beyond k. The content is appended to buf[:0]. Join checks
+// the chunk against the checksum that the shards carry. An error has the code
+// [schemas.NotHeld] if there are too few different shards, and [schemas.Corrupt] if the
+// shards do not belong together or are damaged.
 func Join(shards []schemas.Chunk, buf []byte) (c schemas.Chunk, err error) {
 	if len(shards) == 0 {
 		return c, schemas.Errorf(schemas.NotHeld, "no shard of the chunk was found")
@@ -83,7 +86,7 @@ func Join(shards []schemas.Chunk, buf []byte) (c schemas.Chunk, err error) {
 		return c, err
 	}
 	rows, have := make([][]byte, 256), 0
-	most := k
+	n := k // number of rows in use
 	size := len(first.Content)
 	for i := range shards {
 		s := &shards[i]
@@ -97,13 +100,13 @@ func Join(shards []schemas.Chunk, buf []byte) (c schemas.Chunk, err error) {
 			continue
 		}
 		rows[s.Part.Shard()] = s.Content[shardHead:]
-		most = max(most, s.Part.Shard()+1)
+		n = max(n, s.Part.Shard()+1)
 		have++
 	}
 	if have < k {
-		return c, schemas.Errorf(schemas.NotHeld, "of chunk %s %d shards were found, %d are needed", first.ID.Short(), have, k)
+		return c, schemas.Errorf(schemas.NotHeld, "%d shards of chunk %s were found, %d are needed", have, first.ID.Short(), k)
 	}
-	if err := reconstruct(k, most, rows); err != nil {
+	if err := reconstruct(k, n, rows); err != nil {
 		return c, fmt.Errorf("join the shards of chunk %s: %w", first.ID.Short(), err)
 	}
 	c = schemas.Chunk{ID: first.ID, Kind: first.Kind, Sum: sum, Content: buf[:0]}
@@ -111,16 +114,16 @@ func Join(shards []schemas.Chunk, buf []byte) (c schemas.Chunk, err error) {
 		c.Content = append(c.Content, row...)
 	}
 	if len(c.Content) < length {
-		return c, schemas.Errorf(schemas.Corrupt, "the shards of chunk %s are too short", first.ID.Short())
+		return c, schemas.Errorf(schemas.Corrupt, "the shards of chunk %s are shorter than its content", first.ID.Short())
 	}
 	c.Content = c.Content[:length]
 	if c.Checksum() != sum {
-		return c, schemas.Errorf(schemas.Corrupt, "the shards of chunk %s make something else", first.ID.Short())
+		return c, schemas.Errorf(schemas.Corrupt, "the shards of chunk %s do not match its checksum", first.ID.Short())
 	}
 	return c, nil
 }
 
-// reconstruct fills the data rows that are missing.
+// reconstruct computes the missing ones of the first k rows from the n rows of a stripe.
 func reconstruct(k, n int, rows [][]byte) error {
 	missing := false
 	for _, row := range rows[:k] {
@@ -136,33 +139,34 @@ func reconstruct(k, n int, rows [][]byte) error {
 	return enc.ReconstructData(rows[:n])
 }
 
-// SameSeal reports whether two shards are of one whole, as far as they say: a chunk
-// that was sealed twice is two wholes, whose shards do not belong together.
+// SameSeal reports whether two shards claim to come from the same sealing of the same chunk:
+// whether the checksums and the lengths of the whole that they carry are equal.
 func SameSeal(a, b *schemas.Chunk) bool {
 	x, n, err := readShardHead(a)
 	y, m, other := readShardHead(b)
 	return a.ID == b.ID && err == nil && other == nil && x == y && n == m
 }
 
-// readShardHead reads what a shard says of the whole chunk.
+// readShardHead reads the whole chunk's checksum and length from a shard.
 func readShardHead(c *schemas.Chunk) (whole schemas.Sum, length int, err error) {
 	if c.Part == schemas.Whole || len(c.Content) < shardHead {
-		return whole, 0, schemas.Errorf(schemas.Corrupt, "chunk %s is no shard", c.ID.Short())
+		return whole, 0, schemas.Errorf(schemas.Corrupt, "a part of chunk %s is not a shard", c.ID.Short())
 	}
 	copy(whole[:], c.Content)
 	length = int(binary.LittleEndian.Uint32(c.Content[len(whole):]))
 	if length > schemas.MaxContent {
-		return whole, 0, schemas.Errorf(schemas.Corrupt, "a shard of chunk %s is of %d bytes, which no chunk has", c.ID.Short(), length)
+		return whole, 0, schemas.Errorf(schemas.Corrupt, "a shard of chunk %s says that the chunk has %d bytes, which is too many", c.ID.Short(), length)
 	}
 	return whole, length, nil
 }
 
-// A shard's content begins with what only the whole chunk could tell:
+// shardHead is the length of the beginning of a shard's content, which describes the whole
+// chunk:
 //
-//	sum of the whole chunk 32 | length of its content u32le | bytes
+//	checksum of the whole chunk [32] | length of its content u32le | bytes of the shard
 const shardHead = len(schemas.Sum{}) + 4
 
-// appendShardHead begins a shard's content.
+// appendShardHead appends the head of a shard's content.
 func appendShardHead(b []byte, whole schemas.Sum, length int) []byte {
 	return binary.LittleEndian.AppendUint32(append(b, whole[:]...), uint32(length))
 }

@@ -2,13 +2,14 @@ package erasure
 
 import (
 	"math/rand/v2"
-	"servidor-backup/schemas"
 	"slices"
 	"testing"
+
+	"servidor-backup/schemas"
 )
 
-// Any k shards make the chunk, and k-1 do not, whichever they are; damaged or
-// foreign ones never make anything else.
+// Any k shards make the chunk, and no k-1 shards do. Damaged shards never make another
+// chunk.
 func TestAnyKShardsMakeTheChunk(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	random := func(n int) []byte {
@@ -36,23 +37,23 @@ func TestAnyKShardsMakeTheChunk(t *testing.T) {
 				}
 			}
 			for range 5 {
-				some := slices.Clone(shards)
-				rng.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
-				got, err := Join(some[:d.K], joined)
+				mixed := slices.Clone(shards)
+				rng.Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
+				got, err := Join(mixed[:d.K], joined)
 				if err != nil || got.ID != c.ID || got.Kind != schemas.Data || got.Part != schemas.Whole || got.Sum != c.Sum || !slices.Equal(got.Content, c.Content) {
 					t.Fatalf("%v of %d bytes: %v", d, size, err)
 				}
 				joined = got.Content
-				if _, err := Join(some[:d.K-1], nil); schemas.CodeOf(err) != schemas.NotHeld {
-					t.Errorf("%v: with a shard too few: %v", d, err)
+				if _, err := Join(mixed[:d.K-1], nil); schemas.CodeOf(err) != schemas.NotHeld {
+					t.Errorf("%v: with one shard too few the error is %v", d, err)
 				}
-				if _, err := Join(slices.Concat(some[:d.K-1], some[:1]), nil); schemas.CodeOf(err) != schemas.NotHeld {
-					t.Errorf("%v: with one shard twice: %v", d, err)
+				if _, err := Join(slices.Concat(mixed[:d.K-1], mixed[:1]), nil); schemas.CodeOf(err) != schemas.NotHeld {
+					t.Errorf("%v: with one shard twice the error is %v", d, err)
 				}
-				bad := slices.Clone(some[:d.K])
+				bad := slices.Clone(mixed[:d.K])
 				bad[0].Content = slices.Clone(bad[0].Content)
 				bad[0].Content[rng.IntN(len(bad[0].Content))] ^= 1
-				// What fills the last shard up is no content.
+				// The flipped bit may be in the padding, which is not part of the content.
 				if got, err := Join(bad, nil); err == nil && !slices.Equal(got.Content, c.Content) {
 					t.Errorf("%v: a flipped bit made another chunk", d)
 				}
@@ -61,7 +62,7 @@ func TestAnyKShardsMakeTheChunk(t *testing.T) {
 	}
 }
 
-// A shard of k+m is that of k+more: a policy that asks for more parity moves nothing.
+// The shards of k+m are also shards of k+more, so a policy with more parity moves nothing.
 func TestMoreParityLeavesShardsAsTheyAre(t *testing.T) {
 	c := schemas.Chunk{ID: schemas.ChunkID{1}, Kind: schemas.Data, Content: slices.Repeat([]byte("content "), 20_000)}
 	c.Sum = c.Checksum()
@@ -75,12 +76,12 @@ func TestMoreParityLeavesShardsAsTheyAre(t *testing.T) {
 	}
 	for i := range less {
 		if less[i].Part != more[i].Part || less[i].Sum != more[i].Sum {
-			t.Errorf("shard %d is another one", i)
+			t.Errorf("shard %d differs", i)
 		}
 	}
 }
 
-func TestShardsTravel(t *testing.T) {
+func TestShardsInMessages(t *testing.T) {
 	c := schemas.Chunk{ID: schemas.ChunkID{9}, Kind: schemas.Data, Content: slices.Repeat([]byte{7}, schemas.MinSplit)}
 	c.Sum = c.Checksum()
 	shards, _, err := Split(schemas.Durability{K: 2, M: 1}, &c, nil)
@@ -98,7 +99,7 @@ func TestShardsTravel(t *testing.T) {
 	}
 	for i, want := range append([]schemas.Chunk{c}, shards...) {
 		if g := got.Chunks[i]; g.Part != want.Part || g.Sum != want.Sum || g.Checksum() != want.Sum {
-			t.Errorf("%v came as %v", want.Part, g.Part)
+			t.Errorf("the part %v is decoded as %v", want.Part, g.Part)
 		}
 	}
 	req, err := schemas.DecodeIDs((&schemas.IDsRequest{IDs: []schemas.ChunkID{{1}}, Parts: true, Look: true, Epoch: 77, Generation: 1 << 20}).Encode())

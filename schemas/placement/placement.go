@@ -3,29 +3,30 @@ package placement
 import (
 	"encoding/binary"
 	"math/bits"
-	"servidor-backup/schemas"
 
 	"github.com/zeebo/blake3"
+
+	"servidor-backup/schemas"
 )
 
-// Placement answers where chunks belong under one map. It is made once per map
+// Placement computes where chunks belong under one map. It is made once per map
 // and is safe for concurrent use.
 //
-// It is weighted rendezvous hashing: each node draws a number for the chunk,
-// exponentially distributed with its weight as the rate, and the smallest
+// The algorithm is weighted rendezvous hashing: each node draws a number for the chunk,
+// exponentially distributed with the node's weight as the rate, and the smallest
 // numbers win (Thaler and Ravishankar 1998; the weighted form is in Schindelhauer
-// and Schomaker 2005). So a node's share is its weight, and adding or removing
-// one moves that share and nothing else. All arithmetic is on integers, so that
+// and Schomaker 2005). So a node's share of the chunks is proportional to its weight, and
+// adding or removing a node moves only its share. All arithmetic is on integers, so that
 // every machine computes the same.
 //
-// The set of a chunk is found in one pass that looks at every node but works out few
-// draws: a lower bound of the others', made without the logarithm, is above what is
-// good enough already. It takes a few microseconds for a thousand nodes.
+// The set of a chunk is found in one pass over all nodes, which computes few draws exactly.
+// For most nodes a lower bound of the draw, which needs no logarithm, is already above the
+// draws in the set. A pass takes a few microseconds for a thousand nodes.
 type Placement struct {
-	// nodes are the first node of every zone, then the second of every zone that has
-	// one, and so on, so that a pass soon has a set, even if a bad one.
+	// nodes has the first node of every zone, then the second node of every zone that has
+	// one, and so on, so that a pass soon has a complete set, if not yet the best one.
 	nodes []candidate
-	// rounds[i] is how many nodes the first i+1 nodes of every zone are.
+	// rounds[i] is the number of nodes if at most i+1 nodes of each zone are counted.
 	rounds []int
 }
 
@@ -39,13 +40,12 @@ type candidate struct {
 	rate uint64
 }
 
-// New prepares placement over the nodes of m that take new data: where
-// chunks go now.
+// New returns the placement of new data: over the nodes of m that take data now.
 func New(m *schemas.NodeMap) *Placement { return newPlacement(m, (*schemas.Node).Writable) }
 
-// NewAssigned prepares placement over the nodes of m that are expected to stay, those
-// that are down or full for the moment among them: where chunks are at home, and
-// are brought to by healing.
+// NewAssigned returns the placement by which chunks are assigned to nodes, and to which
+// healing moves them: over the nodes of m that are expected to stay, including those that
+// are down or full at the moment.
 func NewAssigned(m *schemas.NodeMap) *Placement {
 	return newPlacement(m, func(n *schemas.Node) bool { return n.State == schemas.Up || n.State == schemas.Down })
 }
@@ -96,26 +96,26 @@ func newCandidate(n *schemas.Node, zone int) candidate {
 	}
 }
 
-// Len is how many nodes take new data.
+// Len is the number of nodes that the placement is over.
 func (p *Placement) Len() int { return len(p.nodes) }
 
 // Place appends to dst the n nodes that chunk id belongs to, in order of
-// preference, no zone holding more of them than the number of zones makes
-// necessary. With fewer than n nodes it appends them all. What it appends for n
-// begins what it appends for more.
+// preference. It spreads them over the zones as evenly as the zones allow. If there are
+// fewer than n nodes it appends them all. The result for n is a prefix of the result for
+// any larger number.
 func (p *Placement) Place(dst []schemas.NodeID, id schemas.ChunkID, n int) []schemas.NodeID {
 	n = min(n, len(p.nodes))
 	if n < 1 {
 		return dst
 	}
-	var room [24]slot
-	s := shortlist{taken: room[:0]}
-	if n > len(room) {
-		s.taken = make([]slot, 0, n)
+	var reserve [24]slot // on the stack; more slots than this are allocated
+	s := shortlist{slots: reserve[:0]}
+	if n > len(reserve) {
+		s.slots = make([]slot, 0, n)
 	}
 	p.fill(&s, binary.LittleEndian.Uint64(id[:]), n)
-	for i := range s.taken {
-		dst = append(dst, s.taken[i].node.id)
+	for i := range s.slots {
+		dst = append(dst, s.slots[i].node.id)
 	}
 	return dst
 }
@@ -129,8 +129,8 @@ func (p *Placement) fill(s *shortlist, h uint64, n int) {
 	for i := range s.limits {
 		s.limits[i] = ^uint64(0)
 	}
-	// With enough zones for one node of each, all have the same limit. Else they are
-	// fewer than n, and each has its own.
+	// If there are enough zones to take one node of each, all zones share one limit.
+	// Otherwise there are fewer than n zones, and each has its own limit.
 	mask := 0
 	if s.rounds > 1 {
 		mask = maxLimits - 1
@@ -142,45 +142,46 @@ func (p *Placement) fill(s *shortlist, h uint64, n int) {
 		if least, _ := bits.Mul64(^u, c.rate); least > limit {
 			continue
 		}
-		if draw := c.drawn(u); draw <= limit {
+		if draw := c.drawFrom(u); draw <= limit {
 			s.offer(slot{node: c, draw: draw})
 		}
 	}
 }
 
-// A shortlist holds the best nodes of those seen so far, in the order in which they
-// would be taken: no node that it lets go can come back, as more nodes only make the
-// place of each worse.
+// shortlist holds the best nodes seen so far, in the order of preference. A node that
+// leaves it can never return, because further nodes only make a node's rank worse.
 type shortlist struct {
-	n      int    // how many are wanted
-	rounds int    // how many of one zone they can be
-	taken  []slot // sorted
-	// limits are draws above which no node is among the best, by zone.
+	n      int    // size of the set
+	rounds int    // the largest number of its nodes that can be of one zone
+	slots  []slot // sorted by round, then by draw
+	// limits are, by zone, the draws above which a node is not among the best.
 	limits [maxLimits]uint64
 }
 
-// maxLimits is a power of two. Larger sets over fewer zones are made without limits.
+// maxLimits is the length of shortlist.limits, a power of two. Larger sets over fewer zones
+// are computed without limits.
 const maxLimits = 32
 
-// A place of a set: rounds are as in [Placement].
+// slot is a position in a set. The best node of each zone is of round 1, the second best of
+// round 2, and so on.
 type slot struct {
 	node  *candidate
 	round int
 	draw  uint64
 }
 
-// before is the order within a zone, and within a round.
+// before is the order within a zone, and within a round: by draw, then by id.
 func (a *slot) before(b *slot) bool {
 	return a.draw < b.draw || a.draw == b.draw && a.node.id < b.node.id
 }
 
-// offer takes a node into the list if it belongs there.
+// offer inserts a node into the list if it is among the best.
 func (s *shortlist) offer(p slot) {
-	// The node takes the place of the first of its zone that is worse, that one the
-	// place of the next, and the worst of the zone begins a round of its own.
+	// The node takes the slot of the first node of its zone that is worse, which takes the
+	// slot of the next one, and so on. The worst node of the zone gets a new round.
 	p.round = 1
-	for i := range s.taken {
-		if t := &s.taken[i]; t.node.zone == p.node.zone {
+	for i := range s.slots {
+		if t := &s.slots[i]; t.node.zone == p.node.zone {
 			if p.before(t) {
 				t.node, p.node = p.node, t.node
 				t.draw, p.draw = p.draw, t.draw
@@ -189,23 +190,23 @@ func (s *shortlist) offer(p slot) {
 			p.round++
 		}
 	}
-	if at := len(s.taken); at < s.n {
-		s.taken = s.taken[:at+1] // append would move it all to the heap
-		s.taken[at] = p
+	if at := len(s.slots); at < s.n {
+		s.slots = s.slots[:at+1] // append would make the array escape to the heap
+		s.slots[at] = p
 		s.rise(at)
-	} else if last := &s.taken[at-1]; p.round < last.round || p.round == last.round && p.before(last) {
+	} else if last := &s.slots[at-1]; p.round < last.round || p.round == last.round && p.before(last) {
 		*last = p
 		s.rise(at - 1)
 	}
-	if len(s.taken) == s.n {
+	if len(s.slots) == s.n {
 		s.tighten()
 	}
 }
 
-// rise moves place i to the front as far as it belongs.
+// rise moves slot i towards the front until the list is sorted.
 func (s *shortlist) rise(i int) {
 	for ; i > 0; i-- {
-		a, b := &s.taken[i-1], &s.taken[i]
+		a, b := &s.slots[i-1], &s.slots[i]
 		if a.round < b.round || a.round == b.round && a.before(b) {
 			return
 		}
@@ -213,10 +214,9 @@ func (s *shortlist) rise(i int) {
 	}
 }
 
-// tighten sets the limits, when the list is full: its last place is then of the last
-// round.
+// tighten lowers the limits. The list is full, so its last slot is of the last round.
 func (s *shortlist) tighten() {
-	last := s.taken[s.n-1].draw
+	last := s.slots[s.n-1].draw
 	if s.rounds == 1 {
 		s.limits[0] = last
 		return
@@ -224,27 +224,26 @@ func (s *shortlist) tighten() {
 	if s.n > maxLimits {
 		return
 	}
-	for i := range s.taken {
-		switch t := &s.taken[i]; s.rounds - t.round {
+	for i := range s.slots {
+		switch t := &s.slots[i]; s.rounds - t.round {
 		case 0: // the zone is full
 			s.limits[t.node.zone] = t.draw
-		case 1: // its next node would be of the last round
+		case 1: // the zone's next node would be of the last round
 			s.limits[t.node.zone] = max(t.draw, last)
 		}
 	}
 }
 
-// draw is the node's number for the chunk whose id begins with h: -log2 of a
+// draw is the node's number for the chunk whose id begins with h (u64le): -log2 of a
 // uniform number, divided by the weight.
-func (c *candidate) draw(h uint64) uint64 { return c.drawn(mix(h ^ c.seed)) }
+func (c *candidate) draw(h uint64) uint64 { return c.drawFrom(mix(h ^ c.seed)) }
 
-// drawn is the draw that comes of a uniform number. It is not below
+// drawFrom is the draw for the uniform number u. It is never below
 //
 //	(2^64-1 - u) * rate / 2^64
 //
-// because -ln(1-x) is not below x, and because all that is not exact in negLog2 makes
-// its result larger.
-func (c *candidate) drawn(u uint64) uint64 {
+// because -ln(1-x) >= x, and because the errors of negLog2 only make its result larger.
+func (c *candidate) drawFrom(u uint64) uint64 {
 	hi, lo := bits.Mul64(negLog2(u), c.inverse)
 	return hi<<32 | lo>>32
 }
@@ -258,13 +257,13 @@ func mix(x uint64) uint64 {
 }
 
 // negLog2 is -log2(u/2^64), as a fixed-point number with 48 bits after the
-// point: the place of the first set bit, and a table with linear interpolation
-// for what follows it. Its error is under 2^-18, far below what a share of data
-// could show.
+// point. It is computed from the position of the first set bit, and for the bits that
+// follow it from a table with linear interpolation. Its error is below 2^-18, which is far
+// too small to affect a node's share of the data.
 func negLog2(u uint64) uint64 {
 	u |= 1
 	zeros := bits.LeadingZeros64(u)
-	frac := u << zeros << 1 // what follows the first set bit, as a fraction of 2^64
+	frac := u << zeros << 1 // the bits after the first set bit, as a fraction of 2^64
 	i := frac >> 56
 	part := frac << 8 >> 41 // the next 23 bits, so that the product below fits
 	a, b := logTable[i], logTable[i+1]

@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"math/bits"
 	"math/rand/v2"
-	"servidor-backup/schemas"
 	"slices"
 	"strings"
 	"testing"
+
+	"servidor-backup/schemas"
 )
 
-// placePlainly is placement as docs/protocol.md tells it, word by word: all nodes are
-// sorted, then taken in rounds.
+// placePlainly computes placement literally as docs/protocol.md describes it: all nodes are
+// sorted, then chosen in rounds.
 func placePlainly(m *schemas.NodeMap, id schemas.ChunkID, n int) (set []schemas.NodeID) {
 	type drawn struct {
 		id   schemas.NodeID
@@ -43,8 +44,8 @@ func placePlainly(m *schemas.NodeMap, id schemas.ChunkID, n int) (set []schemas.
 	return set
 }
 
-// randomMap has up to most nodes in zones of unequal sizes. Its weights are all the
-// same, or small, or spread over all sizes, or so large that many draws are equal.
+// randomMap makes a map of up to most nodes in zones of unequal sizes. The weights are
+// equal, or small, or spread over all sizes, or so large that many draws are equal.
 func randomMap(r *rand.Rand, most int) *schemas.NodeMap {
 	m := &schemas.NodeMap{}
 	zones := 1 + r.IntN(1+r.IntN(most))
@@ -84,7 +85,7 @@ func TestPlaceIsWhatSortingAllNodesGives(t *testing.T) {
 	}
 }
 
-// Draws that are equal are what pruning is most likely to get wrong: here most are.
+// Pruning is most likely to be wrong for equal draws, so most draws are equal here.
 func TestEqualDrawsGoByID(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	equal := 0
@@ -94,7 +95,7 @@ func TestEqualDrawsGoByID(t *testing.T) {
 			m.Nodes[i].Weight = 1<<32 - 1
 		}
 		p := New(m)
-		// With these seeds all nodes of a half draw the same.
+		// There are two seeds, and all nodes with the same seed draw the same number.
 		for i := range p.nodes {
 			p.nodes[i].seed = uint64(i % 2)
 		}
@@ -103,7 +104,7 @@ func TestEqualDrawsGoByID(t *testing.T) {
 		all := p.Place(nil, id, p.Len())
 		got := p.Place(nil, id, n)
 		if !slices.Equal(got, all[:len(got)]) || len(got) != min(n, p.Len()) {
-			t.Fatalf("%v does not begin %v", got, all)
+			t.Fatalf("%v is not a prefix of %v", got, all)
 		}
 		last := map[string]schemas.NodeID{}
 		draws := map[schemas.NodeID]uint64{}
@@ -126,9 +127,9 @@ func TestEqualDrawsGoByID(t *testing.T) {
 	}
 }
 
-// docs/keeping.md relies on it: copies and shards of one chunk share their first nodes,
-// and asking for more parity moves nothing.
-func TestMorePlacesBeginWithFewer(t *testing.T) {
+// The set for a smaller n is a prefix of the set for a larger one. docs/healing.md relies on
+// it: replicas and shards of a chunk share their first nodes, and more parity moves nothing.
+func TestSmallerSetIsAPrefixOfALargerOne(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 300 {
 		m := randomMap(r, 60)
@@ -140,13 +141,13 @@ func TestMorePlacesBeginWithFewer(t *testing.T) {
 		}
 		for n := range all {
 			if got := p.Place(nil, id, n); !slices.Equal(got, all[:n]) {
-				t.Fatalf("%d places are %v, all are %v", n, got, all)
+				t.Fatalf("the set of %d is %v, the set of all is %v", n, got, all)
 			}
 		}
 	}
 }
 
-// The order in which a coordinator lists the nodes must not decide.
+// The order of the nodes in the map does not matter.
 func TestPlaceDoesNotDependOnTheOrderOfTheMap(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for range 200 {
@@ -155,7 +156,7 @@ func TestPlaceDoesNotDependOnTheOrderOfTheMap(t *testing.T) {
 		want := New(m).Place(nil, id, 6)
 		r.Shuffle(len(m.Nodes), func(i, j int) { m.Nodes[i], m.Nodes[j] = m.Nodes[j], m.Nodes[i] })
 		if got := New(m).Place(nil, id, 6); !slices.Equal(got, want) {
-			t.Fatalf("%v in another order, %v before", got, want)
+			t.Fatalf("the set is %v in another order of the map, %v before", got, want)
 		}
 	}
 }
@@ -176,7 +177,7 @@ func TestPlaceDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// What is pruned is never better than what is kept.
+// Pruning by the bound is right because a draw is never below it.
 func TestDrawIsNotBelowItsBound(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	for range 200_000 {
@@ -188,8 +189,8 @@ func TestDrawIsNotBelowItsBound(t *testing.T) {
 			u >>= r.IntN(64)
 		}
 		c := newCandidate(&schemas.Node{Weight: uint32(r.Uint64() >> (32 + r.IntN(32)))}, 0)
-		if least, _ := bits.Mul64(^u, c.rate); least > c.drawn(u) {
-			t.Fatalf("%x with 2^32/weight = %d draws %d, the bound is %d", u, c.inverse, c.drawn(u), least)
+		if least, _ := bits.Mul64(^u, c.rate); least > c.drawFrom(u) {
+			t.Fatalf("%x with 2^32/weight = %d draws %d, the bound is %d", u, c.inverse, c.drawFrom(u), least)
 		}
 	}
 }
@@ -201,7 +202,7 @@ func randomChunk(r *rand.Rand) (id schemas.ChunkID) {
 	return id
 }
 
-// wideMap has so many nodes of unequal weight, in so many zones.
+// wideMap makes a map of nodes with unequal weights, spread over zones.
 func wideMap(nodes, zones int) *schemas.NodeMap {
 	m := &schemas.NodeMap{}
 	for i := range nodes {

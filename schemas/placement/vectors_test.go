@@ -45,8 +45,8 @@ func placementVectors() string {
 	return b.String()
 }
 
-// tieVectors are of a chunk for which two nodes draw the same: their order in
-// the map must not decide, whatever the number of places.
+// tieVectors are the vectors of a chunk for which two nodes draw the same number: their
+// order in the map does not matter, whatever the size of the set.
 func tieVectors() string {
 	var b strings.Builder
 	p := New(&schemas.NodeMap{Nodes: []schemas.Node{
@@ -63,7 +63,7 @@ func tieVectors() string {
 	return b.String()
 }
 
-// byID are the candidates in the order of their ids.
+// byID returns the candidates in the order of their ids.
 func byID(p *Placement) []candidate {
 	return slices.SortedFunc(slices.Values(p.nodes), func(a, b candidate) int {
 		return strings.Compare(string(a.id), string(b.id))

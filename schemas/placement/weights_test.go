@@ -3,9 +3,10 @@ package placement
 import (
 	"fmt"
 	"math"
-	"servidor-backup/schemas"
 	"strings"
 	"testing"
+
+	"servidor-backup/schemas"
 )
 
 func mapOf(weights ...uint32) *schemas.NodeMap {
@@ -31,12 +32,12 @@ func TestPlacementFollowsWeights(t *testing.T) {
 	for _, node := range m.Nodes {
 		want := n * float64(node.Weight) / 16
 		if got := count[node.ID]; math.Abs(got-want) > 5*math.Sqrt(want) {
-			t.Errorf("node %s of weight %d has %v chunks, want about %v", node.ID, node.Weight, got, want)
+			t.Errorf("node %s with the weight %d has %v chunks, want about %v", node.ID, node.Weight, got, want)
 		}
 	}
 }
 
-func TestPlacementMovesOnlyTheShare(t *testing.T) {
+func TestNewNodeMovesOnlyItsShare(t *testing.T) {
 	before, after := New(mapOf(5, 5, 5, 5, 5)), New(mapOf(5, 5, 5, 5, 5, 5))
 	const n = 20_000
 	moved := 0
@@ -50,7 +51,7 @@ func TestPlacementMovesOnlyTheShare(t *testing.T) {
 		}
 	}
 	if share := float64(moved) / n; share < 0.15 || share > 0.185 {
-		t.Errorf("a sixth node took %.3f of the chunks", share)
+		t.Errorf("a sixth node got %.3f of the chunks, want about 1/6", share)
 	}
 }
 
@@ -75,11 +76,11 @@ func TestPlacementSpreadsOverZones(t *testing.T) {
 			t.Fatalf("the first of three is %s, of one %s", set[0], one[0])
 		}
 		if all := p.Place(nil, chunkAt(i), 9); len(all) != 5 {
-			t.Fatalf("nine places on five nodes gave %v", all)
+			t.Fatalf("a set of nine on five nodes is %v", all)
 		}
 	}
 	if got := New(&schemas.NodeMap{}).Place(nil, schemas.ChunkID{}, 2); len(got) != 0 {
-		t.Errorf("no nodes gave %v", got)
+		t.Errorf("without nodes the set is %v", got)
 	}
 }
 

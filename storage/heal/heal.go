@@ -7,8 +7,8 @@
 // nodes that the chunk is assigned to which parts they hold. What the node then knows of a
 // chunk is an observation, and a pure function turns it into a plan, in which each job names
 // the node that does it. Nodes with the same observation make the same plan. Where their
-// observations differ, a part may be sent twice, which is harmless as puts are idempotent;
-// and only drops need agreement, which file drop.go explains.
+// observations differ, a part may be sent twice, which is harmless as puts are idempotent.
+// Only drops need agreement: the rules are above the function drops.
 //
 // The words of this package:
 //

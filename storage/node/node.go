@@ -83,13 +83,16 @@ type Node struct {
 	damageTold atomic.Int64
 	// heartbeat is how often the card is published, as the coordinator decides.
 	heartbeat time.Duration
+	// started and cards order the node's cards: see schemas.RegisterRequest.
+	started int64
+	cards   uint64
 }
 
 // Start serves store on nc and registers. It returns when the node serves and has
 // registered, or ctx ends; it waits for a coordinator that is missing. The store and the
 // connection stay the caller's.
 func Start(ctx context.Context, nc *nats.Conn, store *storage.Store, opt Options) (*Node, error) {
-	n := &Node{nc: nc, store: store, id: store.NodeID(), opt: opt}
+	n := &Node{nc: nc, store: store, id: store.NodeID(), opt: opt, started: time.Now().UnixNano()}
 	n.setDefaults()
 	n.windows = newWindows(n.opt.Budget)
 	n.putBudget = semaphore.NewWeighted(2 * n.opt.Budget)

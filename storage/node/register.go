@@ -78,19 +78,26 @@ func (n *Node) register(ctx context.Context) (heartbeat time.Duration, epoch uin
 	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
 	defer cancel()
 	var rep schemas.RegisterReply
-	err = bus.Request(ctx, n.nc, schemas.SubjectRegister, &schemas.RegisterRequest{
-		Protocol: schemas.ProtocolVersion, Node: n.card(schemas.Up),
-	}, &rep)
+	err = bus.Request(ctx, n.nc, schemas.SubjectRegister, n.cardMessage(schemas.Up), &rep)
+	// The clock was set back since an earlier process of this node started.
+	n.started = max(n.started, rep.Started+1)
 	return max(time.Duration(rep.Heartbeat), minHeartbeat), rep.Epoch, err
 }
 
 // publishCard publishes the heartbeat. One that is lost does not matter, as another follows.
 func (n *Node) publishCard(state schemas.State) {
-	b, err := schemas.Marshal(&schemas.RegisterRequest{Protocol: schemas.ProtocolVersion, Node: n.card(state)})
+	b, err := schemas.Marshal(n.cardMessage(state))
 	if err == nil {
 		_ = n.nc.Publish(schemas.SubjectAlive, b)
 		_ = n.nc.FlushTimeout(time.Second)
 	}
+}
+
+// cardMessage is the node's card with its position in the order of all cards of the
+// node. It must not be called from two goroutines at once.
+func (n *Node) cardMessage(state schemas.State) *schemas.RegisterRequest {
+	n.cards++
+	return &schemas.RegisterRequest{Protocol: schemas.ProtocolVersion, Node: n.card(state), Started: n.started, Seq: n.cards}
 }
 
 // card describes the node as it is now.

@@ -6,7 +6,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"servidor-backup/bus"
 	"servidor-backup/bus/bustest"
 	"servidor-backup/bus/embedded"
 	"servidor-backup/schemas"
@@ -110,6 +114,70 @@ func TestRegistersAgain(t *testing.T) {
 	}
 	bustest.Eventually(t, "the node says that it leaves", func() bool {
 		return bustest.Receive(t, "a heartbeat", cards).State == schemas.Down
+	})
+}
+
+// A node orders its cards: each has a higher number than the one before, the goodbye has
+// the highest, and a later process has a later start, even if the clock was set back.
+func TestCardsAreOrdered(t *testing.T) {
+	s := bustest.Server(t)
+	nc := bustest.Connect(t, s)
+	cards := make(chan schemas.RegisterRequest, 1000)
+	future := time.Now().Add(time.Hour).UnixNano()
+	known := future
+	service, err := bus.NewService(nc, bus.ServiceConfig{Name: "backup-coordinator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = service.Stop() })
+	err = bus.Handle(service, "register", schemas.SubjectRegister, func(_ context.Context, req *schemas.RegisterRequest) (any, error) {
+		cards <- *req
+		if req.Started <= known {
+			return &schemas.RegisterReply{Reply: schemas.Fail(schemas.Errorf(schemas.NotNow, "an old card")), Started: known}, nil
+		}
+		return &schemas.RegisterReply{Reply: schemas.OK, Epoch: 1, Heartbeat: int64(100 * time.Millisecond)}, nil
+	})
+	if err == nil {
+		err = service.Ready(bustest.Patient(t))
+	}
+	if err == nil {
+		_, err = nc.Subscribe(schemas.SubjectAlive, func(m *nats.Msg) {
+			var req schemas.RegisterRequest
+			if err := schemas.Unmarshal(m.Data, &req); err != nil {
+				t.Error(err)
+			}
+			cards <- req
+		})
+	}
+	if err == nil {
+		err = nc.FlushTimeout(bustest.Patience)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := start(t, bustest.Connect(t, s), storagetest.Open(t, t.TempDir(), storage.Options{}), node.Options{})
+	first, second := bustest.Receive(t, "the first registration", cards), bustest.Receive(t, "the second registration", cards)
+	if first.Started >= future || second.Started <= future {
+		t.Errorf("the node registers with the starts %d and %d, %d is known", first.Started, second.Started, future)
+	}
+	last := second
+	for range 2 {
+		next := bustest.Receive(t, "a heartbeat", cards)
+		if next.Started != last.Started || next.Seq <= last.Seq {
+			t.Errorf("the card %d/%d follows %d/%d", next.Started, next.Seq, last.Started, last.Seq)
+		}
+		last = next
+	}
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	bustest.Eventually(t, "the node says that it leaves", func() bool {
+		next := bustest.Receive(t, "a heartbeat", cards)
+		if next.Started != last.Started || next.Seq <= last.Seq {
+			t.Errorf("the card %d/%d follows %d/%d", next.Started, next.Seq, last.Started, last.Seq)
+		}
+		last = next
+		return next.Node.State == schemas.Down
 	})
 }
 

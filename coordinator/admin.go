@@ -1,0 +1,92 @@
+package coordinator
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"servidor-backup/bus"
+	"servidor-backup/schemas"
+)
+
+// forget answers backup.forget: it forgets versions, or takes that back.
+func (c *Coordinator) forget(ctx context.Context, req *schemas.ForgetRequest) (any, error) {
+	if err := schemas.CheckNickname(req.Nickname); err != nil {
+		return nil, err
+	}
+	record, number, err := schemas.ParseVersionID(req.ID)
+	if err != nil {
+		return nil, err
+	}
+	changed, err := c.catalog.Forget(ctx, req.Nickname, record, number, req.Undo)
+	rep := &schemas.ForgetReply{Reply: schemas.OK}
+	did := "forgot"
+	if req.Undo {
+		did = "took back"
+	}
+	for i := range changed {
+		id := changed[i].ID
+		rep.Versions = append(rep.Versions, id)
+		c.event(schemas.EventVersionForgotten, id, req.Nickname, "%s %s %s", req.Nickname, did, id)
+	}
+	return rep, err
+}
+
+// rebuild answers backup.rebuild.
+func (c *Coordinator) rebuild(ctx context.Context, _ *schemas.RebuildRequest) (any, error) {
+	rep, err := c.catalog.Rebuild(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.event(schemas.EventCatalogueRebuilt, c.id, "", "the catalogue was made anew from the storage nodes: %d values", rep.Keys)
+	return rep, nil
+}
+
+// statusTime is how long a node may take to answer with its status.
+const statusTime = 2 * time.Second
+
+// status answers backup.status.
+func (c *Coordinator) status(ctx context.Context, _ *schemas.StatusRequest) (any, error) {
+	newest, err := c.catalog.Collection(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rep := &schemas.StatusReply{Reply: schemas.OK, Map: c.members.Map(), Collection: newest.Collection, Lost: newest.Lost, LostMore: newest.LostMore}
+	ctx, cancel := context.WithTimeout(ctx, statusTime)
+	defer cancel()
+	rep.Nodes = c.nodeStatuses(ctx, rep.Map)
+	return rep, nil
+}
+
+// nodeStatuses asks all reachable nodes for their status. The result is sorted by name, and
+// lacks the nodes that do not answer.
+func (c *Coordinator) nodeStatuses(ctx context.Context, nodes *schemas.NodeMap) (all []schemas.NodeStatus) {
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	for i := range nodes.Nodes {
+		n := &nodes.Nodes[i]
+		if !n.State.Reachable() {
+			continue
+		}
+		asking.Go(func() {
+			var rep schemas.NodeStatusReply
+			if bus.Request(ctx, c.nc, schemas.StatusSubject(n.ID), &schemas.StatusRequest{}, &rep) != nil {
+				return
+			}
+			// The node knows its counts; its state is what the coordinators have decided.
+			card, said := *n, &rep.Status.Node
+			card.Free, card.Chunks, card.Bytes, card.Damaged = said.Free, said.Chunks, said.Bytes, said.Damaged
+			rep.Status.Node = card
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, rep.Status)
+		})
+	}
+	asking.Wait()
+	slices.SortFunc(all, func(a, b schemas.NodeStatus) int {
+		return strings.Compare(a.Node.Name+" "+string(a.Node.ID), b.Node.Name+" "+string(b.Node.ID))
+	})
+	return all
+}

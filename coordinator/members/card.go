@@ -1,0 +1,106 @@
+package members
+
+import (
+	"time"
+
+	"servidor-backup/schemas"
+)
+
+// card is what the bucket has of a node.
+type card struct {
+	schemas.Node
+	cardOrder
+	// Drain says that an operator wants the node empty, whether it is up or not.
+	Drain bool `msgpack:"drain,omitempty"`
+	// Empty says that the node held nothing when it was removed.
+	Empty bool `msgpack:"empty,omitempty"`
+}
+
+// cardOrder is the position of a card among all cards of a node.
+type cardOrder struct {
+	Started int64  `msgpack:"started,omitempty"` // when the node's process started, Unix ns
+	Seq     uint64 `msgpack:"seq,omitempty"`     // number of the card within the process
+}
+
+func orderOf(r *schemas.RegisterRequest) cardOrder { return cardOrder{r.Started, r.Seq} }
+
+// before reports whether a card is older than another one. A card without an order is never
+// older: its node does not order its cards yet.
+func (o cardOrder) before(other cardOrder) bool {
+	return o.Started > 0 && (o.Started < other.Started || o.Started == other.Started && o.Seq < other.Seq)
+}
+
+func checkCard(n *schemas.Node) error {
+	if !schemas.ValidNodeID(n.ID) {
+		return schemas.Errorf(schemas.BadRequest, "%q is not a node id: 1 to 32 lower-case letters and digits", n.ID)
+	}
+	if err := schemas.CheckNickname(n.Name); err != nil {
+		return schemas.Errorf(schemas.BadName, "the node's name: %v", err)
+	}
+	if n.Weight < 1 {
+		return schemas.Errorf(schemas.BadRequest, "node %s has the weight 0, at least 1 is needed", n.ID)
+	}
+	return nil
+}
+
+// enterState changes the state and notes the time. A node that is gone was lost when it went
+// down, so the time stays.
+func (c *card) enterState(s schemas.State) {
+	if c.State != schemas.Down || s != schemas.Gone {
+		c.Since = time.Now().UnixNano()
+	}
+	c.State = s
+}
+
+// markUnreachable makes a reachable node down. A draining one is gone at once: its replicas
+// are needed elsewhere anyway.
+func (c *card) markUnreachable() {
+	switch {
+	case !c.State.Reachable():
+	case c.Drain:
+		c.enterState(schemas.Gone)
+	default:
+		c.enterState(schemas.Down)
+	}
+}
+
+// drain marks the node as to be emptied.
+func (c *card) drain() {
+	c.Drain = true
+	switch c.State {
+	case schemas.Up:
+		c.enterState(schemas.Draining)
+	case schemas.Down:
+		c.enterState(schemas.Gone)
+	}
+}
+
+// takeBack ends draining, or the removal of the node. A node that was removed is down until
+// its next heartbeat.
+func (c *card) takeBack() {
+	c.Drain, c.Empty = false, false
+	switch c.State {
+	case schemas.Draining:
+		c.enterState(schemas.Up)
+	case schemas.Removed:
+		c.enterState(schemas.Down)
+	}
+}
+
+// remove removes the node if it is empty or gone, or if force is set.
+func (c *card) remove(o *observation, force bool) error {
+	if c.State == schemas.Removed {
+		return nil
+	}
+	empty := o.responded && o.latest.Chunks == 0
+	switch {
+	case empty || force || c.State == schemas.Gone:
+	case o.responded:
+		return schemas.Errorf(schemas.NotNow, "storage node %s is %s and holds %d chunks: drain it first, or wait until it is gone", c.Name, c.State, o.latest.Chunks)
+	default:
+		return schemas.Errorf(schemas.NotNow, "storage node %s is %s, and it is not known what it holds: start it, or wait until it is gone", c.Name, c.State)
+	}
+	c.Drain, c.Empty = false, empty
+	c.enterState(schemas.Removed)
+	return nil
+}

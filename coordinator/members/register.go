@@ -1,0 +1,162 @@
+package members
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"servidor-backup/schemas"
+)
+
+// staleError says that a card is older than the one in the bucket.
+type staleError struct {
+	error
+	known cardOrder
+}
+
+func (e *staleError) Unwrap() error { return e.error }
+
+func newStaleError(n *schemas.Node, known cardOrder) error {
+	return &staleError{schemas.Errorf(schemas.NotNow, "node %s (%s) has sent a newer card than this one", n.Name, n.ID), known}
+}
+
+// Register answers storage.register.
+func (m *Members) Register(ctx context.Context, req *schemas.RegisterRequest) (any, error) {
+	if req.Protocol > schemas.ProtocolVersion {
+		return nil, schemas.Errorf(schemas.TooNew, "the node speaks protocol %d, this coordinator speaks %d: update the coordinator", req.Protocol, schemas.ProtocolVersion)
+	}
+	if err := checkCard(&req.Node); err != nil {
+		return nil, err
+	}
+	epoch, err := m.enter(ctx, req)
+	var stale *staleError
+	if errors.As(err, &stale) {
+		return &schemas.RegisterReply{Reply: schemas.Fail(err), Started: stale.known.Started}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &schemas.RegisterReply{Reply: schemas.OK, Epoch: epoch, Heartbeat: int64(m.opt.Silence / 5)}, nil
+}
+
+// enter writes the card if it says anything new, and notes that the node responds. It returns
+// the epoch of a map that has the node. A card that is older than the one in the bucket
+// changes nothing; the error is a [staleError] then.
+func (m *Members) enter(ctx context.Context, req *schemas.RegisterRequest) (epoch uint64, err error) {
+	n, order := req.Node, orderOf(req)
+	var c card
+	back := false
+	revision, err := m.bucket.Edit(ctx, string(n.ID), &c, func() { c = card{} }, func() (bool, error) {
+		if c.State == schemas.Removed {
+			return false, schemas.Errorf(schemas.NotNow, "node %s (%s) was removed: take it back with \"backup node undrain %s\", or give it an empty folder", n.Name, n.ID, n.ID)
+		}
+		if order.before(c.cardOrder) {
+			return false, newStaleError(&n, c.cardOrder)
+		}
+		back = !c.State.Reachable() || c.ID == ""
+		next := nextCard(&c, n, back)
+		if c == next && c.Started == order.Started {
+			return false, nil
+		}
+		c, c.cardOrder = next, order
+		return true, nil
+	})
+	if err == nil {
+		err = m.waitFor(ctx, revision)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("write the card of node %s: %w", n.ID, err)
+	}
+	if back {
+		m.opt.Event(schemas.EventNodeRegistered, string(n.ID), "", "storage node %s (%s) is %s", n.Name, n.ID, c.State)
+	}
+	m.noteResponse(req)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.epoch, nil
+}
+
+// nextCard is the card of a node that was c and responds as n; back says that it did not
+// respond before. The order stays that of c.
+func nextCard(c *card, n schemas.Node, back bool) card {
+	next := card{Node: n, Drain: c.Drain, cardOrder: c.cardOrder}
+	next.State, next.Since, next.Registered = schemas.Up, c.Since, c.Registered
+	if c.Drain {
+		next.State = schemas.Draining
+	}
+	if back {
+		next.Since = time.Now().UnixNano()
+	}
+	if c.ID == "" {
+		next.Registered = next.Since
+	}
+	// Only heartbeats carry these. A node's trouble is in the card: placement depends on it.
+	next.Free, next.Chunks, next.Bytes, next.Damaged = 0, 0, 0, 0
+	return next
+}
+
+// noteResponse notes that a node has responded. It reports whether the node's card has to be
+// written because of that. A card that is older than what is known is no sign of life.
+func (m *Members) noteResponse(req *schemas.RegisterRequest) (write bool) {
+	order := orderOf(req)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := m.nodes[req.Node.ID]
+	if n == nil {
+		return true
+	}
+	if order.before(n.card.cardOrder) || order.before(n.order) {
+		return false
+	}
+	if n.card.State == schemas.Removed {
+		if !n.warned {
+			n.warned = true
+			m.opt.Log.Warn("a node that was removed is still running", "node", req.Node.ID, "name", req.Node.Name)
+		}
+		return false
+	}
+	now := time.Now()
+	n.observation = observation{latest: req.Node, order: order, respondedAt: now, responded: true}
+	if !n.card.State.Reachable() {
+		return true
+	}
+	// Trouble is believed at once. Its end is believed at once too, but not twice within a
+	// short time: each change moves data.
+	return req.Node.Trouble != n.card.Trouble && (req.Node.Trouble != "" || now.Sub(n.troubleEnded) > m.opt.Silence)
+}
+
+// writeTime bounds how long one heartbeat may keep the next ones waiting.
+const writeTime = 5 * time.Second
+
+// heartbeat handles a card on storage.alive: a heartbeat or a goodbye.
+func (m *Members) heartbeat(run context.Context, data []byte) {
+	var req schemas.RegisterRequest
+	if schemas.Unmarshal(data, &req) != nil || checkCard(&req.Node) != nil {
+		return // the node is told why when it registers
+	}
+	ctx, cancel := context.WithTimeout(run, writeTime)
+	defer cancel()
+	if req.Node.State == schemas.Down {
+		m.leave(ctx, &req)
+		return
+	}
+	if m.noteResponse(&req) {
+		if _, err := m.enter(ctx, &req); err != nil && run.Err() == nil && schemas.CodeOf(err) != schemas.NotNow {
+			m.opt.Log.Warn("the card of a node that responds could not be written", "node", req.Node.ID, "error", err)
+		}
+	}
+}
+
+// leave handles a goodbye, the last card of a node's process. It says nothing about a later
+// process.
+func (m *Members) leave(ctx context.Context, req *schemas.RegisterRequest) {
+	order := orderOf(req)
+	m.changeCard(ctx, req.Node.ID, "it said that it leaves", func(o *observation, c *card) {
+		if order.before(c.cardOrder) || order.before(o.order) {
+			return
+		}
+		c.cardOrder = order // even if the node is down already: older cards must not bring it up
+		c.markUnreachable()
+	})
+}
