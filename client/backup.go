@@ -118,7 +118,7 @@ func (c *Client) plan(opt BackupOptions) (*plan, error) {
 	if p.k, err = c.vaultKeys(true); err != nil {
 		return nil, err
 	}
-	p.source = seal.SourceID(c.key, c.host, strings.Join(p.label.Paths, "\x00"))
+	p.source = c.key.SourceID(c.host, strings.Join(p.label.Paths, "\x00"))
 	return p, nil
 }
 

@@ -18,14 +18,13 @@ type label struct {
 	Top    string          `msgpack:"top"`   // name of the folder whose content is at "."; else empty
 }
 
-// sealLabel is the label's id, then the frame that it is sealed in.
+// sealLabel encodes and seals a label.
 func sealLabel(k *seal.Keys, l *label) ([]byte, error) {
 	plain, err := schemas.Marshal(l)
 	if err != nil {
 		return nil, err
 	}
-	id := k.LabelID(plain)
-	return k.Seal(id[:], id, plain, seal.CompressDefault)
+	return k.SealLabel(plain)
 }
 
 // openLabel opens the label of v and checks that it belongs there.
@@ -42,17 +41,9 @@ func openLabel(k *seal.Keys, v *schemas.Version) (*label, error) {
 }
 
 func readLabel(k *seal.Keys, sealed []byte, l *label) error {
-	var id schemas.ChunkID
-	if len(sealed) < len(id) {
-		return fmt.Errorf("it is cut short: %w", seal.ErrDamaged)
-	}
-	copy(id[:], sealed)
-	plain, err := k.Open(nil, id, sealed[len(id):])
+	plain, err := k.OpenLabel(sealed)
 	if err != nil {
 		return err
-	}
-	if k.LabelID(plain) != id {
-		return seal.WrongID(id)
 	}
 	return schemas.Unmarshal(plain, l)
 }

@@ -82,7 +82,7 @@ type Uploader interface {
 type saver struct {
 	Options
 	up     Uploader
-	parent *tree.ParentTree // nil for a first version, and when it cannot be read
+	parent *tree.Parent // nil for a first version, and when it cannot be read
 	blocks chunk.Blocks
 	gear   *chunk.Gear
 
@@ -120,7 +120,7 @@ func newSaver(up Uploader, opt Options) *saver {
 	}
 	s.zeros = sync.OnceValues(s.sendZeros)
 	if opt.Parent != "" {
-		s.parent = tree.NewParentTree(up.Context(), tree.NewReader(opt.Get, opt.ParentRoot))
+		s.parent = tree.OpenParent(up.Context(), tree.NewReader(opt.Get, opt.ParentRoot))
 	}
 	return s
 }
@@ -221,7 +221,7 @@ func (s *saver) meet(ctx context.Context, it scan.Item) error {
 	}
 	unchanged := isUnchanged(e, before)
 	if unchanged {
-		unchanged = e.Reuse(before, s.Recheck)
+		unchanged = e.ReuseMetadata(before, s.Recheck)
 	}
 	if !unchanged && e.Type != tree.TypeFile && s.Roots != nil {
 		if err := it.Complete(); err != nil {

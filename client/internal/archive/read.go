@@ -17,7 +17,7 @@ import (
 )
 
 // Every chunk can be sealed. (The constant is negative, and this does not compile, if not.)
-const _ = uint(seal.MaxPlain - chunk.MaxChunk)
+const _ = uint(seal.MaxPlain - chunk.MaxSize)
 
 // reader reads files, one bundle after the other.
 type reader struct {
@@ -102,7 +102,7 @@ func (r *reader) one(ctx context.Context, sv *saving) error {
 
 // canBeHad reports whether the nodes have all of an entry's content.
 func (s *saver) canBeHad(ctx context.Context, e *tree.Entry) (bool, error) {
-	pieces := tree.NewPieceIter(ctx, s.Get, e.Content, e.Size)
+	pieces := tree.NewPieces(ctx, s.Get, e.Content, e.Size)
 	for more := true; more; {
 		var ids []schemas.ChunkID
 		for more && len(ids) < upload.MaxIDs {
@@ -140,8 +140,8 @@ func (r *reader) file(sv *saving, last bool) (again bool, err error) {
 	}
 	defer f.Close()
 	fresh := osfs.IsFresh(e.Ctime)
-	small := e.Size <= chunk.MinChunk
-	if small && len(r.in.Gathered())+int(e.Size) > chunk.MaxChunk { // it has grown since it was bundled
+	small := e.Size <= chunk.MinSize
+	if small && len(r.in.Gathered())+int(e.Size) > chunk.MaxSize { // it has grown since it was bundled
 		if err := r.flush(); err != nil {
 			return false, err
 		}
@@ -293,7 +293,7 @@ func (s *saver) wasRead(n int64) {
 
 // sendZeros sends the chunk that all long runs of zeros are made of.
 func (s *saver) sendZeros() (schemas.ChunkID, error) {
-	plain, err := s.up.CopyPlain(make([]byte, chunk.MaxChunk))
+	plain, err := s.up.CopyPlain(make([]byte, chunk.MaxSize))
 	if err != nil {
 		return schemas.ChunkID{}, err
 	}
@@ -345,8 +345,8 @@ func (s *saver) moveXattrs(e *tree.Entry) error {
 		return nil
 	}
 	w := tree.NewFileWriter(s.Keys, s.up.PutTree)
-	for off := 0; off < len(b); off += chunk.MaxChunk {
-		part := b[off:min(off+chunk.MaxChunk, len(b))]
+	for off := 0; off < len(b); off += chunk.MaxSize {
+		part := b[off:min(off+chunk.MaxSize, len(b))]
 		plain, err := s.up.CopyPlain(part)
 		if err != nil {
 			return err

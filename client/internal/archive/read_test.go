@@ -21,15 +21,15 @@ import (
 // others and in a stream.
 func TestWhatBecomesOfZeros(t *testing.T) {
 	const edge = 5000 // zeros between noise and hole that are stored
-	data, zeros := clienttest.Noise(1, 200_000), make([]byte, 2*chunk.MaxChunk+7)
+	data, zeros := clienttest.Noise(1, 200_000), make([]byte, 2*chunk.MaxSize+7)
 	content := slices.Concat(data, zeros, data, make([]byte, 300_000))
 	k := seal.New(seal.VaultKey(clienttest.Key()))
-	id, zeroID := k.DataID(data), k.DataID(make([]byte, chunk.MaxChunk))
+	id, zeroID := k.DataID(data), k.DataID(make([]byte, chunk.MaxSize))
 	n := int64(len(data))
 	behind := n + int64(len(zeros))
 	sparse := []tree.Piece{{Off: 0, Len: n, ID: id}, {Off: behind, Len: n, ID: id}}
 	full := []tree.Piece{
-		sparse[0], {Off: n, Len: chunk.MaxChunk, ID: zeroID}, {Off: n + chunk.MaxChunk, Len: chunk.MaxChunk, ID: zeroID}, {Off: n + 2*chunk.MaxChunk, Len: 7, ID: zeroID},
+		sparse[0], {Off: n, Len: chunk.MaxSize, ID: zeroID}, {Off: n + chunk.MaxSize, Len: chunk.MaxSize, ID: zeroID}, {Off: n + 2*chunk.MaxSize, Len: 7, ID: zeroID},
 		sparse[1], {Off: behind + n, Len: 300_000, ID: zeroID},
 	}
 	for name, tc := range map[string]struct {
@@ -95,7 +95,7 @@ type fakeUploader struct {
 func (u *fakeUploader) Context() context.Context { return u.ctx }
 
 func (u *fakeUploader) CopyPlain(b []byte) (chunk.Plaintext, error) {
-	return chunk.NewPlaintext(slices.Clone(b), chunk.Checksum(b)), nil
+	return chunk.CopyPlaintext(b), nil
 }
 
 func (u *fakeUploader) PutData(id schemas.ChunkID, plain chunk.Plaintext) error {

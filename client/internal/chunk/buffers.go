@@ -6,12 +6,12 @@ import (
 	"servidor-backup/schemas"
 )
 
-// Buffers are buffers for one chunk, in the clear or sealed.
+// Buffers lends buffers for one chunk each, in the clear or sealed.
 var Buffers = BufferPool{Size: schemas.MaxContent}
 
-// BufferPool lends buffers of one capacity.
+// BufferPool lends buffers of one capacity. It is safe for concurrent use.
 type BufferPool struct {
-	Size int
+	Size int // capacity of a buffer in bytes
 	pool sync.Pool
 }
 
@@ -23,7 +23,8 @@ func (p *BufferPool) Get() []byte {
 	return make([]byte, 0, p.Size)
 }
 
-// Put takes a buffer back whose bytes nobody uses any more.
+// Put takes back a buffer whose bytes nobody uses any more. It drops a buffer that is
+// smaller than Size.
 func (p *BufferPool) Put(b []byte) {
 	if cap(b) >= p.Size {
 		b = b[:0]

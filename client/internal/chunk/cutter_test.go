@@ -4,22 +4,23 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"servidor-backup/client/internal/clienttest"
-	"servidor-backup/client/internal/seal"
 	"slices"
 	"testing"
 	"testing/iotest"
+
+	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/seal"
 )
 
-// testGear is the gear table of a key.
+// testGear returns the gear table of a key.
 func testGear(key seal.VaultKey) *Gear { return NewGear(seal.New(key).CutSeed()) }
 
-// cutAll is where the cutter ends its chunks. It fails the test if the chunks
-// do not join to want.
+// cutAll returns the offsets where chunks and runs of zeros end. It fails the test if
+// together they are not want.
 func cutAll(t *testing.T, r io.Reader, want []byte) (ends []int) {
 	t.Helper()
 	in := NewIntake(t.Context(), NewBlocks(2))
-	c := NewCutter(r, testGear(seal.VaultKey(clienttest.Key())), in)
+	c := NewCutter(r, testGear(clienttest.Key()), in)
 	for end := 0; ; {
 		plain, zeros, err := c.Next()
 		chunk := plain.Bytes
@@ -36,7 +37,7 @@ func cutAll(t *testing.T, r io.Reader, want []byte) (ends []int) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(chunk, want[end:end+len(chunk)]) {
-			t.Fatalf("the chunk at %d is not what was read", end)
+			t.Fatalf("the chunk at %d is not the content there", end)
 		}
 		end += len(chunk)
 		ends = append(ends, end)
@@ -46,8 +47,8 @@ func cutAll(t *testing.T, r io.Reader, want []byte) (ends []int) {
 	}
 }
 
-// The same key and content must be cut in the same places by every release:
-// otherwise nothing deduplicates against what older ones stored.
+// Every release must cut the same content with the same key at the same offsets:
+// otherwise nothing deduplicates against what older releases stored.
 func TestCutPointsArePinned(t *testing.T) {
 	data := clienttest.Noise(1, 6<<20)
 	golden := []int{485360, 964014, 1409152, 1631331, 2216147, 2770376, 3294426,
@@ -62,7 +63,7 @@ func TestChunkLengths(t *testing.T) {
 	ends := cutAll(t, bytes.NewReader(data), data)
 	start := 0
 	for _, end := range ends[:len(ends)-1] {
-		if n := end - start; n < MinChunk || n > MaxChunk {
+		if n := end - start; n < MinSize || n > MaxSize {
 			t.Errorf("a chunk of %d bytes", n)
 		}
 		start = end
@@ -74,20 +75,20 @@ func TestChunkLengths(t *testing.T) {
 
 func TestShortContents(t *testing.T) {
 	if ends := cutAll(t, bytes.NewReader(nil), nil); ends != nil {
-		t.Errorf("nothing was cut into %v", ends)
+		t.Errorf("empty content was cut at %v", ends)
 	}
-	for _, n := range []int{1, MinChunk - 1, MinChunk} {
+	for _, n := range []int{1, MinSize - 1, MinSize} {
 		data := clienttest.Noise(3, n)
 		if ends := cutAll(t, bytes.NewReader(data), data); len(ends) != 1 {
-			t.Errorf("%d bytes were cut into %v", n, ends)
+			t.Errorf("%d bytes were cut at %v, want one chunk", n, ends)
 		}
 	}
 }
 
-// Content without any border is cut at the longest length.
-func TestUniformContent(t *testing.T) {
-	data := make([]byte, 2*MaxChunk+5)
-	want := []int{MaxChunk, 2 * MaxChunk, 2*MaxChunk + 5}
+// Zeros, in which no hash is a border, are cut at the longest length.
+func TestUniformContentIsCutAtMaxSize(t *testing.T) {
+	data := make([]byte, 2*MaxSize+5)
+	want := []int{MaxSize, 2 * MaxSize, 2*MaxSize + 5}
 	if ends := cutAll(t, bytes.NewReader(data), data); !slices.Equal(ends, want) {
 		t.Errorf("zeros are cut at %v", ends)
 	}
@@ -104,16 +105,16 @@ func TestCutsFallIntoStepAfterInsertion(t *testing.T) {
 		}
 	}
 	if shared < len(before)-4 {
-		t.Errorf("%d of %d cuts are where they were", shared, len(before))
+		t.Errorf("%d of %d cuts are at the same content as before", shared, len(before))
 	}
 }
 
 func TestCutsDependOnTheKey(t *testing.T) {
-	data := clienttest.Noise(5, MaxChunk)
-	other := seal.VaultKey(clienttest.Key())
+	data := clienttest.Noise(5, MaxSize)
+	other := clienttest.Key()
 	other[0]++
-	if testGear(seal.VaultKey(clienttest.Key())).cut(data) == testGear(other).cut(data) {
-		t.Error("two keys cut alike")
+	if testGear(clienttest.Key()).cut(data) == testGear(other).cut(data) {
+		t.Error("two keys give the same cut")
 	}
 }
 
@@ -131,9 +132,9 @@ func TestCutsDoNotDependOnReads(t *testing.T) {
 	}
 }
 
-func TestChunkerErrorsStay(t *testing.T) {
+func TestCutterErrorsStay(t *testing.T) {
 	broken := errors.New("broken disk")
-	c := NewCutter(io.MultiReader(bytes.NewReader(clienttest.Noise(7, 10)), iotest.ErrReader(broken)), testGear(seal.VaultKey(clienttest.Key())), NewIntake(t.Context(), NewBlocks(2)))
+	c := NewCutter(io.MultiReader(bytes.NewReader(clienttest.Noise(7, 10)), iotest.ErrReader(broken)), testGear(clienttest.Key()), NewIntake(t.Context(), NewBlocks(2)))
 	for range 2 {
 		if chunk, _, err := c.Next(); err != broken || chunk.Bytes != nil {
 			t.Errorf("got %d bytes and %v", len(chunk.Bytes), err)
@@ -153,8 +154,8 @@ type stuckReader struct{}
 
 func (stuckReader) Read([]byte) (int, error) { return 0, nil }
 
-// Whatever the content, its chunks are within bounds and join to it.
-func FuzzChunker(f *testing.F) {
+// Whatever the content, its chunks are within bounds and together are the content.
+func FuzzCutter(f *testing.F) {
 	f.Add([]byte("seed"), uint32(3<<20), uint16(1))
 	f.Add([]byte{0}, uint32(2<<20), uint16(4096))
 	f.Fuzz(func(t *testing.T, pattern []byte, size uint32, read uint16) {
@@ -164,7 +165,7 @@ func FuzzChunker(f *testing.F) {
 		data := bytes.Repeat(pattern, int(size%(4<<20))/len(pattern)+1)
 		start := 0
 		for _, end := range cutAll(t, &slowReader{data, int(read) + 1}, data) {
-			if n := end - start; n > MaxChunk || n < MinChunk && end != len(data) && !besideZeros(data, start, end) {
+			if n := end - start; n > MaxSize || n < MinSize && end != len(data) && !besideZeros(data, start, end) {
 				t.Fatalf("a chunk of %d bytes", n)
 			}
 			start = end
@@ -172,8 +173,8 @@ func FuzzChunker(f *testing.F) {
 	})
 }
 
-// besideZeros reports whether [start, end) ends where a long run of zeros does, or
-// begins.
+// besideZeros reports whether a long run of zeros follows data[start:end], or whether
+// data[start:end] is the end of a run of zeros.
 func besideZeros(data []byte, start, end int) bool {
 	return zerosAhead(data[end:]) >= MinZeros || zerosBehind(data[:end]) >= end-start
 }
@@ -194,7 +195,7 @@ func (r *slowReader) Read(p []byte) (int, error) {
 }
 
 func BenchmarkCut(b *testing.B) {
-	gear, data := testGear(seal.VaultKey(clienttest.Key())), clienttest.Noise(1, 64<<20)
+	gear, data := testGear(clienttest.Key()), clienttest.Noise(1, 64<<20)
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
 		for rest := data; len(rest) > 0; {

@@ -5,24 +5,23 @@ import (
 	"encoding/binary"
 	"fmt"
 	"path/filepath"
-	"servidor-backup/client/internal/clienttest"
-	"servidor-backup/client/internal/seal"
 	"slices"
 	"strings"
 	"testing"
 
+	"servidor-backup/client/internal/clienttest"
 	"servidor-backup/schemas/doctest"
 )
 
 var chunkDoc = filepath.Join("..", "..", "..", "docs", "formats.md")
 
-func TestFormatsDocOfCuts(t *testing.T) {
+func TestCutExamplesOfFormatsDoc(t *testing.T) {
 	doctest.WantVectors(t, chunkDoc, "cuts", cutVectors(t, docContent()))
 	doctest.WantVectors(t, chunkDoc, "cuts-zeros", cutVectors(t, docContent()[:300_000], make([]byte, 200_000), docContent()[300_000:]))
 }
 
-// cutVectors are where content is cut, by this package and by the document's own
-// steps. It is given in parts, the second of which is a run of zeros.
+// cutVectors returns where this package cuts the content, which is given in parts: the
+// second one is a run of zeros. It checks that the document's own steps cut there too.
 func cutVectors(t *testing.T, parts ...[]byte) string {
 	t.Helper()
 	content := slices.Concat(parts...)
@@ -32,7 +31,7 @@ func cutVectors(t *testing.T, parts ...[]byte) string {
 	for i, part := range parts {
 		cuts := []int{len(part)}
 		if i != 1 {
-			cuts = cutByHand(testGear(seal.VaultKey(clienttest.Key())), part)
+			cuts = cutByHand(testGear(clienttest.Key()), part)
 		}
 		for _, end := range cuts {
 			byHand = append(byHand, start+end)
@@ -40,7 +39,7 @@ func cutVectors(t *testing.T, parts ...[]byte) string {
 		start += len(part)
 	}
 	if !slices.Equal(ends, byHand) {
-		t.Errorf("the document's steps cut at %v", byHand)
+		t.Errorf("the document's steps cut at %v, the package at %v", byHand, ends)
 	}
 	var b strings.Builder
 	for _, end := range ends {
@@ -49,7 +48,7 @@ func cutVectors(t *testing.T, parts ...[]byte) string {
 	return b.String()
 }
 
-// docContent is the content that the document has cut.
+// docContent returns the content that the document cuts.
 func docContent() (content []byte) {
 	for i := range uint64(4 << 20 / 8) {
 		content = binary.LittleEndian.AppendUint64(content, docMix(i))
@@ -57,7 +56,7 @@ func docContent() (content []byte) {
 	return content
 }
 
-// docMix is mix of docs/protocol.md.
+// docMix is the function mix of docs/protocol.md.
 func docMix(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9

@@ -1,62 +1,9 @@
 package chunk
 
-import (
-	"context"
-	"hash/crc32"
-	"sync/atomic"
-)
+import "context"
 
-// Plaintext lives in blocks from when it is read until it is sealed. Nothing is
-// copied on the way: a chunk is a part of a block, and a block is used again
-// when the last chunk in it is done with. The number of blocks bounds the memory
-// of a backup, and a reader that finds none waits: so whoever is slowest sets the
-// pace.
-
-// BlockSize is the length of a block in bytes. What is left of one when less than
-// a chunk remains is moved to the next: at this size less than a quarter of what
-// is read, an eighth on average.
-const BlockSize = 4 << 20
-
-// Blocks are the free ones of a fixed number of blocks.
-type Blocks chan *block
-
-type block struct {
-	buf   []byte // of BlockSize; made at the first use
-	users atomic.Int32
-	home  Blocks
-}
-
-func NewBlocks(n int) Blocks {
-	home := make(Blocks, n)
-	for range n {
-		home <- &block{home: home}
-	}
-	return home
-}
-
-// get waits for a free block. It has one user.
-func (free Blocks) get(ctx context.Context) (*block, error) {
-	select {
-	case b := <-free:
-		if b.buf == nil {
-			b.buf = make([]byte, BlockSize)
-		}
-		b.users.Store(1)
-		return b, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-// release ends one use.
-func (b *block) release() {
-	if b.users.Add(-1) == 0 {
-		b.home <- b
-	}
-}
-
-// Intake gathers what one reader reads, and gives it out as chunks. The bytes
-// between start and end are gathered.
+// Intake gathers the bytes of one reader and gives them out as chunks. It uses one block
+// at a time; the bytes of it between start and end are gathered.
 type Intake struct {
 	ctx        context.Context
 	free       Blocks
@@ -64,11 +11,12 @@ type Intake struct {
 	start, end int
 }
 
+// NewIntake returns an empty intake. ctx ends its waits for a free block.
 func NewIntake(ctx context.Context, free Blocks) *Intake { return &Intake{ctx: ctx, free: free} }
 
-// Reserve makes n bytes free behind what is gathered, both together at most
-// BlockSize, and returns all that are free. What is read into it counts when
-// [intake.extend] says so.
+// Reserve makes at least n bytes free behind the gathered bytes and returns all that are
+// free. n and the gathered bytes together are at most BlockSize. The caller writes to the
+// beginning of the result and then calls [Intake.Extend]. Reserve may wait for a block.
 func (in *Intake) Reserve(n int) ([]byte, error) {
 	if in.block == nil || len(in.block.buf)-in.end < n {
 		next, err := in.free.get(in.ctx)
@@ -85,10 +33,10 @@ func (in *Intake) Reserve(n int) ([]byte, error) {
 	return in.block.buf[in.end:], nil
 }
 
+// Extend counts n bytes that were written to the reserved ones as gathered.
 func (in *Intake) Extend(n int) { in.end += n }
 
-// Gathered is what detach gives out, from the beginning. It is good until the next
-// call of reserve.
+// Gathered returns the gathered bytes. It is valid until the next call of Reserve.
 func (in *Intake) Gathered() []byte {
 	if in.block == nil {
 		return nil
@@ -96,57 +44,25 @@ func (in *Intake) Gathered() []byte {
 	return in.block.buf[in.start:in.end]
 }
 
-// Detach gives out the first n bytes of what is gathered.
+// Detach gives out the first n gathered bytes. The caller must release them.
 func (in *Intake) Detach(n int) Plaintext {
 	in.block.users.Add(1)
 	p := Plaintext{Bytes: in.block.buf[in.start : in.start+n : in.start+n], block: in.block}
-	p.sum = Checksum(p.Bytes)
+	p.sum = checksum(p.Bytes)
 	in.start += n
 	return p
 }
 
-// skip forgets the first n bytes of what is gathered.
+// skip drops the first n gathered bytes.
 func (in *Intake) skip(n int) { in.start += n }
 
-// Truncate forgets what is gathered beyond the first n bytes.
+// Truncate drops the gathered bytes after the first n.
 func (in *Intake) Truncate(n int) { in.end = in.start + n }
 
-// Close gives the block back. What was taken of it stays good.
+// Close gives the intake's block back. Detached plaintext stays valid.
 func (in *Intake) Close() {
 	if in.block != nil {
 		in.block.release()
 		in.block = nil
-	}
-}
-
-// Plaintext is a chunk's content in the clear. It is good until its release, and
-// must be released once.
-type Plaintext struct {
-	Bytes []byte
-	block *block // nil if the bytes are not part of one
-	// sum is the checksum of bytes, taken before anything is done with them, the
-	// id above all. What comes out of the sealed frame must have it: that finds
-	// what bad memory did to the plaintext before its id was computed or while it
-	// waited, to what was packed and to what was sealed, for a tenth of what the
-	// keyed hash would cost.
-	sum uint32
-}
-
-// NewPlaintext is for bytes that are not in a block.
-func NewPlaintext(b []byte, sum uint32) Plaintext { return Plaintext{Bytes: b, sum: sum} }
-
-// InBlock reports whether the bytes are part of a block.
-func (p Plaintext) InBlock() bool { return p.block != nil }
-
-// Equal reports whether b has the checksum that was taken of the plaintext.
-func (p Plaintext) Equal(b []byte) bool { return Checksum(b) == p.sum }
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-func Checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
-
-func (p Plaintext) Release() {
-	if p.block != nil {
-		p.block.release()
 	}
 }

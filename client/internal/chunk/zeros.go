@@ -5,51 +5,52 @@ import (
 	"encoding/binary"
 )
 
-// Long runs of zeros are no content: a chunk ends where one begins, and the next
-// begins where it ends. So a disk image has the same chunks with holes and without,
+// A long run of zeros is no content: a chunk ends where the run begins, and the next
+// chunk begins where it ends. So a disk image has the same chunks with holes and without,
 // and after everything in it has moved by a byte.
 
-// MinZeros is the length from which a run of zeros is left out, be it a hole, data
-// or both in part. What is shorter is content like any other: many small chunks
+// MinZeros is the length in bytes from which a run of zeros is left out, whether it is a
+// hole, data or partly both. A shorter run is content like any other: many small chunks
 // cost more than zeros, which compress.
-const MinZeros = MinChunk
+const MinZeros = MinSize
 
-// hole is the unit of file systems, below which nothing can be left out.
-const hole = 4096
+// holeUnit is the block of file systems, below which there is no hole.
+const holeUnit = 4096
 
-var zeroBlock [hole]byte
+var zeroUnit [holeUnit]byte
 
 // findZeros finds the first run of zeros that begins in b[:limit] and either has
-// MinZeros bytes, or reaches the end of b. It begins at limit if there is none. What
-// is behind the first MinZeros bytes of it is not looked at.
+// MinZeros bytes or reaches the end of b. from is limit if there is none. findZeros looks
+// at no more than the first MinZeros bytes of the run, so to-from is at most MinZeros.
 //
 // It looks at one word in MinZeros bytes, and at zeros.
 func findZeros(b []byte, limit int) (from, to int) {
 	const word = 8
-	for at := 0; at < limit; {
-		probe := at + MinZeros - word // is within any long run that begins at at or up to here
+	for start := 0; start < limit; {
+		// Any long run that begins between start and probe covers the word at probe.
+		probe := start + MinZeros - word
 		if probe+word > len(b) {
-			return min(len(b)-zerosBehind(b[at:]), limit), len(b)
+			return min(len(b)-zerosBehind(b[start:]), limit), len(b)
 		}
 		if binary.NativeEndian.Uint64(b[probe:]) != 0 {
-			at = probe + 1
+			start = probe + 1
 			continue
 		}
-		from = probe - zerosBehind(b[at:probe])
+		from = probe - zerosBehind(b[start:probe])
 		end := min(from+MinZeros, len(b))
 		to = probe + zerosAhead(b[probe:end])
 		if to == end {
 			return min(from, limit), to
 		}
-		at = to + 1
+		start = to + 1
 	}
 	return limit, limit
 }
 
-// zerosAhead is how many zeros b begins with.
+// zerosAhead returns how many zeros b begins with.
 func zerosAhead(b []byte) (n int) {
-	for len(b)-n >= hole && bytes.Equal(b[n:n+hole], zeroBlock[:]) {
-		n += hole
+	for len(b)-n >= holeUnit && bytes.Equal(b[n:n+holeUnit], zeroUnit[:]) {
+		n += holeUnit
 	}
 	for n < len(b) && b[n] == 0 {
 		n++
@@ -57,11 +58,11 @@ func zerosAhead(b []byte) (n int) {
 	return n
 }
 
-// zerosBehind is how many zeros b ends with.
+// zerosBehind returns how many zeros b ends with.
 func zerosBehind(b []byte) int {
 	n := len(b)
-	for n >= hole && bytes.Equal(b[n-hole:n], zeroBlock[:]) {
-		n -= hole
+	for n >= holeUnit && bytes.Equal(b[n-holeUnit:n], zeroUnit[:]) {
+		n -= holeUnit
 	}
 	for n > 0 && b[n-1] == 0 {
 		n--

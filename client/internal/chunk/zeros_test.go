@@ -6,28 +6,28 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"servidor-backup/client/internal/clienttest"
-	"servidor-backup/client/internal/osfs"
-	"servidor-backup/client/internal/seal"
 	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/osfs"
 )
 
-// yielded is what a cutter yields: a chunk, or zeros.
-type yielded struct {
+// part is what one call of a cutter's Next returns: a chunk, or zeros.
+type part struct {
 	off, len int
 	zeros    bool
 }
 
-// partsOf is what content must be cut into, by the rule in its plainest form: long
-// runs of zeros are left out, and what stands between them is cut by itself.
-func partsOf(gear *Gear, content []byte) (parts []yielded) {
+// wantParts returns what content must be cut into, by the plainest form of the rule: long
+// runs of zeros are left out, and the data between them is cut by itself.
+func wantParts(gear *Gear, content []byte) (parts []part) {
 	data := func(from, to int) {
 		for from < to {
 			n := gear.cut(content[from:to])
-			parts = append(parts, yielded{from, n, false})
+			parts = append(parts, part{from, n, false})
 			from += n
 		}
 	}
@@ -40,8 +40,8 @@ func partsOf(gear *Gear, content []byte) (parts []yielded) {
 		if n >= MinZeros {
 			data(done, i)
 			done = i + n
-			for at := i; at < done; at += MaxChunk {
-				parts = append(parts, yielded{at, min(MaxChunk, done-at), true})
+			for off := i; off < done; off += MaxSize {
+				parts = append(parts, part{off, min(MaxSize, done-off), true})
 			}
 		}
 		i += n + 1
@@ -50,8 +50,8 @@ func partsOf(gear *Gear, content []byte) (parts []yielded) {
 	return parts
 }
 
-// parts appends what c yields, from an offset on.
-func (c *Cutter) parts(t rapid.TB, off int, parts []yielded) []yielded {
+// parts appends what c yields. The first part has the offset off.
+func (c *Cutter) parts(t rapid.TB, off int, parts []part) []part {
 	for {
 		plain, zeros, err := c.Next()
 		if err == io.EOF {
@@ -63,7 +63,7 @@ func (c *Cutter) parts(t rapid.TB, off int, parts []yielded) []yielded {
 		if zeros > 0 && plain.Bytes != nil {
 			t.Fatalf("%d zeros and a chunk of %d bytes at once", zeros, len(plain.Bytes))
 		}
-		p := yielded{off, len(plain.Bytes) + zeros, zeros > 0}
+		p := part{off, len(plain.Bytes) + zeros, zeros > 0}
 		if zeros == 0 {
 			plain.Release()
 		}
@@ -78,14 +78,14 @@ type stretch struct {
 	zeros bool
 }
 
-// stretches are what contents are made of: of lengths at which something changes, and
-// others.
+// stretches generates contents. Their lengths lie around those at which something changes.
 var stretches = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) stretch {
-	around := rapid.SampledFrom([]int{8, hole, MinZeros / 2, MinZeros, MinZeros, 2 * MinZeros, readSize, MaxChunk})
+	around := rapid.SampledFrom([]int{8, holeUnit, MinZeros / 2, MinZeros, MinZeros, 2 * MinZeros, readSize, MaxSize})
 	n := around.Draw(t, "around") + rapid.IntRange(-9, 9).Draw(t, "off")
 	return stretch{max(n, 1), rapid.Bool().Draw(t, "zeros")}
 }), 1, 7)
 
+// contentOf returns the content that the stretches make.
 func contentOf(all []stretch) []byte {
 	var content []byte
 	for i, s := range all {
@@ -93,7 +93,8 @@ func contentOf(all []stretch) []byte {
 			content = append(content, make([]byte, s.len)...)
 			continue
 		}
-		// Each stretch has ends that are no zeros, and some zeros within.
+		// A stretch of noise begins and ends with a byte that is not zero, and has zeros
+		// within.
 		b := clienttest.Noise(byte(i), s.len)
 		clear(b[len(b)/3 : len(b)/2])
 		b[0], b[len(b)-1] = 1, 1
@@ -103,10 +104,10 @@ func contentOf(all []stretch) []byte {
 }
 
 func TestCutsAroundZeros(t *testing.T) {
-	gear := testGear(seal.VaultKey(clienttest.Key()))
+	gear := testGear(clienttest.Key())
 	rapid.Check(t, func(rt *rapid.T) {
 		content := contentOf(stretches.Draw(rt, "content"))
-		want := partsOf(gear, content)
+		want := wantParts(gear, content)
 		in := NewIntake(t.Context(), NewBlocks(2))
 		defer in.Close()
 		c := NewCutter(&unevenReader{content, rt}, gear, in)
@@ -116,7 +117,7 @@ func TestCutsAroundZeros(t *testing.T) {
 	})
 }
 
-// unevenReader yields some bytes at a time, now many, now few.
+// unevenReader yields now many, now few bytes at a time.
 type unevenReader struct {
 	rest []byte
 	t    *rapid.T
@@ -126,16 +127,16 @@ func (r *unevenReader) Read(p []byte) (int, error) {
 	if len(r.rest) == 0 {
 		return 0, io.EOF
 	}
-	some := rapid.SampledFrom([]int{1 << 20, 300_000, MinZeros, 70_001}).Draw(r.t, "read")
-	n := copy(p[:min(len(p), some)], r.rest)
+	limit := rapid.SampledFrom([]int{1 << 20, 300_000, MinZeros, 70_001}).Draw(r.t, "read")
+	n := copy(p[:min(len(p), limit)], r.rest)
 	r.rest = r.rest[n:]
 	return n, nil
 }
 
 func TestCutsMoveWithTheContent(t *testing.T) {
-	gear := testGear(seal.VaultKey(clienttest.Key()))
+	gear := testGear(clienttest.Key())
 	content := slices.Concat(make([]byte, MinZeros), clienttest.Noise(1, 2<<20), make([]byte, 3<<20+5), clienttest.Noise(2, 1<<20), make([]byte, 200_000))
-	want := partsOf(gear, content)
+	want := wantParts(gear, content)
 	for _, by := range []int{1, 7, 4096, 70_000} {
 		in := NewIntake(t.Context(), NewBlocks(2))
 		c := NewCutter(io.MultiReader(bytes.NewReader(clienttest.Noise(3, by)), bytes.NewReader(content)), gear, in)
@@ -145,14 +146,14 @@ func TestCutsMoveWithTheContent(t *testing.T) {
 			got[i].off -= by
 		}
 		if len(got) == 0 || !slices.Equal(got[1:], want) {
-			t.Errorf("%d bytes later it is cut into %v, want %v", by, got, want)
+			t.Errorf("moved by %d bytes, it is cut into %v, want %v", by, got, want)
 		}
 	}
 }
 
-// A file is cut into the same chunks wherever it has holes in place of zeros.
+// A file is cut into the same chunks, whichever of its zeros are holes.
 func TestHolesCutLikeZeros(t *testing.T) {
-	gear, path := testGear(seal.VaultKey(clienttest.Key())), filepath.Join(t.TempDir(), "f")
+	gear, path := testGear(clienttest.Key()), filepath.Join(t.TempDir(), "f")
 	rapid.Check(t, func(rt *rapid.T) {
 		content := contentOf(stretches.Draw(rt, "content"))
 		f, err := os.Create(path)
@@ -160,9 +161,9 @@ func TestHolesCutLikeZeros(t *testing.T) {
 			rt.Fatal(err)
 		}
 		defer f.Close()
-		for off := 0; off < len(content); off += hole {
-			block := content[off:min(off+hole, len(content))]
-			// Of zeros, a few are written nevertheless.
+		for off := 0; off < len(content); off += holeUnit {
+			block := content[off:min(off+holeUnit, len(content))]
+			// Most blocks of zeros become holes; a few are written.
 			if zerosAhead(block) < len(block) || rapid.IntRange(0, 40).Draw(rt, "written") == 0 {
 				if _, err := f.WriteAt(block, int64(off)); err != nil {
 					rt.Fatal(err)
@@ -176,7 +177,7 @@ func TestHolesCutLikeZeros(t *testing.T) {
 		in := NewIntake(t.Context(), NewBlocks(2))
 		defer in.Close()
 		c := NewCutter(nil, gear, in)
-		var got []yielded
+		var got []part
 		for region, err := range osfs.Regions(f, size, MinZeros) {
 			if err != nil {
 				rt.Fatal(err)
@@ -185,8 +186,8 @@ func TestHolesCutLikeZeros(t *testing.T) {
 			c.Reset(io.NewSectionReader(f, region.Off, region.Len), region.Off > 0, end < size)
 			got = c.parts(rt, int(region.Off), got)
 		}
-		isZeros := func(p yielded) bool { return p.zeros }
-		want := slices.DeleteFunc(partsOf(gear, content), isZeros)
+		isZeros := func(p part) bool { return p.zeros }
+		want := slices.DeleteFunc(wantParts(gear, content), isZeros)
 		if got := slices.DeleteFunc(got, isZeros); !slices.Equal(got, want) {
 			rt.Fatalf("%d bytes are cut into\n%v, want\n%v", len(content), got, want)
 		}
@@ -224,16 +225,16 @@ func TestFindZeros(t *testing.T) {
 	}
 }
 
-// Looking for zeros must cost next to nothing where there are none.
+// Looking for zeros must cost next to nothing in content without long runs.
 func BenchmarkFindZeros(b *testing.B) {
 	for _, every := range []int{0, 64, 100_000} {
-		data := clienttest.Noise(1, MaxChunk)
-		for at := 0; every > 0 && at < len(data); at += every {
-			clear(data[at:min(at+every*9/10, len(data))])
-			data[at] = 1
+		data := clienttest.Noise(1, MaxSize)
+		for i := 0; every > 0 && i < len(data); i += every {
+			clear(data[i:min(i+every*9/10, len(data))])
+			data[i] = 1
 		}
 		b.Run(fmt.Sprint("zeros of ", every*9/10), func(b *testing.B) {
-			b.SetBytes(MaxChunk)
+			b.SetBytes(MaxSize)
 			for b.Loop() {
 				findZeros(data, len(data))
 			}

@@ -1,12 +1,11 @@
-// Package clienttest gives the tests of the client's packages content and a key that are
-// the same at every run.
+// Package clienttest has a key and generates content for the tests of the client's
+// packages. Both are the same at every run, so tests can pin what depends on them. It
+// imports none of those packages, because their own tests import it.
 package clienttest
 
-import (
-	"math/rand/v2"
-)
+import "math/rand/v2"
 
-// Key returns the bytes of the vault key of which docs/formats.md shows vectors.
+// Key returns the vault key for which docs/formats.md shows vectors.
 func Key() (key [32]byte) {
 	for i := range key {
 		key[i] = byte(i)
@@ -14,7 +13,7 @@ func Key() (key [32]byte) {
 	return key
 }
 
-// Noise returns n bytes that do not compress, by a seed.
+// Noise returns n random bytes, which do not compress. The seed decides them.
 func Noise(seed byte, n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b) // it cannot fail

@@ -156,11 +156,12 @@ type Plaintext struct{ Bytes, buffer []byte }
 // Release ends the use of the bytes.
 func (p Plaintext) Release() { chunk.Buffers.Put(p.buffer) }
 
-// Open opens a data chunk and overwrites its sealed bytes. The caller releases the result.
-// If the chunk is damaged, the error makes [Reader.Fetch] ask for another replica.
+// Open opens a data chunk. It overwrites the sealed bytes, which the result may be a part of. The
+// caller releases the result. If the chunk is damaged, the error makes [Reader.Fetch] ask for
+// another replica.
 func (r *Reader) Open(c *schemas.Chunk) (Plaintext, error) {
 	buf := chunk.Buffers.Get()
-	plain, err := r.opt.Keys.Unseal(buf, c.ID, c.Content)
+	plain, err := r.opt.Keys.OpenData(buf, c.ID, c.Content)
 	if err != nil {
 		chunk.Buffers.Put(buf)
 		return Plaintext{}, otherReplica(err)

@@ -14,7 +14,7 @@ type survivor struct {
 	entries *tree.Entries
 }
 
-// Next is [treeCursor.Next].
+// Next is [tree.Entries.Next].
 func (s *survivor) Next() (*tree.Entry, bool, error) {
 	for {
 		e, ok, err := s.entries.Next()

@@ -110,7 +110,7 @@ func (s *shelf) data(plain []byte) schemas.ChunkID {
 	return id
 }
 
-// tree keeps a tree chunk; it is a treePut.
+// tree keeps a tree chunk; it is a tree.Putter.
 func (s *shelf) tree(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
 	frame, err := s.k.Seal(nil, id, payload, seal.CompressDefault)
 	s.keep(schemas.Chunk{ID: id, Kind: schemas.Tree, Trees: slices.Clone(trees), Data: slices.Clone(data), Content: frame}, err)

@@ -6,20 +6,19 @@ import (
 	"crypto/cipher"
 	"fmt"
 	"path/filepath"
-	"servidor-backup/client/internal/chunk"
-	"servidor-backup/schemas"
 	"strings"
 	"testing"
 
+	"servidor-backup/client/internal/chunk"
+	"servidor-backup/schemas"
 	"servidor-backup/schemas/doctest"
 )
 
 var sealDoc = filepath.Join("..", "..", "..", "docs", "formats.md")
 
-// docs/formats.md is what other programs are written from, so what it shows must be what
-// the packages of the client do. Package doctest says how its examples are marked.
-
-func TestFormatsDocOfSealing(t *testing.T) {
+// Other programs are written from docs/formats.md, so its examples must be what the
+// client's packages do. Package doctest says how the examples are marked.
+func TestSealingExamplesOfFormatsDoc(t *testing.T) {
 	k := fixedKeys()
 	for name, want := range map[string]string{
 		"keys":       keyVectors(k),
@@ -65,7 +64,7 @@ func keyFileVector() string {
 func sourceVectors() string {
 	var b strings.Builder
 	for _, paths := range [][]string{{"/home/ana"}, {"/etc", "/home/ana"}, {"-"}} {
-		id := SourceID(testKey(), "host", strings.Join(paths, "\x00"))
+		id := testKey().SourceID("host", strings.Join(paths, "\x00"))
 		fmt.Fprintf(&b, "%-23s %x\n", fmt.Sprintf("%q", paths), id[:])
 	}
 	return b.String()
@@ -75,7 +74,7 @@ func frameVectors(t *testing.T, k *Keys) string {
 	t.Helper()
 	plain := []byte("the quick brown fox")
 	id := k.DataID(plain)
-	frame, err := k.sealData(nil, id, plain, Options{Compression: CompressOff})
+	frame, err := k.sealData(nil, id, plain, options{level: CompressOff})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +82,7 @@ func frameVectors(t *testing.T, k *Keys) string {
 	return fmt.Sprintf("id     %x\nkey    %x\ninner  %x\nframe  %x\n", id[:], key, inner, frame)
 }
 
-// openByHand opens a frame with nothing but what the document says of it.
+// openByHand opens a frame with nothing but what the document says about it.
 func openByHand(t *testing.T, k *Keys, id schemas.ChunkID, frame []byte) (key, inner []byte) {
 	t.Helper()
 	h := newKeyed(k.sealing.key[:])
@@ -104,18 +103,19 @@ func openByHand(t *testing.T, k *Keys, id schemas.ChunkID, frame []byte) (key, i
 	return key, inner
 }
 
-// labelVectors seal the document's label without compression: how zstd packs may change.
+// labelVectors seals the document's label without compression, because what zstd packs may
+// change.
 func labelVectors(t *testing.T, k *Keys) string {
 	t.Helper()
 	plain := doctest.Hex(t, sealDoc, "label")
-	id := k.LabelID(plain)
+	id := k.labelID(plain)
 	frame, err := k.Seal(nil, id, plain, CompressOff)
 	if err != nil {
 		t.Fatal(err)
 	}
-	opened, err := New(testKey()).Open(nil, id, frame)
+	opened, err := New(testKey()).open(nil, id, frame)
 	if err != nil || !bytes.Equal(opened, plain) {
-		t.Errorf("the label opens as %x, %v", opened, err)
+		t.Errorf("the label opens as %x, %v, want %x", opened, err, plain)
 	}
 	return fmt.Sprintf("id     %x\nframe  %x\n", id[:], frame)
 }

@@ -1,131 +1,25 @@
 package tree
 
 import (
-	"cmp"
 	"encoding/hex"
 	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"reflect"
-	"servidor-backup/client/internal/chunk"
-	"servidor-backup/client/internal/clienttest"
-	"servidor-backup/client/internal/seal"
 	"slices"
 	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"pgregory.net/rapid"
 
+	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/seal"
 	"servidor-backup/schemas"
 )
 
-// sameEntry is how entries are compared: nil and empty are one.
+// sameEntry is the option for comparing entries: nil and empty are equal.
 var sameEntry = cmpopts.EquateEmpty()
 
-func TestComparePath(t *testing.T) {
-	sorted := []string{".", "!", "a", "a/!", "a/x", "a/x/y", "a/x.y", "a\x01", "a!", "a.b", "aa", "b", "\xff", "\xff/a", "\xff\xff"}
-	want := slices.Clone(sorted)
-	slices.SortFunc(want, componentOrder)
-	if !slices.Equal(sorted, want) {
-		t.Fatalf("the table is not in order: %q", want)
-	}
-	for i, a := range sorted {
-		for j, b := range sorted {
-			if got := sign(ComparePath(a, b)); got != sign(i-j) {
-				t.Errorf("comparePath(%q, %q) is %d, want %d", a, b, got, sign(i-j))
-			}
-		}
-	}
-}
-
-func sign(n int) int { return cmp.Compare(n, 0) }
-
-// componentOrder is the definition that ComparePath has to meet.
-func componentOrder(a, b string) int {
-	split := func(p string) []string {
-		if p == "." {
-			return nil
-		}
-		return strings.Split(p, "/")
-	}
-	return slices.Compare(split(a), split(b))
-}
-
-func TestComparePathIsComponentOrder(t *testing.T) {
-	path := genPath()
-	rapid.Check(t, func(t *rapid.T) {
-		a, b := path.Draw(t, "a"), path.Draw(t, "b")
-		if got, want := sign(ComparePath(a, b)), componentOrder(a, b); got != want {
-			t.Fatalf("comparePath(%q, %q) is %d, want %d", a, b, got, want)
-		}
-	})
-}
-
-// genPath draws paths that are close to each other.
-func genPath() *rapid.Generator[string] {
-	name := rapid.StringOfN(rapid.RuneFrom([]rune("ab.!\x01é")), 1, 3, -1).
-		Filter(func(s string) bool { return s != "." && s != ".." })
-	return rapid.Custom(func(t *rapid.T) string {
-		parts := rapid.SliceOfN(name, 0, 4).Draw(t, "parts")
-		if len(parts) == 0 {
-			return "."
-		}
-		return strings.Join(parts, "/")
-	})
-}
-
-// The order is that of a walk over a real folder.
-func TestComparePathIsWalkOrder(t *testing.T) {
-	dir := t.TempDir()
-	for _, p := range []string{"a/x/y", "a/x.y", "a.b", "a b/c", "aa/b/c", "b/-", "b/é"} {
-		if err := os.MkdirAll(filepath.Join(dir, p), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var walked []string
-	err := fs.WalkDir(os.DirFS(dir), ".", func(p string, _ fs.DirEntry, err error) error {
-		walked = append(walked, p)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !slices.IsSortedFunc(walked, ComparePath) {
-		t.Errorf("a walk meets %q, which is not in order", walked)
-	}
-}
-
-func TestInSubtree(t *testing.T) {
-	for _, c := range []struct {
-		path, top string
-		want      bool
-	}{
-		{"a", ".", true}, {".", ".", true}, {"a", "a", true}, {"a/b", "a", true},
-		{"a.b", "a", false}, {"ab", "a", false}, {"a", "a/b", false}, {".", "a", false}, {"b/a", "a", false},
-	} {
-		if got := InSubtree(c.path, c.top); got != c.want {
-			t.Errorf("inSubtree(%q, %q) is %v", c.path, c.top, got)
-		}
-	}
-}
-
-func TestCheckPath(t *testing.T) {
-	for _, good := range []string{".", "a", "a/b", "...", ".a", "a..", "\xff\n", "-", strings.Repeat("x/", 2000) + "x"} {
-		if err := CheckPath(good); err != nil {
-			t.Errorf("%.20q: %v", good, err)
-		}
-	}
-	for _, bad := range []string{"", "/", "/a", "a/", "a//b", "..", "../a", "a/..", "a/../b", "./a", "a/.", "a\x00", strings.Repeat("x", MaxPath+1)} {
-		if err := CheckPath(bad); err == nil {
-			t.Errorf("%.20q is taken", bad)
-		}
-	}
-}
-
-func TestEntryCheck(t *testing.T) {
+func TestCheckRefusesBadEntries(t *testing.T) {
 	for name, e := range map[string]Entry{
 		"path":         {Path: "../a", Type: TypeFile},
 		"no type":      {Path: "a"},
@@ -140,12 +34,12 @@ func TestEntryCheck(t *testing.T) {
 		"overlap":      {Path: "a", Type: TypeFile, Size: 9, Content: Content{Pieces: []Piece{{Off: 0, Len: 3}, {Off: 2, Len: 3}}, Bytes: 6}},
 		"sum":          {Path: "a", Type: TypeFile, Size: 9, Content: Content{Pieces: []Piece{{Off: 0, Len: 3}}, Bytes: 4}},
 		"skip of two":  {Path: "a", Type: TypeFile, Size: 9, Content: Content{Pieces: []Piece{{Len: 3, Skip: 1}, {Off: 3, Len: 3}}, Bytes: 6}},
-		"skip too far": {Path: "a", Type: TypeFile, Size: 9, Content: Content{Pieces: []Piece{{Len: 3, Skip: chunk.MaxChunk - 2}}, Bytes: 3}},
+		"skip too far": {Path: "a", Type: TypeFile, Size: 9, Content: Content{Pieces: []Piece{{Len: 3, Skip: seal.MaxPlain - 2}}, Bytes: 3}},
 		"both":         {Path: "a", Type: TypeFile, Size: 9, Content: Content{Tree: schemas.ChunkID{1}, Pieces: []Piece{{Off: 0, Len: 3}}, Bytes: 3}},
 		"too many":     {Path: "a", Type: TypeFile, Size: 99, Content: Content{Pieces: make([]Piece, maxInlinePieces+1)}},
 	} {
 		if err := e.Check(); err == nil {
-			t.Errorf("%s: the entry is taken", name)
+			t.Errorf("%s: the entry is accepted", name)
 		}
 	}
 	e := Entry{Path: "a", Type: TypeSocket + 1}
@@ -160,7 +54,7 @@ func TestEntryTypeNames(t *testing.T) {
 	}
 }
 
-// fullEntry has every field set.
+// fullEntry returns an entry with every field set.
 func fullEntry() *Entry {
 	return &Entry{
 		Path: "dir/na\xffme\n", Type: TypeFile, Mode: 0o4755, UID: 1000, GID: 1 << 31, User: "ana", Group: "staff",
@@ -171,11 +65,11 @@ func fullEntry() *Entry {
 	}
 }
 
-// encodeOne is a leaf of these entries, as the writer makes it.
+// encodeLeaf returns the leaf of these entries that the writer makes.
 func encodeLeaf(t testing.TB, entries ...*Entry) Node {
 	t.Helper()
 	var leaf Node
-	w := NewWriter(seal.New(seal.VaultKey(clienttest.Key())), func(_ schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
+	w := NewWriter(seal.New(clienttest.Key()), func(_ schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
 		leaf = Node{Payload: slices.Clone(payload), Trees: slices.Clone(trees), Data: slices.Clone(data)}
 		return nil
 	})
@@ -209,7 +103,7 @@ func TestEntryRoundTrip(t *testing.T) {
 	}
 	leaf := encodeLeaf(t, want...)
 	if len(leaf.Data) != 3 || len(leaf.Trees) != 1 {
-		t.Errorf("the leaf has %d and %d edges: an edge is named once", len(leaf.Trees), len(leaf.Data))
+		t.Errorf("the leaf has %d tree edges and %d data edges, want 1 and 3: an edge is listed once", len(leaf.Trees), len(leaf.Data))
 	}
 	got, err := decodeLeaf(leaf)
 	if err != nil {
@@ -228,16 +122,16 @@ func TestLeafIsPinned(t *testing.T) {
 	}
 }
 
-// Fields of a newer program are not dropped in silence.
+// A field of a newer program is an error and is not dropped.
 func TestUnknownFieldIsRefused(t *testing.T) {
 	leaf := encodeLeaf(t, &Entry{Path: "a", Type: TypeFile, Size: 5})
 	leaf.Payload = []byte(strings.Replace(string(leaf.Payload), "\xa1s", "\xa1z", 1))
 	if _, err := decodeLeaf(leaf); err == nil {
-		t.Error("an unknown field was passed over")
+		t.Error("an unknown field is ignored")
 	}
 }
 
-func TestLargeXattrs(t *testing.T) {
+func TestLargeXattrsRoundTrip(t *testing.T) {
 	want := []Xattr{{"user.a", clienttest.Noise(1, 64<<10)}, {"user.b", clienttest.Noise(2, 64<<10)}, {"user.c", []byte("c")}}
 	b, err := EncodeXattrs(want)
 	if err != nil {
@@ -245,16 +139,16 @@ func TestLargeXattrs(t *testing.T) {
 	}
 	got, err := DecodeXattrs(b)
 	if err != nil || !reflect.DeepEqual(want, got) {
-		t.Errorf("other attributes came back: %v", err)
+		t.Errorf("the attributes that are read differ: %v", err)
 	}
 	if _, err := DecodeXattrs(b[:len(b)-1]); !errors.Is(err, seal.ErrDamaged) {
 		t.Errorf("cut off: %v", err)
 	}
 	if _, err := EncodeXattrs([]Xattr{{"user.a", make([]byte, MaxXattrs)}}); err == nil {
-		t.Error("attributes without bound were taken")
+		t.Error("more than MaxXattrs bytes of attributes are accepted")
 	}
 	if _, err := EncodeXattrs([]Xattr{{"user.b", nil}, {"user.b", nil}}); err == nil {
-		t.Error("one name twice was taken")
+		t.Error("one name is accepted twice")
 	}
 }
 
@@ -275,4 +169,13 @@ func FuzzXattrs(f *testing.F) {
 			t.Errorf("does not round-trip: %v", err)
 		}
 	})
+}
+
+func TestUnixTypes(t *testing.T) {
+	for kind := range EntryType(20) {
+		known := kind >= TypeFile && kind <= TypeSocket
+		if mode := kind.UnixType(); (mode != 0) != known || known && TypeOfMode(mode|0o7777) != kind {
+			t.Errorf("%v has the st_mode type %#o, which is that of %v", kind, mode, TypeOfMode(mode))
+		}
+	}
 }

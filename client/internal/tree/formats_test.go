@@ -4,30 +4,31 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"github.com/google/go-cmp/cmp"
-	"github.com/zeebo/blake3"
 	"path/filepath"
-	"servidor-backup/client/internal/clienttest"
-	"servidor-backup/client/internal/seal"
-	"servidor-backup/schemas"
 	"slices"
 	"sort"
 	"strings"
 	"testing"
 
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/zeebo/blake3"
+
+	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/seal"
+	"servidor-backup/schemas"
 	"servidor-backup/schemas/doctest"
 )
 
 var treeDoc = filepath.Join("..", "..", "..", "docs", "formats.md")
 
-func TestFormatsDocOfTrees(t *testing.T) {
+func TestTreeExamplesOfFormatsDoc(t *testing.T) {
 	leaf := makeDocLeaf(t)
-	doctest.WantVectors(t, treeDoc, "borders", borderVectors(t, seal.New(seal.VaultKey(clienttest.Key()))))
+	doctest.WantVectors(t, treeDoc, "borders", borderVectors(t, seal.New(clienttest.Key())))
 	doctest.WantVectors(t, treeDoc, "leaf", leaf.vectors())
 	doctest.WantHex(t, treeDoc, "leaf", leaf.node.Payload)
 }
 
-// borderVectors are some items' draws, and from which weight on they are borders.
+// borderVectors returns the draws of some items, and from which weight on they are borders.
 func borderVectors(t *testing.T, k *seal.Keys) string {
 	t.Helper()
 	var b strings.Builder
@@ -46,14 +47,14 @@ func borderVectors(t *testing.T, k *seal.Keys) string {
 		draw := drawByHand(t, byte(item.kind), byte(item.level), item.key)
 		least := sort.Search(1<<20, func(weight int) bool { return isBorder(k, item.kind, item.level, item.key, weight) })
 		if byHand := int(uint64(draw)*49152>>32) + 1; least != byHand {
-			t.Errorf("%s is a border from the weight %d on, by its draw from %d on", item.what, least, byHand)
+			t.Errorf("%s is a border from the weight %d on, want %d by its draw", item.what, least, byHand)
 		}
 		fmt.Fprintf(&b, "%-36s draw %-10d weight %d\n", item.what, draw, least)
 	}
 	return b.String()
 }
 
-// drawByHand draws with nothing but the border key that the document shows.
+// drawByHand computes a draw with nothing but the border key that the document shows.
 func drawByHand(t *testing.T, kind, level byte, key string) uint32 {
 	t.Helper()
 	_, blocks := doctest.Read(t, treeDoc)
@@ -79,12 +80,12 @@ func drawByHand(t *testing.T, kind, level byte, key string) uint32 {
 type docLeaf struct {
 	id      schemas.ChunkID
 	node    Node
-	weights []int // of its items
+	weights []int // of the items
 }
 
 func makeDocLeaf(t *testing.T) *docLeaf {
 	t.Helper()
-	k, l := seal.New(seal.VaultKey(clienttest.Key())), new(docLeaf)
+	k, l := seal.New(clienttest.Key()), new(docLeaf)
 	w := NewWriter(k, func(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
 		l.id, l.node = id, Node{Payload: slices.Clone(payload), Trees: slices.Clone(trees), Data: slices.Clone(data)}
 		return nil
@@ -105,7 +106,7 @@ func makeDocLeaf(t *testing.T) *docLeaf {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(entries, read, sameEntry); diff != "" {
+	if diff := gocmp.Diff(entries, read, sameEntry); diff != "" {
 		t.Errorf("the leaf reads as (-written +read):\n%s", diff)
 	}
 	return l

@@ -6,117 +6,94 @@ import (
 	"servidor-backup/schemas"
 )
 
-// leavesAhead is how many leaves of the parent's tree are read before they are
-// asked for: less than a MiB each in all but strange cases.
+// leavesAhead is how many leaves of the parent's tree are decoded ahead of the walk:
+// less than 1 MiB each, but for strange cases.
 const leavesAhead = 8
 
-// treeLeaf is a leaf of a path tree.
-type treeLeaf struct {
+// leaf is a leaf of a path tree.
+type leaf struct {
 	id      schemas.ChunkID
 	entries []*Entry
-	last    bool // of the tree: where it ends is no border
+	last    bool // of the tree: it ends with the tree and not at a border
 }
 
-// LeafPosition is the position of an entry in a tree; it has none if there is no leaf.
+// LeafPosition is the position of an entry in the parent's tree. The zero value is no
+// position.
 type LeafPosition struct {
-	leaf  *treeLeaf
+	leaf  *leaf
 	index int
 }
 
-// nextWhole is the rest of the leaf that the cursor is in, or the next leaf; nil
-// after the last. It is for cursors that pass over nothing, and not to be mixed
-// with Next.
-func (c *treeCursor[T]) nextWhole() (id schemas.ChunkID, items []T, last bool, err error) {
-	for c.err == nil && !c.done && c.left == 0 {
-		c.err = c.nextLeaf()
-	}
-	if c.err != nil || c.done {
-		return id, nil, false, c.err
-	}
-	items = make([]T, 0, c.left)
-	for c.left > 0 {
-		_, item := c.nextItem()
-		if c.err != nil {
-			return id, nil, false, c.err
-		}
-		items = append(items, item)
-	}
-	last = true
-	for _, f := range c.stack {
-		last = last && len(f.children) == 0
-	}
-	return c.id, items, last, nil
-}
-
-// ParentTree reads the parent version side by side with the walk. Both are in
-// the same order, so each is passed over once. A nil one is empty.
-type ParentTree struct {
-	leaves chan *treeLeaf // closed at the end of the tree, or of what can be read
-	err    error          // why no more can be read; set before leaves is closed
+// Parent reads the path tree of the parent version side by side with the walk. Both are
+// in the same order, so each is passed over once. A nil Parent has no entries.
+type Parent struct {
+	leaves chan *leaf // closed at the end of the tree, or of its readable part
+	err    error      // why no more can be read; set before leaves is closed
 	stop   context.CancelFunc
 
-	leaf  *treeLeaf
-	index int // of the first of its entries that was not passed over
+	current *leaf
+	index   int // of the first entry of current that is not passed over
 }
 
-// NewParentTree begins to read. It ends with the tree, with ctx, or with close.
-func NewParentTree(ctx context.Context, r *Reader) *ParentTree {
+// OpenParent begins to read in the background, until the tree ends, ctx ends, or the
+// parent is closed. The caller must close it.
+func OpenParent(ctx context.Context, r *Reader) *Parent {
 	ctx, stop := context.WithCancel(ctx)
-	t := &ParentTree{leaves: make(chan *treeLeaf, leavesAhead), stop: stop}
+	p := &Parent{leaves: make(chan *leaf, leavesAhead), stop: stop}
 	go func() {
-		defer close(t.leaves)
+		defer close(p.leaves)
 		for entries := r.Iterate(ctx, ""); ; {
 			id, items, last, err := entries.nextWhole()
 			if err != nil || len(items) == 0 {
-				t.err = err
+				p.err = err
 				return
 			}
 			select {
-			case t.leaves <- &treeLeaf{id: id, entries: items, last: last}:
+			case p.leaves <- &leaf{id: id, entries: items, last: last}:
 			case <-ctx.Done():
-				t.err = ctx.Err()
+				p.err = ctx.Err()
 				return
 			}
 		}
 	}()
-	return t
+	return p
 }
 
-// Close ends the reading.
-func (t *ParentTree) Close() {
-	if t == nil {
+// Close ends the reading and waits for it.
+func (p *Parent) Close() {
+	if p == nil {
 		return
 	}
-	t.stop()
-	for range t.leaves {
+	p.stop()
+	for range p.leaves {
 	}
 }
 
-// Find is the parent's entry at path and where it stands, or nil. Paths must be
-// asked for in order. An error is about the tree, and not about ctx.
-func (t *ParentTree) Find(ctx context.Context, path string) (*Entry, LeafPosition, error) {
-	if t == nil {
+// Find returns the parent's entry at path and its position, or nil if there is none. Paths
+// must be asked for in order. An error is about the tree; if ctx ends, Find finds nothing.
+func (p *Parent) Find(ctx context.Context, path string) (*Entry, LeafPosition, error) {
+	if p == nil {
 		return nil, LeafPosition{}, nil
 	}
 	for {
-		if t.leaf != nil {
-			for ; t.index < len(t.leaf.entries); t.index++ {
-				e := t.leaf.entries[t.index]
+		if p.current != nil {
+			for ; p.index < len(p.current.entries); p.index++ {
+				e := p.current.entries[p.index]
 				switch order := ComparePath(e.Path, path); {
 				case order == 0:
-					return e, LeafPosition{t.leaf, t.index}, nil
+					return e, LeafPosition{p.current, p.index}, nil
 				case order > 0:
 					return nil, LeafPosition{}, nil
 				}
 			}
 		}
-		leaf, ok := <-t.leaves
+		next, ok := <-p.leaves
 		if !ok {
 			if ctx.Err() != nil {
 				return nil, LeafPosition{}, nil
 			}
-			return nil, LeafPosition{}, t.err
+			return nil, LeafPosition{}, p.err
 		}
-		t.leaf, t.index = leaf, 0
+		p.current, p.index = next, 0
 	}
 }

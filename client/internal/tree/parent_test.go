@@ -14,19 +14,19 @@ import (
 	"servidor-backup/schemas"
 )
 
-// rebuild writes entries beside a parent's tree, whose leaves are taken over
-// where they can be. It returns the root and how many nodes were put.
+// rebuild writes a tree of entries that reuses the parent's tree where it can. It returns
+// the root and how many nodes were put.
 func (f *forest) rebuild(ctx context.Context, parent schemas.ChunkID, entries []*Entry) (root schemas.ChunkID, puts int) {
 	f.t.Helper()
-	before := &forest{nodes: maps.Clone(f.nodes)} // which is read meanwhile
-	t := NewParentTree(ctx, NewReader(before.get, parent))
-	defer t.Close()
+	before := &forest{nodes: maps.Clone(f.nodes)} // read concurrently with the puts
+	p := OpenParent(ctx, NewReader(before.get, parent))
+	defer p.Close()
 	w := NewWriter(f.k, func(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
 		puts++
 		return f.put(id, trees, data, payload)
 	})
 	for _, e := range entries {
-		same, at, err := t.Find(ctx, e.Path)
+		same, at, err := p.Find(ctx, e.Path)
 		if err == nil && !e.Equal(same) {
 			at = LeafPosition{}
 		}
@@ -41,8 +41,8 @@ func (f *forest) rebuild(ctx context.Context, parent schemas.ChunkID, entries []
 	return root, puts
 }
 
-// A tree with leaves of another is the tree that its entries make.
-func TestKeptLeavesMakeTheSameTree(t *testing.T) {
+// A tree with reused leaves is the tree that adding its entries makes.
+func TestReusedLeavesMakeTheSameTree(t *testing.T) {
 	paths := rapid.SliceOfNDistinct(genPath(), 0, 60, rapid.ID)
 	ctx := t.Context()
 	rapid.Check(t, func(t *rapid.T) {
@@ -72,13 +72,13 @@ func TestKeptLeavesMakeTheSameTree(t *testing.T) {
 		}
 		parent := f.build(before)
 		if got, _ := f.rebuild(ctx, parent, after); got != f.build(after) {
-			t.Fatalf("another tree was made of %d entries after %d", len(after), len(before))
+			t.Fatalf("reuse makes another tree of %d entries, after %d in the parent", len(after), len(before))
 		}
 	})
 }
 
-// What has not changed costs nothing but the nodes above the leaves.
-func TestKeptLeavesAreNotWritten(t *testing.T) {
+// Unchanged entries cost nothing but the nodes above the leaves.
+func TestReusedLeavesAreNotPut(t *testing.T) {
 	f, entries := newForest(t), manyEntries(20_000)
 	parent := f.build(entries)
 	leaves := len(f.nodes)
@@ -86,19 +86,18 @@ func TestKeptLeavesAreNotWritten(t *testing.T) {
 		after := withChanges(entries, changes)
 		root, puts := f.rebuild(t.Context(), parent, after)
 		if root != f.build(after) {
-			t.Errorf("%d changes: another tree was made", changes)
+			t.Errorf("%d changes: reuse makes another tree", changes)
 		}
 		if limit := 2 + 2*changes; puts > limit {
-			t.Errorf("%d changes: %d of %d nodes were put, at most %d were meant", changes, puts, leaves, limit)
+			t.Errorf("%d changes: %d of %d nodes are put, want at most %d", changes, puts, leaves, limit)
 		}
 	}
 }
 
-// Each field is looked at.
-func TestEqualEntries(t *testing.T) {
+func TestEqualComparesEveryField(t *testing.T) {
 	e, same := fullEntry(), fullEntry()
 	if !e.Equal(same) || e.Equal(nil) {
-		t.Error("equal entries are not")
+		t.Error("equal entries are not equal, or an entry equals nil")
 	}
 	for i, change := range []func(*Entry){
 		func(e *Entry) { e.Path += "x" }, func(e *Entry) { e.Type = TypeDir }, func(e *Entry) { e.Mode++ },
@@ -112,32 +111,32 @@ func TestEqualEntries(t *testing.T) {
 	} {
 		other := fullEntry()
 		if change(other); e.Equal(other) || other.Equal(e) {
-			t.Errorf("change %d is not seen", i)
+			t.Errorf("change %d is not noticed", i)
 		}
 	}
 }
 
-// Whoever stops asking can stop the reading, and an error of the tree is told.
-func TestParentTreeEnds(t *testing.T) {
+// A parent can be closed before its end, and an error of its tree is returned.
+func TestParentIsClosedOrFails(t *testing.T) {
 	f, entries := newForest(t), manyEntries(20_000)
 	root := f.build(entries)
-	stopped := NewParentTree(t.Context(), NewReader(f.get, root))
+	stopped := OpenParent(t.Context(), NewReader(f.get, root))
 	if e, at, err := stopped.Find(t.Context(), entries[3].Path); err != nil || !e.Equal(entries[3]) || at.leaf.entries[at.index] != e {
 		t.Errorf("found %+v at %+v, %v", e, at, err)
 	}
 	stopped.Close()
-	(*ParentTree)(nil).Close()
+	(*Parent)(nil).Close()
 
-	lost := NewParentTree(t.Context(), NewReader(f.get, schemas.ChunkID{1}))
-	defer lost.Close()
+	failing := OpenParent(t.Context(), NewReader(f.get, schemas.ChunkID{1}))
+	defer failing.Close()
 	for range 2 {
-		if _, _, err := lost.Find(t.Context(), "x"); err == nil {
-			t.Error("a lost tree is read")
+		if _, _, err := failing.Find(t.Context(), "x"); err == nil {
+			t.Error("a tree without nodes is read")
 		}
 	}
 }
 
-// BenchmarkMerge is what a backup does with entries that have not changed, but
+// BenchmarkMerge does what a backup does with entries, of which some have changed, except
 // for looking at the files.
 func BenchmarkMerge(b *testing.B) {
 	f, entries := newForest(b), manyEntries(20_000)

@@ -9,9 +9,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"reflect"
-	"servidor-backup/client/internal/chunk"
-	"servidor-backup/client/internal/clienttest"
-	"servidor-backup/client/internal/seal"
 	"slices"
 	"strings"
 	"testing"
@@ -19,11 +16,13 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/seal"
 	"servidor-backup/schemas"
 )
 
-// forest keeps the nodes of trees, as storage nodes would, and checks what
-// every put owes: children first, ids that match, sizes within a chunk.
+// forest holds the nodes of trees, as storage nodes would. It checks at every put that
+// children come first, that ids match, and that a node fits a chunk.
 type forest struct {
 	t     reporter
 	k     *seal.Keys
@@ -31,7 +30,7 @@ type forest struct {
 	gets  int // calls of get
 }
 
-// reporter is what a forest needs of a *testing.T or a *rapid.T.
+// reporter has what a forest needs of a *testing.T or a *rapid.T.
 type reporter interface {
 	Helper()
 	Errorf(format string, args ...any)
@@ -39,7 +38,7 @@ type reporter interface {
 }
 
 func newForest(t reporter) *forest {
-	return &forest{t: t, k: seal.New(seal.VaultKey(clienttest.Key())), nodes: map[schemas.ChunkID]Node{}}
+	return &forest{t: t, k: seal.New(clienttest.Key()), nodes: map[schemas.ChunkID]Node{}}
 }
 
 func (f *forest) put(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error {
@@ -53,7 +52,7 @@ func (f *forest) put(id schemas.ChunkID, trees, data []schemas.ChunkID, payload 
 		}
 	}
 	c := schemas.Chunk{ID: id, Kind: schemas.Tree, Trees: trees, Data: data, Content: make([]byte, len(payload)+seal.Overhead)}
-	if err := c.Validate(); err != nil || len(payload) > chunk.MaxChunk {
+	if err := c.Validate(); err != nil || len(payload) > seal.MaxPlain {
 		f.t.Errorf("node of %d bytes: %v", len(payload), err)
 	}
 	f.nodes[id] = Node{slices.Clone(payload), slices.Clone(trees), slices.Clone(data)}
@@ -88,7 +87,7 @@ func (f *forest) build(entries []*Entry) schemas.ChunkID {
 	return root
 }
 
-// reachable are the nodes of the tree at root.
+// reachable returns the nodes of the tree at root.
 func (f *forest) reachable(root schemas.ChunkID) map[schemas.ChunkID]bool {
 	seen := map[schemas.ChunkID]bool{root: true}
 	for todo := []schemas.ChunkID{root}; len(todo) > 0; {
@@ -104,6 +103,7 @@ func (f *forest) reachable(root schemas.ChunkID) map[schemas.ChunkID]bool {
 	return seen
 }
 
+// collect returns all items that next yields.
 func collect[T any](t reporter, next func() (T, bool, error)) (items []T) {
 	t.Helper()
 	for {
@@ -122,7 +122,7 @@ func collect[T any](t reporter, next func() (T, bool, error)) (items []T) {
 func mustMatch(t reporter, want, got []*Entry) {
 	t.Helper()
 	if len(got) != len(want) {
-		t.Errorf("%d entries where %d were expected", len(got), len(want))
+		t.Errorf("%d entries, want %d", len(got), len(want))
 		return
 	}
 	for i := range want {
@@ -133,7 +133,7 @@ func mustMatch(t reporter, want, got []*Entry) {
 	}
 }
 
-// manyEntries are n files in folders, much like a home's.
+// manyEntries returns n files in folders, much like those of a home folder.
 func manyEntries(n int) []*Entry {
 	r := rand.New(rand.NewPCG(1, uint64(n)))
 	entries := make([]*Entry, n)
@@ -161,12 +161,12 @@ func TestTreeRoundTrip(t *testing.T) {
 			t.Errorf("%d entries: %d nodes put, %d reachable", n, len(f.nodes), len(f.reachable(root)))
 		}
 		if f.build(got) != root {
-			t.Errorf("%d entries: what was read makes another tree", n)
+			t.Errorf("%d entries: the entries that are read make another tree", n)
 		}
 	}
 }
 
-func TestTreeShape(t *testing.T) {
+func TestNodesHaveTheirAverageSize(t *testing.T) {
 	f := newForest(t)
 	f.build(manyEntries(20_000))
 	total := 0
@@ -174,7 +174,7 @@ func TestTreeShape(t *testing.T) {
 		total += len(node.Payload) + edgeSize*(len(node.Trees)+len(node.Data))
 	}
 	if avg := total / len(f.nodes); avg < avgNode*3/4 || avg > avgNode*5/4 {
-		t.Errorf("nodes have %d bytes on average, %d were meant", avg, avgNode)
+		t.Errorf("nodes have %d bytes on average, want about %d", avg, avgNode)
 	}
 }
 
@@ -183,7 +183,7 @@ func TestReadAheadSavesRoundTrips(t *testing.T) {
 	r := NewReader(f.get, f.build(manyEntries(20_000)))
 	collect(t, r.Iterate(t.Context(), ".").Next)
 	if limit := len(f.nodes)/readAhead + 4; f.gets > limit {
-		t.Errorf("%d gets for %d nodes, at most %d were meant", f.gets, len(f.nodes), limit)
+		t.Errorf("%d gets for %d nodes, want at most %d", f.gets, len(f.nodes), limit)
 	}
 	f.gets = 0
 	if _, err := r.Lookup(t.Context(), "folder-150/file-015000.txt"); err != nil || f.gets > 3 {
@@ -207,8 +207,8 @@ func TestLookup(t *testing.T) {
 	}
 }
 
-// A change costs the nodes above it, an insertion or a deletion perhaps a few
-// more until borders fall into step; everything else is shared.
+// A change makes new nodes on the way from its leaf to the root. An insertion or a deletion
+// may make a few more, until the borders fall into step. Everything else is shared.
 func TestVersionsShareNodes(t *testing.T) {
 	entries := manyEntries(20_000)
 	const depth = 2
@@ -229,7 +229,7 @@ func TestVersionsShareNodes(t *testing.T) {
 		total := len(after)
 		maps.DeleteFunc(after, func(id schemas.ChunkID, _ bool) bool { return before[id] })
 		if len(after) > c.limit {
-			t.Errorf("%s: %d of %d nodes are new, at most %d were meant", name, len(after), total, c.limit)
+			t.Errorf("%s: %d of %d nodes are new, want at most %d", name, len(after), total, c.limit)
 		}
 		if name != "changes" && len(after)*100 > total*5 {
 			t.Errorf("%s: %d of %d nodes are new, more than 5%%", name, len(after), total)
@@ -237,7 +237,7 @@ func TestVersionsShareNodes(t *testing.T) {
 	}
 }
 
-// withChanges is a copy in which n entries have other times and content.
+// withChanges returns a copy in which n entries have other times and contents.
 func withChanges(entries []*Entry, n int) []*Entry {
 	entries = slices.Clone(entries)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -251,7 +251,7 @@ func withChanges(entries []*Entry, n int) []*Entry {
 	return entries
 }
 
-func TestAnyTree(t *testing.T) {
+func TestAnyTreeIsReadAsWritten(t *testing.T) {
 	paths, ctx := rapid.SliceOfNDistinct(genPath(), 0, 60, rapid.ID), t.Context()
 	rapid.Check(t, func(t *rapid.T) {
 		f := newForest(t)
@@ -270,7 +270,7 @@ func TestAnyTree(t *testing.T) {
 	})
 }
 
-// genEntries are entries at paths. Some are heavy, so that small trees have
+// genEntries generates entries at paths. Some are heavy, so that small trees have
 // several levels.
 func genEntries(t *rapid.T, paths []string) []*Entry {
 	slices.SortFunc(paths, ComparePath)
@@ -293,8 +293,8 @@ func genEntries(t *rapid.T, paths []string) []*Entry {
 	return entries
 }
 
-// The heaviest entries that the format takes still make nodes that fit.
-func TestHeavyEntries(t *testing.T) {
+// The heaviest entries that the format allows still make nodes that fit a chunk.
+func TestHeaviestEntriesFitNodes(t *testing.T) {
 	heavy := func(i int) *Entry {
 		prefix := fmt.Sprintf("%04d", i)
 		e := &Entry{
@@ -304,7 +304,7 @@ func TestHeavyEntries(t *testing.T) {
 			Target: strings.Repeat("t", maxTarget), Xattrs: []Xattr{{"user.x", make([]byte, MaxInlineXattrs-14)}},
 		}
 		for j := range maxInlinePieces {
-			p := Piece{Off: int64(j+1) << 50, Len: chunk.MaxChunk, ID: schemas.ChunkID{byte(i), byte(i >> 8), byte(j)}}
+			p := Piece{Off: int64(j+1) << 50, Len: seal.MaxPlain, ID: schemas.ChunkID{byte(i), byte(i >> 8), byte(j)}}
 			e.Content.Pieces = append(e.Content.Pieces, p)
 			e.Content.Bytes += p.Len
 		}
@@ -314,18 +314,18 @@ func TestHeavyEntries(t *testing.T) {
 	for i := range 40 {
 		entries = append(entries, heavy(i))
 	}
-	f := newForest(t) // it checks every node's size
+	f := newForest(t) // it checks the size of every node
 	r := NewReader(f.get, f.build(entries))
 	mustMatch(t, entries, collect(t, r.Iterate(t.Context(), ".").Next))
 }
 
-func TestManyEdges(t *testing.T) {
+func TestNodesWithManyEdgesFit(t *testing.T) {
 	var entries []*Entry
 	for i := range 3000 {
 		e := &Entry{Path: fmt.Sprintf("%s/%05d", strings.Repeat("d", 4000), i), Type: TypeFile, Size: 1 << 40}
 		for j := range maxInlinePieces {
-			e.Content.Pieces = append(e.Content.Pieces, Piece{Off: int64(j) * chunk.MaxChunk, Len: chunk.MaxChunk, ID: schemas.ChunkID{byte(i), byte(i >> 8), byte(j)}})
-			e.Content.Bytes += chunk.MaxChunk
+			e.Content.Pieces = append(e.Content.Pieces, Piece{Off: int64(j) * seal.MaxPlain, Len: seal.MaxPlain, ID: schemas.ChunkID{byte(i), byte(i >> 8), byte(j)}})
+			e.Content.Bytes += seal.MaxPlain
 		}
 		entries = append(entries, e)
 	}
@@ -336,7 +336,7 @@ func TestManyEdges(t *testing.T) {
 	}
 }
 
-func TestTreeWriterRefuses(t *testing.T) {
+func TestWriterRefusesBadEntriesAndDisorder(t *testing.T) {
 	f := newForest(t)
 	w := NewWriter(f.k, f.put)
 	entry := func(path string) *Entry { return &Entry{Path: path, Type: TypeFile} }
@@ -350,7 +350,7 @@ func TestTreeWriterRefuses(t *testing.T) {
 		t.Errorf("after a bad entry: %v", err)
 	}
 	if err := w.Add(entry("b/x")); err == nil {
-		t.Error("the same path twice was taken")
+		t.Error("the same path is accepted twice")
 	}
 	if err := w.Add(entry("c")); err == nil {
 		t.Error("a failed writer goes on")
@@ -362,7 +362,7 @@ func TestTreeWriterRefuses(t *testing.T) {
 
 func TestFailedPutStays(t *testing.T) {
 	full := errors.New("disk full")
-	w := NewWriter(seal.New(seal.VaultKey(clienttest.Key())), func(schemas.ChunkID, []schemas.ChunkID, []schemas.ChunkID, []byte) error { return full })
+	w := NewWriter(seal.New(clienttest.Key()), func(schemas.ChunkID, []schemas.ChunkID, []schemas.ChunkID, []byte) error { return full })
 	var err error
 	for _, e := range manyEntries(5000) {
 		if err = w.Add(e); err != nil {
@@ -377,7 +377,8 @@ func TestFailedPutStays(t *testing.T) {
 	}
 }
 
-// buildFile writes n pieces, every third of them after a hole.
+// buildFile writes n pieces, every third of them after a hole. It returns the content, the
+// pieces and the size of the file.
 func (f *forest) buildFile(n int) (Content, []Piece, int64) {
 	f.t.Helper()
 	w := NewFileWriter(f.k, f.put)
@@ -402,35 +403,36 @@ func (f *forest) buildFile(n int) (Content, []Piece, int64) {
 	return content, pieces, off
 }
 
-func TestFileContent(t *testing.T) {
+func TestFileContentRoundTrip(t *testing.T) {
 	for _, n := range []int{0, 1, maxInlinePieces, maxInlinePieces + 1, 100_000} {
 		f := newForest(t)
 		content, want, size := f.buildFile(n)
 		if inline := content.Tree.IsZero(); inline != (n <= maxInlinePieces) {
 			t.Errorf("%d pieces: inline is %v", n, inline)
 		}
-		got := collect(t, NewPieceIter(t.Context(), f.get, content, size).Next)
+		got := collect(t, NewPieces(t.Context(), f.get, content, size).Next)
 		if !slices.Equal(got, want) {
-			t.Errorf("%d pieces: other pieces came back", n)
+			t.Errorf("%d pieces: the pieces that are read differ", n)
 		}
 	}
 }
 
-func TestContentIsHeldToItsBounds(t *testing.T) {
+func TestPiecesMustMatchSizeAndSum(t *testing.T) {
 	for _, n := range []int{1, maxInlinePieces, maxInlinePieces + 1, 3000} {
 		f := newForest(t)
 		content, _, size := f.buildFile(n)
-		if _, _, err := lastOf(NewPieceIter(t.Context(), f.get, content, size-1)); !errors.Is(err, seal.ErrDamaged) {
-			t.Errorf("%d pieces beyond the file's end: %v", n, err)
+		if _, _, err := lastOf(NewPieces(t.Context(), f.get, content, size-1)); !errors.Is(err, seal.ErrDamaged) {
+			t.Errorf("the last of %d pieces ends beyond the file: %v", n, err)
 		}
 		content.Bytes++
-		if _, _, err := lastOf(NewPieceIter(t.Context(), f.get, content, size)); !errors.Is(err, seal.ErrDamaged) {
+		if _, _, err := lastOf(NewPieces(t.Context(), f.get, content, size)); !errors.Is(err, seal.ErrDamaged) {
 			t.Errorf("%d pieces with a wrong sum: %v", n, err)
 		}
 	}
 }
 
-func lastOf(it *pieceIter) (p Piece, ok bool, err error) {
+// lastOf reads all pieces.
+func lastOf(it *Pieces) (p Piece, ok bool, err error) {
 	for {
 		if p, ok, err = it.Next(); !ok || err != nil {
 			return p, ok, err
@@ -438,19 +440,19 @@ func lastOf(it *pieceIter) (p Piece, ok bool, err error) {
 	}
 }
 
-func TestFileWriterRefuses(t *testing.T) {
+func TestFileWriterRefusesBadPieces(t *testing.T) {
 	for name, add := range map[string]func(w *FileWriter) error{
 		"overlap":  func(w *FileWriter) error { return w.Add(9, 1, schemas.ChunkID{}) },
 		"empty":    func(w *FileWriter) error { return w.Add(10, 0, schemas.ChunkID{}) },
-		"too long": func(w *FileWriter) error { return w.Add(10, chunk.MaxChunk+1, schemas.ChunkID{}) },
+		"too long": func(w *FileWriter) error { return w.Add(10, seal.MaxPlain+1, schemas.ChunkID{}) },
 		"overflow": func(w *FileWriter) error { return w.Add(maxFileSize, 1, schemas.ChunkID{}) },
 	} {
-		w := NewFileWriter(seal.New(seal.VaultKey(clienttest.Key())), newForest(t).put)
+		w := NewFileWriter(seal.New(clienttest.Key()), newForest(t).put)
 		if err := w.Add(0, 10, schemas.ChunkID{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := add(w); err == nil {
-			t.Errorf("%s: the piece was taken", name)
+			t.Errorf("%s: the piece is accepted", name)
 		}
 		if _, err := w.Finish(); err == nil {
 			t.Errorf("%s: the failed writer finishes", name)
@@ -458,9 +460,9 @@ func TestFileWriterRefuses(t *testing.T) {
 	}
 }
 
-// A forger with the key can make any node; the reader refuses trees that break
+// A forger with the key can make any node. The reader refuses trees that break
 // the rules.
-func TestForgedTrees(t *testing.T) {
+func TestForgedTreesAreRefused(t *testing.T) {
 	leaf := func(paths ...string) Node {
 		var es []*Entry
 		for _, p := range paths {
@@ -478,27 +480,27 @@ func TestForgedTrees(t *testing.T) {
 		for i, key := range keys {
 			p.arrayLen(2)
 			p.bin(key)
-			p.place(uint16(i))
+			p.index(uint16(i))
 		}
 		return p.buf
 	}
 	a, b, c := schemas.ChunkID{1}, schemas.ChunkID{2}, schemas.ChunkID{3}
 	for name, nodes := range map[string]map[schemas.ChunkID]Node{
-		"a loop":             {a: {inner(1, "x"), []schemas.ChunkID{a}, nil}},
-		"a level left out":   {a: {inner(2, "x"), []schemas.ChunkID{b}, nil}, b: leaf("x")},
-		"an untrue key":      {a: {inner(1, "x"), []schemas.ChunkID{b}, nil}, b: leaf("y")},
-		"keys in disorder":   {a: {inner(1, "y", "x"), []schemas.ChunkID{b, c}, nil}, b: leaf("y"), c: leaf("x")},
-		"leaves overlap":     {a: {inner(1, "x", "y"), []schemas.ChunkID{b, c}, nil}, b: leaf("x", "z"), c: leaf("y")},
-		"an edge not there":  {a: {inner(1, "x"), nil, nil}},
-		"an empty leaf":      {a: {inner(1, "x"), []schemas.ChunkID{b}, nil}, b: leaf()},
-		"an empty node":      {a: {inner(1), nil, nil}},
-		"an empty key":       {a: {inner(1, ""), []schemas.ChunkID{b}, nil}, b: leaf("x")},
-		"too deep":           {a: {inner(maxDepth, "x"), []schemas.ChunkID{b}, nil}, b: leaf("x")},
-		"an untrue inner":    {a: {inner(2, "x"), []schemas.ChunkID{b}, nil}, b: {inner(1, "y"), []schemas.ChunkID{c}, nil}, c: leaf("y")},
-		"bytes at the end":   {a: {append(leaf("x").Payload, 0), nil, nil}},
-		"bytes after inner":  {a: {append(inner(1, "x"), 0), []schemas.ChunkID{b}, nil}, b: leaf("x")},
-		"bytes after nobody": {a: {append(leaf().Payload, 0), nil, nil}},
-		"nothing":            {a: {}},
+		"a loop":            {a: {inner(1, "x"), []schemas.ChunkID{a}, nil}},
+		"a level left out":  {a: {inner(2, "x"), []schemas.ChunkID{b}, nil}, b: leaf("x")},
+		"a wrong key":       {a: {inner(1, "x"), []schemas.ChunkID{b}, nil}, b: leaf("y")},
+		"keys in disorder":  {a: {inner(1, "y", "x"), []schemas.ChunkID{b, c}, nil}, b: leaf("y"), c: leaf("x")},
+		"leaves overlap":    {a: {inner(1, "x", "y"), []schemas.ChunkID{b, c}, nil}, b: leaf("x", "z"), c: leaf("y")},
+		"a missing edge":    {a: {inner(1, "x"), nil, nil}},
+		"an empty leaf":     {a: {inner(1, "x"), []schemas.ChunkID{b}, nil}, b: leaf()},
+		"an empty node":     {a: {inner(1), nil, nil}},
+		"an empty key":      {a: {inner(1, ""), []schemas.ChunkID{b}, nil}, b: leaf("x")},
+		"too deep":          {a: {inner(maxDepth, "x"), []schemas.ChunkID{b}, nil}, b: leaf("x")},
+		"a wrong inner key": {a: {inner(2, "x"), []schemas.ChunkID{b}, nil}, b: {inner(1, "y"), []schemas.ChunkID{c}, nil}, c: leaf("y")},
+		"bytes at the end":  {a: {append(leaf("x").Payload, 0), nil, nil}},
+		"bytes after inner": {a: {append(inner(1, "x"), 0), []schemas.ChunkID{b}, nil}, b: leaf("x")},
+		"bytes after empty": {a: {append(leaf().Payload, 0), nil, nil}},
+		"an empty payload":  {a: {}},
 	} {
 		f := newForest(t)
 		f.nodes = nodes
@@ -517,6 +519,7 @@ func TestForgedTrees(t *testing.T) {
 	}
 }
 
+// drain reads all entries.
 func drain(it *Entries) error {
 	for {
 		if _, ok, err := it.Next(); !ok || err != nil {
@@ -533,15 +536,15 @@ func TestKindsAreNotMixed(t *testing.T) {
 	}
 }
 
-func TestMissingNode(t *testing.T) {
+func TestFailedGetIsNoDamage(t *testing.T) {
 	f := newForest(t)
 	if err := drain(NewReader(f.get, schemas.ChunkID{1}).Iterate(t.Context(), ".")); err == nil || errors.Is(err, seal.ErrDamaged) {
 		t.Errorf("a failed get is reported as %v", err)
 	}
 }
 
-// FuzzTree reads arbitrary nodes as trees of both kinds: errors, never panics,
-// and entries that keep the rules.
+// FuzzTree reads arbitrary nodes as trees of both kinds. The reader may return errors, but
+// must not panic, and its entries must pass Check.
 func FuzzTree(f *testing.F) {
 	f.Add(encodeLeaf(f, &Entry{Path: ".", Type: TypeDir}, fullEntry()).Payload)
 	f.Add(encodeLeaf(f).Payload)
@@ -562,15 +565,15 @@ func FuzzTree(f *testing.F) {
 				break
 			}
 			if err := e.Check(); err != nil {
-				t.Fatalf("read %v", err)
+				t.Fatalf("an entry was read that Check refuses: %v", err)
 			}
 		}
-		lastOf(NewPieceIter(t.Context(), get, Content{Tree: schemas.ChunkID{1}}, 1<<40))
+		lastOf(NewPieces(t.Context(), get, Content{Tree: schemas.ChunkID{1}}, 1<<40))
 	})
 }
 
 func BenchmarkTreeWrite(b *testing.B) {
-	entries, k := manyEntries(20_000), seal.New(seal.VaultKey(clienttest.Key()))
+	entries, k := manyEntries(20_000), seal.New(clienttest.Key())
 	b.ReportAllocs()
 	for b.Loop() {
 		w := NewWriter(k, func(schemas.ChunkID, []schemas.ChunkID, []schemas.ChunkID, []byte) error { return nil })

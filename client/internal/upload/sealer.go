@@ -85,7 +85,7 @@ func (s *sealer) run() error {
 // seal seals a chunk into the batch for its nodes, or its shards into a batch for each node.
 func (s *sealer) seal(p *pendingChunk) error {
 	level, end := s.u.beginSealing(len(p.plain.Bytes))
-	packed, err := s.u.economy.Pack(p.chunk.ID, p.plain.Bytes, level)
+	packed, err := s.u.packer.Pack(p.chunk.ID, p.plain.Bytes, level)
 	end()
 	if err != nil {
 		return err
@@ -174,7 +174,7 @@ func (u *Uploader) beginSealing(size int) (level seal.Compression, end func()) {
 // isSame reports whether plain, which was sealed and opened again, is what was put. The id of a
 // tree chunk covers its edges too, which are not sealed, so it is computed again.
 func (u *Uploader) isSame(p *pendingChunk, plain []byte) bool {
-	return p.plain.Equal(plain) && (p.chunk.Kind != schemas.Tree || u.opt.Keys.ID(&p.chunk, plain) == p.chunk.ID)
+	return p.plain.Matches(plain) && (p.chunk.Kind != schemas.Tree || u.opt.Keys.ID(&p.chunk, plain) == p.chunk.ID)
 }
 
 // openBatch returns an open batch for the nodes of the set, with space for size more bytes. It

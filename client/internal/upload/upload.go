@@ -74,7 +74,7 @@ type Uploader struct {
 	opt          Options
 	states       *states
 	levels       *levelChooser // nil unless Compression is CompressAuto
-	economy      seal.Economy
+	packer       seal.Packer
 	retry        transfer.Retry
 	destinations *destinations
 	recoverable  answers
@@ -164,7 +164,7 @@ func (u *Uploader) CopyPlain(b []byte) (chunk.Plaintext, error) {
 	if u.states.reserve(u.ctx, len(b)) != nil {
 		return chunk.Plaintext{}, context.Cause(u.ctx)
 	}
-	return chunk.NewPlaintext(slices.Clone(b), chunk.Checksum(b)), nil
+	return chunk.CopyPlaintext(b), nil
 }
 
 // put begins the way of a chunk, unless an equal chunk is on its way.

@@ -69,7 +69,7 @@ func TestChangedPlaintextIsFound(t *testing.T) {
 			plain = clienttest.Noise(1, n)
 		}
 		k := seal.New(seal.VaultKey(clienttest.Key()))
-		p := &pendingChunk{chunk: schemas.Chunk{ID: k.DataID(plain), Kind: schemas.Data}, plain: chunk.NewPlaintext(plain, chunk.Checksum(plain))}
+		p := &pendingChunk{chunk: schemas.Chunk{ID: k.DataID(plain), Kind: schemas.Data}, plain: chunk.CopyPlaintext(plain)}
 		oneNode := replica.NewReader(nil, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "n", State: schemas.Up, Weight: 1}}})
 		sealOnce := func() error {
 			u := &Uploader{
@@ -83,7 +83,7 @@ func TestChangedPlaintextIsFound(t *testing.T) {
 		if err := sealOnce(); err != nil {
 			t.Errorf("a chunk of %d bytes that has not changed: %v", n, err)
 		}
-		plain[n/2] ^= 4
+		p.plain.Bytes[n/2] ^= 4
 		if err := sealOnce(); !errors.Is(err, seal.ErrDamaged) {
 			t.Errorf("a chunk of %d bytes with a changed bit: %v, want %v", n, err, seal.ErrDamaged)
 		}

@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// What is packed by hand is, byte by byte, what a library packs.
+// The packer writes the same bytes as a msgpack library.
 func TestPackerIsMsgpack(t *testing.T) {
 	numbers := rapid.OneOf(rapid.Int64(), rapid.SampledFrom([]int64{
 		0, 1, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x10000, math.MaxUint32, math.MaxUint32 + 1, math.MaxInt64,
@@ -29,7 +29,7 @@ func TestPackerIsMsgpack(t *testing.T) {
 				got.uint(uint64(v))
 				lib.EncodeUint(uint64(v))
 			case 2:
-				got.place(uint16(v))
+				got.index(uint16(v))
 				lib.EncodeUint16(uint16(v))
 			case 3:
 				b := make([]byte, lengths.Draw(t, "bytes"))
@@ -47,8 +47,8 @@ func TestPackerIsMsgpack(t *testing.T) {
 	})
 }
 
-// Other writers may know other forms of the same values.
-func TestReaderTakesAnyForm(t *testing.T) {
+// Another program may write the same values in other forms.
+func TestNodeReaderAcceptsAnyForm(t *testing.T) {
 	for form, want := range map[string]int64{
 		"\x05": 5, "\xff": -1, "\xe0": -32, "\xcc\x05": 5, "\xcd\x00\x05": 5, "\xce\x00\x00\x00\x05": 5,
 		"\xcf\x00\x00\x00\x00\x00\x00\x00\x05": 5, "\xd0\xfb": -5, "\xd1\xff\xfb": -5, "\xd2\xff\xff\xff\xfb": -5,
@@ -64,7 +64,7 @@ func TestReaderTakesAnyForm(t *testing.T) {
 			t.Errorf("% x is read as %d, %v, want %d", form, got, u.err, uint64(want))
 		}
 		if cut := newNodeReader(Node{Payload: []byte(form[:len(form)-1])}); cut.int() != 0 || cut.err == nil {
-			t.Errorf("% x is read", form[:len(form)-1])
+			t.Errorf("% x, which is cut short, is read", form[:len(form)-1])
 		}
 	}
 	for _, form := range []string{"\xa2ab", "\xd9\x02ab", "\xda\x00\x02ab", "\xdb\x00\x00\x00\x02ab", "\xc4\x02ab", "\xc5\x00\x02ab", "\xc6\x00\x00\x00\x02ab"} {
@@ -81,12 +81,12 @@ func TestReaderTakesAnyForm(t *testing.T) {
 	}
 	for _, form := range []string{"\x92\x01\x02", "\xdc\x00\x02\x01\x02", "\xdd\x00\x00\x00\x02\x01\x02"} {
 		if r := newNodeReader(Node{Payload: []byte(form)}); r.arrayLen(2) != 2 || r.err != nil {
-			t.Errorf("% x is no list: %v", form, r.err)
+			t.Errorf("% x is not read as a list of 2: %v", form, r.err)
 		}
 	}
 	for _, form := range []string{"\x82\x01\x02", "\xde\x00\x02\x01\x02", "\xdf\x00\x00\x00\x02\x01\x02"} {
 		if r := newNodeReader(Node{Payload: []byte(form)}); r.mapLen(2) != 2 || r.err != nil {
-			t.Errorf("% x is no map: %v", form, r.err)
+			t.Errorf("% x is not read as a map of 2: %v", form, r.err)
 		}
 	}
 }

@@ -10,24 +10,19 @@ import (
 	"servidor-backup/schemas"
 )
 
-// A version is a prolly tree: a search tree whose nodes are cut at borders that
-// the keys decide, so that equal ranges of two versions are equal nodes, with
-// equal ids, however each tree came about. The chunk list of a big file is a
-// tree of the same make, keyed by offset.
-//
 // A node's payload is the msgpack list
 //
 //	[version, kind, level, [item, …]]
 //
 // with items strictly ascending by key:
 //
-//	path tree, level 0   the entry's map, see entrycodec.go
-//	file tree, level 0   [offset, length, place in data]
-//	level 1 and up       [first key below, place in trees]
+//	path tree, level 0   the entry's map, see [Entry.encode]
+//	file tree, level 0   [offset, length, index in data]
+//	level 1 and up       [first key below, index in trees]
 //
 // A key is the path, or the offset as 8 bytes big-endian; in inner nodes it is
-// msgpack bin. A place counts in one of the chunk's two lists of clear edges;
-// every edge is named by some item.
+// msgpack bin. An index counts, from 0, in one of the chunk's two lists of clear
+// edges; every edge is named by some item.
 const nodeVersion = 1
 
 // treeKind says what a tree's keys and items are. The numbers are part of the
@@ -47,7 +42,7 @@ func (kind treeKind) compare(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// keySize is the longest key of the kind, in bytes.
+// keySize returns the length of the longest key of the kind, in bytes.
 func (kind treeKind) keySize() int {
 	if kind == pathTree {
 		return MaxPath
@@ -55,25 +50,26 @@ func (kind treeKind) keySize() int {
 	return 8
 }
 
-// offsetKey is the key of a piece in a file tree.
+// offsetKey returns the key of a piece in a file tree.
 func offsetKey(off int64) string {
 	return string(binary.BigEndian.AppendUint64(nil, uint64(off)))
 }
 
-// Where nodes end. Sizes are weights in bytes: an item's encoding and its edges.
+// These limits decide where nodes end. Sizes are weights in bytes: an item's encoding
+// and its edges.
 const (
 	// minNode and avgNode: small enough that one change costs little, large
 	// enough to compress well and to be worth a request.
 	minNode = 16 << 10
 	avgNode = 64 << 10
-	// maxNode and maxNodeEdges end a node wherever they are reached. Both
-	// are passed by one item at most.
+	// maxNode and maxNodeEdges end a node wherever they are reached. A node
+	// exceeds each of them by at most one item.
 	maxNode      = 512 << 10
 	maxNodeEdges = 4096
-	// minFanout keeps a tree shallow even where every key is huge.
+	// minFanout keeps a tree shallow even if every key is huge.
 	minFanout = 4
 	// maxDepth is how many levels a tree may have: far more than minFanout
-	// needs for any file system, few enough to bound a hostile one.
+	// needs for any file system, few enough to bound a hostile tree.
 	maxDepth = 16
 
 	edgeSize = len(schemas.ChunkID{})
@@ -92,24 +88,25 @@ const (
 
 // isBorder decides whether a node ends after an item. It looks at the item's
 // key and weight and at nothing else, so that two trees with an equal run of
-// items fall into step within it; an entry whose content or time changes leaves
-// the borders where they are. The chance is in proportion to the weight, which
-// makes nodes of about avgNode of small and of large items alike. The level is
-// in the hash because a key is first in a node of every level above, too.
+// items fall into step within it; a change of an entry's content or time leaves
+// the borders where they are. The chance is in proportion to the weight, so
+// nodes have about avgNode bytes whether their items are small or large. The level
+// is hashed too, because the first key of a node is also a key of the level above.
 func isBorder(k *seal.Keys, kind treeKind, level int, key string, weight int) bool {
 	draw := uint64(k.Draw(byte(kind), byte(level), key))
 	return draw*(avgNode-minNode) < uint64(weight)<<32
 }
 
-// Node is a tree chunk opened: its payload and its clear edges.
+// Node is an opened tree chunk: its payload and its clear edges.
 type Node struct {
 	Payload     []byte
 	Trees, Data []schemas.ChunkID
 }
 
-// damaged says what in a chunk is not as this package writes it. A payload is
-// sealed and bound to its id, so this is a bug of the writer or a forger with
-// the key, never a worn disk.
+// damaged returns the error for a chunk that is not as this package writes it; what
+// names the thing. A payload is sealed and bound to its id, so the cause is a bug of
+// the writer or a forger with the key, never a worn disk. An error with a code of its
+// own is returned as it is.
 func damaged(what string, id schemas.ChunkID, err error) error {
 	var own *schemas.Error
 	if errors.As(err, &own) {

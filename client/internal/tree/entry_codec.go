@@ -16,22 +16,21 @@ import (
 //	d dev        i ino       h hard link l target     r rdev
 //	x xattrs     X xattr content         b content
 //
-// Paths, names and targets are msgpack bin, for they need not be UTF-8. x is a
-// flat list name, value, name, value, …. A content is a flat list as well:
-// three numbers (gap, length, place) for each piece, where gap is the length of
-// the hole before it, and a fourth, skip, for a lone piece that does not begin
-// where its chunk does; or the two numbers (bytes, place) for a file tree. Places
-// count in the leaf's edges: in its trees for a file tree, in its data for a
-// piece. They always take three bytes, so that the length of an entry does not
-// depend on where it stands.
+// Paths, names and targets are msgpack bin, because they need not be UTF-8. x is a
+// flat list name, value, name, value, …. A content is a flat list as well. It has three
+// numbers (gap, length, index) for each piece, where gap is the length of the hole
+// before it; a lone piece that does not begin where its chunk does has a fourth number,
+// skip. A file tree has the two numbers (bytes, index) instead. The index is that of
+// the edge: in the leaf's trees for a file tree, in its data for a piece. It always
+// takes three bytes, so that the length of an entry does not depend on its position.
 //
-// A new field must come with a new nodeVersion: a program that does not know a
-// field would drop it when it carries the entry over to the next version.
+// A new field needs a new nodeVersion: a program that does not know the field would
+// drop it when it reuses the entry in the next version.
 
 // encode writes the entry as an item of n.
 func (e *Entry) encode(n *openNode) {
 	f := fieldWriter{packer: &n.items, node: n, head: len(n.items.buf)}
-	f.buf = append(f.buf, 0) // the map's length, once it is known
+	f.buf = append(f.buf, 0) // for the map's length, which end writes
 	f.bytes('p', e.Path)
 	f.uint('t', uint64(e.Type))
 	f.uint('m', uint64(e.Mode))
@@ -57,11 +56,11 @@ func (e *Entry) encode(n *openNode) {
 type fieldWriter struct {
 	*packer
 	node  *openNode
-	head  int // where the map begins
+	head  int // offset in buf where the map begins
 	count int
 }
 
-// key begins a field, unless its value is zero.
+// key begins a field if write is set, and returns write.
 func (f *fieldWriter) key(key byte, write bool) bool {
 	if write {
 		f.count++
@@ -70,8 +69,8 @@ func (f *fieldWriter) key(key byte, write bool) bool {
 	return write
 }
 
-// end writes the map's length into the byte that was left for it; the few maps
-// that need more are moved.
+// end writes the map's length into the byte that is reserved for it. The few maps whose
+// length needs more bytes are moved.
 func (f *fieldWriter) end() {
 	if f.count < 16 {
 		f.buf[f.head] = 0x80 | byte(f.count)
@@ -111,7 +110,7 @@ func (f *fieldWriter) content(key byte, c *Content) {
 	if !c.Tree.IsZero() {
 		f.arrayLen(2)
 		f.packer.int(c.Bytes)
-		f.place(f.node.treePlace(c.Tree))
+		f.index(f.node.treeIndex(c.Tree))
 		return
 	}
 	skip := c.Pieces[0].Skip
@@ -120,7 +119,7 @@ func (f *fieldWriter) content(key byte, c *Content) {
 	for _, p := range c.Pieces {
 		f.packer.int(p.Off - end)
 		f.packer.int(p.Len)
-		f.place(f.node.dataPlace(p.ID))
+		f.index(f.node.dataIndex(p.ID))
 		end = p.Off + p.Len
 	}
 	if skip != 0 {
@@ -128,7 +127,7 @@ func (f *fieldWriter) content(key byte, c *Content) {
 	}
 }
 
-// decodeEntry reads the item that encode wrote. Its error stays in r.
+// decodeEntry reads an item that encode wrote. An error stays in r.
 func decodeEntry(r *nodeReader) (string, *Entry) {
 	e := r.newEntry()
 	for range r.mapLen(maxFields) {
@@ -140,7 +139,7 @@ func decodeEntry(r *nodeReader) (string, *Entry) {
 	return e.Path, e
 }
 
-// maxFields bounds the map of an entry; nodeVersion 1 has 18 fields.
+// maxFields is the number of fields that an entry has in nodeVersion 1.
 const maxFields = 18
 
 func (e *Entry) decodeField(r *nodeReader, key string) {
@@ -182,7 +181,7 @@ func (e *Entry) decodeField(r *nodeReader, key string) {
 	case "b":
 		e.Content = r.content()
 	default:
-		r.fail(fmt.Errorf("an entry with the unknown field %q", key))
+		r.fail(fmt.Errorf("the entry has the unknown field %q", key))
 	}
 }
 
@@ -194,9 +193,9 @@ func (r *nodeReader) content() (c Content) {
 		c.Tree = r.treeEdge()
 		return c
 	}
-	shared := n == 4
-	if n%3 != 0 && !shared {
-		r.fail(fmt.Errorf("a content of %d numbers", n))
+	hasSkip := n == 4
+	if n%3 != 0 && !hasSkip {
+		r.fail(fmt.Errorf("a content has %d numbers", n))
 		return c
 	}
 	end := int64(0)
@@ -207,17 +206,18 @@ func (r *nodeReader) content() (c Content) {
 		c.Bytes += p.Len
 		end = p.Off + p.Len
 	}
-	if shared {
+	if hasSkip {
 		c.Pieces[0].Skip = r.int()
 	}
 	return c
 }
 
-// xattrs reads what packer.xattrList wrote, limit bytes at most.
+// xattrs reads what packer.xattrList wrote. Names and values have at most limit bytes
+// each.
 func (r *nodeReader) xattrs(limit int) []Xattr {
 	n := r.arrayLen(limit)
 	if n%2 != 0 {
-		r.fail(fmt.Errorf("attributes of %d elements", n))
+		r.fail(fmt.Errorf("a list of attributes has the odd length %d", n))
 	}
 	var xs []Xattr
 	for range n / 2 {
@@ -233,9 +233,8 @@ func (r *nodeReader) xattrs(limit int) []Xattr {
 	return xs
 }
 
-// EncodeXattrs makes attributes, ascending by name, into the bytes that
-// Entry.XattrContent finds. It is for entries whose XattrSize is above
-// MaxInlineXattrs.
+// EncodeXattrs encodes attributes, ascending by name, for an entry whose XattrSize is
+// above MaxInlineXattrs. The result is stored as Entry.XattrContent.
 func EncodeXattrs(xs []Xattr) ([]byte, error) {
 	if n := XattrSize(xs); n > MaxXattrs {
 		return nil, fmt.Errorf("%d bytes of extended attributes, at most %d can be saved", n, MaxXattrs)
@@ -248,7 +247,7 @@ func EncodeXattrs(xs []Xattr) ([]byte, error) {
 	return p.buf, nil
 }
 
-// DecodeXattrs reads what EncodeXattrs made.
+// DecodeXattrs decodes what EncodeXattrs made. Its errors are [seal.ErrDamaged].
 func DecodeXattrs(b []byte) ([]Xattr, error) {
 	if len(b) > MaxXattrs {
 		return nil, fmt.Errorf("%d bytes of extended attributes, at most %d are allowed: %w", len(b), MaxXattrs, seal.ErrDamaged)
