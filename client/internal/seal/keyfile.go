@@ -44,7 +44,7 @@ func CreateKey(path string) (VaultKey, error) {
 		err = writeKeyFile(path, encodeKeyFile(key))
 	}
 	if errors.Is(err, fs.ErrExist) {
-		return VaultKey{}, fmt.Errorf("there is a key at %s already: use it, or move it away first: %w", path, fs.ErrExist)
+		return VaultKey{}, fmt.Errorf("the key file %s exists already: use it, or move it away first: %w", path, fs.ErrExist)
 	}
 	if err != nil {
 		return VaultKey{}, fmt.Errorf("creating the key file %s: %w", path, err)

@@ -94,12 +94,6 @@ type Entry struct {
 	Content Content
 }
 
-// Xattr is one extended attribute. The name includes the namespace ("user.x").
-type Xattr struct {
-	Name  string
-	Value []byte
-}
-
 // AddXattr adds an attribute. Its name must come after those of the others. The entry
 // keeps value.
 func (e *Entry) AddXattr(name string, value []byte) {
@@ -130,15 +124,19 @@ func (e *Entry) Equal(o *Entry) bool {
 }
 
 // These are the limits of one entry, in bytes but for the last. Together they keep the
-// largest entry well below maxNode, so that every entry fits a leaf. The limit of a path is
-// far above PATH_MAX because deep folders can be made and read step by step.
+// largest entry well below maxNode, so that every entry fits a leaf.
 const (
-	MaxPath         = 128 << 10
-	maxTarget       = 64 << 10
-	maxName         = 1 << 10 // of a user or group
+	// MaxPath is the longest path. It is far above PATH_MAX because deep folders can
+	// be made and read step by step.
+	MaxPath   = 128 << 10
+	maxTarget = 64 << 10
+	maxName   = 1 << 10 // of a user or group
+	// MaxInlineXattrs is the most that attributes may need in the entry itself, by
+	// XattrSize.
 	MaxInlineXattrs = 64 << 10
-	MaxXattrs       = 16 << 20 // encoded, in the entry or in chunks
-	maxInlinePieces = 32
+	// MaxXattrs is the most that attributes may need anywhere.
+	MaxXattrs       = 16 << 20
+	maxInlinePieces = 32 // pieces that a content lists in the entry
 )
 
 // Check says what is wrong with the entry's fields, or returns nil. Both writing and
@@ -173,24 +171,4 @@ func (e *Entry) Check() error {
 		return fmt.Errorf("attributes of %q: %w", e.Path, err)
 	}
 	return nil
-}
-
-// checkXattrOrder returns an error unless attributes are strictly ascending by name, so
-// that equal sets of attributes have equal encodings.
-func checkXattrOrder(xs []Xattr) error {
-	for i := 1; i < len(xs); i++ {
-		if xs[i].Name <= xs[i-1].Name {
-			return fmt.Errorf("the extended attribute %q comes after %q", xs[i].Name, xs[i-1].Name)
-		}
-	}
-	return nil
-}
-
-// XattrSize returns about how many bytes attributes need in an entry.
-func XattrSize(xs []Xattr) int {
-	n := 0
-	for i := range xs {
-		n += len(xs[i].Name) + len(xs[i].Value) + 8
-	}
-	return n
 }

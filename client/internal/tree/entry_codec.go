@@ -3,9 +3,6 @@ package tree
 import (
 	"fmt"
 	"slices"
-
-	"servidor-backup/client/internal/seal"
-	"servidor-backup/schemas"
 )
 
 // An entry in a leaf is a msgpack map of one-letter keys. Fields that are zero
@@ -231,32 +228,4 @@ func (r *nodeReader) xattrs(limit int) []Xattr {
 		r.fail(err)
 	}
 	return xs
-}
-
-// EncodeXattrs encodes attributes, ascending by name, for an entry whose XattrSize is
-// above MaxInlineXattrs. The result is stored as Entry.XattrContent.
-func EncodeXattrs(xs []Xattr) ([]byte, error) {
-	if n := XattrSize(xs); n > MaxXattrs {
-		return nil, fmt.Errorf("%d bytes of extended attributes, at most %d can be saved", n, MaxXattrs)
-	}
-	if err := checkXattrOrder(xs); err != nil {
-		return nil, err
-	}
-	var p packer
-	p.xattrList(xs)
-	return p.buf, nil
-}
-
-// DecodeXattrs decodes what EncodeXattrs made. Its errors are [seal.ErrDamaged].
-func DecodeXattrs(b []byte) ([]Xattr, error) {
-	if len(b) > MaxXattrs {
-		return nil, fmt.Errorf("%d bytes of extended attributes, at most %d are allowed: %w", len(b), MaxXattrs, seal.ErrDamaged)
-	}
-	r := newNodeReader(Node{Payload: b})
-	xs := r.xattrs(MaxXattrs)
-	r.end()
-	if r.err != nil {
-		return nil, damaged("extended attributes", schemas.ChunkID{}, r.err)
-	}
-	return xs, nil
 }
