@@ -103,7 +103,7 @@ func (c *Client) plan(opt BackupOptions) (*plan, error) {
 	if p.exclude, err = scan.NewMatcher(opt.Exclude); err != nil {
 		return nil, err
 	}
-	p.exclude.Without(opt.Without)
+	p.exclude.ExcludeFolders(opt.Without)
 	if slices.Contains(opt.Paths, "-") {
 		err = p.fromStdin()
 	} else {
@@ -273,8 +273,12 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 		Budget: memory, Progress: p.Progress, Warn: p.Warn,
 	}
 	if s.parent != nil && s.parent.RootKind == schemas.Tree {
-		opt.Get = download.NewReader(download.Options{Keys: s.k, Vault: s.vault, Replicas: s.holders, Status: s.c.opt.Status}).TreeNodes
-		opt.Parent, opt.ParentRoot, opt.Recheck = s.parent.ID, s.parent.Root, s.recheck
+		opt.Parent = &archive.Parent{
+			ID: s.parent.ID, Root: s.parent.Root, Recheck: s.recheck,
+			Get: download.NewReader(download.Options{
+				Keys: s.k, Vault: s.vault, Replicas: s.holders, Status: s.c.opt.Status,
+			}).TreeNodes,
+		}
 	}
 	done, err := archive.Save(up, opt)
 	if err != nil {

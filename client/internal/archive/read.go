@@ -8,18 +8,16 @@ import (
 	"os"
 
 	"servidor-backup/client/internal/chunk"
-	"servidor-backup/client/internal/download"
 	"servidor-backup/client/internal/osfs"
 	"servidor-backup/client/internal/seal"
 	"servidor-backup/client/internal/tree"
-	"servidor-backup/client/internal/upload"
 	"servidor-backup/schemas"
 )
 
-// Every chunk can be sealed. (The constant is negative, and this does not compile, if not.)
+// Every chunk can be sealed. (If not, this constant is negative and does not compile.)
 const _ = uint(seal.MaxPlain - chunk.MaxSize)
 
-// reader reads files, one bundle after the other.
+// reader reads bundles, one after the other.
 type reader struct {
 	s      *saver
 	ctx    context.Context
@@ -29,18 +27,18 @@ type reader struct {
 	shared []*tree.Entry
 }
 
-// readAll is one reader.
-func (s *saver) readAll(ctx context.Context) error {
+// readBundles is what one reader does.
+func (s *saver) readBundles(ctx context.Context) error {
 	in := chunk.NewIntake(ctx, s.blocks)
 	defer in.Close()
 	r := &reader{s: s, ctx: ctx, in: in, cutter: chunk.NewCutter(nil, s.gear, in)}
 	for b := range s.toRead {
 		if ctx.Err() != nil {
-			return nil // whoever ended it says why
+			return nil // the step that ended ctx says why
 		}
-		err := r.bundle(ctx, b)
-		for _, sv := range b {
-			close(sv.ready)
+		err := r.readBundle(ctx, b)
+		for _, p := range b {
+			close(p.ready)
 		}
 		if err != nil {
 			return err
@@ -49,112 +47,87 @@ func (s *saver) readAll(ctx context.Context) error {
 	return nil
 }
 
-// bundle makes the entries of a bundle whole. Only a failure that ends the backup
-// is an error.
-func (r *reader) bundle(ctx context.Context, files bundle) error {
-	for _, sv := range files {
-		if err := r.one(ctx, sv); err != nil {
+// readBundle completes the entries of a bundle. An error ends the backup; a file that cannot
+// be read is none.
+func (r *reader) readBundle(ctx context.Context, files bundle) error {
+	for _, p := range files {
+		if err := r.readEntry(ctx, p); err != nil {
 			return err
 		}
 	}
-	return r.flush()
+	return r.flushShared()
 }
 
-// one makes an entry whole, but for the chunk that it shares with others.
-func (r *reader) one(ctx context.Context, sv *saving) error {
-	s, e := r.s, sv.Entry
+// readEntry completes an entry, except for the id of a chunk that it shares.
+func (r *reader) readEntry(ctx context.Context, p *pendingEntry) error {
+	s, e := r.s, p.Entry
 	if e.Type != tree.TypeFile {
 		return s.moveXattrs(e)
 	}
 	if s.Roots == nil {
-		return r.stdin(ctx, e)
+		return r.readStdin(ctx, e)
 	}
-	if sv.before != nil {
-		held, err := s.canBeHad(ctx, sv.before)
+	if p.recheck != nil {
+		recoverable, err := s.isRecoverable(ctx, p.recheck)
 		if err != nil {
 			return err
 		}
-		if held {
-			s.reuseContent(e, sv.before)
+		if recoverable {
+			s.reuseContent(e, p.recheck)
 			return nil
 		}
 	}
 	for attempt := 1; ; attempt++ {
-		again, err := r.file(sv, attempt == attempts)
+		again, err := r.readFile(p, attempt == maxAttempts)
 		var unreadable *readError
 		if errors.As(err, &unreadable) {
-			sv.drop = true
-			s.giveUp(e.Path, unreadable.err)
+			p.drop = true
+			s.reportUnreadable(e.Path, unreadable.err)
 			return nil
 		}
 		if err != nil {
 			return err
 		}
 		if !again {
-			if sv.Err != nil {
-				s.giveUp(e.Path, sv.Err)
-				e.Ctime = 0 // so that the next backup looks again
+			if p.Err != nil {
+				s.reportUnreadable(e.Path, p.Err)
+				e.Ctime = 0 // so that the next backup tries again
 			}
 			return s.moveXattrs(e)
 		}
 	}
 }
 
-// canBeHad reports whether the nodes have all of an entry's content.
-func (s *saver) canBeHad(ctx context.Context, e *tree.Entry) (bool, error) {
-	pieces := tree.NewPieces(ctx, s.Get, e.Content, e.Size)
-	for more := true; more; {
-		var ids []schemas.ChunkID
-		for more && len(ids) < upload.MaxIDs {
-			p, ok, err := pieces.Next()
-			if download.IsDamage(err) {
-				return false, nil
-			}
-			if err != nil {
-				return false, err
-			}
-			if more = ok; ok {
-				ids = append(ids, p.ID)
-			}
-		}
-		if all, err := s.up.Recoverable(ctx, ids); err != nil || !all {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-// readError is a failure to read a file that is being saved; the backup goes on
-// without the file.
+// readError is a failure to read a file. The backup goes on without the file.
 type readError struct{ err error }
 
 func (e *readError) Error() string { return e.err.Error() }
 
-// file reads the file once. again means that it changed meanwhile; the last
-// attempt keeps what it got.
-func (r *reader) file(sv *saving, last bool) (again bool, err error) {
-	e := sv.Entry
-	f, before, err := sv.Open()
+// readFile reads a file once. again means that the file changed meanwhile and has to be read
+// again; the last attempt keeps what it read.
+func (r *reader) readFile(p *pendingEntry, last bool) (again bool, err error) {
+	e := p.Entry
+	f, before, err := p.Open()
 	if err != nil {
 		return false, &readError{err}
 	}
 	defer f.Close()
-	fresh := osfs.IsFresh(e.Ctime)
+	fresh := osfs.ChangedJustNow(e.Ctime)
 	small := e.Size <= chunk.MinSize
 	if small && len(r.in.Gathered())+int(e.Size) > chunk.MaxSize { // it has grown since it was bundled
-		if err := r.flush(); err != nil {
+		if err := r.flushShared(); err != nil {
 			return false, err
 		}
 	}
 	gathered := len(r.in.Gathered())
 	var end int64
 	if small {
-		end, err = r.small(e, f)
+		end, err = r.readSmall(e, f)
 	} else {
-		end, err = r.large(e, f)
+		end, err = r.readLarge(e, f)
 	}
 	if err == nil {
-		again, err = r.stayed(e, f, before, end, fresh, last)
+		again, err = r.checkAfterRead(e, f, before, end, fresh, last)
 	}
 	if small && (err != nil || again) {
 		r.in.Truncate(gathered)
@@ -166,18 +139,19 @@ func (r *reader) file(sv *saving, last bool) (again bool, err error) {
 	return again, err
 }
 
-// stayed sees whether the file is still what it was before it was read to end.
-func (r *reader) stayed(e *tree.Entry, f *os.File, before os.FileInfo, end int64, fresh, last bool) (again bool, err error) {
+// checkAfterRead checks whether a file, which was read up to the offset end, has changed since
+// it was opened. fresh says that its change time was too recent to show every change.
+func (r *reader) checkAfterRead(e *tree.Entry, f *os.File, before os.FileInfo, end int64, fresh, last bool) (again bool, err error) {
 	after, err := f.Stat()
 	if err != nil {
 		return false, &readError{err}
 	}
-	if osfs.Changed(before, after) {
+	if osfs.ChangedBetween(before, after) {
 		if !last {
 			return true, nil
 		}
-		r.s.giveUp(e.Path, errors.New("the file changed while it was read; what was read of it is saved"))
-		// A file that shrank must not gain zeros; what was cut off is gone.
+		r.s.reportUnreadable(e.Path, errors.New("the file changed while it was read; what was read of it is saved"))
+		// A file that shrank must not gain zeros at its end.
 		e.Size = max(end, min(e.Size, after.Size()))
 		fresh = true
 	}
@@ -187,8 +161,9 @@ func (r *reader) stayed(e *tree.Entry, f *os.File, before os.FileInfo, end int64
 	return false, nil
 }
 
-// small gathers a file of one chunk with one call. Others may share the chunk.
-func (r *reader) small(e *tree.Entry, f *os.File) (end int64, err error) {
+// readSmall reads a file of at most one chunk, and gathers its content, perhaps behind that of
+// others.
+func (r *reader) readSmall(e *tree.Entry, f *os.File) (end int64, err error) {
 	size := int(e.Size)
 	e.Content = tree.Content{}
 	if size == 0 {
@@ -202,15 +177,15 @@ func (r *reader) small(e *tree.Entry, f *os.File) (end int64, err error) {
 	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
 		return 0, &readError{err}
 	}
-	if n > 0 { // a file that has shrunk is noticed by its times
+	if n > 0 { // the times of a file that has shrunk show it later
 		e.Content = tree.Content{Bytes: int64(n), Pieces: []tree.Piece{{Len: int64(n), Skip: int64(len(r.in.Gathered()))}}}
 		r.in.Extend(n)
 	}
 	return int64(n), nil
 }
 
-// flush sends what is gathered as one chunk.
-func (r *reader) flush() error {
+// flushShared sends the gathered contents as one chunk, and sets its id in their entries.
+func (r *reader) flushShared() error {
 	n := len(r.in.Gathered())
 	if n == 0 {
 		return nil
@@ -222,25 +197,25 @@ func (r *reader) flush() error {
 	}
 	clear(r.shared)
 	r.shared = r.shared[:0]
-	r.s.wasRead(int64(n))
+	r.s.countRead(int64(n))
 	return r.s.up.PutData(id, plain)
 }
 
-// large sends the first e.Size bytes of f, but for holes and zeros. A failure of f
-// is a *readError.
-func (r *reader) large(e *tree.Entry, f *os.File) (end int64, err error) {
-	if err := r.flush(); err != nil {
+// readLarge sends the first e.Size bytes of f, except for holes and long runs of zeros. It
+// returns the offset up to which there was content. A failure to read f is a *readError.
+func (r *reader) readLarge(e *tree.Entry, f *os.File) (end int64, err error) {
+	if err := r.flushShared(); err != nil {
 		return 0, err
 	}
 	w := tree.NewFileWriter(r.s.Keys, r.s.up.PutTree)
-	for region, err := range osfs.Regions(f, e.Size, chunk.MinZeros) {
+	for region, err := range osfs.DataRegions(f, e.Size, chunk.MinZeros) {
 		if err != nil {
 			return 0, &readError{err}
 		}
 		r.cutter.Reset(io.NewSectionReader(f, region.Off, region.Len), region.Off > 0, region.Off+region.Len < e.Size)
-		got, err := r.pieces(w, region.Off, region.Len < e.Size)
+		got, err := r.sendPieces(w, region.Off, region.Len < e.Size)
 		if got > region.Off {
-			end = got // the file has not shrunk to less
+			end = got // the file has at least this size
 		}
 		if err != nil {
 			return 0, err
@@ -250,23 +225,23 @@ func (r *reader) large(e *tree.Entry, f *os.File) (end int64, err error) {
 	return end, err
 }
 
-// pieces sends what the cutter yields, and returns the offset behind it. Long runs
-// of zeros become holes of a sparse file; in one without holes, which comes back
-// without, they are pieces of one chunk of zeros.
-func (r *reader) pieces(w *tree.FileWriter, off int64, sparse bool) (int64, error) {
+// sendPieces sends the chunks that the cutter yields for content from off on, and returns the
+// offset of its end. In a sparse file, long runs of zeros become holes. In a file without
+// holes, which must be restored without holes, they become pieces of one chunk of zeros.
+func (r *reader) sendPieces(w *tree.FileWriter, off int64, sparse bool) (int64, error) {
 	for {
 		plain, zeros, err := r.cutter.Next()
 		if err == io.EOF {
 			return off, nil
 		}
 		if r.ctx.Err() != nil {
-			return off, context.Cause(r.ctx) // no fault of the file
+			return off, context.Cause(r.ctx) // the file is not to blame
 		}
 		if err != nil {
 			return off, &readError{err}
 		}
 		n := int64(len(plain.Bytes) + zeros)
-		r.s.wasRead(n)
+		r.s.countRead(n)
 		var id schemas.ChunkID
 		if zeros > 0 && !sparse {
 			id, err = r.s.zeros()
@@ -284,14 +259,14 @@ func (r *reader) pieces(w *tree.FileWriter, off int64, sparse bool) (int64, erro
 	}
 }
 
-// wasRead counts bytes that were read.
-func (s *saver) wasRead(n int64) {
+// countRead counts bytes that were read.
+func (s *saver) countRead(n int64) {
 	s.read.Add(n)
 	s.Progress.Bytes.Add(n)
 	s.Progress.Sent.Store(s.up.Stats().Sent)
 }
 
-// sendZeros sends the chunk that all long runs of zeros are made of.
+// sendZeros sends the chunk of zeros of which all long runs of zeros are pieces.
 func (s *saver) sendZeros() (schemas.ChunkID, error) {
 	plain, err := s.up.CopyPlain(make([]byte, chunk.MaxSize))
 	if err != nil {
@@ -301,46 +276,14 @@ func (s *saver) sendZeros() (schemas.ChunkID, error) {
 	return id, s.up.PutData(id, plain)
 }
 
-// stdin reads to the end of standard input, or until ctx ends.
-func (r *reader) stdin(ctx context.Context, e *tree.Entry) error {
-	in := abandonable(ctx, r.s.Stdin)
-	defer in.Close()
-	w := tree.NewFileWriter(r.s.Keys, r.s.up.PutTree)
-	r.cutter.Reset(in, false, false)
-	size, err := r.pieces(w, 0, false)
-	var failed *readError
-	if errors.As(err, &failed) {
-		return fmt.Errorf("read standard input: %w", failed.err)
-	}
-	if err != nil {
-		return err
-	}
-	e.Size = size
-	e.Content, err = w.Finish()
-	return err
-}
-
-// abandonable is r, except that reads fail as soon as ctx ends or it is closed.
-// A read of a pipe or terminal cannot be called off, so the goroutine that waits
-// in one is left behind, until its read returns, or with the process.
-func abandonable(ctx context.Context, r io.Reader) io.ReadCloser {
-	out, in := io.Pipe()
-	go func() {
-		_, err := io.Copy(in, r)
-		in.CloseWithError(err) // nil is the end of the stream
-	}()
-	context.AfterFunc(ctx, func() { in.CloseWithError(context.Cause(ctx)) })
-	return out
-}
-
-// moveXattrs puts attributes that are too many for a tree's leaf into chunks.
+// moveXattrs moves attributes that are too large for a leaf of the tree into chunks.
 func (s *saver) moveXattrs(e *tree.Entry) error {
 	if tree.XattrSize(e.Xattrs) <= tree.MaxInlineXattrs {
 		return nil
 	}
 	b, err := tree.EncodeXattrs(e.Xattrs)
 	if err != nil {
-		s.giveUp(e.Path, fmt.Errorf("its extended attributes are left out: %w", err))
+		s.reportUnreadable(e.Path, fmt.Errorf("its extended attributes are left out: %w", err))
 		e.Xattrs, e.Ctime = nil, 0
 		return nil
 	}

@@ -6,6 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"testing"
+
 	"servidor-backup/client/internal/chunk"
 	"servidor-backup/client/internal/clienttest"
 	"servidor-backup/client/internal/seal"
@@ -13,14 +16,12 @@ import (
 	"servidor-backup/client/internal/tree"
 	"servidor-backup/client/internal/upload"
 	"servidor-backup/schemas"
-	"slices"
-	"testing"
 )
 
-// What a run of zeros becomes: nothing in a file with holes, parts of one chunk in
-// others and in a stream.
-func TestWhatBecomesOfZeros(t *testing.T) {
-	const edge = 5000 // zeros between noise and hole that are stored
+// A long run of zeros becomes a hole in a file with holes, and pieces of one chunk of zeros in
+// other files and in a stream.
+func TestZerosBecomeHolesOrPiecesOfOneChunk(t *testing.T) {
+	const edge = 5000 // zeros that are stored between noise and hole
 	data, zeros := clienttest.Noise(1, 200_000), make([]byte, 2*chunk.MaxSize+7)
 	content := slices.Concat(data, zeros, data, make([]byte, 300_000))
 	k := seal.New(seal.VaultKey(clienttest.Key()))
@@ -42,7 +43,7 @@ func TestWhatBecomesOfZeros(t *testing.T) {
 		"stream":   {nil, full, 2},
 	} {
 		if name == "holes" && runtime.GOOS != "linux" {
-			continue // only there they are looked for
+			continue // only Linux is asked for holes
 		}
 		u := &fakeUploader{ctx: t.Context(), sent: map[schemas.ChunkID]bool{}}
 		in := chunk.NewIntake(u.ctx, chunk.NewBlocks(3))
@@ -52,7 +53,7 @@ func TestWhatBecomesOfZeros(t *testing.T) {
 		}
 		e := &tree.Entry{Path: "f", Type: tree.TypeFile, Size: int64(len(content))}
 		if tc.write == nil {
-			if err := r.stdin(u.ctx, e); err != nil {
+			if err := r.readStdin(u.ctx, e); err != nil {
 				t.Fatal(err)
 			}
 		} else {
@@ -69,7 +70,7 @@ func TestWhatBecomesOfZeros(t *testing.T) {
 			if err := f.Truncate(e.Size); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := r.large(e, f); err != nil {
+			if _, err := r.readLarge(e, f); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -78,15 +79,15 @@ func TestWhatBecomesOfZeros(t *testing.T) {
 			t.Errorf("%s: the pieces are\n%v (%v), want\n%v", name, e.Content.Pieces, err, tc.want)
 		}
 		if len(u.sent) != tc.sent {
-			t.Errorf("%s: %d chunks are sent, want %d", name, len(u.sent), tc.sent)
+			t.Errorf("%s: %d different chunks are sent, want %d", name, len(u.sent), tc.sent)
 		}
 	}
 }
 
-// extent is a part of a file that is written.
+// extent is a part of a file that the test writes.
 type extent struct{ Off, Len int64 }
 
-// fakeUploader counts the chunks that are put, each once.
+// fakeUploader records the ids of the chunks that it takes.
 type fakeUploader struct {
 	ctx  context.Context
 	sent map[schemas.ChunkID]bool

@@ -178,7 +178,7 @@ func TestHolesCutLikeZeros(t *testing.T) {
 		defer in.Close()
 		c := NewCutter(nil, gear, in)
 		var got []part
-		for region, err := range osfs.Regions(f, size, MinZeros) {
+		for region, err := range osfs.DataRegions(f, size, MinZeros) {
 			if err != nil {
 				rt.Fatal(err)
 			}

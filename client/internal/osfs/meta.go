@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-// Meta is what looking at a file tells. Fields that do not apply to the file's type or
-// to the system are zero.
+// Meta is what lstat tells of a file. Fields that do not apply to the file's type or to the
+// system are zero.
 type Meta struct {
-	Mode         uint32 // type and permissions, as Unix has them in st_mode
+	Mode         uint32 // type and permissions, as in st_mode of Unix
 	UID, GID     uint32
 	Mtime, Ctime int64 // nanoseconds since 1970
 	Size         int64 // of a regular file, in bytes
 	Dev, Ino     uint64
 	Rdev         uint64 // the number of a device
-	Nlink        uint64 // how many names the file has
+	Nlink        uint64 // the number of names that the file has
 }
 
 // Inode identifies a file as long as it exists.
 type Inode struct{ Dev, Ino uint64 }
 
-// MetaOf is what info tells.
+// MetaOf returns what info tells.
 func MetaOf(info os.FileInfo) Meta {
-	m := Meta{Mode: UnixType(info.Mode()) | UnixMode(info.Mode()), Mtime: nanoseconds(info.ModTime()), Nlink: 1}
+	m := Meta{Mode: unixType(info.Mode()) | unixMode(info.Mode()), Mtime: nanoseconds(info.ModTime()), Nlink: 1}
 	if info.Mode().IsRegular() {
 		m.Size = info.Size()
 	}
@@ -31,8 +31,9 @@ func MetaOf(info os.FileInfo) Meta {
 	return m
 }
 
-// UnixType is the type of a file of that mode as Unix has it, or 0 if Unix has none.
-func UnixType(m os.FileMode) uint32 {
+// unixType returns the type bits that Unix has for a file of that mode, or 0 if there are
+// none.
+func unixType(m os.FileMode) uint32 {
 	switch m.Type() {
 	case 0:
 		return 0o100000
@@ -52,14 +53,14 @@ func UnixType(m os.FileMode) uint32 {
 	return 0
 }
 
-// modeBits are the bits of a mode beyond permissions, and Go's for them.
+// modeBits maps the bits of a Unix mode above the permissions to those of Go.
 var modeBits = [...]struct {
 	unix uint32
 	mode os.FileMode
 }{{0o4000, os.ModeSetuid}, {0o2000, os.ModeSetgid}, {0o1000, os.ModeSticky}}
 
-// UnixMode is the Unix layout of the twelve bits of chmod; [goMode] is the way back.
-func UnixMode(m os.FileMode) uint32 {
+// unixMode returns the twelve bits of chmod in the Unix layout. [goMode] is the inverse.
+func unixMode(m os.FileMode) uint32 {
 	u := uint32(m.Perm())
 	for _, b := range modeBits {
 		if m&b.mode != 0 {
@@ -79,8 +80,8 @@ func goMode(u uint32) os.FileMode {
 	return m
 }
 
-// nanoseconds is t since 1970. Times that an int64 cannot hold, before 1678 and
-// after 2262, become the nearest it can.
+// nanoseconds returns t in nanoseconds since 1970. Times that an int64 cannot hold, before
+// 1678 and after 2262, become the nearest one that it can.
 func nanoseconds(t time.Time) int64 {
 	const limit = math.MaxInt64 / int64(time.Second)
 	switch sec := t.Unix(); {
@@ -90,21 +91,4 @@ func nanoseconds(t time.Time) int64 {
 		return math.MinInt64
 	}
 	return t.UnixNano()
-}
-
-// freshTime is how old a change must be, when a file is opened, for its times
-// to show any later change: clocks of file systems tick some milliseconds
-// apart.
-const freshTime = 20 * time.Millisecond
-
-// IsFresh reports whether a file was changed so recently that a later change may leave
-// its times as they are.
-func IsFresh(ctime int64) bool { return time.Since(time.Unix(0, ctime)) < freshTime }
-
-// Changed reports whether a file was written to, replaced or given other
-// metadata between two looks at it.
-func Changed(before, after os.FileInfo) bool {
-	b, a := MetaOf(before), MetaOf(after)
-	return !os.SameFile(before, after) ||
-		UnixType(before.Mode()) != UnixType(after.Mode()) || b.Size != a.Size || b.Mtime != a.Mtime || b.Ctime != a.Ctime
 }

@@ -11,20 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noAtime keeps reading a file from changing its access time. The kernel grants
-// it to the file's owner and to root.
+// noAtime keeps a read from changing the file's access time. The kernel allows it only to
+// the file's owner and to root.
 const noAtime = syscall.O_NOATIME
 
 func changeTime(st *syscall.Stat_t) time.Time { return time.Unix(st.Ctim.Unix()) }
 
-// haveProcFS tells whether open files have names in /proc.
+// haveProcFS reports whether open files have names in /proc.
 var haveProcFS = sync.OnceValue(func() bool {
 	info, err := os.Stat("/proc/self/fd")
 	return err == nil && info.IsDir()
 })
 
-// fdPath is a path of an open folder that stays right however long the folder's
-// real path is and wherever the folder is moved to; "" if there is none.
+// fdPath returns a path of an open folder that works however long the folder's real path is
+// and wherever the folder is moved to, or "" if there is no such path.
 func fdPath(f *os.File) string {
 	if !haveProcFS() {
 		return ""
@@ -34,7 +34,8 @@ func fdPath(f *os.File) string {
 
 func procPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
-// nextData finds the first run of data at or after off in a file of that size.
+// nextData finds the first run of data at or after off, as [from, to). from is size if only
+// holes are left.
 func nextData(f *os.File, off, size int64) (from, to int64, err error) {
 	from, err = f.Seek(off, unix.SEEK_DATA)
 	switch {
@@ -47,13 +48,13 @@ func nextData(f *os.File, off, size int64) (from, to int64, err error) {
 	}
 	to, err = f.Seek(from, unix.SEEK_HOLE)
 	if errors.Is(err, unix.ENXIO) {
-		return from, from, nil // cut off just now
+		return from, from, nil // the file was truncated just now
 	}
 	return from, to, err
 }
 
-// hasNoXattrs reports whether a file certainly has no extended attributes. Most
-// have none, and this takes no memory to find out.
+// hasNoXattrs reports whether a file certainly has no extended attributes. Most files have
+// none, and finding that out this way takes no memory.
 func hasNoXattrs(f *os.File) bool {
 	n, err := unix.Flistxattr(int(f.Fd()), nil)
 	return err == nil && n == 0

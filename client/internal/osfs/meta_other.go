@@ -9,12 +9,12 @@ const (
 	noAtime   = 0
 )
 
-// setSys: files have no numeric owner and no change time here, and their
-// identity is not kept.
+// setSys sets nothing: here files have no numeric owner and no change time, and their
+// identity is not recorded.
 func (m *Meta) setSys(os.FileInfo) {}
 
-// fdPath: open folders have no other path.
+// fdPath returns "": open folders have no path of their own here.
 func fdPath(*os.File) string { return "" }
 
-// nextData takes a file for one run of data.
+// nextData takes the whole file for one run of data: holes are not looked for here.
 func nextData(_ *os.File, off, size int64) (from, to int64, err error) { return off, size, nil }

@@ -7,11 +7,11 @@ import (
 	"syscall"
 )
 
-// openFlags open what is taken for a regular file: a symbolic link or a fifo
-// that has taken its place must neither be followed nor make the open wait.
+// openFlags open what is expected to be a regular file: if a symbolic link or a fifo has
+// replaced it, the link must not be followed and the open must not wait.
 const openFlags = os.O_RDONLY | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
-// setSys sets what only Unix knows of a file.
+// setSys sets the fields that only Unix has.
 func (m *Meta) setSys(info os.FileInfo) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

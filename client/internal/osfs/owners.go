@@ -6,21 +6,22 @@ import (
 	"sync"
 )
 
-// OwnerNames knows the names of numeric owners, "" where there is none;
-// [OwnerIDs] is the way back. Every owner is looked up once.
+// OwnerNames finds the names of numeric owners. [OwnerIDs] is the inverse. Each owner is
+// looked up once. It may be used concurrently.
 type OwnerNames struct {
-	User, Group cache[uint32, string]
+	users, groups cache[uint32, string]
 }
 
+// NewOwnerNames returns an empty one.
 func NewOwnerNames() *OwnerNames {
 	return &OwnerNames{
-		User: cache[uint32, string]{find: func(id uint32) string {
+		users: cache[uint32, string]{find: func(id uint32) string {
 			if u, err := user.LookupId(strconv.FormatUint(uint64(id), 10)); err == nil {
 				return u.Username
 			}
 			return ""
 		}},
-		Group: cache[uint32, string]{find: func(id uint32) string {
+		groups: cache[uint32, string]{find: func(id uint32) string {
 			if g, err := user.LookupGroupId(strconv.FormatUint(uint64(id), 10)); err == nil {
 				return g.Name
 			}
@@ -29,20 +30,28 @@ func NewOwnerNames() *OwnerNames {
 	}
 }
 
-// OwnerIDs knows the numbers of owners by name; -1 where there is none.
+// User returns a user's name, or "" if there is none.
+func (o *OwnerNames) User(uid uint32) string { return o.users.get(uid) }
+
+// Group returns a group's name, or "" if there is none.
+func (o *OwnerNames) Group(gid uint32) string { return o.groups.get(gid) }
+
+// OwnerIDs finds the numbers of owners by name. Each owner is looked up once. It may be used
+// concurrently.
 type OwnerIDs struct {
-	User, Group cache[string, int]
+	users, groups cache[string, int]
 }
 
+// NewOwnerIDs returns an empty one.
 func NewOwnerIDs() *OwnerIDs {
 	return &OwnerIDs{
-		User: cache[string, int]{find: func(name string) int {
+		users: cache[string, int]{find: func(name string) int {
 			if u, err := user.Lookup(name); err == nil {
 				return parseID(u.Uid)
 			}
 			return -1
 		}},
-		Group: cache[string, int]{find: func(name string) int {
+		groups: cache[string, int]{find: func(name string) int {
 			if g, err := user.LookupGroup(name); err == nil {
 				return parseID(g.Gid)
 			}
@@ -51,7 +60,13 @@ func NewOwnerIDs() *OwnerIDs {
 	}
 }
 
-// parseID reads a numeric owner; Windows has others, which are none here.
+// User returns a user's number, or -1 if there is none.
+func (o *OwnerIDs) User(name string) int { return o.users.get(name) }
+
+// Group returns a group's number, or -1 if there is none.
+func (o *OwnerIDs) Group(name string) int { return o.groups.get(name) }
+
+// parseID parses a numeric owner. Owners on Windows are not numbers, and give -1.
 func parseID(s string) int {
 	if id, err := strconv.ParseUint(s, 10, 32); err == nil {
 		return int(id)
@@ -59,14 +74,14 @@ func parseID(s string) int {
 	return -1
 }
 
-// cache remembers what find found. It may be used concurrently.
+// cache remembers what find returned. It may be used concurrently.
 type cache[K comparable, V any] struct {
 	find func(K) V
 	mu   sync.Mutex
 	m    map[K]V
 }
 
-func (c *cache[K, V]) Get(k K) V {
+func (c *cache[K, V]) get(k K) V {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v, ok := c.m[k]

@@ -11,17 +11,17 @@ import (
 	"github.com/pkg/xattr"
 )
 
-// ReadXattrs reads the extended attributes of the file at path, which is not
-// followed if it is a symbolic link: ascending by name, all that this process
-// may read. A file system without them has none. An error comes after those that could be
-// read. The values are visit's to keep.
+// ReadXattrs reads the extended attributes of the file at path: all that this process may
+// read, ascending by name. A symbolic link is not followed. A file system without attributes
+// has none. An error is returned after visit has been called for those that could be read.
+// The values belong to visit.
 func ReadXattrs(path string, visit func(name string, value []byte)) error {
 	names, err := xattr.LList(path)
 	return visitXattrs(names, err, visit, func(name string) ([]byte, error) { return xattr.LGet(path, name) })
 }
 
-// FileXattrs is ReadXattrs of an open file.
-func FileXattrs(f *os.File, visit func(name string, value []byte)) error {
+// ReadFileXattrs is [ReadXattrs] for an open file.
+func ReadFileXattrs(f *os.File, visit func(name string, value []byte)) error {
 	if hasNoXattrs(f) {
 		return nil
 	}
@@ -29,7 +29,7 @@ func FileXattrs(f *os.File, visit func(name string, value []byte)) error {
 	return visitXattrs(names, err, visit, func(name string) ([]byte, error) { return xattr.FGet(f, name) })
 }
 
-// visitXattrs visits the attributes of these names, or says why they could not be listed.
+// visitXattrs visits the attributes with these names. err is the error of listing them.
 func visitXattrs(names []string, err error, visit func(name string, value []byte), get func(name string) ([]byte, error)) error {
 	if err != nil {
 		return xattrError("list extended attributes", err)
@@ -39,20 +39,19 @@ func visitXattrs(names []string, err error, visit func(name string, value []byte
 	for _, name := range names {
 		value, err := get(name)
 		if errors.Is(err, xattr.ENOATTR) {
-			continue // removed since it was listed
+			continue // removed after the listing
 		}
 		if err != nil {
 			failed = errors.Join(failed, xattrError("read extended attribute "+strconv.Quote(name), err))
 			continue
 		}
-		// The value came in a buffer that may be many times its size.
+		// The value is in a buffer that may be many times its size.
 		visit(name, bytes.Clone(value))
 	}
 	return failed
 }
 
-// xattrError says what failed; nil where the file system just has no such
-// attributes.
+// xattrError says what failed. It returns nil where the file system has no such attributes.
 func xattrError(what string, err error) error {
 	if errors.Is(err, errors.ErrUnsupported) {
 		return nil
@@ -60,8 +59,8 @@ func xattrError(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, xattrCause(err))
 }
 
-// xattrCause takes the path and the call off an error of package xattr, as
-// [bare] does for those of package os.
+// xattrCause takes the path and the call off an error of package xattr, as [WithoutPath] does
+// for errors of package os.
 func xattrCause(err error) error {
 	if e, ok := err.(*xattr.Error); ok {
 		return e.Err

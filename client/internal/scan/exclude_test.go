@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestExclude(t *testing.T) {
+func TestPatternsFollowGitignore(t *testing.T) {
 	dir := t.TempDir()
 	makeFiles(t, dir, "a/build/x", "a/keep.o", "a/main.c", "build", "cache/deep/x", "sp[ec", "\xffraw")
 	all := []string{".", "a", "a/build", "a/build/x", "a/keep.o", "a/main.c", "build", "cache", "cache/deep", "cache/deep/x", "sp[ec", "\xffraw"}
@@ -37,8 +37,8 @@ func TestExclude(t *testing.T) {
 	}
 }
 
-// Patterns with a slash are about the path below each root.
-func TestExcludeBelowSeveralRoots(t *testing.T) {
+// Patterns with a slash are matched against the path below each root.
+func TestPatternsAreRelativeToTheirRoot(t *testing.T) {
 	dir := t.TempDir()
 	makeFiles(t, dir, "one/tmp/x", "two/tmp/x", "two/sub/tmp/x")
 	m, err := NewMatcher([]string{"/tmp", "one"})
@@ -49,21 +49,20 @@ func TestExcludeBelowSeveralRoots(t *testing.T) {
 		"one", "two", "two/sub", "two/sub/tmp", "two/sub/tmp/x")
 }
 
-// A folder can be left out by itself, however it is reached, unless it is what
-// is to be saved.
-func TestFoldersLeftOut(t *testing.T) {
+// An excluded folder is left out however the walk reaches it, unless it is itself a root.
+func TestExcludedFoldersAreLeftOut(t *testing.T) {
 	dir := t.TempDir()
 	makeFiles(t, dir, "a/store/x", "a/other/store/x", "a/file", "b/x")
 	m := new(Matcher)
-	m.Without([]string{filepath.Join(dir, "a", "store"), filepath.Join(dir, "a", "file"), filepath.Join(dir, "gone"), filepath.Join(dir, "b")})
+	m.ExcludeFolders([]string{filepath.Join(dir, "a", "store"), filepath.Join(dir, "a", "file"), filepath.Join(dir, "gone"), filepath.Join(dir, "b")})
 	wantWalk(t, []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}, m,
 		"a", "a/file", "a/other", "a/other/store", "a/other/store/x", "b", "b/x")
 }
 
-func TestBadPatterns(t *testing.T) {
+func TestBadPatternsAreRefused(t *testing.T) {
 	for _, pattern := range []string{"", "/", "[", "a/[b", "{a", `x\`} {
 		if _, err := NewMatcher([]string{pattern}); err == nil {
-			t.Errorf("the pattern %q was taken", pattern)
+			t.Errorf("the pattern %q was accepted", pattern)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -16,13 +15,12 @@ import (
 	"testing"
 
 	"servidor-backup/bus/bustest"
-	"servidor-backup/client/internal/osfs"
 	"servidor-backup/client/internal/tree"
 	"servidor-backup/client/treetest"
 )
 
-// makeFiles makes the named files with their names as content, and folders for
-// names that end in a slash.
+// makeFiles makes the named files, with their names as content, and folders for names that
+// end in a slash.
 func makeFiles(t *testing.T, dir string, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -39,22 +37,20 @@ func makeFiles(t *testing.T, dir string, names ...string) {
 	}
 }
 
-// walkAll walks the paths of a command line.
-func walkAll(t *testing.T, paths []string, exclude *Matcher, visit func(Item) error) walkCount {
+// walkAll walks the paths that a person gave.
+func walkAll(t *testing.T, paths []string, exclude *Matcher, visit func(Item) error) {
 	t.Helper()
 	roots, err := NewRoots(paths)
 	if err != nil {
 		t.Fatal(err)
 	}
-	count, err := Walk(t.Context(), roots, exclude, visit)
-	if err != nil {
+	if err := Walk(t.Context(), roots, exclude, visit); err != nil {
 		t.Fatal(err)
 	}
-	return count
 }
 
-// walkAlone walks a folder without helpers: a folder is looked at when the walk
-// gets there.
+// walkAlone walks a folder without helpers, so that folders are read only when the walk
+// reaches them.
 func walkAlone(t *testing.T, dir string, visit func(Item) error) {
 	t.Helper()
 	roots, err := NewRoots([]string{dir})
@@ -62,13 +58,13 @@ func walkAlone(t *testing.T, dir string, visit func(Item) error) {
 		t.Fatal(err)
 	}
 	w := newWalker(t.Context(), nil, visit)
-	defer w.set.Close()
-	if err := w.root(roots[0]); err != nil {
+	defer w.dirs.Close()
+	if err := w.walkRoot(roots[0]); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// wantWalk checks the entries' paths of a walk without errors.
+// wantWalk checks that a walk has no errors and visits these paths.
 func wantWalk(t *testing.T, paths []string, exclude *Matcher, want ...string) {
 	t.Helper()
 	var got []string
@@ -103,48 +99,11 @@ func TestWalkIsInOrder(t *testing.T) {
 		return nil
 	})
 	if n < 200 {
-		t.Errorf("only %d entries were walked", n)
+		t.Errorf("only %d entries were visited", n)
 	}
 }
 
-func TestWalkRoots(t *testing.T) {
-	dir := t.TempDir()
-	makeFiles(t, dir, "docs/x", "docs/y/z", "file", "other/docs/x", "a/")
-	at := func(name string) string { return filepath.Join(dir, name) }
-	if err := os.Symlink("docs", at("current")); err != nil {
-		t.Fatal(err)
-	}
-	wantWalk(t, []string{at("docs")}, nil, ".", "x", "y", "y/z")
-	wantWalk(t, []string{at("docs") + "/"}, nil, ".", "x", "y", "y/z")
-	wantWalk(t, []string{at("file")}, nil, "file")
-	wantWalk(t, []string{at("file"), at("docs"), at("a")}, nil, "a", "docs", "docs/x", "docs/y", "docs/y/z", "file")
-	wantWalk(t, []string{at("current")}, nil, ".", "x", "y", "y/z")
-	wantWalk(t, []string{at("current"), at("file")}, nil, "current", "current/x", "current/y", "current/y/z", "file")
-
-	t.Chdir(at("docs"))
-	wantWalk(t, []string{"."}, nil, ".", "x", "y", "y/z")
-	wantWalk(t, []string{".", "../file"}, nil, "docs", "docs/x", "docs/y", "docs/y/z", "file")
-}
-
-func TestImpossibleRoots(t *testing.T) {
-	dir := t.TempDir()
-	makeFiles(t, dir, "docs/x", "other/docs/x")
-	for name, tc := range map[string]struct {
-		paths []string
-		want  string
-	}{
-		"none":      {nil, "no path"},
-		"missing":   {[]string{filepath.Join(dir, "nothing")}, "nothing"},
-		"same name": {[]string{filepath.Join(dir, "docs"), filepath.Join(dir, "other/docs")}, "two records"},
-		"nameless":  {[]string{filepath.Join(dir, "docs"), "/"}, "save it alone"},
-	} {
-		if _, err := NewRoots(tc.paths); err == nil || !strings.Contains(err.Error(), tc.want) {
-			t.Errorf("%s: got %v, want an error with %q", name, err, tc.want)
-		}
-	}
-}
-
-// What vanishes during a walk is told, and everything else is walked.
+// A path that is removed during the walk is reported, and everything else is visited.
 func TestWalkGoesOnAfterErrors(t *testing.T) {
 	dir := t.TempDir()
 	makeFiles(t, dir, "a/x", "b", "c/x")
@@ -168,30 +127,30 @@ func TestWalkGoesOnAfterErrors(t *testing.T) {
 	}
 }
 
-// A name may be gone before it is looked at.
-func TestScanOfVanishedNames(t *testing.T) {
+// A name may be removed between the listing and the look at it.
+func TestRemovedNamesAreItemsWithAnError(t *testing.T) {
 	dir := t.TempDir()
 	makeFiles(t, dir, "b", "d/x")
 	w := newWalker(t.Context(), nil, nil)
-	top, err := w.set.Top(dir)
+	top, err := w.dirs.Top(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &listing{dir: top, path: ".", names: []string{"a", "b", "c", "d"}, listed: true}
-	w.listings.add(s)
-	w.listings.await(s)
-	for i, it := range s.items {
-		if gone := it.Path == "a" || it.Path == "c"; it.Path != string(rune('a'+i)) || gone != errors.Is(it.Err, fs.ErrNotExist) || gone != (it.Entry == nil) {
+	l := &listing{dir: top, path: ".", names: []string{"a", "b", "c", "d"}, listed: true}
+	w.queue.append(l)
+	w.queue.await(l)
+	for i, it := range l.items {
+		if removed := it.Path == "a" || it.Path == "c"; it.Path != string(rune('a'+i)) || removed != errors.Is(it.Err, fs.ErrNotExist) || removed != (it.Entry == nil) {
 			t.Errorf("item %d is %+v", i, it)
 		}
 	}
-	if len(s.items) != 4 || len(s.below) != 1 || s.below[0].path != "d" {
-		t.Errorf("%d items, %d folders", len(s.items), len(s.below))
+	if len(l.items) != 4 || len(l.subdirs) != 1 || l.subdirs[0].path != "d" {
+		t.Errorf("got %d items and %d folders, want 4 items, of which the folder d", len(l.items), len(l.subdirs))
 	}
 }
 
-// A folder with very many names, and folders among them, comes in parts.
-func TestWalkOfALargeFolder(t *testing.T) {
+// The names of a large folder, with folders among them, are split into several listings.
+func TestLargeFolderIsWalkedInOrder(t *testing.T) {
 	dir := t.TempDir()
 	var names, want []string
 	for i := range 3*listingItems + 7 {
@@ -207,7 +166,7 @@ func TestWalkOfALargeFolder(t *testing.T) {
 	wantWalk(t, []string{dir}, nil, slices.Insert(want, 0, ".")...)
 }
 
-func TestWalkEndsEarly(t *testing.T) {
+func TestWalkEndsWithTheVisitorOrTheContext(t *testing.T) {
 	dir := t.TempDir()
 	makeFiles(t, dir, "a", "b")
 	roots, err := NewRoots([]string{dir})
@@ -215,17 +174,17 @@ func TestWalkEndsEarly(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop := errors.New("stop")
-	if _, err := Walk(t.Context(), roots, nil, func(Item) error { return stop }); !errors.Is(err, stop) {
+	if err := Walk(t.Context(), roots, nil, func(Item) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("got %v, want the visitor's error", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err = Walk(ctx, roots, nil, func(Item) error { cancel(); return nil })
+	err = Walk(ctx, roots, nil, func(Item) error { cancel(); return nil })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
 }
 
-func TestWalkCountsWhatItLeavesOut(t *testing.T) {
+func TestSocketsAndExcludedFoldersAreLeftOut(t *testing.T) {
 	dir := t.TempDir()
 	makeFiles(t, dir, "a", "cache/x", "cache/y")
 	t.Chdir(dir) // the path of a socket must be short
@@ -238,110 +197,43 @@ func TestWalkCountsWhatItLeavesOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	count := walkAll(t, []string{dir}, m, func(Item) error { return nil })
-	if want := (walkCount{Excluded: 1, Special: 1}); count != want {
-		t.Errorf("got %+v, want %+v", count, want)
-	}
+	wantWalk(t, []string{dir}, m, ".", "a")
+	wantWalk(t, []string{dir}, nil, ".", "a", "cache", "cache/x", "cache/y")
 }
 
-func TestOpenAfterTheWalk(t *testing.T) {
-	dir := t.TempDir()
-	makeFiles(t, dir, "a/b/file")
-	var last Item
-	walkAll(t, []string{dir}, nil, func(it Item) error { last = it; return nil })
-	if err := os.WriteFile(filepath.Join(dir, "a/b/file"), []byte("longer than before"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f, _, err := last.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if got, err := io.ReadAll(f); string(got) != "longer than before" || int64(len(got)) != last.Entry.Size {
-		t.Errorf("read %q (%v), and the entry's size is %d", got, err, last.Entry.Size)
-	}
-}
-
-func TestWalkBoundsOpenFolders(t *testing.T) {
+func TestDeepFoldersAreWalked(t *testing.T) {
+	const depth = 200
 	dir := treetest.TempDir(t)
-	makeFiles(t, dir, strings.Repeat("d/", 4*osfs.MaxOpenFolders), strings.Repeat("d/", 2*osfs.MaxOpenFolders)+"z")
-	roots, err := NewRoots([]string{dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var w *walker
-	most, n := 0, 0
-	w = newWalker(t.Context(), nil, func(it Item) error {
-		most = max(most, w.set.Open.Len())
+	makeFiles(t, dir, strings.Repeat("d/", depth), strings.Repeat("d/", depth/2)+"z")
+	n := 0
+	walkAll(t, []string{dir}, nil, func(it Item) error {
 		n++
 		return it.Err
 	})
-	set, limit := w.set, w.set.Limit
-	if err := w.root(roots[0]); err != nil {
-		t.Fatal(err)
-	}
-	if want := 4*osfs.MaxOpenFolders + 2; n != want || most != limit {
-		t.Errorf("%d entries with up to %d folders open, want %d with %d", n, most, want, limit)
-	}
-	set.Close()
-	if set.Open.Len() != 0 {
-		t.Errorf("%d folders stay open", set.Open.Len())
+	if want := depth + 2; n != want {
+		t.Errorf("%d entries are visited, want %d", n, want)
 	}
 }
 
-// What was visited is not kept until the walk ends.
-func TestWalkForgets(t *testing.T) {
+// Items are not kept until the walk ends.
+func TestWalkDropsVisitedItems(t *testing.T) {
 	dir := t.TempDir()
 	var names []string
 	for i := range 1000 {
 		names = append(names, fmt.Sprintf("%02d/%02d/file", i/50, i%50))
 	}
 	makeFiles(t, dir, names...)
-	var gone atomic.Int64
+	var freed atomic.Int64
 	visited := 0
 	walkAll(t, []string{dir}, nil, func(it Item) error {
 		visited++
-		runtime.AddCleanup(it.Entry, func(int) { gone.Add(1) }, 0)
+		runtime.AddCleanup(it.Entry, func(int) { freed.Add(1) }, 0)
 		if it.Path == "19/49/file" {
-			bustest.Eventually(t, "what was visited is gone", func() bool {
+			bustest.Eventually(t, "most visited entries are freed", func() bool {
 				runtime.GC()
-				return gone.Load() > int64(visited)*9/10
+				return freed.Load() > int64(visited)*9/10
 			})
 		}
 		return nil
 	})
-}
-
-func BenchmarkWalk(b *testing.B) { benchWalk(b, treetest.New(b, 1, treetest.Large)) }
-
-// What could not be read of an entry is looked for again by the next backup.
-func TestAttributesThatCannotBeReadAreNotTakenForRead(t *testing.T) {
-	top := t.TempDir()
-	dir := filepath.Join(top, "d")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "f"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	roots, err := NewRoots([]string{top})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var item Item
-	if _, err := Walk(t.Context(), roots, nil, func(it Item) error {
-		if it.Path == "d/f" {
-			item = it
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	item.Entry.Ctime = 1
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := item.Complete(); err == nil || item.Entry.Ctime != 0 {
-		t.Errorf("%v, and the change time is %d", err, item.Entry.Ctime)
-	}
 }

@@ -16,9 +16,9 @@ import (
 	"servidor-backup/client/treetest"
 )
 
-func TestUnreadableFolder(t *testing.T) {
-	if os.Geteuid() == 0 { // who reads everything
-		asSomebody(t)
+func TestUnreadableFolderIsReported(t *testing.T) {
+	if os.Geteuid() == 0 { // root may read everything
+		runAsNobody(t)
 		return
 	}
 	dir := treetest.TempDir(t)
@@ -38,25 +38,25 @@ func TestUnreadableFolder(t *testing.T) {
 	}
 }
 
-// asSomebody runs the test in a process of a user who is not root.
-func asSomebody(t *testing.T) {
-	const somebody = 65534
-	// The program is where only root may look.
-	dir, err := os.MkdirTemp("", "somebody")
+// runAsNobody runs the test again in a process of a user who is not root.
+func runAsNobody(t *testing.T) {
+	const nobody = 65534
+	// The test program is in a folder that only root may read.
+	dir, err := os.MkdirTemp("", "nobody")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	self := filepath.Join(dir, "test")
-	if err := errors.Join(copyProgram(self), os.Chmod(dir, 0o755), os.Chown(dir, somebody, somebody)); err != nil {
+	if err := errors.Join(copyProgram(self), os.Chmod(dir, 0o755), os.Chown(dir, nobody, nobody)); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), self, "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: somebody, Gid: somebody}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("as user %d: %v\n%s", somebody, err, out)
+		t.Errorf("as user %d: %v\n%s", nobody, err, out)
 	}
 }
 

@@ -110,13 +110,13 @@ func (d *Dir) make(name, path string) (*Dir, error) {
 		err = d.makeWay(name)
 	}
 	if err != nil {
-		return nil, osfs.Bare(err)
+		return nil, osfs.WithoutPath(err)
 	}
 	info, err := d.Root.Lstat(name)
 	if err != nil {
-		return nil, osfs.Bare(err)
+		return nil, osfs.WithoutPath(err)
 	}
-	return &Dir{t: d.t, Dir: d.Child(name, info), Path: path, parent: d, mine: mine, holds: 1}, nil
+	return &Dir{t: d.t, Dir: d.Child(name, osfs.IdentityOf(info)), Path: path, parent: d, mine: mine, holds: 1}, nil
 }
 
 // makeWay deals with what has a folder's name already: a folder is opened for its
@@ -175,9 +175,9 @@ func (t *Target) dir(path string) (*Dir, error) {
 	err = parent.Root.Mkdir(name, 0o777)
 	mine := err == nil || t.opt.Overwrite
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("make the folder %q: %w", path, osfs.Bare(err))
+		return nil, fmt.Errorf("make the folder %q: %w", path, osfs.WithoutPath(err))
 	}
-	f, err := parent.Step(name, path)
+	f, err := parent.Subdir(name, path)
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ func (t *Target) find(path string) (*osfs.Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parent.Step(name, path)
+	return parent.Subdir(name, path)
 }
 
 // settle gives a folder its metadata.

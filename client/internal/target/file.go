@@ -103,7 +103,7 @@ func (pf *File) make() error {
 	var err error
 	pf.used, err = pf.t.makeName(pf.dir, pf.name, func(d *osfs.Dir, name string) (err error) {
 		pf.f, err = d.Root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-		return osfs.Bare(err)
+		return osfs.WithoutPath(err)
 	})
 	return err
 }
@@ -116,7 +116,7 @@ func (pf *File) WriteAt(b []byte, off int64) (int, error) {
 	}
 	n, err := pf.write(b, off)
 	if err != nil {
-		return n, fmt.Errorf("restore %q: write: %w", pf.entry.Path, osfs.Bare(err))
+		return n, fmt.Errorf("restore %q: write: %w", pf.entry.Path, osfs.WithoutPath(err))
 	}
 	end := off + int64(n)
 	for last := pf.last.Load(); end > last && !pf.last.CompareAndSwap(last, end); last = pf.last.Load() {
@@ -159,13 +159,13 @@ func (pf *File) complete() error {
 	defer pf.dir.Release()
 	if pf.last.Load() < pf.entry.Size { // it ends with a hole
 		if err := pf.f.Truncate(pf.entry.Size); err != nil {
-			return osfs.Bare(err)
+			return osfs.WithoutPath(err)
 		}
 	}
 	pf.t.meta.set(pf.dir.Dir, pf.used, pf.f, pf.entry)
 	// Some file systems tell only now that the disk is full.
 	if err := pf.f.Close(); err != nil {
-		return osfs.Bare(err)
+		return osfs.WithoutPath(err)
 	}
 	return pf.dir.Rename(pf.used, pf.name)
 }
@@ -189,7 +189,7 @@ func (pf *File) remove() error {
 	}
 	defer pf.dir.Release()
 	if err := pf.dir.Root.Remove(pf.used); err != nil {
-		return fmt.Errorf("remove the unfinished %q: %w", pf.entry.Path, osfs.Bare(err))
+		return fmt.Errorf("remove the unfinished %q: %w", pf.entry.Path, osfs.WithoutPath(err))
 	}
 	return nil
 }
@@ -266,7 +266,7 @@ func (t *Target) makeLink(l pendingLink) error {
 	}
 	defer l.dir.Release()
 	used, err := t.makeName(l.dir, l.name, func(d *osfs.Dir, name string) error {
-		return osfs.LinkBetween(from, fromName, d, name)
+		return osfs.Link(from, fromName, d, name)
 	})
 	if err != nil {
 		return fmt.Errorf("link to %q: %w", l.entry.HardLink, err)
@@ -286,7 +286,7 @@ func (t *Target) first(e *tree.Entry) (*osfs.Dir, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("look at %q, of which it is another name: %w", e.HardLink, err)
 	}
-	if tree.TypeOfMode(osfs.UnixType(info.Mode())) != e.Type || e.Type == tree.TypeFile && info.Size() != e.Size {
+	if tree.TypeOfMode(osfs.MetaOf(info).Mode) != e.Type || e.Type == tree.TypeFile && info.Size() != e.Size {
 		return nil, "", fmt.Errorf("%q, of which it is another name, was not restored: %w", e.HardLink, fs.ErrNotExist)
 	}
 	return dir, name, nil

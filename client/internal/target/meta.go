@@ -44,7 +44,7 @@ func newMetaWriter(opt metaOptions) *metaWriter {
 // capabilities away; attributes need a writable file, which the mode may end;
 // and the mode may take the right to set times.
 func (w *metaWriter) set(dir *osfs.Dir, name string, file *os.File, e *tree.Entry) {
-	at := osfs.Located{Dir: dir, Name: name, File: file}
+	at := osfs.Ref{Dir: dir, Name: name, File: file}
 	if w.opt.Owner {
 		w.warn(e, "set the owner", w.setOwner(at, e))
 	}
@@ -55,7 +55,7 @@ func (w *metaWriter) set(dir *osfs.Dir, name string, file *os.File, e *tree.Entr
 
 func (w *metaWriter) warn(e *tree.Entry, what string, err error) {
 	if err != nil {
-		w.opt.Warn(e.Path, fmt.Errorf("%s: %w", what, osfs.Bare(err)))
+		w.opt.Warn(e.Path, fmt.Errorf("%s: %w", what, osfs.WithoutPath(err)))
 	}
 }
 
@@ -65,24 +65,24 @@ func (w *metaWriter) owner(e *tree.Entry) (uid, gid int) {
 	if w.opt.NumericOwner {
 		return uid, gid
 	}
-	if id := w.ids.User.Get(e.User); id >= 0 {
+	if id := w.ids.User(e.User); id >= 0 {
 		uid = id
 	}
-	if id := w.ids.Group.Get(e.Group); id >= 0 {
+	if id := w.ids.Group(e.Group); id >= 0 {
 		gid = id
 	}
 	return uid, gid
 }
 
-func (w *metaWriter) setOwner(at osfs.Located, e *tree.Entry) error {
+func (w *metaWriter) setOwner(at osfs.Ref, e *tree.Entry) error {
 	uid, gid := w.owner(e)
-	if at.File != nil && osfs.IsOwned(at.File, uid, gid) {
+	if at.File != nil && osfs.IsOwnedBy(at.File, uid, gid) {
 		return nil
 	}
-	return osfs.OwnerError(at.Chown(uid, gid))
+	return at.Chown(uid, gid)
 }
 
-func (w *metaWriter) setMode(at osfs.Located, e *tree.Entry) error {
+func (w *metaWriter) setMode(at osfs.Ref, e *tree.Entry) error {
 	if e.Type == tree.TypeSymlink || e.Type == tree.TypeDir && runtime.GOOS == "windows" {
 		return nil // there is no such thing
 	}
@@ -96,7 +96,7 @@ func (w *metaWriter) setMode(at osfs.Located, e *tree.Entry) error {
 // safeMode is the entry's mode without the setuid or setgid bit if the file
 // does not belong to whom it belonged: it would lend the rights of somebody who
 // never meant to.
-func (w *metaWriter) safeMode(at osfs.Located, e *tree.Entry) (uint32, error) {
+func (w *metaWriter) safeMode(at osfs.Ref, e *tree.Entry) (uint32, error) {
 	mode := e.Mode & 0o7777
 	if mode&0o6000 == 0 {
 		return mode, nil
@@ -118,14 +118,14 @@ func (w *metaWriter) safeMode(at osfs.Located, e *tree.Entry) (uint32, error) {
 
 // setXattrs makes the attributes those of e. Attributes that it has already are
 // not touched, since setting some takes rights even where it changes nothing.
-func (w *metaWriter) setXattrs(at osfs.Located, e *tree.Entry) {
+func (w *metaWriter) setXattrs(at osfs.Ref, e *tree.Entry) {
 	if !at.CanHaveXattrs() {
 		if len(e.Xattrs) > 0 {
 			w.opt.Warn(e.Path, fmt.Errorf("extended attributes of a %v cannot be set on this system", e.Type))
 		}
 		return
 	}
-	if at.File != nil && len(e.Xattrs) == 0 && osfs.NoXattrs(at.File) {
+	if at.File != nil && len(e.Xattrs) == 0 && !osfs.MayHaveXattrs(at.File) {
 		return
 	}
 	// Where there are no attributes to be read, setting one tells why.
@@ -149,7 +149,7 @@ func (w *metaWriter) setXattrs(at osfs.Located, e *tree.Entry) {
 // dropXattr removes an attribute that the entry does not have: of a folder that
 // was there before, or an ACL inherited from the target folder. Those that the
 // system itself puts on files, such as labels, stay.
-func (w *metaWriter) dropXattr(at osfs.Located, e *tree.Entry, name string) {
+func (w *metaWriter) dropXattr(at osfs.Ref, e *tree.Entry, name string) {
 	if !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "system.posix_acl_") {
 		return
 	}
@@ -171,7 +171,7 @@ func (w *metaWriter) writeNew(dir *osfs.Dir, name string, e *tree.Entry, content
 	if uid, gid := w.newOwner(e); uid != os.Geteuid() || gid != os.Getegid() {
 		mode = 0o600
 	}
-	f, err := osfs.CreateNew(dir, name, mode)
+	f, err := osfs.CreateFile(dir, name, mode)
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, errors.ErrUnsupported) {
 		return false, nil
 	}
@@ -186,7 +186,7 @@ func (w *metaWriter) writeNew(dir *osfs.Dir, name string, e *tree.Entry, content
 		err = closed
 	}
 	if err != nil {
-		return true, errors.Join(err, osfs.Bare(dir.Root.Remove(name)))
+		return true, errors.Join(err, osfs.WithoutPath(dir.Root.Remove(name)))
 	}
 	return true, nil
 }
@@ -202,16 +202,16 @@ func (w *metaWriter) newOwner(e *tree.Entry) (uid, gid int) {
 
 // setNew is set for what writeNew has made: it changes only what is not
 // right from the start.
-func (w *metaWriter) setNew(dir *osfs.Dir, name string, f osfs.NewFile, e *tree.Entry) {
+func (w *metaWriter) setNew(dir *osfs.Dir, name string, f osfs.File, e *tree.Entry) {
 	is, err := f.Stat()
 	w.warn(e, "look at what was made", err)
 	uid, gid := w.newOwner(e)
 	if w.opt.Owner && (is.UID != uid || is.GID != gid) {
-		w.warn(e, "set the owner", osfs.OwnerError(f.Chown(uid, gid)))
+		w.warn(e, "set the owner", f.Chown(uid, gid))
 	}
 	inherited := f.MayHaveXattrs()
 	if inherited {
-		w.setXattrs(osfs.Located{Dir: dir, Name: name}, e)
+		w.setXattrs(osfs.Ref{Dir: dir, Name: name}, e)
 	}
 	w.warn(e, "set the time", osfs.SetTimes(dir, name, e.Mtime))
 	if inherited || is.Mode != e.Mode {

@@ -62,7 +62,7 @@ func Open(dir string, opt Options) (*Target, error) {
 	_, err := os.Lstat(dir)
 	mine := opt.Overwrite || errors.Is(err, fs.ErrNotExist)
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, fmt.Errorf("make the target folder %s: %w", dir, osfs.Bare(err))
+		return nil, fmt.Errorf("make the target folder %s: %w", dir, osfs.WithoutPath(err))
 	}
 	// Later changes of the working directory must not matter.
 	abs, err := filepath.Abs(dir)
@@ -72,7 +72,7 @@ func Open(dir string, opt Options) (*Target, error) {
 	set := osfs.NewDirs()
 	top, err := set.Top(abs)
 	if err != nil {
-		return nil, fmt.Errorf("open the target folder %s: %w", dir, osfs.Bare(err))
+		return nil, fmt.Errorf("open the target folder %s: %w", dir, osfs.WithoutPath(err))
 	}
 	names, err := top.Names()
 	if err != nil {
@@ -97,7 +97,7 @@ func (t *Target) Put(e *tree.Entry) error {
 		switch e.Type {
 		case tree.TypeSymlink:
 			err = t.putNode(e, func(d *osfs.Dir, name string) error {
-				return osfs.Bare(d.Root.Symlink(e.Target, name))
+				return osfs.WithoutPath(d.Root.Symlink(e.Target, name))
 			})
 		case tree.TypeFile, tree.TypeDir:
 			err = fmt.Errorf("a %v is placed in another way: this is a bug", e.Type)
@@ -140,7 +140,7 @@ func (t *Target) Sync() error {
 		return fmt.Errorf("sync the target folder: %w", err)
 	}
 	defer t.top.Release()
-	if err := osfs.SyncFolder(t.top.Self); err != nil {
+	if err := osfs.SyncFileSystem(t.top.Self); err != nil {
 		return fmt.Errorf("sync the target folder: %w", err)
 	}
 	return nil
@@ -148,7 +148,7 @@ func (t *Target) Sync() error {
 
 // putSpecial makes a fifo or a device.
 func (t *Target) putSpecial(e *tree.Entry) error {
-	err := t.putNode(e, func(d *osfs.Dir, name string) error { return osfs.MakeNode(d, name, e.Type.UnixType(), e.Rdev) })
+	err := t.putNode(e, func(d *osfs.Dir, name string) error { return osfs.Mknod(d, name, e.Type.UnixType(), e.Rdev) })
 	noRight := e.Type != tree.TypeFifo && errors.Is(err, fs.ErrPermission)
 	if noRight || errors.Is(err, errors.ErrUnsupported) {
 		t.opt.Warn(e.Path, fmt.Errorf("the %v was left out: %w", e.Type, err))
@@ -187,7 +187,7 @@ func (t *Target) makeName(d *Dir, name string, make func(d *osfs.Dir, name strin
 	info, err := d.Root.Lstat(name)
 	switch {
 	case err != nil:
-		return "", osfs.Bare(err)
+		return "", osfs.WithoutPath(err)
 	case info.IsDir():
 		return "", fmt.Errorf("a folder is in the way and is not removed: move it away first")
 	case !t.opt.Overwrite:

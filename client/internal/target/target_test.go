@@ -48,7 +48,7 @@ func copyInto(p *Target, from string) error {
 		return err
 	}
 	c := copier{p: p, first: map[[2]uint64]string{}, slots: make(chan struct{}, 8)}
-	_, err = scan.Walk(context.Background(), roots, nil, c.visit)
+	err = scan.Walk(context.Background(), roots, nil, c.visit)
 	c.wait.Wait()
 	for _, d := range slices.Backward(c.dirs) {
 		p.Leave(d)
@@ -116,18 +116,18 @@ func copyContent(to *File, it scan.Item) error {
 		return err
 	}
 	defer f.Close()
-	for x := osfs.DataExtents(f, it.Entry.Size); ; {
-		ext, ok, err := x.Next()
-		if err != nil || !ok {
+	for region, err := range osfs.DataRegions(f, it.Entry.Size, 1) {
+		if err != nil {
 			return err
 		}
-		if _, err := io.Copy(io.NewOffsetWriter(to, ext.Off), io.NewSectionReader(f, ext.Off, ext.Len)); err != nil {
+		if _, err := io.Copy(io.NewOffsetWriter(to, region.Off), io.NewSectionReader(f, region.Off, region.Len)); err != nil {
 			return err
 		}
-		if after, err := f.Stat(); err != nil || osfs.Changed(before, after) {
+		if after, err := f.Stat(); err != nil || osfs.ChangedBetween(before, after) {
 			return fmt.Errorf("%q changed while it was copied (%w)", it.Path, err)
 		}
 	}
+	return nil
 }
 
 // restoreOptions are what a restore takes for granted.
@@ -503,7 +503,7 @@ func TestSetuidGoesWithItsOwner(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := osfs.UnixMode(info.Mode()); got != want {
+		if got := osfs.MetaOf(info).Mode & 0o7777; got != want {
 			t.Errorf("%s has mode %#o, want %#o", name, got, want)
 		}
 	}

@@ -1,0 +1,24 @@
+// Package archive makes the tree of a new version: it decides what has to be read, reads it,
+// and passes the chunks to an [Uploader].
+//
+// [Save] runs three steps side by side, with bounded queues between them:
+//
+//   - The walk meets every path in the tree's order, merged with the parent version's tree.
+//     Here it is decided whether a file is unchanged (isUnchanged): type, size, modification
+//     time, inode and change time are those of its entry in the parent. An unchanged file is
+//     not opened; its entry takes over the parent's content.
+//   - A few readers read what is left: small neighbours as one bundle that shares a chunk,
+//     larger files cut into chunks by their content, without holes and long runs of zeros. A
+//     file that changes while it is read is read again.
+//   - The making of the tree adds the entries in order, each as soon as the ids of its chunks
+//     are known. Leaves that are as in the parent's tree are reused whole.
+//
+// A version contains every path that could be read. A path that could not be, or only in part, is
+// a warning and is counted in [Result].Unreadable. Any other failure ends all steps, and there
+// is no version. An entry whose file may change without a sign in its times gets the change
+// time 0, so that the next backup reads it again.
+//
+// The words: an entry is pending until the tree has it; a parent is the version before this
+// one; to recheck is to ask the nodes for the chunks of an unchanged file before they are
+// reused, because some of the parent's chunks may be lost.
+package archive

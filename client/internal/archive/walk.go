@@ -1,0 +1,130 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"servidor-backup/client/internal/osfs"
+	"servidor-backup/client/internal/scan"
+	"servidor-backup/client/internal/tree"
+)
+
+// walk puts every path into the queue, in order, and passes to the readers what has to be
+// read.
+func (s *saver) walk(ctx context.Context) error {
+	defer close(s.toRead)
+	defer close(s.queue)
+	if s.Roots == nil {
+		err := s.meet(ctx, scan.Item{Path: s.Name, Nlink: 1, Entry: &tree.Entry{
+			Path: s.Name, Type: tree.TypeFile, Mode: 0o600, Mtime: time.Now().UnixNano(),
+		}})
+		return errors.Join(err, s.endBundle(ctx))
+	}
+	err := scan.Walk(ctx, s.Roots, s.Exclude, func(it scan.Item) error { return s.meet(ctx, it) })
+	return errors.Join(err, s.endBundle(ctx))
+}
+
+// meet decides what to do with a path: reuse what the parent has, or read it.
+func (s *saver) meet(ctx context.Context, it scan.Item) error {
+	if it.Err != nil {
+		s.reportUnreadable(it.Path, it.Err)
+	}
+	if it.Entry == nil {
+		return nil
+	}
+	e := it.Entry
+	before, at := s.findInParent(ctx, e.Path)
+	unchanged := isUnchanged(e, before) && e.ReuseMetadata(before, s.recheck)
+	if !unchanged && e.Type != tree.TypeFile && s.Roots != nil {
+		if err := it.Complete(); err != nil {
+			s.reportUnreadable(it.Path, err)
+		}
+		if it.Entry == nil {
+			return nil
+		}
+	}
+	p := &pendingEntry{Item: it}
+	switch {
+	case s.linkToFirstName(it):
+	case e.Type == tree.TypeFile && unchanged && !s.recheck:
+		s.reuseContent(e, before)
+	case e.Type == tree.TypeFile || tree.XattrSize(e.Xattrs) > tree.MaxInlineXattrs:
+		if unchanged {
+			p.recheck = before
+		}
+		if err := s.readLater(ctx, p); err != nil {
+			return err
+		}
+	}
+	if !s.recheck && p.ready == nil && e.Equal(before) {
+		p.reused = at
+	}
+	s.bundler.countEntry()
+	if s.bundler.endsBefore(0) {
+		if err := s.endBundle(ctx); err != nil {
+			return err
+		}
+	}
+	if !push(ctx, s.queue, p) {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// findInParent returns the parent's entry at path, or nil, and its position. If the parent
+// cannot be read, there is a warning, and the backup goes on as if there were no parent.
+func (s *saver) findInParent(ctx context.Context, path string) (*tree.Entry, tree.LeafPosition) {
+	before, at, err := s.parentTree.Find(ctx, path)
+	if err != nil {
+		s.Warn(path, fmt.Errorf("the previous version %s cannot be read, so files are read again: %w", s.Parent.ID, err))
+		s.parentTree = nil
+	}
+	return before, at
+}
+
+// linkToFirstName makes a further name of a file a hard link to the first name, and reports
+// whether it is one. The map grows only with files that have several names.
+func (s *saver) linkToFirstName(it scan.Item) bool {
+	if it.Nlink < 2 || it.Entry.Type == tree.TypeDir {
+		return false
+	}
+	file := osfs.Inode{Dev: it.Entry.Dev, Ino: it.Entry.Ino}
+	first, known := s.firstNames[file]
+	if !known {
+		s.firstNames[file] = it.Entry.Path
+		return false
+	}
+	it.Entry.HardLink = first
+	it.Entry.Xattrs, it.Entry.XattrContent = nil, tree.Content{} // the first name's entry has them
+	return true
+}
+
+// readLater has a reader read an entry, alone or in a bundle with its neighbours.
+func (s *saver) readLater(ctx context.Context, p *pendingEntry) error {
+	p.ready = make(chan struct{})
+	if !s.bundler.accepts(p) {
+		if !push(ctx, s.toRead, bundle{p}) {
+			return ctx.Err()
+		}
+		return nil
+	}
+	if s.bundler.endsBefore(p.Entry.Size) {
+		if err := s.endBundle(ctx); err != nil {
+			return err
+		}
+	}
+	if s.bundler.add(s.Keys, p) {
+		return s.endBundle(ctx)
+	}
+	return nil
+}
+
+// endBundle passes the bundle that was gathered to the readers, unless it is empty.
+func (s *saver) endBundle(ctx context.Context) error {
+	if b := s.bundler.takeBundle(); len(b) > 0 && !push(ctx, s.toRead, b) {
+		return ctx.Err()
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package osfs
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/pkg/xattr"
+)
+
+// Ref refers to something in a folder whose metadata is to be set. Its methods do not follow
+// a symbolic link, except for Chmod, which is not for links.
+type Ref struct {
+	Dir  *Dir     // acquired, of a set of [NewDirs]
+	Name string   // in Dir; "." for Dir itself
+	File *os.File // the open file or folder; nil for links, fifos and devices
+}
+
+// Chown changes the owner. A refusal by the kernel is no error unless the process is
+// root's: only root may give files away.
+func (r Ref) Chown(uid, gid int) error {
+	if r.File != nil {
+		return ignoreRefusedChown(r.File.Chown(uid, gid))
+	}
+	return ignoreRefusedChown(r.Dir.Root.Lchown(r.Name, uid, gid))
+}
+
+func ignoreRefusedChown(err error) error {
+	if os.Geteuid() != 0 && errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return err
+}
+
+// Chmod sets the twelve bits of chmod, in the Unix layout.
+func (r Ref) Chmod(mode uint32) error {
+	if r.File != nil {
+		return r.File.Chmod(goMode(mode))
+	}
+	return r.Dir.Root.Chmod(r.Name, goMode(mode))
+}
+
+// CanHaveXattrs reports whether its extended attributes can be reached on this system.
+func (r Ref) CanHaveXattrs() bool { return r.File != nil || fdPath(r.Dir.Self) != "" }
+
+// SetXattr sets an extended attribute.
+func (r Ref) SetXattr(name string, value []byte) error {
+	if r.File != nil {
+		return xattrCause(xattr.FSet(r.File, name, value))
+	}
+	return xattrCause(xattr.LSet(r.Dir.Path(r.Name), name, value))
+}
+
+// RemoveXattr removes an extended attribute.
+func (r Ref) RemoveXattr(name string) error {
+	if r.File != nil {
+		return xattrCause(xattr.FRemove(r.File, name))
+	}
+	return xattrCause(xattr.LRemove(r.Dir.Path(r.Name), name))
+}

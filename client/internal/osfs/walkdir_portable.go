@@ -1,0 +1,52 @@
+//go:build !linux
+
+package osfs
+
+import "os"
+
+// NewWalkDirs returns an empty set for a walk.
+func NewWalkDirs() *Dirs { return NewDirs() }
+
+func closeFD(int) {}
+
+// pathByFD is never called: no folder has only a descriptor here.
+func (d *Dir) pathByFD() string { return d.name }
+
+// List lists the acquired folder, unsorted. The names read before an error are returned
+// with it.
+func (d *Dir) List([]byte) ([]string, error) { return d.Names() }
+
+// LstatMeta looks at a name in the acquired folder.
+func (d *Dir) LstatMeta(name string) (Meta, Identity, error) {
+	info, err := d.Root.Lstat(name)
+	if err != nil {
+		return Meta{}, Identity{}, WithoutPath(err)
+	}
+	return MetaOf(info), Identity{info}, nil
+}
+
+// Identity tells whether a name still stands for the file that was looked at.
+type Identity struct{ info os.FileInfo }
+
+// IdentityOf returns the identity of the file that info describes. info comes from package
+// os.
+func IdentityOf(info os.FileInfo) Identity { return Identity{info} }
+
+// Matches reports whether info describes the file with this identity.
+func (id Identity) Matches(info os.FileInfo) bool { return os.SameFile(id.info, info) }
+
+// Readlink reads a symbolic link in the acquired folder.
+func (d *Dir) Readlink(name string) (string, error) {
+	to, err := d.Root.Readlink(name)
+	return to, WithoutPath(err)
+}
+
+// openFile opens a file in the acquired folder for reading.
+func (d *Dir) openFile(name string, flags int) (*os.File, error) {
+	file, err := d.Root.OpenFile(name, flags, 0)
+	return file, WithoutPath(err)
+}
+
+// hasNoXattrs reports whether a file certainly has no extended attributes. Here it never
+// knows.
+func hasNoXattrs(*os.File) bool { return false }

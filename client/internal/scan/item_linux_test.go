@@ -1,0 +1,55 @@
+package scan
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"servidor-backup/client/internal/tree"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Open must neither wait for the writer of a fifo nor follow a link.
+func TestOpenNoticesAReplacedFile(t *testing.T) {
+	for what, replace := range map[string]func(path string) error{
+		"fifo":    func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"link":    func(path string) error { return os.Symlink("other", path) },
+		"outside": func(path string) error { return os.Symlink("/etc/passwd", path) },
+		"file":    func(path string) error { return os.WriteFile(path, []byte("new"), 0o600) },
+		"folder":  func(path string) error { return os.Mkdir(path, 0o700) },
+		"device":  func(path string) error { return os.Symlink("/dev/zero", path) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			makeFiles(t, dir, "file", "other")
+			walkAll(t, []string{dir}, nil, func(it Item) error {
+				if it.Path != "file" {
+					return nil
+				}
+				path := filepath.Join(dir, "file")
+				if err := errors.Join(os.Rename(path, path+".old"), replace(path)); err != nil {
+					t.Fatal(err)
+				}
+				if f, _, err := it.Open(); err == nil {
+					t.Errorf("opened %s, which is another file", f.Name())
+					f.Close()
+				}
+				return nil
+			})
+		})
+	}
+}
+
+func TestDeviceEntryHasItsNumber(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mknod(filepath.Join(dir, "null"), unix.S_IFCHR|0o640, int(unix.Mkdev(1, 3))); err != nil {
+		t.Skipf("no device can be made: %v", err)
+	}
+	walkAll(t, []string{dir}, nil, func(it Item) error {
+		if it.Path == "null" && (it.Entry.Type != tree.TypeChar || it.Entry.Rdev != unix.Mkdev(1, 3) || it.Entry.Mode != 0o640) {
+			t.Errorf("got %+v", it.Entry)
+		}
+		return nil
+	})
+}
