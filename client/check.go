@@ -228,7 +228,7 @@ func (ck *checker) chosen(id schemas.ChunkID) bool {
 // read fetches and opens data chunks, which proves that they match their ids.
 func (ck *checker) read(ctx context.Context, v *version, ids []schemas.ChunkID) error {
 	var chunks, bytes atomic.Int64
-	err := v.chunks.Chunks(ctx, ids, func(_ int, c *schemas.Chunk) error {
+	err := v.chunks.Fetch(ctx, ids, func(_ int, c *schemas.Chunk) error {
 		plain, err := v.chunks.Open(c)
 		if err != nil {
 			return err

@@ -20,14 +20,14 @@ const commitTime = 10 * time.Minute
 
 // session is a backup's session with the coordinator, and the means to ask and send to nodes.
 type session struct {
-	c       *Client
-	keys    *seal.Keys
-	id      string
-	parent  *schemas.Version // nil for the first version of a record
-	recheck bool             // chunks of the parent may be lost
-	vault   schemas.VaultID
-	holders *replica.Reader
-	out     *replica.Writer
+	c        *Client
+	keys     *seal.Keys
+	id       string
+	parent   *schemas.Version // nil for the first version of a record
+	recheck  bool             // chunks of the parent may be lost
+	vault    schemas.VaultID
+	replicas *replica.Reader
+	out      *replica.Writer
 
 	stopRenewing context.CancelFunc
 	renewed      chan struct{} // closed when renewing has stopped
@@ -55,7 +55,7 @@ func openSession(ctx context.Context, c *Client, p *plan) (*session, error) {
 	}
 	s := &session{
 		c: c, keys: p.keys, id: rep.Session, parent: rep.Parent, recheck: rep.Recheck, vault: schemas.SealedVault(c.opt.Nickname),
-		holders: replica.NewReader(data, rep.Map), out: out, renewed: make(chan struct{}),
+		replicas: replica.NewReader(data, rep.Map), out: out, renewed: make(chan struct{}),
 	}
 	s.follow(&rep)
 	if s.stopWatching, err = replica.WatchMap(data, func(m *schemas.NodeMap) { s.follow(&schemas.SessionReply{Map: m}) }); err != nil {
@@ -89,11 +89,11 @@ func (s *session) renew(ctx context.Context, ttl time.Duration) {
 
 // follow uses the node map and the durability that a coordinator has sent.
 func (s *session) follow(rep *schemas.SessionReply) {
-	s.holders.SetMap(rep.Map)
+	s.replicas.SetMap(rep.Map)
 	s.out.SetMap(rep.Map)
-	want := s.holders.Map().DurabilityOf(s.vault)
+	want := s.replicas.Map().DurabilityOf(s.vault)
 	if rep.Durability.K == want.K && rep.Durability.M < want.M {
-		s.holders.AllowDegraded()
+		s.replicas.AllowDegraded()
 	}
 }
 
@@ -114,7 +114,7 @@ type saved struct {
 func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 	memory := transfer.Budget(s.c.opt.MemoryBudget)
 	up := upload.New(ctx, upload.Options{
-		Keys: s.keys, Vault: s.vault, Session: s.id, Holders: s.holders, Sender: s.out,
+		Keys: s.keys, Vault: s.vault, Session: s.id, Replicas: s.replicas, Writer: s.out,
 		Compression: p.Compression, Unchecked: s.c.opt.SkipSelfCheck, Budget: memory, Status: s.c.opt.Status,
 	})
 	opt := archive.Options{
@@ -124,7 +124,9 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 	if s.parent != nil && s.parent.RootKind == schemas.Tree {
 		opt.Parent = &archive.Parent{
 			ID: s.parent.ID, Root: s.parent.Root, Recheck: s.recheck,
-			Get: download.NewReader(s.keys, s.vault, s.holders, s.c.opt.Status).TreeNodes,
+			Get: download.NewReader(download.Options{
+				Keys: s.keys, Vault: s.vault, Replicas: s.replicas, Status: s.c.opt.Status,
+			}).TreeNodes,
 		}
 	}
 	done, err := archive.Save(up, opt)

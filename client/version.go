@@ -48,9 +48,10 @@ func openVersion(ctx context.Context, c *Client, id string) (*version, error) {
 	if v.label, err = openLabel(k, &v.Version); err != nil {
 		return nil, err
 	}
-	v.chunks = download.NewReader(k, v.Vault, replica.NewReader(data, rep.Map), c.opt.Status)
-	v.chunks.Throttle = c.download
-	v.chunks.NewestMap = c.Nodes
+	v.chunks = download.NewReader(download.Options{
+		Keys: k, Vault: v.Vault, Replicas: replica.NewReader(data, rep.Map), Throttle: c.download,
+		NewestMap: c.Nodes, Status: c.opt.Status,
+	})
 	v.entries = tree.NewReader(v.chunks.TreeNodes, v.Root)
 	return v, nil
 }

@@ -32,7 +32,7 @@ func (s *saver) isRecoverable(ctx context.Context, e *tree.Entry) (bool, error) 
 	pieces := tree.NewPieces(ctx, s.Parent.Get, e.Content, e.Size)
 	for more := true; more; {
 		var ids []schemas.ChunkID
-		for more && len(ids) < upload.MaxQuestion {
+		for more && len(ids) < upload.MaxIDs {
 			p, ok, err := pieces.Next()
 			if download.IsDamage(err) {
 				return false, nil

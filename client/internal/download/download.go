@@ -1,3 +1,18 @@
+// Package download reads the chunks of a vault from the storage nodes.
+//
+// A [Reader] fetches chunks by their ids and opens them with the keys of the vault. Below it,
+// a replica.Reader chooses the nodes to ask; a Reader adds what needs patience:
+//
+//   - Requests wait for a throttle, if there is one.
+//   - Nodes that do not respond are asked again for a while.
+//   - If a chunk is not found, it is looked for again with the newest node map: healing may
+//     have moved it to a node that the map at the start does not have.
+//   - If a node that was reachable at the start no longer is, a chunk that is not found counts
+//     as unreachable, and not as lost: the node may hold it.
+//   - If a replica turns out to be damaged when it is opened, another one is asked for.
+//
+// An error about single chunks satisfies [IsDamage]; all others end the restore, because they
+// would meet every chunk.
 package download
 
 import (
@@ -18,140 +33,150 @@ import (
 	"servidor-backup/schemas"
 )
 
-// fetchTime is for how long a chunk is asked for of nodes that have answered before, and
-// may be restarting.
-const fetchTime = 20 * time.Second
+const (
+	// retryLimit is how long nodes that have responded before, and may be restarting, are
+	// asked for a chunk.
+	retryLimit = 20 * time.Second
+	// renewPause is the least time between two questions for the node map.
+	renewPause = time.Second
+)
 
-// renewTime is how long after a question for the node map no other is asked.
-const renewTime = time.Second
-
-// Reader reads the chunks of a vault: it fetches them from the storage nodes,
-// as fast as a throttle allows and as often as it takes, and opens them. It is safe
-// for concurrent use.
-type Reader struct {
-	keys     *seal.Keys
-	vault    schemas.VaultID
-	Retry    transfer.Retry
-	Throttle *transfer.Throttle // of the bytes that come; nil is no limit
-	first    *schemas.NodeMap   // the map at the start
-	// newestMap asks for the node map; nil leaves it as it is.
+// Options say what is read, and from where.
+type Options struct {
+	Keys     *seal.Keys
+	Vault    schemas.VaultID
+	Replicas *replica.Reader    // its map is that of the start
+	Throttle *transfer.Throttle // of the received bytes; nil is no limit
+	// NewestMap asks for the newest node map; if it is nil, the map is not renewed.
 	NewestMap func(context.Context) (*schemas.NodeMap, error)
+	// Status is told what the reader waits for, and "" when it goes on.
+	Status func(text string)
+}
+
+// Reader reads the chunks of a vault. It is safe for concurrent use.
+type Reader struct {
+	opt   Options
+	retry transfer.Retry
+	first *schemas.NodeMap // the map at the start
 
 	mu      sync.Mutex
-	renewed time.Time
+	renewed time.Time // when the newest map was asked for last
 }
 
-func NewReader(k *seal.Keys, vault schemas.VaultID, holders *replica.Reader, status func(string)) *Reader {
+// NewReader makes a reader.
+func NewReader(opt Options) *Reader {
 	return &Reader{
-		keys: k, vault: vault, first: holders.Map(),
-		Retry: transfer.Retry{Reader: holders, Limit: fetchTime, Status: status},
+		opt: opt, first: opt.Replicas.Map(),
+		retry: transfer.Retry{Responded: opt.Replicas.Responded, Limit: retryLimit, Status: opt.Status},
 	}
 }
 
-// Received is how many bytes of chunks have come from nodes so far.
-func (r *Reader) Received() int64 { return r.Retry.Reader.BytesReceived() }
+// Received returns how many bytes of chunks have come from nodes so far.
+func (r *Reader) Received() int64 { return r.opt.Replicas.BytesReceived() }
 
-// Chunks fetches chunks, which are still sealed, and calls got once for each, in
-// any order and from several goroutines; place is the chunk's place in ids. If got
-// answers with an error of open, another replica of the chunk is asked for. What
-// no node can deliver is an error that [IsDamage].
-func (r *Reader) Chunks(ctx context.Context, ids []schemas.ChunkID, got func(place int, c *schemas.Chunk) error) error {
-	if err := r.Throttle.Enter(ctx); err != nil {
+// Fetch fetches chunks, which are still sealed, and calls got once for each chunk that it
+// delivers, in any order and from several goroutines; i is the index of the chunk in ids. If
+// got returns an error of [Reader.Open], another replica of the chunk is asked for, and got is
+// called again. A chunk that no node can deliver is an error that satisfies [IsDamage].
+func (r *Reader) Fetch(ctx context.Context, ids []schemas.ChunkID, got func(i int, c *schemas.Chunk) error) error {
+	if err := r.opt.Throttle.Enter(ctx); err != nil {
 		return err
 	}
-	defer r.Throttle.Leave()
-	d := &chunkDownload{r: r, ids: ids, got: got, came: make([]atomic.Bool, len(ids))}
+	defer r.opt.Throttle.Leave()
+	f := &fetch{r: r, ids: ids, got: got, done: make([]atomic.Bool, len(ids))}
 	for start := time.Now(); ; {
-		err := d.attempt(ctx)
+		err := f.try(ctx)
 		if err == nil {
-			return r.Throttle.Wait(ctx, int(d.bytes.Load()))
+			return r.opt.Throttle.Wait(ctx, int(f.bytes.Load()))
 		}
-		if err = r.Retry.Pause(ctx, start, err); err != nil {
+		if err = r.retry.Pause(ctx, start, err); err != nil {
 			return err
 		}
 	}
 }
 
-// chunkDownload is one call of chunks.
-type chunkDownload struct {
+// fetch is one call of Fetch.
+type fetch struct {
 	r     *Reader
 	ids   []schemas.ChunkID
-	got   func(place int, c *schemas.Chunk) error
-	came  []atomic.Bool // for each id: got has taken the chunk
-	bytes atomic.Int64
+	got   func(i int, c *schemas.Chunk) error
+	done  []atomic.Bool // for each id: got has taken the chunk
+	bytes atomic.Int64  // received so far
 }
 
-// attempt asks for what has not come yet. What is not found is looked for again
-// with a newer node map, if there is one.
-func (d *chunkDownload) attempt(ctx context.Context) error {
-	holders := d.r.Retry.Reader
-	before := holders.Map().Epoch
-	err := d.ask(ctx)
-	if !isAbsence(err) {
+// try asks for the chunks that are not done. If some are not found, it asks again with a
+// newer node map, if there is one.
+func (f *fetch) try(ctx context.Context) error {
+	replicas := f.r.opt.Replicas
+	before := replicas.Map().Epoch
+	err := f.ask(ctx)
+	if !mayBeOldMap(err) {
 		return err
 	}
-	d.r.renewMap(ctx)
-	if holders.Map().Epoch != before {
-		err = d.ask(ctx)
+	f.r.renewMap(ctx)
+	if replicas.Map().Epoch != before {
+		err = f.ask(ctx)
 	}
-	if schemas.CodeOf(err) == schemas.NotHeld && leavesOut(holders.Map(), d.r.first) {
-		// It is rather waited for than its chunks taken for lost.
-		return fmt.Errorf("%w: %v", errLeft, err)
+	if schemas.CodeOf(err) == schemas.NotHeld && lacksNode(replicas.Map(), f.r.first) {
+		// Waiting for the node is better than taking its chunks for lost.
+		return fmt.Errorf("%w: %v", errNoLongerUp, err)
 	}
 	return err
 }
 
-func (d *chunkDownload) ask(ctx context.Context) error {
-	var at []int
+// ask asks once for the chunks that are not done.
+func (f *fetch) ask(ctx context.Context) error {
+	var index []int // in f.ids, of each of rest
 	var rest []schemas.ChunkID
-	for i := range d.ids {
-		if !d.came[i].Load() {
-			at, rest = append(at, i), append(rest, d.ids[i])
+	for i := range f.ids {
+		if !f.done[i].Load() {
+			index, rest = append(index, i), append(rest, f.ids[i])
 		}
 	}
-	return d.r.Retry.Reader.Fetch(ctx, d.r.vault, rest, false, func(i int, c *schemas.Chunk) error {
-		d.bytes.Add(int64(c.Size()))
-		err := d.got(at[i], c)
-		d.came[at[i]].Store(err == nil)
+	return f.r.opt.Replicas.Fetch(ctx, f.r.opt.Vault, rest, false, func(i int, c *schemas.Chunk) error {
+		f.bytes.Add(int64(c.Size()))
+		err := f.got(index[i], c)
+		f.done[index[i]].Store(err == nil)
 		return err
 	})
 }
 
-// Recoverable reports for each chunk whether nodes hold enough to read it.
+// Recoverable reports for each chunk whether nodes hold enough of it to read it.
 func (r *Reader) Recoverable(ctx context.Context, ids []schemas.ChunkID) (held []bool, err error) {
-	err = r.Retry.Do(ctx, func() (err error) {
-		held, err = r.Retry.Reader.Recoverable(ctx, r.vault, ids)
+	err = r.retry.Do(ctx, func() (err error) {
+		held, err = r.opt.Replicas.Recoverable(ctx, r.opt.Vault, ids)
 		return err
 	})
 	return held, err
 }
 
-// Chunk is a data chunk in the clear.
-type Chunk struct{ Bytes, buffer []byte }
+// Plaintext is the content of a data chunk, in the clear.
+type Plaintext struct{ Bytes, buffer []byte }
 
 // Release ends the use of the bytes.
-func (p Chunk) Release() { chunk.Buffers.Put(p.buffer) }
+func (p Plaintext) Release() { chunk.Buffers.Put(p.buffer) }
 
-// Open opens a data chunk, whose sealed bytes are lost with that. The error of a
-// chunk that is damaged makes [Reader.chunks] ask for another replica.
-func (r *Reader) Open(c *schemas.Chunk) (Chunk, error) {
+// Open opens a data chunk. It overwrites the sealed bytes, which the result may be a part of. The
+// caller releases the result. If the chunk is damaged, the error makes [Reader.Fetch] ask for
+// another replica.
+func (r *Reader) Open(c *schemas.Chunk) (Plaintext, error) {
 	buf := chunk.Buffers.Get()
-	plain, err := r.keys.OpenData(buf, c.ID, c.Content)
+	plain, err := r.opt.Keys.OpenData(buf, c.ID, c.Content)
 	if err != nil {
 		chunk.Buffers.Put(buf)
-		return Chunk{}, otherReplica(err)
+		return Plaintext{}, otherReplica(err)
 	}
-	return Chunk{Bytes: plain, buffer: buf}, nil
+	return Plaintext{Bytes: plain, buffer: buf}, nil
 }
 
 // Matches reports whether plain is the content of the data chunk id.
 func (r *Reader) Matches(id schemas.ChunkID, plain []byte) bool {
-	return r.keys.DataID(plain) == id
+	return r.opt.Keys.DataID(plain) == id
 }
 
 // AppendPiece fetches the chunk of a piece and appends the piece to dst.
 func (r *Reader) AppendPiece(ctx context.Context, dst []byte, p tree.Piece) ([]byte, error) {
-	err := r.Chunks(ctx, []schemas.ChunkID{p.ID}, func(_ int, c *schemas.Chunk) error {
+	err := r.Fetch(ctx, []schemas.ChunkID{p.ID}, func(_ int, c *schemas.Chunk) error {
 		plain, err := r.Open(c)
 		if err != nil {
 			return err
@@ -164,18 +189,18 @@ func (r *Reader) AppendPiece(ctx context.Context, dst []byte, p tree.Piece) ([]b
 	return dst, err
 }
 
-// TreeNodes fetches and opens tree chunks; it is a Getter.
+// TreeNodes fetches and opens tree chunks; it is a [tree.Getter].
 func (r *Reader) TreeNodes(ctx context.Context, ids []schemas.ChunkID) ([]tree.Node, error) {
 	nodes := make([]tree.Node, len(ids))
-	err := r.Chunks(ctx, ids, func(place int, c *schemas.Chunk) error {
-		payload, err := r.keys.OpenTree(nil, c)
-		nodes[place] = tree.Node{Payload: payload, Trees: c.Trees, Data: c.Data}
+	err := r.Fetch(ctx, ids, func(i int, c *schemas.Chunk) error {
+		payload, err := r.opt.Keys.OpenTree(nil, c)
+		nodes[i] = tree.Node{Payload: payload, Trees: c.Trees, Data: c.Data}
 		return otherReplica(err)
 	})
 	return nodes, err
 }
 
-// otherReplica asks for another replica of a chunk that is damaged.
+// otherReplica makes Fetch ask for another replica if err is about a damaged chunk.
 func otherReplica(err error) error {
 	if IsDamage(err) {
 		return replica.BadReplica(err)
@@ -183,43 +208,42 @@ func otherReplica(err error) error {
 	return err
 }
 
-// IsDamage reports whether err is about one chunk, and not about the way to it:
-// other files can still be brought back.
+// IsDamage reports whether err is about a single chunk, which is damaged or lost, and not about
+// the way to it: files without that chunk can still be restored.
 func IsDamage(err error) bool {
 	code := schemas.CodeOf(err)
 	return code == schemas.Corrupt || code == schemas.NotHeld || errors.Is(err, seal.ErrDamaged)
 }
 
-// errLeft says that a node which was there has left, and may have had what is asked for.
-var errLeft = fmt.Errorf("a storage node is away: %w", bus.ErrNoResponders)
+// errNoLongerUp says that a node which was reachable at the start no longer is, and may hold
+// the chunk.
+var errNoLongerUp = fmt.Errorf("a storage node that may hold it is no longer up: %w", bus.ErrNoResponders)
 
-// isAbsence reports whether err may come of a node map that is out of date.
-func isAbsence(err error) bool {
+// mayBeOldMap reports whether the reason for err may be that the node map is out of date.
+func mayBeOldMap(err error) bool {
 	code := schemas.CodeOf(err)
 	return err != nil && (code == schemas.NotHeld || code == schemas.NoNode || transfer.IsUnresponsive(err))
 }
 
-// renewMap follows the newest node map. A coordinator that does not answer changes
-// nothing.
+// renewMap takes over the newest node map. If no coordinator answers, the map stays as it is.
 func (r *Reader) renewMap(ctx context.Context) {
-	if r.NewestMap == nil {
+	if r.opt.NewestMap == nil {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Since(r.renewed) < renewTime {
+	if time.Since(r.renewed) < renewPause {
 		return
 	}
-	m, err := r.NewestMap(ctx)
+	m, err := r.opt.NewestMap(ctx)
 	r.renewed = time.Now()
 	if err == nil {
-		r.Retry.Reader.SetMap(m)
+		r.opt.Replicas.SetMap(m)
 	}
 }
 
-// leavesOut reports whether some node could be asked under the old map and cannot
-// under the newer one.
-func leavesOut(newer, old *schemas.NodeMap) bool {
+// lacksNode reports whether some node is reachable by the old map and not by the newer one.
+func lacksNode(newer, old *schemas.NodeMap) bool {
 	return slices.ContainsFunc(old.Nodes, func(n schemas.Node) bool {
 		now := newer.Find(n.ID)
 		return n.State.Reachable() && (now == nil || !now.State.Reachable())

@@ -13,11 +13,8 @@ import (
 	"testing"
 
 	"servidor-backup/bus/bustest"
-	"servidor-backup/bus/replica"
-	"servidor-backup/client/internal/download"
 	"servidor-backup/client/internal/seal"
 	"servidor-backup/client/internal/target"
-	"servidor-backup/client/internal/transfer"
 	"servidor-backup/client/internal/tree"
 	"servidor-backup/client/treetest"
 	"servidor-backup/schemas"
@@ -228,45 +225,6 @@ func TestALostLeafCostsItsPaths(t *testing.T) {
 			t.Errorf("%s has the time %v", e.Path, info.ModTime())
 		case e.Type == tree.TypeFile && info.Size() != e.Size:
 			t.Errorf("%s has %d bytes", e.Path, info.Size())
-		}
-	}
-}
-
-// A node is found although the node map of the version's opening did not have it yet.
-func TestTheNodeMapIsRenewed(t *testing.T) {
-	s := newShelf(t)
-	content := treetest.Noise(1, 5000)
-	v := s.version([]*tree.Entry{dirEntry("."), partOf("f", s.data(content), 0, 5000)})
-	now := v.Chunks.Retry.Reader.Map()
-	asked := 0
-	v.Chunks.Retry.Reader = replica.NewReader(s.nc, &schemas.NodeMap{Epoch: 0})
-	v.Chunks.NewestMap = func(context.Context) (*schemas.NodeMap, error) {
-		asked++
-		return now, nil
-	}
-	to, _, warnings := s.restore(v)
-	wantContent(t, filepath.Join(to, "f"), content)
-	if asked != 1 || len(warnings) > 0 {
-		t.Errorf("the map was asked for %d times; warnings: %q", asked, warnings)
-	}
-}
-
-// A restore waits for a node that went down meanwhile: chunks that no other node has are not lost.
-// It does not wait for a node that was down from the start.
-func TestChunksOfANodeThatWentDownAreNotLost(t *testing.T) {
-	s := newShelf(t)
-	shelf := schemas.Node{ID: "shelf", State: schemas.Up, Weight: 1}
-	other := schemas.Node{ID: "other", State: schemas.Up, Weight: 1}
-	before := &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{shelf, other}}
-	other.State = schemas.Down
-	now := &schemas.NodeMap{Epoch: 2, Nodes: []schemas.Node{shelf, other}}
-	for _, m := range []*schemas.NodeMap{before, now} {
-		from := download.NewReader(s.k, schemas.VaultID{}, replica.NewReader(s.nc, m), func(string) {})
-		from.Retry.Limit = 0
-		from.NewestMap = func(context.Context) (*schemas.NodeMap, error) { return now, nil }
-		err := from.Chunks(bustest.Patient(t), []schemas.ChunkID{{1}}, nil)
-		if lost := m == now; err == nil || download.IsDamage(err) != lost || transfer.IsUnresponsive(err) == lost {
-			t.Errorf("with the map %d, a chunk that no node holds: %v", m.Epoch, err)
 		}
 	}
 }

@@ -107,9 +107,9 @@ func (r *restorer) fetch(batch []*chunkRequest) error {
 	for i, c := range batch {
 		ids[i] = c.id
 	}
-	// Each is set by the goroutine that receives the chunk, before Chunks returns.
+	// Each is set by the goroutine that receives the chunk, before Fetch returns.
 	arrived := make([]bool, len(batch))
-	err := r.src.Chunks.Chunks(r.ctx, ids, func(i int, sealed *schemas.Chunk) error {
+	err := r.src.Chunks.Fetch(r.ctx, ids, func(i int, sealed *schemas.Chunk) error {
 		err := r.open(batch[i], sealed)
 		arrived[i] = err == nil
 		return err
@@ -124,7 +124,7 @@ func (r *restorer) fetch(batch []*chunkRequest) error {
 		if arrived[i] {
 			continue
 		}
-		err := r.src.Chunks.Chunks(r.ctx, ids[i:i+1], func(_ int, sealed *schemas.Chunk) error {
+		err := r.src.Chunks.Fetch(r.ctx, ids[i:i+1], func(_ int, sealed *schemas.Chunk) error {
 			return r.open(c, sealed)
 		})
 		if err != nil && !download.IsDamage(err) {

@@ -2,16 +2,16 @@ package transfer
 
 import "sync/atomic"
 
-// Progress counts what a running backup or restore has done. Its fields may be
-// read at any time.
+// Progress counts what a running backup or restore has done. Its counters may be read at
+// any time.
 type Progress struct {
-	Files      atomic.Int64 // entries that are not folders, done
-	Bytes      atomic.Int64 // content done, also what was not read because unchanged
-	Sent       atomic.Int64 // bytes that went to, or came from, nodes
-	TotalFiles atomic.Int64 // what there is to do, as far as it is known by now
-	TotalBytes atomic.Int64
-	Counted    atomic.Bool // the totals are final
-	// Count makes a backup count what there is to do in a walk of its own. Set
-	// it before the start, when someone is watching.
+	Files      atomic.Int64 // entries done, without folders
+	Bytes      atomic.Int64 // bytes of content done; those of unchanged files, which are not read, count too
+	Sent       atomic.Int64 // bytes sent to nodes by a backup, or received from nodes by a restore
+	TotalFiles atomic.Int64 // files to do, as far as known by now
+	TotalBytes atomic.Int64 // bytes to do, as far as known by now
+	Counted    atomic.Bool  // the totals are final
+	// Count makes a backup count what there is to do in a walk of its own. It is set before
+	// the start, if the progress is shown.
 	Count bool
 }

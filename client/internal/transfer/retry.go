@@ -6,30 +6,29 @@ import (
 	"time"
 
 	"servidor-backup/bus"
-	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
 const (
-	// absentTime is for how long a node is asked that has not answered yet, although
-	// the map says that it is up.
-	absentTime = 4 * time.Second
-	// retryPause is how long a question waits before it is asked again.
+	// firstResponseLimit is how long a question is repeated while no node has ever
+	// responded, although the map says that some are up.
+	firstResponseLimit = 4 * time.Second
+	// retryPause is the time from a failure to the next try.
 	retryPause = 200 * time.Millisecond
 )
 
-// Retry waits for storage nodes that restart or are replaced by others: a question
-// that is not answered is asked again, because the answer may have been lost with the
-// connection, and because the map may be another one by then. All questions of a backup or
-// restore share a policy.
+// Retry is the retry policy for questions to storage nodes, which may be restarting or be
+// replaced by others. A question without an answer is asked again: its answer may have been
+// lost with the connection, and the node map may be a newer one by then. All questions of a
+// backup or restore share a policy. It is safe for concurrent use.
 type Retry struct {
-	Reader *replica.Reader
-	Limit  time.Duration // for how long a question is asked again
-	Status func(text string)
+	Responded func() bool       // reports whether any storage node has responded so far
+	Limit     time.Duration     // how long a question is repeated
+	Status    func(text string) // is told what the policy waits for, and "" afterwards
 }
 
-// Do calls try until it succeeds, fails for another reason than unresponsive nodes, or no
-// node has answered for long enough: less when no node ever did.
+// Do calls try until it succeeds, until it fails for another reason than unresponsive nodes,
+// or until the nodes have been unresponsive for Limit; less if no node ever responded.
 func (p *Retry) Do(ctx context.Context, try func() error) error {
 	for start := time.Now(); ; {
 		err := try()
@@ -42,15 +41,15 @@ func (p *Retry) Do(ctx context.Context, try func() error) error {
 	}
 }
 
-// Pause is called when a question that was first asked at start has failed with err. It
-// waits and returns nil if the question is to be asked again; otherwise it returns the
-// error to give up with.
+// Pause is for a question that was first asked at start and has now failed with err. If the
+// question is worth repeating, it waits for a moment and returns nil; otherwise it returns
+// the error to give up with.
 func (p *Retry) Pause(ctx context.Context, start time.Time, err error) error {
 	limit := p.Limit
-	if errors.Is(err, bus.ErrNoResponders) && !p.Reader.Responded() {
-		limit = absentTime
+	if errors.Is(err, bus.ErrNoResponders) && !p.Responded() {
+		limit = firstResponseLimit
 	}
-	again := IsUnresponsive(err) || schemas.CodeOf(err) == schemas.NoNode && p.Reader.Responded()
+	again := IsUnresponsive(err) || schemas.CodeOf(err) == schemas.NoNode && p.Responded()
 	if !again || ctx.Err() != nil || time.Since(start) > limit {
 		return err
 	}
@@ -64,8 +63,8 @@ func (p *Retry) Pause(ctx context.Context, start time.Time, err error) error {
 	return nil
 }
 
-// IsUnresponsive reports whether err passes when a node is back: no node answers, or one
-// answers only that it is leaving.
+// IsUnresponsive reports whether err may pass by itself: no node answers, or the node that
+// answers is shutting down.
 func IsUnresponsive(err error) bool {
 	switch schemas.CodeOf(err) {
 	case schemas.Unavailable, schemas.NodeClosed:

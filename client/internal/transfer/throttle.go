@@ -9,35 +9,38 @@ import (
 	"servidor-backup/schemas"
 )
 
-// Throttle bounds how many bytes a second go one way; nil is no limit. It is
-// safe for concurrent use.
+// Throttle limits the bytes per second in one direction; a nil Throttle does not limit. It
+// is safe for concurrent use.
+//
+// A sender calls Wait before each message. A receiver cannot slow down an answer that it has
+// asked for, so it calls Enter before a request, which bounds the requests under way, Wait
+// for the bytes that came, and then Leave.
 type Throttle struct {
-	tokens *rate.Limiter
-	// turns bounds the answers that are asked for and not paid yet: what was
-	// asked for comes as fast as it can.
-	turns chan struct{}
+	tokens   *rate.Limiter
+	requests chan struct{} // has an element for each request between Enter and Leave
 }
 
-// savedUp is what may be made good after a moment in which less went, as a part
-// of a second; nothing else ever exceeds the rate.
-const savedUp = 20
+const (
+	// burstShare is the part of a second whose bytes may be made up for after a pause: one
+	// divided by it. Nothing else exceeds the rate.
+	burstShare = 20
+	// maxRequests bounds the requests between Enter and Leave, whatever the rate.
+	maxRequests = 12
+)
 
-// maxTurns is how many answers are asked for at a time at most, whatever the rate.
-const maxTurns = 12
-
-// NewThrottle allows so many bytes a second; 0 is no limit.
+// NewThrottle allows perSecond bytes a second; 0 is no limit.
 func NewThrottle(perSecond int64) *Throttle {
 	if perSecond <= 0 {
 		return nil
 	}
-	burst := int(min(max(perSecond/savedUp, 1), 1<<30))
+	burst := int(min(max(perSecond/burstShare, 1), 1<<30))
 	t := &Throttle{tokens: rate.NewLimiter(rate.Limit(perSecond), burst)}
-	t.tokens.AllowN(time.Now(), burst) // nothing is saved up at the start
-	t.turns = make(chan struct{}, min(max(perSecond/4/schemas.MaxBatch, 1), maxTurns))
+	t.tokens.AllowN(time.Now(), burst) // there was no pause before the start
+	t.requests = make(chan struct{}, min(max(perSecond/4/schemas.MaxBatch, 1), maxRequests))
 	return t
 }
 
-// Wait waits until n more bytes may go.
+// Wait waits until n more bytes are allowed.
 func (t *Throttle) Wait(ctx context.Context, n int) error {
 	for t != nil && n > 0 {
 		part := min(n, t.tokens.Burst())
@@ -49,23 +52,23 @@ func (t *Throttle) Wait(ctx context.Context, n int) error {
 	return nil
 }
 
-// Enter waits for the turn to ask for an answer, which must be ended with leave.
-// What came is paid for in between, with wait.
+// Enter waits until a request may be sent. If it returns nil, Leave must be called when the
+// bytes of the answer have been waited for.
 func (t *Throttle) Enter(ctx context.Context) error {
 	if t == nil {
 		return nil
 	}
 	select {
-	case t.turns <- struct{}{}:
+	case t.requests <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// Leave ends what enter began.
+// Leave ends what Enter began.
 func (t *Throttle) Leave() {
 	if t != nil {
-		<-t.turns
+		<-t.requests
 	}
 }

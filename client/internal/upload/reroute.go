@@ -8,13 +8,10 @@ import (
 	"servidor-backup/schemas"
 )
 
-// Batches that some nodes do not take are rerouted: their chunks go to other nodes.
-
-// rerouteRefused takes the refused batches until the upload ends, and sends on what was
-// in them.
+// rerouteRefused sends what is in refused batches to other nodes, until the upload ends.
 func (u *Uploader) rerouteRefused() error {
-	for u.Ctx.Err() == nil {
-		for _, b := range u.States.nextRefused(u.Ctx) {
+	for u.ctx.Err() == nil {
+		for _, b := range u.states.waitRefused(u.ctx) {
 			if err := u.reroute(b); err != nil {
 				return err
 			}
@@ -23,31 +20,31 @@ func (u *Uploader) rerouteRefused() error {
 	return nil
 }
 
-// reroute places what was in a refused batch anew.
+// reroute puts each chunk and shard of a refused batch into a batch for other nodes.
 func (u *Uploader) reroute(b *batch) error {
 	put, err := schemas.DecodePut(b.payload)
 	if err != nil {
 		return err
 	}
-	has := slices.DeleteFunc(slices.Clone(b.set), func(n schemas.NodeID) bool { return slices.Contains(b.failure.Nodes, n) })
+	holders := slices.DeleteFunc(slices.Clone(b.set), func(n schemas.NodeID) bool { return slices.Contains(b.failure.Nodes, n) })
 	s := newSealer(u)
 	for i := range put.Chunks {
 		c := &put.Chunks[i]
-		var to []schemas.NodeID
+		var set []schemas.NodeID
 		if c.Part == schemas.Whole {
-			_, to, err = u.targets.of(u.Ctx, nil, c.ID, schemas.Durability.Replicas)
-			to = slices.DeleteFunc(to, func(n schemas.NodeID) bool { return slices.Contains(has, n) })
+			_, set, err = u.destinations.choose(u.ctx, nil, c.ID, schemas.Durability.Replicas)
+			set = slices.DeleteFunc(set, func(n schemas.NodeID) bool { return slices.Contains(holders, n) })
 		} else {
-			to, err = u.rerouteShard(c)
+			set, err = u.rerouteShard(c)
 		}
 		if err != nil {
 			return err
 		}
-		if len(to) == 0 {
-			u.States.acknowledge(c.ID)
+		if len(set) == 0 {
+			u.states.acknowledge(c.ID)
 			continue
 		}
-		next, err := s.batch(to, c.Size())
+		next, err := s.openBatch(set, c.Size())
 		if err != nil {
 			return err
 		}
@@ -56,37 +53,37 @@ func (u *Uploader) reroute(b *batch) error {
 	return s.dispatchAll()
 }
 
-// rerouteShard is the node that a shard goes to after its node did not take it; none if
-// enough others are in place by now.
+// rerouteShard chooses the node for a shard that its node did not accept. It returns none if
+// enough nodes have the other shards.
 func (u *Uploader) rerouteShard(c *schemas.Chunk) ([]schemas.NodeID, error) {
-	d, set, err := u.targets.of(u.Ctx, nil, c.ID, schemas.Durability.Nodes)
+	d, set, err := u.destinations.choose(u.ctx, nil, c.ID, schemas.Durability.Nodes)
 	if err != nil {
 		return nil, err
 	}
-	node, ok := u.States.reroute(c.ID, c.Part.Shard(), set, d.Nodes())
+	node, ok := u.states.rerouteShard(c.ID, c.Part.Shard(), set, d.Nodes())
 	if !ok {
 		return nil, nil
 	}
 	return []schemas.NodeID{node}, nil
 }
 
-// answered takes the answer to one request of a batch: nil, a [replica.PartialFailure] if some
-// nodes did not take it, or what ends the upload.
+// answered takes the answer to one request of a batch: nil, a [replica.PartialFailure] that
+// names the nodes which did not accept it, or an error that ends the upload.
 func (u *Uploader) answered(b *batch, err error) {
 	var failure *replica.PartialFailure
 	if errors.As(err, &failure) {
-		err = u.targets.failed(failure)
+		err = u.destinations.noteFailure(failure)
 	}
 	if err != nil {
 		u.fail(err)
 	}
-	last, refused := u.States.answer(b, failure)
+	last, refused := u.states.recordAnswer(b, failure)
 	if !last || refused {
 		return
 	}
 	if err == nil {
-		u.targets.acknowledged()
-		messages.Put(b.payload) // one that failed may still be on its way
+		u.destinations.noteProgress()
+		messages.Put(b.payload) // that of a failed request may still be on its way
 	}
-	u.States.acknowledge(b.ids...)
+	u.states.acknowledge(b.ids...)
 }

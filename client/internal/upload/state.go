@@ -12,20 +12,24 @@ import (
 	"servidor-backup/schemas"
 )
 
-// stage is how far a chunk has got on its way out.
+// stage is how far a chunk has come on its way to the nodes.
 //
-//	            ┌─ held ─────────────────────────┐
-//	queue → queued ── want → wanted ── send → sent ── acknowledge, for every part → done
-//	                                           ↑ │
-//	                                     reroute ┘
+//	  queue
+//	    ↓
+//	  queued ── markHeld ──────────────────────────→ done
+//	    ↓ markWanted                                   ↑
+//	  wanted                                           │
+//	    ↓ markSentAsReplicas, markSentAsShards         │
+//	┌→ sent ── acknowledge, once for each part ────────┘
+//	└───┘ rerouteShard
 //
-// A chunk that is done is forgotten: the nodes know it.
+// A chunk that is done has no state any more: the nodes hold it.
 type stage uint8
 
 const (
-	queued stage = iota // waits until the nodes have said whether they hold it
-	wanted              // some node is without it: it waits to be sealed
-	sent                // its parts are in batches, open or on the way to their nodes
+	queued stage = iota // waits for what the nodes say they hold of it
+	wanted              // the nodes hold too little of it; it waits to be sealed
+	sent                // its parts are in batches, which are open or on their way
 )
 
 var stageNames = [...]string{queued: "queued", wanted: "wanted", sent: "sent"}
@@ -35,45 +39,49 @@ func (s stage) String() string { return stageNames[s] }
 // chunkState is the state of one chunk.
 type chunkState struct {
 	stage stage
-	// whole: the nodes hold shards of it that were sealed at another time. New shards
-	// do not make the chunk together with those, so it is sent as replicas.
-	whole bool
-	parts int32 // batches with a part of it that are not acknowledged; 0 before it is sent
+	// asReplicas: the chunk must not be split. The nodes hold shards of it that were sealed at
+	// another time, and new shards cannot be joined with those.
+	asReplicas bool
+	// parts is how many parts are not acknowledged: the replicas of a chunk count as one part,
+	// because one batch carries them all; each shard counts as one. It is 0 before stage sent.
+	parts int32
 	// nodes are those that each shard was sent to last; nil for a chunk sent as replicas.
 	nodes []schemas.NodeID
 }
 
-// states owns what is known of every chunk on its way out, and of the batches that
-// carry them; everything else asks it. Its methods are the transitions, and may be called
-// concurrently.
+// states owns what is known of every chunk on its way, the answers to the batches that carry
+// chunks, and the budgets in bytes. Every other type of the package asks states. Its methods may
+// be called concurrently.
 //
 // Invariants:
-//   - A chunk has a state from queue until it is done, and only then. An equal chunk that
-//     comes meanwhile is dropped.
-//   - A chunk in stage sent has parts > 0, in other stages parts == 0.
-//   - Every part is counted in one batch. Rerouting moves a part to another batch: the
-//     refused batch never acknowledges it.
-//   - Plaintext that is not in blocks, and the messages between dispatch and the last
+//   - A chunk has a state from queue until it is done, and only then. An equal chunk that is put
+//     meanwhile is dropped.
+//   - In stage sent parts > 0; in other stages parts == 0.
+//   - Each part is counted in one batch. Rerouting moves a part to another batch, and the refused
+//     batch never acknowledges it.
+//   - Plaintext that is not in blocks, and the batches between their dispatch and their last
 //     answer, are within their budgets.
-//   - drained is closed once: when no more chunks come and none has a state.
+//   - drained is closed once: when no more chunks come and no chunk has a state.
 //
-// A transition from another stage is a bug, and panics.
+// A transition from a stage that does not allow it is a bug, and panics.
 type states struct {
-	plain, flight *semaphore.Weighted // budgets in bytes: plaintext not in blocks; messages on the way
-	refusals      chan struct{}       // has one element when refused may have some
+	plain  *semaphore.Weighted // budget in bytes: of plaintext that is not in blocks
+	flight *semaphore.Weighted // budget in bytes: of batches between dispatch and last answer
+	wake   chan struct{}       // has an element if refused may not be empty
 
 	mu      sync.Mutex
 	chunks  map[schemas.ChunkID]*chunkState
-	refused []*batch      // answered in full, and not taken by all
+	refused []*batch      // answered by all nodes, and not accepted by some
 	closing bool          // no more chunks come
 	drained chan struct{} // see the invariants
 }
 
-func NewChunkStates(plainBudget, flightBudget int64) *states {
+// newStates takes the budgets in bytes.
+func newStates(plainBudget, flightBudget int64) *states {
 	return &states{
 		plain: semaphore.NewWeighted(plainBudget), flight: semaphore.NewWeighted(flightBudget),
-		refusals: make(chan struct{}, 1),
-		chunks:   map[schemas.ChunkID]*chunkState{}, drained: make(chan struct{}),
+		wake:   make(chan struct{}, 1),
+		chunks: map[schemas.ChunkID]*chunkState{}, drained: make(chan struct{}),
 	}
 }
 
@@ -82,19 +90,19 @@ func (s *states) reserve(ctx context.Context, n int) error {
 	return s.plain.Acquire(ctx, int64(n))
 }
 
-// free gives back what reserve took.
+// free returns budget that reserve took.
 func (s *states) free(n int) { s.plain.Release(int64(n)) }
 
-// at is the state of a chunk, which is in that stage.
-func (s *states) at(id schemas.ChunkID, in stage) *chunkState {
+// inStage returns the state of a chunk, which must be in that stage. The caller holds the lock.
+func (s *states) inStage(want stage, id schemas.ChunkID) *chunkState {
 	c := s.chunks[id]
-	if c == nil || c.stage != in {
-		panic(fmt.Sprintf("chunk %s is not %v: this is a bug", id.Short(), in))
+	if c == nil || c.stage != want {
+		panic(fmt.Sprintf("chunk %s is not %v: this is a bug", id.Short(), want))
 	}
 	return c
 }
 
-// queue makes a chunk queued. It reports false for one that is on its way already.
+// queue makes a chunk queued. It reports false for a chunk that is on its way already.
 func (s *states) queue(id schemas.ChunkID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,71 +113,66 @@ func (s *states) queue(id schemas.ChunkID) bool {
 	return true
 }
 
-// held ends the way of a queued chunk: the nodes have enough of it.
-func (s *states) held(id schemas.ChunkID) {
+// markHeld ends the way of a queued chunk: the nodes hold enough of it.
+func (s *states) markHeld(id schemas.ChunkID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.at(id, queued)
-	s.done(id)
+	s.inStage(queued, id)
+	s.forget(id)
 }
 
-// want makes a queued chunk wanted. whole says that it is to be sent as replicas.
-func (s *states) want(id schemas.ChunkID, whole bool) {
+// markWanted makes a queued chunk wanted; asReplicas forbids splitting it.
+func (s *states) markWanted(id schemas.ChunkID, asReplicas bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.at(id, queued)
-	c.stage, c.whole = wanted, whole
+	c := s.inStage(queued, id)
+	c.stage, c.asReplicas = wanted, asReplicas
 }
 
 // mayBeSplit reports whether a wanted chunk may be sent as shards.
 func (s *states) mayBeSplit(id schemas.ChunkID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.at(id, wanted).whole
+	return !s.inStage(wanted, id).asReplicas
 }
 
-// sendReplicas makes a wanted chunk sent: one batch carries it to all of its nodes.
-func (s *states) sendReplicas(id schemas.ChunkID) { s.send(id, 1, nil) }
+// markSentAsReplicas makes a wanted chunk sent, in one batch for all of its nodes.
+func (s *states) markSentAsReplicas(id schemas.ChunkID) { s.markSent(id, 1, nil) }
 
-// sendShards makes a wanted chunk sent: a batch for each of the nodes carries a shard. It
-// keeps nodes, in the order of the shards.
-func (s *states) sendShards(id schemas.ChunkID, nodes []schemas.NodeID) {
-	s.send(id, int32(len(nodes)), nodes)
+// markSentAsShards makes a wanted chunk sent, in a batch for each node. It keeps nodes, which
+// are in the order of the shards.
+func (s *states) markSentAsShards(id schemas.ChunkID, nodes []schemas.NodeID) {
+	s.markSent(id, int32(len(nodes)), nodes)
 }
 
-func (s *states) send(id schemas.ChunkID, parts int32, nodes []schemas.NodeID) {
+func (s *states) markSent(id schemas.ChunkID, parts int32, nodes []schemas.NodeID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.at(id, wanted)
+	c := s.inStage(wanted, id)
 	c.stage, c.parts, c.nodes = sent, parts, nodes
 }
 
-// acknowledge notes that one part of a sent chunk has nothing more to wait for. After the
-// last part the chunk is done.
+// acknowledge notes for each of the sent chunks that one of its parts waits for nothing more.
+// After its last part a chunk is done.
 func (s *states) acknowledge(ids ...schemas.ChunkID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range ids {
-		c := s.at(id, sent)
+		c := s.inStage(sent, id)
 		if c.parts--; c.parts == 0 {
-			s.done(id)
+			s.forget(id)
 		}
 	}
 }
 
-// done forgets a chunk.
-func (s *states) done(id schemas.ChunkID) {
-	delete(s.chunks, id)
-	s.drain()
-}
-
-// reroute chooses the node for a shard of a sent chunk that its node did not take: a node
-// of set, where the chunk's shards belong by now, that no shard was sent to; else the same
-// node again. It reports false if as many of the set as are needed have other shards.
-func (s *states) reroute(id schemas.ChunkID, shard int, set []schemas.NodeID, need int) (schemas.NodeID, bool) {
+// rerouteShard chooses the node for a shard of a sent chunk that its node did not accept. set are
+// the nodes that the chunk is assigned to by now: the first of them that no shard was sent to is
+// chosen, or else the same node again. It reports false if need of them were sent other shards;
+// then this one need not be sent again.
+func (s *states) rerouteShard(id schemas.ChunkID, shard int, set []schemas.NodeID, need int) (schemas.NodeID, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.at(id, sent)
+	c := s.inStage(sent, id)
 	others := 0
 	for i, n := range c.nodes {
 		if i != shard && slices.Contains(set, n) {
@@ -185,16 +188,16 @@ func (s *states) reroute(id schemas.ChunkID, shard int, set []schemas.NodeID, ne
 	return c.nodes[shard], others < need
 }
 
-// dispatch waits for budget for a batch that is about to be sent in several requests.
+// dispatch waits for budget for a batch, which is then sent in that many requests.
 func (s *states) dispatch(ctx context.Context, b *batch, requests int) error {
 	b.unanswered = requests
 	return s.flight.Acquire(ctx, int64(len(b.payload)))
 }
 
-// answer notes the answer to one request of a batch; failure says which nodes did not take
-// it. After the last answer the budget is free and, if there was a failure, the batch is
-// refused: it waits for [states.nextRefused].
-func (s *states) answer(b *batch, failure *replica.PartialFailure) (last, refused bool) {
+// recordAnswer notes the answer to one request of a batch; failure, if any, says which nodes did
+// not accept it. The last answer returns the budget. If one of the answers was a failure, the
+// batch is then refused, and [states.waitRefused] returns it.
+func (s *states) recordAnswer(b *batch, failure *replica.PartialFailure) (last, refused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if failure != nil {
@@ -212,16 +215,16 @@ func (s *states) answer(b *batch, failure *replica.PartialFailure) (last, refuse
 	}
 	s.refused = append(s.refused, b)
 	select {
-	case s.refusals <- struct{}{}:
-	default:
+	case s.wake <- struct{}{}:
+	default: // waitRefused takes all that are refused
 	}
 	return true, true
 }
 
-// nextRefused waits for refused batches, and gives them out. It returns none when ctx ends.
-func (s *states) nextRefused(ctx context.Context) []*batch {
+// waitRefused waits for refused batches and returns them, each once. It returns none if ctx ends.
+func (s *states) waitRefused(ctx context.Context) []*batch {
 	select {
-	case <-s.refusals:
+	case <-s.wake:
 	case <-ctx.Done():
 		return nil
 	}
@@ -232,15 +235,23 @@ func (s *states) nextRefused(ctx context.Context) []*batch {
 	return batches
 }
 
-// close says that no more chunks come.
+// close says that no more chunks come. It may be called once, and queue not after it.
 func (s *states) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closing = true
-	s.drain()
+	s.closeDrained()
 }
 
-func (s *states) drain() {
+// forget ends the way of a chunk. The caller holds the lock.
+func (s *states) forget(id schemas.ChunkID) {
+	delete(s.chunks, id)
+	s.closeDrained()
+}
+
+// closeDrained closes drained if nothing is on its way and nothing comes. The caller holds the
+// lock.
+func (s *states) closeDrained() {
 	if s.closing && len(s.chunks) == 0 {
 		close(s.drained)
 	}

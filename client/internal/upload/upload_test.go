@@ -5,31 +5,32 @@ import (
 	"context"
 	"errors"
 	"io"
-	"servidor-backup/client/internal/chunk"
-	"servidor-backup/client/internal/clienttest"
-	"servidor-backup/client/internal/seal"
 	"testing"
 	"time"
 
 	"servidor-backup/bus/bustest"
 	"servidor-backup/bus/replica"
+	"servidor-backup/client/internal/chunk"
+	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/seal"
 	"servidor-backup/schemas"
 )
 
-// A question that fails ends the backup, however much is waiting behind it.
-func TestAFailedQuestionEndsTheUpload(t *testing.T) {
+// A failed question ends the upload, however many chunks wait behind it.
+func TestFailedQuestionEndsUpload(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
-	out, err := replica.NewWriter(nc, replica.WriterOptions{})
+	writer, err := replica.NewWriter(nc, replica.WriterOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer out.Close()
+	defer writer.Close()
 	k := seal.New(seal.VaultKey{1})
-	nobody := replica.NewReader(nc, &schemas.NodeMap{Epoch: 1}) // no node is up
-	u := New(bustest.Patient(t), Options{Keys: k, Session: "s", Holders: nobody, Sender: out, Status: func(string) {}})
+	noNodes := replica.NewReader(nc, &schemas.NodeMap{Epoch: 1})
+	u := New(bustest.Patient(t), Options{Keys: k, Session: "s", Replicas: noNodes, Writer: writer, Status: func(string) {}})
 	done := make(chan error, 1)
 	go func() {
-		cutter := chunk.NewCutter(bytes.NewReader(clienttest.Noise(1, 12*chunk.BlockSize)), chunk.NewGear(seal.New(seal.VaultKey{1}).CutSeed()), chunk.NewIntake(u.Ctx, chunk.NewBlocks(3)))
+		in := chunk.NewIntake(u.Context(), chunk.NewBlocks(3))
+		cutter := chunk.NewCutter(bytes.NewReader(clienttest.Noise(1, 12*chunk.BlockSize)), chunk.NewGear(k.CutSeed()), in)
 		for {
 			plain, _, err := cutter.Next()
 			if err == io.EOF {
@@ -54,37 +55,37 @@ func TestAFailedQuestionEndsTheUpload(t *testing.T) {
 	case <-time.After(bustest.Patience):
 		t.Fatal("the upload hangs")
 	}
-	if !errors.Is(u.Ctx.Err(), context.Canceled) {
+	if !errors.Is(u.Context().Err(), context.Canceled) {
 		t.Error("the steps go on")
 	}
 }
 
-// What happens to a chunk's plaintext between its id and its seal ends the
-// backup: bad memory is found now and not at the restore.
-func TestPlaintextThatChangesOnItsWayIsFound(t *testing.T) {
-	for _, n := range []int{500, 300_000} { // one stored as it is, one compressed
+// If a chunk's plaintext changes between its id and its seal, the backup fails: bad memory is
+// found now, and not at the restore.
+func TestChangedPlaintextIsFound(t *testing.T) {
+	for _, n := range []int{500, 300_000} { // one that is stored as it is, one that is compressed
 		plain := clienttest.Prose(n)
 		if n < 1000 {
 			plain = clienttest.Noise(1, n)
 		}
 		k := seal.New(seal.VaultKey(clienttest.Key()))
-		o := &PendingChunk{chunk: schemas.Chunk{ID: k.DataID(plain), Kind: schemas.Data}, plain: chunk.CopyPlaintext(plain)}
-		one := replica.NewReader(nil, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "n", State: schemas.Up, Weight: 1}}})
-		add := func() error {
+		p := &pendingChunk{chunk: schemas.Chunk{ID: k.DataID(plain), Kind: schemas.Data}, plain: chunk.CopyPlaintext(plain)}
+		oneNode := replica.NewReader(nil, &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{{ID: "n", State: schemas.Up, Weight: 1}}})
+		sealOnce := func() error {
 			u := &Uploader{
-				Options: Options{Keys: k}, Ctx: t.Context(), States: NewChunkStates(0, 0),
-				targets: newTargets(one, schemas.VaultID{}, func(string) {}),
+				opt: Options{Keys: k}, ctx: t.Context(), states: newStates(0, 0),
+				destinations: newDestinations(oneNode, schemas.VaultID{}, func(string) {}),
 			}
-			u.States.queue(o.chunk.ID)
-			u.States.want(o.chunk.ID, false)
-			return newSealer(u).add(o)
+			u.states.queue(p.chunk.ID)
+			u.states.markWanted(p.chunk.ID, false)
+			return newSealer(u).seal(p)
 		}
-		if err := add(); err != nil {
-			t.Errorf("a sound chunk of %d bytes: %v", n, err)
+		if err := sealOnce(); err != nil {
+			t.Errorf("a chunk of %d bytes that has not changed: %v", n, err)
 		}
-		o.plain.Bytes[n/2] ^= 4
-		if err := add(); !errors.Is(err, seal.ErrDamaged) {
-			t.Errorf("a bit of %d bytes flipped: %v", n, err)
+		p.plain.Bytes[n/2] ^= 4
+		if err := sealOnce(); !errors.Is(err, seal.ErrDamaged) {
+			t.Errorf("a chunk of %d bytes with a changed bit: %v, want %v", n, err, seal.ErrDamaged)
 		}
 	}
 }
