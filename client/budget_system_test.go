@@ -18,7 +18,7 @@ func TestTheSmallestMemoryBudget(t *testing.T) {
 	write(t, filepath.Join(src, "big"), big)
 	c := w.client(func(o *client.Options) { o.MemoryBudget = 0.001 })
 	save(t, c, client.BackupOptions{Paths: []string{src}, Name: "things"})
-	res := bringBack(t, c, client.RestoreOptions{ID: "things", To: to})
+	res := restore(t, c, client.RestoreOptions{ID: "things", To: to})
 	same(t, src, filepath.Join(to, res.Top[0]))
 	var out bytes.Buffer
 	if err := c.Cat(t.Context(), "things", "big", &out); err != nil || !bytes.Equal(out.Bytes(), big) {

@@ -45,7 +45,7 @@ func TestSmallFilesShareChunks(t *testing.T) {
 	}
 	for id, from := range map[string]string{"r@2": src, "twin": twin} {
 		to := treetest.TempDir(t)
-		res := bringBack(t, w.client(), client.RestoreOptions{ID: id, To: to})
+		res := restore(t, w.client(), client.RestoreOptions{ID: id, To: to})
 		same(t, from, filepath.Join(to, res.Top[0]))
 	}
 }

@@ -47,7 +47,7 @@ func TestAutoCompressionUsesTheTimeThatALimitLeaves(t *testing.T) {
 		sent = save(t, saver, client.BackupOptions{Paths: []string{src}, Name: "text", Compression: c}).Sent
 		perSecond = int64(float64(sent) / time.Since(start).Seconds())
 		to := treetest.TempDir(t)
-		back := bringBack(t, saver, client.RestoreOptions{ID: "text", To: to})
+		back := restore(t, saver, client.RestoreOptions{ID: "text", To: to})
 		same(t, src, filepath.Join(to, back.Top[0]))
 		return sent, perSecond
 	}

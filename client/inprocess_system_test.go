@@ -31,6 +31,6 @@ func TestAServerOfTheSameProcess(t *testing.T) {
 	c := w.client(func(o *client.Options) { o.Server, o.InProcess = "", w.server })
 	src, to := treetest.New(t, 1, treetest.Small), treetest.TempDir(t)
 	save(t, c, client.BackupOptions{Paths: []string{src}, Name: "things"})
-	res := bringBack(t, c, client.RestoreOptions{ID: "things", To: to})
+	res := restore(t, c, client.RestoreOptions{ID: "things", To: to})
 	same(t, src, filepath.Join(to, res.Top[0]))
 }

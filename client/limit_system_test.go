@@ -48,7 +48,7 @@ func TestLimitsAreKept(t *testing.T) {
 	wantWithinLimit(t, "cat", int64(out.Len()), start)
 
 	start = time.Now()
-	back := bringBack(t, c, client.RestoreOptions{ID: "things", To: to})
+	back := restore(t, c, client.RestoreOptions{ID: "things", To: to})
 	wantWithinLimit(t, "restore", back.Received, start)
 	same(t, src, filepath.Join(to, back.Top[0]))
 }

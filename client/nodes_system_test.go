@@ -99,7 +99,7 @@ func TestVersionsOnManyNodes(t *testing.T) {
 				m.kill()
 			}
 			to := treetest.TempDir(t)
-			bringBack(t, w.client(), client.RestoreOptions{ID: "r", To: to})
+			restore(t, w.client(), client.RestoreOptions{ID: "r", To: to})
 			same(t, src, filepath.Join(to, "r"))
 		})
 	}
@@ -171,7 +171,7 @@ func TestABackupSurvivesNodesThatDie(t *testing.T) {
 				t.Fatal("the backup was over before nodes died")
 			}
 			to := treetest.TempDir(t)
-			bringBack(t, w.client(), client.RestoreOptions{ID: "r", To: to})
+			restore(t, w.client(), client.RestoreOptions{ID: "r", To: to})
 			same(t, src, filepath.Join(to, "r"))
 		})
 	}
@@ -195,7 +195,7 @@ func TestARestoreSurvivesNodesThatDie(t *testing.T) {
 				}
 			})
 			to := treetest.TempDir(t)
-			bringBack(t, w.client(), client.RestoreOptions{ID: "r", To: to, Progress: &progress})
+			restore(t, w.client(), client.RestoreOptions{ID: "r", To: to, Progress: &progress})
 			same(t, src, filepath.Join(to, "r"))
 		})
 	}
@@ -228,7 +228,7 @@ func TestABackupWaitsForNodes(t *testing.T) {
 	}
 	machines[0].kill()
 	to := treetest.TempDir(t)
-	bringBack(t, w.client(), client.RestoreOptions{ID: "r", To: to})
+	restore(t, w.client(), client.RestoreOptions{ID: "r", To: to})
 	same(t, src, filepath.Join(to, "r"))
 }
 
@@ -244,7 +244,7 @@ func TestADegradedBackupGoesOn(t *testing.T) {
 	when(t, &progress, 4<<20, machines[2].kill)
 	save(t, c, client.BackupOptions{Paths: []string{src}, Progress: &progress})
 	to := treetest.TempDir(t)
-	bringBack(t, w.client(), client.RestoreOptions{ID: "r", To: to})
+	restore(t, w.client(), client.RestoreOptions{ID: "r", To: to})
 	same(t, src, filepath.Join(to, "r"))
 }
 
@@ -285,7 +285,7 @@ func TestARestoreReadsAroundADamagedNode(t *testing.T) {
 	save(t, w.client(), client.BackupOptions{Paths: []string{src}})
 	damage(t, machines[0].dir)
 	to := treetest.TempDir(t)
-	bringBack(t, w.client(), client.RestoreOptions{ID: "r", To: to})
+	restore(t, w.client(), client.RestoreOptions{ID: "r", To: to})
 	same(t, src, filepath.Join(to, "r"))
 }
 

@@ -92,7 +92,7 @@ func TestSmallChunksAreReplicated(t *testing.T) {
 			}
 			to := treetest.TempDir(t)
 			for id, path := range map[string]string{"small": small, "r": src} {
-				bringBack(t, w.client(), client.RestoreOptions{ID: id, To: to})
+				restore(t, w.client(), client.RestoreOptions{ID: id, To: to})
 				same(t, path, filepath.Join(to, id))
 			}
 		})
@@ -139,7 +139,7 @@ func TestTwoClientsSealTheSameChunk(t *testing.T) {
 			}
 			for i := range clients {
 				to := treetest.TempDir(t)
-				bringBack(t, w.client(), client.RestoreOptions{ID: fmt.Sprintf("%d-%d", i, try), To: to})
+				restore(t, w.client(), client.RestoreOptions{ID: fmt.Sprintf("%d-%d", i, try), To: to})
 				same(t, src, filepath.Join(to, "r"))
 			}
 		}

@@ -21,7 +21,7 @@ func TestReusedEntriesAreComplete(t *testing.T) {
 	back := func(id string) {
 		t.Helper()
 		to := treetest.TempDir(t)
-		res := bringBack(t, c, client.RestoreOptions{ID: id, To: to})
+		res := restore(t, c, client.RestoreOptions{ID: id, To: to})
 		same(t, src, filepath.Join(to, res.Top[0]))
 	}
 	for range 3 { // the first may find times that are too new to be trusted
@@ -58,7 +58,7 @@ func TestChangesOfMetadataAreSaved(t *testing.T) {
 		}
 		res := save(t, c, client.BackupOptions{Paths: []string{src}})
 		to := t.TempDir()
-		bringBack(t, c, client.RestoreOptions{ID: res.Version.ID, To: to})
+		restore(t, c, client.RestoreOptions{ID: res.Version.ID, To: to})
 		same(t, src, filepath.Join(to, "r"))
 		settle(t, src)
 	}

@@ -120,7 +120,7 @@ func save(t testing.TB, c *client.Client, opt client.BackupOptions) *client.Back
 	return res
 }
 
-func bringBack(t testing.TB, c *client.Client, opt client.RestoreOptions) *client.RestoreResult {
+func restore(t testing.TB, c *client.Client, opt client.RestoreOptions) *client.RestoreResult {
 	t.Helper()
 	opt.Warn = func(path string, err error) { t.Errorf("%s: %v", path, err) }
 	res, err := c.Restore(t.Context(), opt)
@@ -139,7 +139,7 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Error("the first backup made no key")
 	}
 	to := treetest.TempDir(t)
-	res := bringBack(t, w.client(), client.RestoreOptions{ID: "things", To: to})
+	res := restore(t, w.client(), client.RestoreOptions{ID: "things", To: to})
 	same(t, src, filepath.Join(to, res.Top[0]))
 	if res.Files != first.Files || res.Bytes != first.Bytes {
 		t.Errorf("saved %d files of %d bytes, restored %d of %d", first.Files, first.Bytes, res.Files, res.Bytes)
@@ -259,7 +259,7 @@ func TestPartsOfAVersion(t *testing.T) {
 
 	for _, inside := range []string{"a/deep", "photos/a/deep", "/a/deep/"} {
 		to := t.TempDir()
-		res := bringBack(t, c, client.RestoreOptions{ID: "photos@1", Inside: []string{inside}, To: to})
+		res := restore(t, c, client.RestoreOptions{ID: "photos@1", Inside: []string{inside}, To: to})
 		same(t, filepath.Join(src, "a/deep"), filepath.Join(to, "deep"))
 		if want := []string{"deep"}; !slices.Equal(res.Top, want) {
 			t.Errorf("%s appeared as %v, want %v", inside, res.Top, want)
@@ -267,7 +267,7 @@ func TestPartsOfAVersion(t *testing.T) {
 	}
 	// The first name of the linked file is outside of the restored part.
 	to := t.TempDir()
-	bringBack(t, c, client.RestoreOptions{ID: "photos", Inside: []string{"b"}, To: to})
+	restore(t, c, client.RestoreOptions{ID: "photos", Inside: []string{"b"}, To: to})
 	for _, name := range []string{"same", "same2"} {
 		if b, err := os.ReadFile(filepath.Join(to, "b", name)); err != nil || string(b) != "1" {
 			t.Errorf("%s holds %q, %v", name, b, err)
@@ -291,7 +291,7 @@ func TestPartsOfAVersion(t *testing.T) {
 		t.Errorf("two paths of the same name: %v", err)
 	}
 	write(t, filepath.Join(to, "b/three"), []byte("other"))
-	bringBack(t, c, client.RestoreOptions{ID: "photos", Inside: []string{"b"}, To: to, Force: true})
+	restore(t, c, client.RestoreOptions{ID: "photos", Inside: []string{"b"}, To: to, Force: true})
 	if b, _ := os.ReadFile(filepath.Join(to, "b/three")); string(b) != "333" {
 		t.Errorf("Force left %q", b)
 	}
@@ -318,7 +318,7 @@ func TestSeveralPathsAndExcludes(t *testing.T) {
 		t.Errorf("saved %v, want %v", got, want)
 	}
 	to := t.TempDir()
-	res := bringBack(t, c, client.RestoreOptions{ID: "both", To: to})
+	res := restore(t, c, client.RestoreOptions{ID: "both", To: to})
 	if want := []string{"x", "y"}; !slices.Equal(res.Top, want) {
 		t.Errorf("restored %v, want %v", res.Top, want)
 	}
@@ -377,7 +377,7 @@ func TestSparseFiles(t *testing.T) {
 		t.Errorf("a sparse file became %d chunks", res.Chunks)
 	}
 	to := treetest.TempDir(t)
-	bringBack(t, c, client.RestoreOptions{ID: "vm", To: to})
+	restore(t, c, client.RestoreOptions{ID: "vm", To: to})
 	same(t, dir, filepath.Join(to, "vm"))
 	var n counter
 	check(t, c.Cat(t.Context(), "vm", "disk", &n))
@@ -462,7 +462,7 @@ func TestAnInterruptedBackupGoesOn(t *testing.T) {
 		t.Errorf("after 15 MiB were sent, %d of 40 MiB were sent again", res.Sent)
 	}
 	to := t.TempDir()
-	bringBack(t, c, client.RestoreOptions{ID: "big", To: to})
+	restore(t, c, client.RestoreOptions{ID: "big", To: to})
 	if b, err := os.ReadFile(filepath.Join(to, "big")); err != nil || !bytes.Equal(b, content) {
 		t.Errorf("it was restored with %d bytes, %v", len(b), err)
 	}
@@ -483,7 +483,7 @@ func TestClientsSideBySide(t *testing.T) {
 				save(t, c, client.BackupOptions{Paths: []string{src}})
 			}
 			to := t.TempDir()
-			bringBack(t, c, client.RestoreOptions{ID: filepath.Base(src), To: to})
+			restore(t, c, client.RestoreOptions{ID: filepath.Base(src), To: to})
 			same(t, src, filepath.Join(to, filepath.Base(src)))
 		})
 	}
@@ -505,7 +505,7 @@ func TestSeedRecords(t *testing.T) {
 	}
 	c := w.client()
 	to := t.TempDir()
-	bringBack(t, c, client.RestoreOptions{ID: rep.ID, To: to})
+	restore(t, c, client.RestoreOptions{ID: rep.ID, To: to})
 	if b, err := os.ReadFile(filepath.Join(to, "nota.txt")); err != nil || string(b) != "olá" {
 		t.Errorf("it holds %q, %v", b, err)
 	}
@@ -592,7 +592,7 @@ func TestUnchangedFilesAreSavedAgainAfterALoss(t *testing.T) {
 		t.Errorf("%d of 60 files were reused, though about half were lost", res.Unchanged)
 	}
 	to := t.TempDir()
-	bringBack(t, c, client.RestoreOptions{ID: "r@2", To: to})
+	restore(t, c, client.RestoreOptions{ID: "r@2", To: to})
 	same(t, src, filepath.Join(to, "r"))
 	if third := save(t, c, client.BackupOptions{Paths: []string{src}}); third.Unchanged != 60 {
 		t.Errorf("with unchanged nodes, %d of 60 files were reused", third.Unchanged)

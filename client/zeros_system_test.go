@@ -45,7 +45,7 @@ func TestZerosAreSavedOnce(t *testing.T) {
 				t.Errorf("%s after %s: %d bytes were sent, at first %d", kind.name, kinds[first].name, res.Sent, sent)
 			}
 			to := treetest.TempDir(t)
-			bringBack(t, c, client.RestoreOptions{ID: kind.name, To: to})
+			restore(t, c, client.RestoreOptions{ID: kind.name, To: to})
 			same(t, dir, filepath.Join(to, kind.name))
 			same(t, filepath.Join(to, kind.name), dir) // no holes are filled or made
 		}
