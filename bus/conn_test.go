@@ -26,7 +26,7 @@ func TestConnectWithoutServer(t *testing.T) {
 		t.Errorf("it took %v to say so", took)
 	}
 	// A malformed URL fails at once, even with Wait.
-	_, err = bus.Connect(bustest.Patient(t), bus.ConnOptions{URL: "nats://[::1", Wait: true})
+	_, err = bus.Connect(bustest.Context(t), bus.ConnOptions{URL: "nats://[::1", Wait: true})
 	if err == nil || errors.Is(err, bus.ErrNoServer) {
 		t.Errorf("a broken URL gives %v", err)
 	}
@@ -54,7 +54,7 @@ func TestConnectWaitsForTheServer(t *testing.T) {
 	var said bustest.Statuses
 	connected := make(chan error, 1)
 	go func() {
-		nc, err := bus.Connect(bustest.Patient(t), bus.ConnOptions{URL: "nats://" + address, Wait: true, Status: said.Add})
+		nc, err := bus.Connect(bustest.Context(t), bus.ConnOptions{URL: "nats://" + address, Wait: true, Status: said.Add})
 		if err == nil {
 			nc.Close()
 		}
@@ -73,7 +73,7 @@ func TestConnectWaitsForTheServer(t *testing.T) {
 
 // Connect stops waiting when the context ends.
 func TestConnectStopsWaitingWithTheContext(t *testing.T) {
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	ctx, cancel := context.WithCancel(ctx)
 	var said bustest.Statuses
 	ended := make(chan error, 1)
@@ -91,7 +91,7 @@ func TestConnectionReconnects(t *testing.T) {
 	dir := t.TempDir()
 	s := bustest.StartServer(t, embedded.Options{Dir: dir, Listen: bustest.FreeAddress(t)})
 	var said bustest.Statuses
-	nc, err := bus.Connect(bustest.Patient(t), bus.ConnOptions{URL: s.URL(), Status: said.Add})
+	nc, err := bus.Connect(bustest.Context(t), bus.ConnOptions{URL: s.URL(), Status: said.Add})
 	if err != nil {
 		t.Fatal(err)
 	}

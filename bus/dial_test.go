@@ -58,7 +58,7 @@ func TestServersAreDialedAtMostOnce(t *testing.T) {
 		for i := range counts {
 			addresses = append(addresses, listenAndCount(t, &counts[i], serve))
 		}
-		nc, err := bus.Connect(bustest.Patient(t), bus.ConnOptions{URL: strings.Join(addresses, ",")})
+		nc, err := bus.Connect(bustest.Context(t), bus.ConnOptions{URL: strings.Join(addresses, ",")})
 		if err == nil {
 			nc.Close()
 		}

@@ -36,7 +36,7 @@ func TestClientsTakeTurns(t *testing.T) {
 	var all sync.WaitGroup
 	ask := func(nc *nats.Conn, name string) {
 		all.Go(func() {
-			if err := bus.Request(bustest.Patient(t), nc, "t.list", &schemas.ListRequest{Nickname: name}, &schemas.ListReply{}); err != nil {
+			if err := bus.Request(bustest.Context(t), nc, "t.list", &schemas.ListRequest{Nickname: name}, &schemas.ListReply{}); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		})

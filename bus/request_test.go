@@ -41,7 +41,7 @@ func handle(t *testing.T, s *bus.Service, subject string, h func(context.Context
 	if err := bus.Handle(s, "list", subject, h); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Ready(bustest.Patient(t)); err != nil {
+	if err := s.Ready(bustest.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -75,7 +75,7 @@ func TestRequestDistinguishesFailures(t *testing.T) {
 		defer cancel()
 		return bus.Request(ctx, nc, subject, &schemas.ListRequest{}, &schemas.ListReply{})
 	}
-	ask := func(subject string) error { return within(bustest.Patience, subject) }
+	ask := func(subject string) error { return within(bustest.Timeout, subject) }
 	bustest.WantIs(t, ask("t.nobody"), bus.ErrNoResponders)
 	bustest.WantIs(t, within(200*time.Millisecond, "t.unresponsive"), context.DeadlineExceeded)
 	bustest.WantCode(t, ask("t.garbage"), schemas.BadRequest)
@@ -103,7 +103,7 @@ func TestServiceRefusesMalformedMessages(t *testing.T) {
 		"too deep": "\x81\xa1a" + strings.Repeat("\x91", 200) + "\x01", "a length beyond the end": "\x81\xa7apelido\xdb\xff\xff\xff\xff",
 	} {
 		t.Run(name, func(t *testing.T) {
-			m, err := nc.RequestWithContext(bustest.Patient(t), "t.list", []byte(message))
+			m, err := nc.RequestWithContext(bustest.Context(t), "t.list", []byte(message))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -134,7 +134,7 @@ func TestServiceIsVisibleToMicro(t *testing.T) {
 					return &schemas.ListReply{Reply: schemas.OK}, schemas.CheckNickname(req.Nickname)
 				})
 			for _, nickname := range []string{"ana", "", ""} {
-				_ = bus.Request(bustest.Patient(t), nc, "t.list", &schemas.ListRequest{Nickname: nickname}, &schemas.ListReply{})
+				_ = bus.Request(bustest.Context(t), nc, "t.list", &schemas.ListRequest{Nickname: nickname}, &schemas.ListReply{})
 			}
 			// micro counts a request when its handler has returned, which may be
 			// after the answer has arrived.
@@ -156,7 +156,7 @@ func TestServiceIsVisibleToMicro(t *testing.T) {
 
 func microStats(t *testing.T, nc *nats.Conn, service string) (stats micro.Stats) {
 	t.Helper()
-	m, err := nc.RequestWithContext(bustest.Patient(t), "$SRV.STATS."+service, nil)
+	m, err := nc.RequestWithContext(bustest.Context(t), "$SRV.STATS."+service, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestServiceHandlesRequestsSideBySide(t *testing.T) {
 		all.Go(func() {
 			var rep schemas.ListReply
 			name := fmt.Sprint("n", i)
-			if err := bus.Request(bustest.Patient(t), nc, "t.list", &schemas.ListRequest{Nickname: name}, &rep); err != nil {
+			if err := bus.Request(bustest.Context(t), nc, "t.list", &schemas.ListRequest{Nickname: name}, &rep); err != nil {
 				t.Error(err)
 			} else if len(rep.Names) != 1 || rep.Names[0] != name {
 				t.Errorf("%s got the answer for %v", name, rep.Names)
@@ -231,7 +231,7 @@ func TestServiceStopWaitsForRunningRequests(t *testing.T) {
 		defer cancel()
 		return bus.Request(ctx, nc, "t.list", &schemas.ListRequest{}, &schemas.ListReply{})
 	}
-	go func() { answered <- ask(bustest.Patience) }()
+	go func() { answered <- ask(bustest.Timeout) }()
 	bustest.Receive(t, "the request", began)
 	go func() { stopped <- s.Stop() }()
 	bustest.Eventually(t, "the service accepts no more requests", func() bool { return errors.Is(ask(50*time.Millisecond), bus.ErrNoResponders) })

@@ -79,7 +79,7 @@ func questions(t *testing.T, nc *nats.Conn, nodes int) (n int) {
 	defer inbox.Unsubscribe()
 	check(t, nc.PublishRequest("$SRV.STATS.backup-storage", inbox.Subject, nil))
 	for range nodes {
-		m, err := inbox.NextMsg(bustest.Patience)
+		m, err := inbox.NextMsg(bustest.Timeout)
 		check(t, err)
 		var stats micro.Stats
 		check(t, json.Unmarshal(m.Data, &stats))

@@ -23,7 +23,7 @@ func TestAServerOfTheSameProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer alone.Close()
-	if _, err := alone.Nodes(bustest.Patient(t)); err == nil || err.Error() != client.ErrNoCoordinator.Error()+" in this process" {
+	if _, err := alone.Nodes(bustest.Context(t)); err == nil || err.Error() != client.ErrNoCoordinator.Error()+" in this process" {
 		t.Errorf("without a coordinator: %v", err)
 	}
 

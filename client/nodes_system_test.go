@@ -41,7 +41,7 @@ func (m *machine) kill() { m.nc.Close() }
 func newFleet(t *testing.T, durability string, nodes int) (*world, []*machine) {
 	t.Helper()
 	w := &world{t: t, server: bustest.Server(t), key: filepath.Join(t.TempDir(), "ana.key")}
-	c, err := coordinator.Start(t.Context(), bustest.Connect(t, w.server), coordinator.Options{Silence: 2 * time.Second})
+	c, err := coordinator.Start(t.Context(), bustest.Connect(t, w.server), coordinator.Options{DownAfter: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func TestOnlyAssignedNodesAreAskedAboutNewChunks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	check(t, nc.FlushTimeout(bustest.Patience))
+	check(t, nc.FlushTimeout(bustest.Timeout))
 	src := filepath.Join(t.TempDir(), "big")
 	write(t, src, clienttest.Noise(6, 16<<20))
 	before := asked.Load()

@@ -29,7 +29,7 @@ func holdings(t *testing.T, machines []*machine) map[schemas.ChunkID]*heldChunk 
 	vault := schemas.SealedVault("ana")
 	all := map[schemas.ChunkID]*heldChunk{}
 	for i, m := range machines {
-		check(t, m.store.Each(bustest.Patient(t), storage.Cursor{Vault: vault}, func(h storage.Held) bool {
+		check(t, m.store.Each(bustest.Context(t), storage.Cursor{Vault: vault}, func(h storage.Held) bool {
 			if h.Vault != vault {
 				return false
 			}

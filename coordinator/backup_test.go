@@ -14,7 +14,7 @@ import (
 func (w *world) backupOf() map[string]schemas.ChunkID {
 	w.t.Helper()
 	ids := map[string]schemas.ChunkID{}
-	err := w.c.catalog.Entries(bustest.Patient(w.t), func(e *schemas.CatalogueEntry) error {
+	err := w.c.catalog.Entries(bustest.Context(w.t), func(e *schemas.CatalogueEntry) error {
 		chunk, err := catalog.BackupChunk(e)
 		ids[e.Key] = chunk.ID
 		return err
@@ -31,7 +31,7 @@ func (w *world) wantBackup(when string, nodes []*runningNode, want map[string]sc
 	vault := schemas.CatalogueVault()
 	for i, n := range nodes {
 		found := map[schemas.ChunkID]bool{}
-		err := n.store.Each(bustest.Patient(w.t), storage.Cursor{Vault: vault}, func(h storage.Held) bool {
+		err := n.store.Each(bustest.Context(w.t), storage.Cursor{Vault: vault}, func(h storage.Held) bool {
 			found[h.ID] = h.Vault == vault
 			return h.Vault == vault
 		})

@@ -102,7 +102,7 @@ func TestCollection(t *testing.T) {
 	if _, err := w.content("f"); err != nil {
 		t.Error(err)
 	}
-	_, err := w.c.catalog.Version(bustest.Patient(t), nickname, "r", 1)
+	_, err := w.c.catalog.Version(bustest.Context(t), nickname, "r", 1)
 	wantCode(t, err, schemas.UnknownVersion)
 	wantCode(t, w.request(schemas.SubjectForget, &schemas.ForgetRequest{Nickname: nickname, ID: "r@1", Undo: true}, &schemas.ForgetReply{}), schemas.UnknownVersion)
 	if c := w.mustCollect(); c.Versions != 0 {
@@ -126,7 +126,7 @@ func TestCollection(t *testing.T) {
 // endSessions makes all sessions lapse.
 func (w *world) endSessions() {
 	w.t.Helper()
-	ctx := bustest.Patient(w.t)
+	ctx := bustest.Context(w.t)
 	var keys []string
 	err := w.c.buckets.sessions.Scan(ctx, ">", func(e kv.Entry) error {
 		keys = append(keys, e.Key)
@@ -209,7 +209,7 @@ func TestOpeningWhileCollecting(t *testing.T) {
 	tr := w.newTree(1, 1)
 	w.save(opening("r"), tr)
 	w.save(opening("r"), tr)
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	// The head still names the version, as it would on a replica that is behind.
 	if err := w.c.buckets.catalogue.Delete(ctx, versionKey(nickname, "r", 2)); err != nil {
 		t.Fatal(err)
@@ -236,7 +236,7 @@ type collecting struct {
 // collectWith runs a collection, calls spoil before each phase, and returns how it went.
 func (w *world) collectWith(hooks gc.Hooks, spoil func(c *collecting, phase string)) schemas.Collection {
 	w.t.Helper()
-	held, release, err := w.c.leases.TakeSoon(bustest.Patient(w.t), lease.Collection)
+	held, release, err := w.c.leases.TakeSoon(bustest.Context(w.t), lease.Collection)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -263,7 +263,7 @@ func (w *world) steps(spoil func(c *collecting, phase string)) schemas.Collectio
 func (w *world) stealLease() {
 	w.t.Helper()
 	e := map[string]any{}
-	_, err := w.c.buckets.leases.Edit(bustest.Patient(w.t), lease.Collection, &e, func() {}, func() (bool, error) {
+	_, err := w.c.buckets.leases.Edit(bustest.Context(w.t), lease.Collection, &e, func() {}, func() (bool, error) {
 		e["holder"] = "another"
 		return true, nil
 	})
@@ -280,13 +280,13 @@ func TestNothingIsSweptInDoubt(t *testing.T) {
 		says   string
 	}{
 		"the map changes": {"sweeping", func(w *world, nodes []*runningNode) {
-			if _, err := w.c.members.SetPolicy(bustest.Patient(w.t), &schemas.PolicyRequest{Set: &schemas.Policy{Degraded: new(bool)}}); err != nil {
+			if _, err := w.c.members.SetPolicy(bustest.Context(w.t), &schemas.PolicyRequest{Set: &schemas.Policy{Degraded: new(bool)}}); err != nil {
 				w.t.Error(err)
 			}
 		}, "changed"},
 		"a tree is lost": {"beginning", func(w *world, nodes []*runningNode) {
 			v := &schemas.Version{Nickname: nickname, Record: "x", Vault: schemas.SealedVault(nickname), Root: schemas.ChunkID{7}, RootKind: schemas.Tree, Session: "x"}
-			if _, err := w.c.catalog.Commit(bustest.Patient(w.t), v, 0, false); err != nil {
+			if _, err := w.c.catalog.Commit(bustest.Context(w.t), v, 0, false); err != nil {
 				w.t.Error(err)
 			}
 		}, "tree cannot be read"},
@@ -307,7 +307,7 @@ func TestNothingIsSweptInDoubt(t *testing.T) {
 		}, "rebuild the catalogue"},
 		"a node has its marks of another collection": {"marking", func(w *world, nodes []*runningNode) {
 			for _, n := range nodes {
-				if err := n.store.SetGeneration(bustest.Patient(w.t), n.store.Generation()+99); err != nil {
+				if err := n.store.SetGeneration(bustest.Context(w.t), n.store.Generation()+99); err != nil {
 					w.t.Error(err)
 				}
 			}
@@ -357,7 +357,7 @@ func TestCollectionSkipsNodes(t *testing.T) {
 	c := w.steps(func(_ *collecting, phase string) {
 		if phase == "marking" {
 			ahead = nodes[0].store.Generation() + 4
-			if err := nodes[0].store.SetGeneration(bustest.Patient(t), ahead); err != nil {
+			if err := nodes[0].store.SetGeneration(bustest.Context(t), ahead); err != nil {
 				t.Error(err)
 			}
 		}
@@ -412,7 +412,7 @@ func TestCollectionOfMisplacedTreesInTwoVaults(t *testing.T) {
 // schedule of a coordinator finds that out.
 func TestAbandonedCollection(t *testing.T) {
 	w := newWorld(t, 1, Options{})
-	held, release, err := w.c.leases.Take(bustest.Patient(t), lease.Collection)
+	held, release, err := w.c.leases.Take(bustest.Context(t), lease.Collection)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -476,7 +476,7 @@ func TestGenerationsOfALostState(t *testing.T) {
 	w := newWorld(t, 1, Options{CollectEvery: -1})
 	w.mustCollect()
 	before := w.mustCollect().Generation
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	for _, key := range []string{"generations", "collection"} {
 		if err := w.c.buckets.state.Delete(ctx, key); err != nil {
 			t.Fatal(err)

@@ -150,7 +150,7 @@ func (v *bigVault) add(c schemas.Chunk) {
 func (v *bigVault) flush() {
 	for _, n := range v.nodes {
 		id := n.store.NodeID()
-		if err := n.store.Put(bustest.Patient(v.t), schemas.SealedVault(nickname), v.waiting[id]); err != nil {
+		if err := n.store.Put(bustest.Context(v.t), schemas.SealedVault(nickname), v.waiting[id]); err != nil {
 			v.t.Fatal(err)
 		}
 		delete(v.waiting, id)
@@ -161,7 +161,7 @@ func (v *bigVault) flush() {
 func (v *bigVault) held() (n int64) {
 	vault := schemas.SealedVault(nickname)
 	for _, node := range v.nodes {
-		err := node.store.Each(bustest.Patient(v.t), storage.Cursor{Vault: vault}, func(h storage.Held) bool {
+		err := node.store.Each(bustest.Context(v.t), storage.Cursor{Vault: vault}, func(h storage.Held) bool {
 			if h.Vault == vault {
 				n++
 			}

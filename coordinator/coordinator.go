@@ -31,7 +31,7 @@ type Options struct {
 	// default 3, or 1 as long as there are fewer servers.
 	Replicas int
 	// Silence is how long a node may send nothing until it is down; default 10 s.
-	Silence time.Duration
+	DownAfter time.Duration
 	// Grace is how long a node may be down until it is gone, unless a policy says
 	// otherwise; default 15 min.
 	Grace time.Duration
@@ -51,7 +51,7 @@ func (o *Options) setDefaults() {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	setDefault(&o.Silence, 10*time.Second)
+	setDefault(&o.DownAfter, 10*time.Second)
 	setDefault(&o.Grace, 15*time.Minute)
 	setDefault(&o.SessionTTL, 2*time.Minute)
 	setDefault(&o.CollectEvery, 24*time.Hour)
@@ -143,7 +143,7 @@ func (c *Coordinator) open(ctx context.Context) (err error) {
 	})
 	c.members = members.New(b.nodes, members.Options{
 		Log:           c.opt.Log,
-		Silence:       c.opt.Silence,
+		DownAfter:     c.opt.DownAfter,
 		Grace:         c.opt.Grace,
 		Event:         c.event,
 		PolicyWritten: c.catalog.Written,

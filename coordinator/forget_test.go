@@ -60,7 +60,7 @@ func TestForget(t *testing.T) {
 	if len(all.Versions) != 3 || all.Versions[0].Forgotten == 0 || all.Versions[1].Forgotten != 0 {
 		t.Errorf("with what was forgotten the versions are %+v", all.Versions)
 	}
-	h, err := w.c.catalog.Head(bustest.Patient(t), nickname, "f")
+	h, err := w.c.catalog.Head(bustest.Context(t), nickname, "f")
 	if err != nil || h.Latest != 2 || h.Versions != 2 || h.Highest != 3 {
 		t.Errorf("the head is %+v, %v", h, err)
 	}
@@ -121,7 +121,7 @@ func TestForgottenParent(t *testing.T) {
 func (w *world) ago(record string, number uint64, ago time.Duration) {
 	w.t.Helper()
 	var v schemas.Version
-	_, err := w.c.buckets.catalogue.Edit(bustest.Patient(w.t), versionKey(nickname, record, number), &v, func() { v = schemas.Version{} }, func() (bool, error) {
+	_, err := w.c.buckets.catalogue.Edit(bustest.Context(w.t), versionKey(nickname, record, number), &v, func() { v = schemas.Version{} }, func() (bool, error) {
 		v.Forgotten -= int64(ago)
 		return true, nil
 	})

@@ -53,7 +53,7 @@ func newWorld(t *testing.T, nodes int, opt Options) *world {
 // coordinator starts one more coordinator.
 func (w *world) coordinator(opt Options) *Coordinator {
 	w.t.Helper()
-	c, err := Start(bustest.Patient(w.t), bustest.Connect(w.t, w.server), opt)
+	c, err := Start(bustest.Context(w.t), bustest.Connect(w.t, w.server), opt)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func (w *world) node() *runningNode {
 func (w *world) nodeOn(store *storage.Store) *runningNode {
 	w.t.Helper()
 	nc := bustest.Connect(w.t, w.server)
-	n, err := node.Start(bustest.Patient(w.t), nc, store, node.Options{Weight: 1})
+	n, err := node.Start(bustest.Context(w.t), nc, store, node.Options{Weight: 1})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func (w *world) ask(subject string, message map[string]any) (rep map[string]any)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	answer, err := bus.RequestRaw(bustest.Patient(w.t), w.nc, subject, b)
+	answer, err := bus.RequestRaw(bustest.Context(w.t), w.nc, subject, b)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func (w *world) ask(subject string, message map[string]any) (rep map[string]any)
 
 func (w *world) request(subject string, req any, rep bus.Reply) error {
 	w.t.Helper()
-	return bus.Request(bustest.Patient(w.t), w.nc, subject, req, rep)
+	return bus.Request(bustest.Context(w.t), w.nc, subject, req, rep)
 }
 
 // transmit saves a small file and returns its version's id.
@@ -207,7 +207,7 @@ func (w *world) putAt(n schemas.NodeID, vault schemas.VaultID, chunk schemas.Chu
 	b := schemas.NewPut(nil, "test", vault)
 	b.Add(&chunk)
 	var rep schemas.PutReply
-	answer, err := bus.RequestRaw(bustest.Patient(w.t), w.nc, schemas.PutSubject([]schemas.NodeID{n}), b.Put())
+	answer, err := bus.RequestRaw(bustest.Context(w.t), w.nc, schemas.PutSubject([]schemas.NodeID{n}), b.Put())
 	if err == nil {
 		err = schemas.Unmarshal(answer, &rep)
 	}
@@ -233,7 +233,7 @@ func versionKey(nickname, record string, number uint64) string {
 func (w *world) createVersion(v *schemas.Version, number uint64) error {
 	w.t.Helper()
 	v.Number, v.ID, v.Created = number, schemas.VersionID(v.Record, number), time.Now().UnixNano()
-	_, err := w.c.buckets.catalogue.Create(bustest.Patient(w.t), versionKey(v.Nickname, v.Record, number), v)
+	_, err := w.c.buckets.catalogue.Create(bustest.Context(w.t), versionKey(v.Nickname, v.Record, number), v)
 	return err
 }
 
@@ -287,7 +287,7 @@ func (w *world) events(kind string) <-chan schemas.Event {
 		events <- e
 	})
 	if err == nil {
-		err = w.nc.FlushTimeout(bustest.Patience)
+		err = w.nc.FlushTimeout(bustest.Timeout)
 	}
 	if err != nil {
 		w.t.Fatal(err)

@@ -23,7 +23,7 @@ func (w *world) enter(nickname, record string, root schemas.ChunkID) string {
 
 func (w *world) enterVersion(v *schemas.Version) string {
 	w.t.Helper()
-	ctx := bustest.Patient(w.t)
+	ctx := bustest.Context(w.t)
 	v.Session = crypto.Text()
 	err := w.c.catalog.EnterVault(ctx, v.Nickname, nil)
 	if err == nil {
@@ -131,7 +131,7 @@ func TestLostOfManyVersions(t *testing.T) {
 		w := newWorld(t, 0, Options{CollectEvery: -1})
 		n := w.node()
 		f := newForest(w, rand.New(rand.NewPCG(seed, 0)))
-		if err := n.store.Put(bustest.Patient(t), schemas.SealedVault(nickname), f.held); err != nil {
+		if err := n.store.Put(bustest.Context(t), schemas.SealedVault(nickname), f.held); err != nil {
 			t.Fatal(err)
 		}
 		var want []string
@@ -158,14 +158,14 @@ func TestLostOfManyVersions(t *testing.T) {
 		asked := make(chan *nats.Msg, 1000)
 		_, err := w.nc.ChanSubscribe(schemas.EdgesSubject(n.store.NodeID()), asked)
 		if err == nil {
-			err = w.nc.FlushTimeout(bustest.Patience)
+			err = w.nc.FlushTimeout(bustest.Timeout)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		w.mustCollect()
 		w.wantLost(want...)
-		if err := w.nc.FlushTimeout(bustest.Patience); err != nil {
+		if err := w.nc.FlushTimeout(bustest.Timeout); err != nil {
 			t.Fatal(err)
 		}
 		read := 0

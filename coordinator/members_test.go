@@ -35,8 +35,8 @@ func (w *world) stateOf(id schemas.NodeID) schemas.State {
 // A node that stops without a goodbye is down after a silence, and up again when it responds. Every
 // change raises the epoch and is published as one event.
 func TestNodeGoesDownAndComesBack(t *testing.T) {
-	w := newWorld(t, 0, Options{Silence: time.Second})
-	w.coordinator(Options{Silence: time.Second}) // both detect the failure
+	w := newWorld(t, 0, Options{DownAfter: time.Second})
+	w.coordinator(Options{DownAfter: time.Second}) // both detect the failure
 	up, down := w.events(schemas.EventNodeRegistered), w.events(schemas.EventNodeDown)
 	n := w.node()
 	id := n.store.NodeID()
@@ -134,7 +134,7 @@ func TestCoordinatorsShareTheLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		m, err := inbox.NextMsg(bustest.Patience)
+		m, err := inbox.NextMsg(bustest.Timeout)
 		if err != nil {
 			t.Fatal(err)
 		}

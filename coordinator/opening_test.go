@@ -46,7 +46,7 @@ func (w *world) interposed(what string, do func()) *Coordinator {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(nc.Close)
-	c, err := Start(bustest.Patient(w.t), nc, Options{CollectEvery: -1})
+	c, err := Start(bustest.Context(w.t), nc, Options{CollectEvery: -1})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestParentCollectedBeforeTheSessionIsEntered(t *testing.T) {
 	w.save(opening("r"), w.newTree(1, 1))
 	w.save(opening("r"), w.newTree(1, 1))
 	w.endSessions()
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	collected := false
 	late := w.interposed("PUB $KV.backup-sessions.", func() {
 		// Not by a request: late may get it.

@@ -141,7 +141,7 @@ func TestMapIsPublished(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop()
-	if err := w.nc.FlushTimeout(bustest.Patience); err != nil {
+	if err := w.nc.FlushTimeout(bustest.Timeout); err != nil {
 		t.Fatal(err)
 	}
 	w.durability("", "3+1")

@@ -20,7 +20,7 @@ func (w *world) backedUp() {
 	bustest.Eventually(w.t, "everything is backed up", func() bool {
 		m := w.c.members.Map()
 		var ids []schemas.ChunkID
-		err := w.c.catalog.Entries(bustest.Patient(w.t), func(e *schemas.CatalogueEntry) error {
+		err := w.c.catalog.Entries(bustest.Context(w.t), func(e *schemas.CatalogueEntry) error {
 			chunk, err := catalog.BackupChunk(e)
 			ids = append(ids, chunk.ID)
 			return err
@@ -28,7 +28,7 @@ func (w *world) backedUp() {
 		if err != nil || len(ids) == 0 {
 			return false
 		}
-		held, err := replica.NewReader(w.nc, m).Have(bustest.Patient(w.t), schemas.CatalogueVault(), ids)
+		held, err := replica.NewReader(w.nc, m).Have(bustest.Context(w.t), schemas.CatalogueVault(), ids)
 		return err == nil && !slices.Contains(held, false)
 	})
 }
@@ -230,7 +230,7 @@ func TestRebuildOfALostPart(t *testing.T) {
 	if c := w.collectAfter(0); c.Versions != 1 {
 		t.Fatalf("the collection: %+v", c)
 	}
-	ctx, bucket := bustest.Patient(t), w.c.buckets.catalogue
+	ctx, bucket := bustest.Context(t), w.c.buckets.catalogue
 	var unforgotten schemas.Version
 	if _, err := bucket.Get(ctx, versionKey(nickname, "f", 2), &unforgotten); err != nil {
 		t.Fatal(err)
@@ -297,7 +297,7 @@ func TestSavingDuringARebuild(t *testing.T) {
 			w = w.lose(node)
 			w.transmit(nickname, "f", "four")
 			w.transmit(nickname, "f", "five")
-			ctx := bustest.Patient(t)
+			ctx := bustest.Context(t)
 			s := w.open(opening("r"))
 			w.put(tr.all...)
 			late := w.interposed("PUB $KV.backup-catalogue.version.ana.f."+at, func() {
@@ -363,7 +363,7 @@ func TestAVersionWithTwoNumbersIsNotRemoved(t *testing.T) {
 	w.transmit(nickname, "f", "one")
 	w.transmit(nickname, "f", "two")
 	var v schemas.Version
-	ctx, bucket := bustest.Patient(t), w.c.buckets.catalogue
+	ctx, bucket := bustest.Context(t), w.c.buckets.catalogue
 	if _, err := bucket.Get(ctx, versionKey(nickname, "f", 1), &v); err != nil {
 		t.Fatal(err)
 	}
@@ -398,8 +398,8 @@ func TestRebuildWithoutANode(t *testing.T) {
 	nodes[1].nc.Close()
 	w.becomes(nodes[1].store.NodeID(), schemas.Down)
 	rep := w.rebuild()
-	if len(rep.Missing) != 1 {
-		t.Errorf("the missing nodes are %v", rep.Missing)
+	if len(rep.NotAsked) != 1 {
+		t.Errorf("the missing nodes are %v", rep.NotAsked)
 	}
 	known := len(w.versions(nickname, "f"))
 	w.nodeOn(nodes[1].store)
@@ -407,8 +407,8 @@ func TestRebuildWithoutANode(t *testing.T) {
 	if c := w.collect(); known < 6 && !strings.Contains(c.Error, "rebuild the catalogue") {
 		t.Errorf("with %d of 6 versions the collection says %+v", known, c)
 	}
-	if rep := w.rebuild(); len(rep.Missing) != 0 {
-		t.Errorf("the missing nodes are %v", rep.Missing)
+	if rep := w.rebuild(); len(rep.NotAsked) != 0 {
+		t.Errorf("the missing nodes are %v", rep.NotAsked)
 	}
 	w.wantContents("with all nodes", "one", "two", "three", "four", "five", "six")
 }
@@ -423,7 +423,7 @@ func TestRebuildGoesOn(t *testing.T) {
 	}
 	w = w.lose(nodes...)
 	w.transmit(nickname, "f", "four")
-	ctx, cancel := context.WithCancel(bustest.Patient(t))
+	ctx, cancel := context.WithCancel(bustest.Context(t))
 	late := w.interposed("PUB $KV.backup-catalogue.version.", cancel)
 	if _, err := late.rebuild(ctx, &schemas.RebuildRequest{}); err == nil {
 		t.Error("the rebuild was not broken off")

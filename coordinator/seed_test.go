@@ -181,7 +181,7 @@ func TestNoNode(t *testing.T) {
 // comes once and in order.
 func TestListPages(t *testing.T) {
 	w := newWorld(t, 0, Options{})
-	if err := w.c.catalog.EnterVault(bustest.Patient(t), nickname, nil); err != nil {
+	if err := w.c.catalog.EnterVault(bustest.Context(t), nickname, nil); err != nil {
 		t.Fatal(err)
 	}
 	const n = 1100
@@ -191,7 +191,7 @@ func TestListPages(t *testing.T) {
 		all.Go(func() {
 			for i := g; i < n; i += 20 {
 				h := &schemas.Record{Name: name(i), Latest: 1, Versions: 1}
-				if _, err := w.c.buckets.catalogue.Create(bustest.Patient(t), recordKey(nickname, h.Name), h); err != nil {
+				if _, err := w.c.buckets.catalogue.Create(bustest.Context(t), recordKey(nickname, h.Name), h); err != nil {
 					t.Error(err)
 				}
 			}
@@ -220,7 +220,7 @@ func TestListPages(t *testing.T) {
 // A list of versions comes in pages, too, newest first.
 func TestVersionPages(t *testing.T) {
 	w := newWorld(t, 0, Options{})
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	if err := w.c.catalog.EnterVault(ctx, nickname, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -259,14 +259,14 @@ func TestDownloadChecksContent(t *testing.T) {
 	b := schemas.NewPut(nil, "test", vault)
 	b.Add(&chunk)
 	n := w.c.members.Map().Writable()[0]
-	if _, err := bus.RequestRaw(bustest.Patient(t), w.nc, schemas.PutSubject([]schemas.NodeID{n}), b.Put()); err != nil {
+	if _, err := bus.RequestRaw(bustest.Context(t), w.nc, schemas.PutSubject([]schemas.NodeID{n}), b.Put()); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.c.catalog.EnterVault(bustest.Patient(t), nickname, nil); err != nil {
+	if err := w.c.catalog.EnterVault(bustest.Context(t), nickname, nil); err != nil {
 		t.Fatal(err)
 	}
 	v := &schemas.Version{Nickname: nickname, Record: "f", Vault: vault, Root: chunk.ID, RootKind: schemas.Plain, Session: "s"}
-	if _, err := w.c.catalog.Commit(bustest.Patient(t), v, 0, false); err != nil {
+	if _, err := w.c.catalog.Commit(bustest.Context(t), v, 0, false); err != nil {
 		t.Fatal(err)
 	}
 	rep := w.ask("backup.download", map[string]any{"apelido": nickname, "id_arquivo": "f"})
@@ -284,7 +284,7 @@ func TestCollectionWhileSending(t *testing.T) {
 		c = w.steps(func(*collecting, string) {})
 	})
 	content := []byte("x")
-	_, err := late.transmit(bustest.Patient(t), &schemas.TransmitRequest{Nickname: nickname, Record: "f", Content: &content})
+	_, err := late.transmit(bustest.Context(t), &schemas.TransmitRequest{Nickname: nickname, Record: "f", Content: &content})
 	if err != nil || c.Error+c.Skipped != "" || c.Chunks < 2 { // it was swept at both
 		t.Fatalf("%v; the collection: %+v", err, c)
 	}

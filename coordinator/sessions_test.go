@@ -155,14 +155,14 @@ func (w *world) countIDs(subject string) (count func() int) {
 	w.t.Helper()
 	sub, err := w.nc.SubscribeSync(subject)
 	if err == nil {
-		err = w.nc.FlushTimeout(bustest.Patience)
+		err = w.nc.FlushTimeout(bustest.Timeout)
 	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return func() (n int) {
 		w.t.Helper()
-		if err := w.nc.FlushTimeout(bustest.Patience); err != nil {
+		if err := w.nc.FlushTimeout(bustest.Timeout); err != nil {
 			w.t.Fatal(err)
 		}
 		for {
@@ -196,7 +196,7 @@ func TestSessionLapses(t *testing.T) {
 		if err := renew(kept.Session); err != nil {
 			t.Fatalf("the session that is renewed: %v", err)
 		}
-		_, _, err := w.c.sessions.Get(bustest.Patient(t), left.Session)
+		_, _, err := w.c.sessions.Get(bustest.Context(t), left.Session)
 		return schemas.CodeOf(err) == schemas.UnknownSession
 	})
 	tr := w.newTree(1, 1)
@@ -224,7 +224,7 @@ func TestCommitTwice(t *testing.T) {
 	for range 4 {
 		for _, c := range []*Coordinator{w.c, second} {
 			all.Go(func() {
-				rep, err := c.commitSession(bustest.Patient(t), commitOf(s.Session, tr.root))
+				rep, err := c.commitSession(bustest.Context(t), commitOf(s.Session, tr.root))
 				if err != nil || rep.(*schemas.CommitReply).Version.Number != 1 {
 					t.Errorf("the commit gives %+v, %v", rep, err)
 				}
@@ -243,7 +243,7 @@ func TestCommitTwiceAfterACrash(t *testing.T) {
 	w := newWorld(t, 1, Options{})
 	tr := w.newTree(1, 1)
 	s := w.open(opening("r"))
-	before, _, err := w.c.sessions.Get(bustest.Patient(t), s.Session)
+	before, _, err := w.c.sessions.Get(bustest.Context(t), s.Session)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,11 +254,11 @@ func TestCommitTwiceAfterACrash(t *testing.T) {
 	moved := opening("r")
 	moved.Moved, moved.Source = true, sourceOf(2)
 	w.save(moved, w.newTree(1, 1))
-	_, revision, err := w.c.sessions.Get(bustest.Patient(t), s.Session)
+	_, revision, err := w.c.sessions.Get(bustest.Context(t), s.Session)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.c.buckets.sessions.Update(bustest.Patient(t), s.Session, before, revision); err != nil {
+	if _, err := w.c.buckets.sessions.Update(bustest.Context(t), s.Session, before, revision); err != nil {
 		t.Fatal(err)
 	}
 	v, err := w.commit(s.Session, tr.root)
@@ -286,7 +286,7 @@ func TestConcurrentCommits(t *testing.T) {
 	for i, id := range sessions {
 		all.Go(func() {
 			c := []*Coordinator{w.c, second}[i%2]
-			if _, err := c.commitSession(bustest.Patient(t), commitOf(id, tr.root)); err != nil {
+			if _, err := c.commitSession(bustest.Context(t), commitOf(id, tr.root)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -295,7 +295,7 @@ func TestConcurrentCommits(t *testing.T) {
 	if got := w.versions(nickname, "r"); !slices.Equal(got, []uint64{8, 7, 6, 5, 4, 3, 2, 1}) {
 		t.Errorf("the versions are %v", got)
 	}
-	h, err := w.c.catalog.Head(bustest.Patient(t), nickname, "r")
+	h, err := w.c.catalog.Head(bustest.Context(t), nickname, "r")
 	if err != nil || h.Latest != n || h.Versions != n {
 		t.Errorf("the head is %+v, %v", h, err)
 	}
@@ -314,7 +314,7 @@ func TestHeadIsRepaired(t *testing.T) {
 	if v := w.save(opening("r"), w.newTree(1, 1)); v.Number != 3 {
 		t.Errorf("the version after the lost one is %d", v.Number)
 	}
-	h, err := w.c.catalog.Head(bustest.Patient(t), nickname, "r")
+	h, err := w.c.catalog.Head(bustest.Context(t), nickname, "r")
 	if err != nil || h.Latest != 3 || h.Versions != 3 {
 		t.Errorf("the head is %+v, %v", h, err)
 	}

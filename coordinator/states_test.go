@@ -35,8 +35,8 @@ func (w *world) heartbeat(n schemas.Node) {
 // A node that is down for longer than the grace period is gone, which is published once. It is up
 // again when it responds.
 func TestNodeIsGoneAfterGrace(t *testing.T) {
-	w := newWorld(t, 0, Options{Silence: time.Second, Grace: time.Hour})
-	w.coordinator(Options{Silence: time.Second, Grace: time.Hour})
+	w := newWorld(t, 0, Options{DownAfter: time.Second, Grace: time.Hour})
+	w.coordinator(Options{DownAfter: time.Second, Grace: time.Hour})
 	gone := w.events(schemas.EventNodeGone)
 	n := w.node()
 	id := n.store.NodeID()
@@ -159,7 +159,7 @@ func TestRemoveOfAnUnknownNode(t *testing.T) {
 	}
 	w.becomes(id, schemas.Down)
 	late := w.coordinator(Options{})
-	_, err := late.members.SetState(bustest.Patient(t), &schemas.NodeStateRequest{Node: string(id), State: schemas.Removed})
+	_, err := late.members.SetState(bustest.Context(t), &schemas.NodeStateRequest{Node: string(id), State: schemas.Removed})
 	wantCode(t, err, schemas.NotNow)
 }
 

@@ -37,7 +37,7 @@ func (w *world) stuck(n *runningNode, c *collecting, status func(*schemas.SweepS
 		sweep := now
 		return &schemas.NodeStatusReply{Reply: schemas.OK, Status: schemas.NodeStatus{Sweep: &sweep}}
 	})
-	if err := w.nc.FlushTimeout(bustest.Patience); err != nil {
+	if err := w.nc.FlushTimeout(bustest.Timeout); err != nil {
 		w.t.Error(err)
 	}
 }

@@ -19,7 +19,7 @@ import (
 // the test.
 func (w *world) supervised() {
 	w.t.Helper()
-	stop, err := Run(bustest.Patient(w.t), bustest.Connect(w.t, w.server), Options{})
+	stop, err := Run(bustest.Context(w.t), bustest.Connect(w.t, w.server), Options{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -97,8 +97,8 @@ func TestCatalogueIsLostUnderCoordinators(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for name := range js.StreamNames(bustest.Patient(t)).Name() {
-				if err := js.DeleteStream(bustest.Patient(t), name); err != nil {
+			for name := range js.StreamNames(bustest.Context(t)).Name() {
+				if err := js.DeleteStream(bustest.Context(t), name); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -157,7 +157,7 @@ func TestMapsOfTwoBucketsAreNotMixed(t *testing.T) {
 	bustest.Eventually(t, "the bucket has existed for a moment", func() bool {
 		return uint64(time.Now().UnixMicro()) > before.Epoch+2*maxGap
 	})
-	if err := js.DeleteStream(bustest.Patient(t), "KV_backup-nodes"); err != nil {
+	if err := js.DeleteStream(bustest.Context(t), "KV_backup-nodes"); err != nil {
 		t.Fatal(err)
 	}
 	next := w.coordinator(Options{})

@@ -105,7 +105,7 @@ func askHave(w *world, n schemas.NodeID, vault schemas.VaultID, id schemas.Chunk
 	w.t.Helper()
 	req := &schemas.IDsRequest{Vault: vault, IDs: []schemas.ChunkID{id}}
 	var rep schemas.HaveReply
-	b, err := bus.RequestRaw(bustest.Patient(w.t), w.nc, schemas.HaveSubject(n), req.Encode())
+	b, err := bus.RequestRaw(bustest.Context(w.t), w.nc, schemas.HaveSubject(n), req.Encode())
 	if err == nil {
 		err = schemas.Unmarshal(b, &rep)
 	}
@@ -194,7 +194,7 @@ func TestTrustOfARaisedDurability(t *testing.T) {
 
 // A node that knows of damage counts as one that is lost.
 func TestTrustAndDamage(t *testing.T) {
-	w := newWorld(t, 2, Options{Silence: time.Hour}) // the node's own heartbeats come rarely then
+	w := newWorld(t, 2, Options{DownAfter: time.Hour}) // the node's own heartbeats come rarely then
 	w.durability("", "1+0")
 	w.save(opening("single"), w.newTree(1, 2))
 	w.durability("", "1+1")

@@ -107,9 +107,9 @@ type RebuildRequest struct{}
 // RebuildReply answers a [RebuildRequest].
 type RebuildReply struct {
 	Reply
-	Keys    int64    `msgpack:"keys"`              // number of keys written
-	Moved   []Moved  `msgpack:"moved,omitempty"`   // at most [MaxMoved]
-	Missing []string `msgpack:"missing,omitempty"` // names of nodes that were not asked
+	Keys     int64    `msgpack:"keys"`              // number of keys written
+	Moved    []Moved  `msgpack:"moved,omitempty"`   // at most [MaxMoved]
+	NotAsked []string `msgpack:"missing,omitempty"` // names of nodes that were not asked
 }
 
 // MaxMoved is the largest number of versions that a [RebuildReply] names.

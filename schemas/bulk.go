@@ -158,9 +158,9 @@ func startChunks(buf []byte, idKey string) *BatchBuilder {
 // checksum.
 const chunkEnvelope = 160
 
-// HasRoom reports whether the message has space for a chunk of that [Chunk.Size]. The
+// HasSpace reports whether the message has space for a chunk of that [Chunk.Size]. The
 // first chunk always fits if it is valid.
-func (b *BatchBuilder) HasRoom(size int) bool {
+func (b *BatchBuilder) HasSpace(size int) bool {
 	return b.n == 0 || len(b.buf)+size+chunkEnvelope <= MaxBatch
 }
 

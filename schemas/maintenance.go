@@ -35,7 +35,7 @@ type Survey struct {
 	ToHeal    int64  `msgpack:"to_heal"` // parts that this node has yet to make or move
 	Healed    int64  `msgpack:"healed"`  // parts made or moved since the program started
 	Bytes     int64  `msgpack:"bytes"`   // bytes of the healed parts
-	Left      int64  `msgpack:"left"`    // estimated ns until healing is complete; 0 if unknown
+	TimeLeft  int64  `msgpack:"left"`    // estimated ns until healing is complete; 0 if unknown
 	Dropped   int64  `msgpack:"dropped"` // parts dropped after their assigned nodes held them
 	Waiting   string `msgpack:"waiting,omitempty"`
 }

@@ -115,14 +115,14 @@ func TestBulkIsOrdinaryMsgpack(t *testing.T) {
 func TestChunkSizesFit(t *testing.T) {
 	c := Chunk{ID: ChunkID{1}, Kind: Data, Content: make([]byte, MaxContent)}
 	put := NewPut(nil, strings.Repeat("s", 64), VaultID{})
-	if !put.HasRoom(c.Size()) {
+	if !put.HasSpace(c.Size()) {
 		t.Fatal("the largest chunk does not fit an empty message")
 	}
 	put.Add(&c)
 	if put.Size() > MaxBatch {
 		t.Errorf("the largest chunk makes a message of %d bytes, more than %d", put.Size(), MaxBatch)
 	}
-	if put.HasRoom(MaxBatch - put.Size()) {
+	if put.HasSpace(MaxBatch - put.Size()) {
 		t.Error("a chunk that would exceed the limit is reported to fit")
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Patience bounds every wait of a test. No wait should take so long, even on a busy
+// Timeout bounds every wait of a test. No wait should take so long, even on a busy
 // machine.
-const Patience = 45 * time.Second
+const Timeout = 45 * time.Second
 
 // Eventually waits until condition holds, and fails the test after [Patience]. what
 // describes the condition.
@@ -16,9 +16,9 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(Patience); !condition(); <-tick.C {
+	for deadline := time.Now().Add(Timeout); !condition(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("still waiting after %v: %s", Patience, what)
+			t.Fatalf("still waiting after %v: %s", Timeout, what)
 		}
 	}
 }
@@ -29,15 +29,15 @@ func Receive[T any](t testing.TB, what string, c <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
-	case <-time.After(Patience):
-		t.Fatalf("still waiting after %v: %s", Patience, what)
+	case <-time.After(Timeout):
+		t.Fatalf("still waiting after %v: %s", Timeout, what)
 	}
 	return v
 }
 
-// Patient returns a context that ends after [Patience].
-func Patient(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+// Context returns a context that ends after [Patience].
+func Context(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -14,13 +14,13 @@ func TestWaitForClusterReportsAndEnds(t *testing.T) {
 	c := bustest.PrepareCluster(t, 3)
 	c.Servers[0] = bustest.StartServer(t, c.Options[0])
 	var said bustest.Statuses
-	ctx, cancel := context.WithCancel(bustest.Patient(t))
+	ctx, cancel := context.WithCancel(bustest.Context(t))
 	ended := make(chan error, 1)
 	go func() { ended <- c.Servers[0].WaitForCluster(ctx, said.Add) }()
 	bustest.Eventually(t, "a status", func() bool { return said.Last() == "waiting for the cluster: 1 of 3 servers" })
 	cancel()
 	bustest.WantIs(t, bustest.Receive(t, "the end", ended), context.Canceled)
-	go func() { ended <- c.Servers[0].WaitForCluster(bustest.Patient(t), said.Add) }()
+	go func() { ended <- c.Servers[0].WaitForCluster(bustest.Context(t), said.Add) }()
 	c.Start(1, 2)
 	if err := bustest.Receive(t, "the cluster", ended); err != nil {
 		t.Error(err)

@@ -82,7 +82,7 @@ func TestServerHasItsDataAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	s := bustest.StartServer(t, embedded.Options{Dir: dir, Listen: "127.0.0.1:0"})
 	nc := bustest.Dial(t, s.URL())
-	if _, err := openBucket(t, nc, "values").Create(bustest.Patient(t), "k", number{7}); err != nil {
+	if _, err := openBucket(t, nc, "values").Create(bustest.Context(t), "k", number{7}); err != nil {
 		t.Fatal(err)
 	}
 	nc.Close()
@@ -91,7 +91,7 @@ func TestServerHasItsDataAfterARestart(t *testing.T) {
 	s = bustest.StartServer(t, embedded.Options{Dir: dir, Listen: "127.0.0.1:0"})
 	t.Cleanup(func() { bustest.Shutdown(t, s) })
 	var got number
-	if _, err := openBucket(t, bustest.Dial(t, s.URL()), "values").Get(bustest.Patient(t), "k", &got); err != nil || got.N != 7 {
+	if _, err := openBucket(t, bustest.Dial(t, s.URL()), "values").Get(bustest.Context(t), "k", &got); err != nil || got.N != 7 {
 		t.Errorf("after the restart: %v, %v", got, err)
 	}
 }
@@ -103,12 +103,12 @@ func TestServerWithoutAListenerIsReachedInProcess(t *testing.T) {
 	if url := s.URL(); url != "" {
 		t.Errorf("a server without a listener has the URL %q", url)
 	}
-	nc, err := bus.Connect(bustest.Patient(t), bus.ConnOptions{InProcess: s})
+	nc, err := bus.Connect(bustest.Context(t), bus.ConnOptions{InProcess: s})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	if _, err := openBucket(t, nc, "b").Create(bustest.Patient(t), "k", number{1}); err != nil {
+	if _, err := openBucket(t, nc, "b").Create(bustest.Context(t), "k", number{1}); err != nil {
 		t.Error(err)
 	}
 }
@@ -119,7 +119,7 @@ type number struct {
 
 func openBucket(t *testing.T, nc *nats.Conn, name string) *kv.Bucket {
 	t.Helper()
-	b, err := kv.Open(bustest.Patient(t), nc, kv.Config{Name: name})
+	b, err := kv.Open(bustest.Context(t), nc, kv.Config{Name: name})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -210,10 +210,10 @@ func (b *Bucket) Exists(ctx context.Context, key string) (bool, error) {
 	return err == nil, err
 }
 
-// DeleteAt removes a key. If the key's revision is no longer the given one it fails with
+// DeleteRevision removes a key. If the key's revision is no longer the given one it fails with
 // [ErrConflict]. The deletion mark that stays has the value v, which [Bucket.ScanAll]
 // reports.
-func (b *Bucket) DeleteAt(ctx context.Context, key string, revision uint64, v any) error {
+func (b *Bucket) DeleteRevision(ctx context.Context, key string, revision uint64, v any) error {
 	value, err := schemas.Marshal(v)
 	if err != nil {
 		return b.wrap("delete", key, err)

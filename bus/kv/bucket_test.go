@@ -26,7 +26,7 @@ type counter struct {
 
 func openBucket(t *testing.T, nc *nats.Conn, name string) *kv.Bucket {
 	t.Helper()
-	b, err := kv.Open(bustest.Patient(t), nc, kv.Config{Name: name})
+	b, err := kv.Open(bustest.Context(t), nc, kv.Config{Name: name})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestBucketMadeAnewStartsAboveOldRevisions(t *testing.T) {
 	}
 	var last uint64
 	for range 3 {
-		ctx, b := bustest.Patient(t), openBucket(t, nc, "lost")
+		ctx, b := bustest.Context(t), openBucket(t, nc, "lost")
 		first := b.FirstRevision()
 		if first <= last {
 			t.Fatalf("the bucket starts with revision %d, after %d in the lost one", first, last)
@@ -73,7 +73,7 @@ func TestBucketMadeAnewStartsAboveOldRevisions(t *testing.T) {
 // A write whose expected revision is no longer current fails.
 func TestBucketComparesAndSets(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
-	ctx, b := bustest.Patient(t), openBucket(t, nc, "cas")
+	ctx, b := bustest.Context(t), openBucket(t, nc, "cas")
 	var got counter
 	_, err := b.Get(ctx, "k", &got)
 	bustest.WantIs(t, err, kv.ErrNotFound)
@@ -110,7 +110,7 @@ func TestBucketComparesAndSets(t *testing.T) {
 func TestConcurrentEditsLoseNothing(t *testing.T) {
 	s := bustest.Server(t)
 	const writers, each = 8, 15
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	revisions := make(chan uint64, writers*each)
 	var all sync.WaitGroup
 	for range writers {
@@ -145,7 +145,7 @@ func TestConcurrentEditsLoseNothing(t *testing.T) {
 // Edit writes nothing if change returns false, and returns change's error.
 func TestEditMayLeaveTheValue(t *testing.T) {
 	b := openBucket(t, bustest.Connect(t, bustest.Server(t)), "declined")
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	var c counter
 	reset := func() { c = counter{} }
 	if revision, err := b.Edit(ctx, "k", &c, reset, func() (bool, error) { return false, nil }); err != nil || revision != 0 {
@@ -161,7 +161,7 @@ func TestEditMayLeaveTheValue(t *testing.T) {
 // A scan visits the keys that match, in the order of their last writes, without deleted ones.
 func TestScanVisitsMatchingKeys(t *testing.T) {
 	b := openBucket(t, bustest.Connect(t, bustest.Server(t)), "scanned")
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	for i, key := range []string{"a.x.1", "a.y.2", "b.x.3", "a.x.4", "a.x"} {
 		if _, err := b.Create(ctx, key, counter{i}); err != nil {
 			t.Fatal(err)
@@ -188,7 +188,7 @@ func TestScanVisitsMatchingKeys(t *testing.T) {
 // A key that is written again during a scan is visited, once.
 func TestScanVisitsEveryKeyOnceDuringWrites(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
-	ctx, b := bustest.Patient(t), openBucket(t, nc, "scan")
+	ctx, b := bustest.Context(t), openBucket(t, nc, "scan")
 	const keys = 400
 	var revisions [keys]uint64 // 0 means that the key does not exist yet
 	write := func(i int) {
@@ -235,7 +235,7 @@ func TestScanVisitsEveryKeyOnceDuringWrites(t *testing.T) {
 // is still to come (TestMain checks for goroutines).
 func TestScanAndWatchThatEndEarlyLeaveNothingBehind(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
-	ctx, b := bustest.Patient(t), openBucket(t, nc, "long")
+	ctx, b := bustest.Context(t), openBucket(t, nc, "long")
 	var all sync.WaitGroup
 	for g := range 8 {
 		all.Go(func() {
@@ -265,7 +265,7 @@ func TestWatchSurvivesAReconnect(t *testing.T) {
 	s := bustest.StartServer(t, embedded.Options{Dir: dir, Listen: bustest.FreeAddress(t)})
 	nc := bustest.Dial(t, s.URL())
 	b := openBucket(t, nc, "watched")
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	create := func(key string) {
 		t.Helper()
 		if _, err := b.Create(ctx, key, counter{1}); err != nil {
@@ -312,7 +312,7 @@ func TestWatchEndsWithTheConnection(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
 	b := openBucket(t, nc, "closed")
 	ready, ended := make(chan struct{}), make(chan error, 1)
-	go func() { ended <- b.Watch(bustest.Patient(t), ">", func(*kv.Entry) { close(ready) }) }()
+	go func() { ended <- b.Watch(bustest.Context(t), ">", func(*kv.Entry) { close(ready) }) }()
 	bustest.Receive(t, "the watch", ready)
 	nc.Close()
 	if err := bustest.Receive(t, "the end of the watch", ended); err == nil {
@@ -323,7 +323,7 @@ func TestWatchEndsWithTheConnection(t *testing.T) {
 // A value lapses after the TTL unless it is written again.
 func TestValueLapsesAfterTheTTL(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	b, err := kv.Open(ctx, nc, kv.Config{Name: "lapsing", TTL: time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -383,7 +383,7 @@ func TestTokensMakeValidKeys(t *testing.T) {
 	b := openBucket(t, bustest.Connect(t, bustest.Server(t)), "tokens")
 	for _, name := range []string{"a b", "*", ">", "a.b", "$", "\x00", "ç", strings.Repeat("é", 512), strings.Repeat("z", 1024)} {
 		key := "record." + kv.Token(name) + "." + kv.Token(name)
-		if _, err := b.Create(bustest.Patient(t), key, counter{1}); err != nil {
+		if _, err := b.Create(bustest.Context(t), key, counter{1}); err != nil {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
@@ -392,11 +392,11 @@ func TestTokensMakeValidKeys(t *testing.T) {
 // DeleteAt fails if the revision is not current, and leaves a mark with a value. Exists
 // reports the current state.
 func TestDeleteAtIsConditionalAndLeavesAMark(t *testing.T) {
-	b, err := kv.Open(bustest.Patient(t), bustest.Connect(t, bustest.Server(t)), kv.Config{Name: "b"})
+	b, err := kv.Open(bustest.Context(t), bustest.Connect(t, bustest.Server(t)), kv.Config{Name: "b"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	wantExists := func(key string, want bool) {
 		t.Helper()
 		if got, err := b.Exists(ctx, key); err != nil || got != want {
@@ -413,18 +413,18 @@ func TestDeleteAtIsConditionalAndLeavesAMark(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.DeleteAt(ctx, "a.b", first, nil); !errors.Is(err, kv.ErrConflict) {
+	if err := b.DeleteRevision(ctx, "a.b", first, nil); !errors.Is(err, kv.ErrConflict) {
 		t.Errorf("at an old revision: %v", err)
 	}
 	wantExists("a.b", true)
-	if err := b.DeleteAt(ctx, "a.b", second, counter{3}); err != nil {
+	if err := b.DeleteRevision(ctx, "a.b", second, counter{3}); err != nil {
 		t.Error(err)
 	}
 	wantExists("a.b", false)
-	if err := b.DeleteAt(ctx, "a.c", 0, counter{4}); err != nil { // a key that never existed
+	if err := b.DeleteRevision(ctx, "a.c", 0, counter{4}); err != nil { // a key that never existed
 		t.Error(err)
 	}
-	if err := b.DeleteAt(ctx, "a.b", 0, counter{5}); err != nil { // a key that is deleted
+	if err := b.DeleteRevision(ctx, "a.b", 0, counter{5}); err != nil { // a key that is deleted
 		t.Error(err)
 	}
 	marks := map[string]int{}

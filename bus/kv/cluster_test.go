@@ -43,7 +43,7 @@ func stream(t *testing.T, nc *nats.Conn, bucket string) *jetstream.StreamInfo {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := js.Stream(bustest.Patient(t), "KV_"+bucket)
+	s, err := js.Stream(bustest.Context(t), "KV_"+bucket)
 	if err != nil {
 		return nil
 	}
@@ -64,7 +64,7 @@ func waitForReplicas(t *testing.T, nc *nats.Conn, bucket string) {
 // the final value and never an older value after a newer one.
 func TestClusterSurvivesTheLossOfAServer(t *testing.T) {
 	c := bustest.StartCluster(t, 3)
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	var buckets [3]*kv.Bucket
 	for i := range buckets {
 		buckets[i] = openBucket(t, bustest.Dial(t, c.URLs(i)), "counted")
@@ -162,7 +162,7 @@ func leaderOf(t *testing.T, nc *nats.Conn, c *bustest.Cluster, bucket string) in
 // server: reads never come from a server that is behind.
 func TestClusterReadsWhatWasWritten(t *testing.T) {
 	c := bustest.StartCluster(t, 3)
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	var buckets [3]*kv.Bucket
 	for i := range buckets {
 		nc, err := bus.Connect(ctx, bus.ConnOptions{InProcess: c.Servers[i]})
@@ -223,7 +223,7 @@ func TestClusterMakesABucketOnce(t *testing.T) {
 		var open sync.WaitGroup
 		for _, nc := range conns {
 			open.Go(func() {
-				if _, err := kv.Open(bustest.Patient(t), nc, kv.Config{Name: name}); err != nil {
+				if _, err := kv.Open(bustest.Context(t), nc, kv.Config{Name: name}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -235,9 +235,9 @@ func TestClusterMakesABucketOnce(t *testing.T) {
 // EnsureReplicas adds replicas to a bucket, never removes any, and changes no other setting.
 func TestEnsureReplicasOnlyAddsReplicas(t *testing.T) {
 	c := bustest.StartCluster(t, 3)
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	nc := bustest.Dial(t, c.URLs(0))
-	b, err := kv.Open(ctx, nc, kv.Config{Name: "grown", Description: "as it was", TTL: bustest.Patience, Replicas: 1})
+	b, err := kv.Open(ctx, nc, kv.Config{Name: "grown", Description: "as it was", TTL: bustest.Timeout, Replicas: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func TestClusterRestartsWithTwoOfThreeServers(t *testing.T) {
 	c := bustest.StartCluster(t, 3)
 	nc := bustest.Dial(t, c.URLs(0))
 	b := openBucket(t, nc, "kept")
-	if _, err := b.Create(bustest.Patient(t), "k", counter{7}); err != nil {
+	if _, err := b.Create(bustest.Context(t), "k", counter{7}); err != nil {
 		t.Fatal(err)
 	}
 	if configured := stream(t, nc, "kept").Config.Replicas; configured != 3 {
@@ -289,7 +289,7 @@ func TestClusterRestartsWithTwoOfThreeServers(t *testing.T) {
 // On fewer than three servers, a bucket has one replica by default.
 func TestClusterOfTwoHasOneReplica(t *testing.T) {
 	c := bustest.StartCluster(t, 2)
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	nc := bustest.Dial(t, c.URLs(0))
 	b := openBucket(t, nc, "two")
 	if configured := stream(t, nc, "two").Config.Replicas; configured != 1 {
@@ -303,7 +303,7 @@ func TestClusterOfTwoHasOneReplica(t *testing.T) {
 // A lone server refuses more than one replica.
 func TestReplicasNeedACluster(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
-	if _, err := kv.Open(bustest.Patient(t), nc, kv.Config{Name: "three", Replicas: 3}); err == nil {
+	if _, err := kv.Open(bustest.Context(t), nc, kv.Config{Name: "three", Replicas: 3}); err == nil {
 		t.Error("a lone server accepted three replicas")
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 func wantLost(t *testing.T, when string, b *kv.Bucket, want bool) {
 	t.Helper()
-	if lost, err := b.Lost(bustest.Patient(t)); err != nil || lost != want {
+	if lost, err := b.Lost(bustest.Context(t)); err != nil || lost != want {
 		t.Errorf("%s the bucket is lost: %v, %v, want %v", when, lost, err, want)
 	}
 }
@@ -30,7 +30,7 @@ func TestBucketIsLostWithItsStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, b := bustest.Patient(t), openBucket(t, nc, "lost")
+	ctx, b := bustest.Context(t), openBucket(t, nc, "lost")
 	if _, err := b.Create(ctx, "k", counter{}); err != nil {
 		t.Error(err)
 	}

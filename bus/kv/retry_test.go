@@ -18,7 +18,7 @@ func TestRetryRecognizesTheFirstWrite(t *testing.T) {
 	p := newMutingProxy(t, strings.TrimPrefix(s.URL(), "nats://"))
 	nc, other := bustest.Dial(t, p.url()), bustest.Connect(t, s)
 	b, direct := openBucket(t, nc, "own"), openBucket(t, other, "own")
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	if _, err := b.Create(ctx, "warm", counter{}); err != nil {
 		t.Fatal(err)
 	}

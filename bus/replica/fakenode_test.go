@@ -65,7 +65,7 @@ func (n *fakeNode) unsubscribe() {
 
 func (n *fakeNode) flush() {
 	n.t.Helper()
-	if err := n.nc.FlushTimeout(bustest.Patience); err != nil {
+	if err := n.nc.FlushTimeout(bustest.Timeout); err != nil {
 		n.t.Fatal(err)
 	}
 }

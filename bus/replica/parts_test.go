@@ -77,7 +77,7 @@ func TestReaderJoinsShards(t *testing.T) {
 		if err := fetched(t, r, chunks, ids); err != nil {
 			t.Errorf("without %s: %v", id, err)
 		}
-		if can, err := r.Recoverable(bustest.Patient(t), vault, ids); err != nil || slices.Contains(can, false) {
+		if can, err := r.Recoverable(bustest.Context(t), vault, ids); err != nil || slices.Contains(can, false) {
 			t.Errorf("without %s: recoverable are %v, %v", id, can, err)
 		}
 	}
@@ -87,7 +87,7 @@ func TestReaderJoinsShards(t *testing.T) {
 		for _, s := range nodes {
 			left += len(s.shards[id])
 		}
-		can, err := r.Recoverable(bustest.Patient(t), vault, ids[i:i+1])
+		can, err := r.Recoverable(bustest.Context(t), vault, ids[i:i+1])
 		if err != nil || can[0] != (left >= 4) {
 			t.Errorf("with %d shards left, recoverable is %v, %v", left, can, err)
 		}
@@ -164,7 +164,7 @@ func TestReaderTriesAnotherReplica(t *testing.T) {
 	set := placement.New(r.Map()).Place(nil, good.ID, 3)
 	wrong := errors.New("it does not open")
 	get := func() (tries int, err error) {
-		err = r.Fetch(bustest.Patient(t), vault, []schemas.ChunkID{good.ID}, false, func(_ int, c *schemas.Chunk) error {
+		err = r.Fetch(bustest.Context(t), vault, []schemas.ChunkID{good.ID}, false, func(_ int, c *schemas.Chunk) error {
 			tries++ // without a lock: one replica at a time
 			if c.Sum != good.Sum {
 				return replica.BadReplica(fmt.Errorf("chunk: %w", wrong))
@@ -306,7 +306,7 @@ func TestReaderKnowsWhichChunksAreComplete(t *testing.T) {
 // is about to save.
 func complete(t *testing.T, r *replica.Reader, ids []schemas.ChunkID) (held []bool, err error) {
 	t.Helper()
-	presences, err := r.Presences(bustest.Patient(t), vault, ids)
+	presences, err := r.Presences(bustest.Context(t), vault, ids)
 	for i := range presences {
 		held = append(held, presences[i].Complete(r.Durability(vault)))
 	}

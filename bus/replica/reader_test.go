@@ -40,7 +40,7 @@ func newMemoryNode(t *testing.T, nc *nats.Conn, id schemas.NodeID) *memoryNode {
 			t.Fatal(err)
 		}
 	}
-	if err := nc.FlushTimeout(bustest.Patience); err != nil {
+	if err := nc.FlushTimeout(bustest.Timeout); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -166,7 +166,7 @@ func fetched(t *testing.T, r *replica.Reader, want []schemas.Chunk, ids []schema
 	t.Helper()
 	var mu sync.Mutex
 	came := map[int]int{}
-	err := r.Fetch(bustest.Patient(t), vault, ids, false, func(index int, c *schemas.Chunk) error {
+	err := r.Fetch(bustest.Context(t), vault, ids, false, func(index int, c *schemas.Chunk) error {
 		mu.Lock()
 		defer mu.Unlock()
 		came[index]++
@@ -209,7 +209,7 @@ func TestReaderFindsChunksOnAnyNode(t *testing.T) {
 			if err := fetched(t, r, chunks, ids); err != nil {
 				t.Error(err)
 			}
-			held, err := r.Have(bustest.Patient(t), vault, ids)
+			held, err := r.Have(bustest.Context(t), vault, ids)
 			for i := range held {
 				if !held[i] {
 					t.Errorf("chunk %d is not held", i)
@@ -261,7 +261,7 @@ func TestReaderNamesTheChunkThatIsNotHeld(t *testing.T) {
 	if err != nil && !strings.Contains(err.Error(), ids[3].Short()) {
 		t.Errorf("%q does not name chunk %s", err, ids[3].Short())
 	}
-	held, err := r.Have(bustest.Patient(t), vault, ids)
+	held, err := r.Have(bustest.Context(t), vault, ids)
 	if err != nil || fmt.Sprint(held) != "[true true true false true]" {
 		t.Errorf("held are %v, %v", held, err)
 	}
@@ -290,11 +290,11 @@ func TestReaderNeedsAnUnreachableNodeOnlyForItsChunks(t *testing.T) {
 	if err := fetched(t, r, chunks[:1], ids[:1]); err != nil {
 		t.Errorf("a chunk that b has: %v", err)
 	}
-	if held, err := r.Have(bustest.Patient(t), vault, ids[:1]); err != nil || !held[0] {
+	if held, err := r.Have(bustest.Context(t), vault, ids[:1]); err != nil || !held[0] {
 		t.Errorf("for a chunk that b has, held is %v, %v", held, err)
 	}
 	bustest.WantIs(t, fetched(t, r, chunks, ids), bus.ErrNoResponders)
-	held, err := r.Have(bustest.Patient(t), vault, ids)
+	held, err := r.Have(bustest.Context(t), vault, ids)
 	bustest.WantIs(t, err, bus.ErrNoResponders)
 	if !held[0] || held[1] {
 		t.Errorf("held are %v", held)
@@ -323,7 +323,7 @@ func TestReaderReadsFromDrainingNodes(t *testing.T) {
 	if err := fetched(t, r, chunks, ids); err != nil {
 		t.Error(err)
 	}
-	if held, err := r.Have(bustest.Patient(t), vault, ids); err != nil || !held[0] {
+	if held, err := r.Have(bustest.Context(t), vault, ids); err != nil || !held[0] {
 		t.Errorf("held are %v, %v", held, err)
 	}
 	r.SetMap(&schemas.NodeMap{Epoch: 3})
@@ -359,7 +359,7 @@ func TestReaderFetchesEdgesWithoutContents(t *testing.T) {
 	for _, s := range nodes {
 		s.hold(tree)
 	}
-	err := r.Fetch(bustest.Patient(t), vault, []schemas.ChunkID{tree.ID}, true, func(_ int, c *schemas.Chunk) error {
+	err := r.Fetch(bustest.Context(t), vault, []schemas.ChunkID{tree.ID}, true, func(_ int, c *schemas.Chunk) error {
 		if len(c.Data) != 2 || len(c.Content) != 0 || c.Kind != schemas.Tree {
 			t.Errorf("the edges are %+v", c)
 		}
@@ -369,5 +369,5 @@ func TestReaderFetchesEdgesWithoutContents(t *testing.T) {
 		t.Error(err)
 	}
 	mine := errors.New("mine")
-	bustest.WantIs(t, r.Fetch(bustest.Patient(t), vault, []schemas.ChunkID{tree.ID}, false, func(int, *schemas.Chunk) error { return mine }), mine)
+	bustest.WantIs(t, r.Fetch(bustest.Context(t), vault, []schemas.ChunkID{tree.ID}, false, func(int, *schemas.Chunk) error { return mine }), mine)
 }

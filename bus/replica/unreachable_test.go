@@ -15,7 +15,7 @@ import (
 func TestReaderEndsRequestsToNodesThatAreDown(t *testing.T) {
 	for kind, ask := range map[string]func(t *testing.T, r *replica.Reader, c schemas.Chunk) error{
 		"have": func(t *testing.T, r *replica.Reader, c schemas.Chunk) error {
-			_, err := r.Recoverable(bustest.Patient(t), vault, []schemas.ChunkID{c.ID})
+			_, err := r.Recoverable(bustest.Context(t), vault, []schemas.ChunkID{c.ID})
 			return err
 		},
 		"get": func(t *testing.T, r *replica.Reader, c schemas.Chunk) error {

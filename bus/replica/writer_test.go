@@ -50,7 +50,7 @@ func (w *testWriter) payload(size int) []byte {
 func (w *testWriter) send(set ...schemas.NodeID) <-chan error {
 	w.t.Helper()
 	done := make(chan error, 2) // so that a wrong second call fails the test and does not block
-	if err := w.Send(bustest.Patient(w.t), set, w.payload(100), func(err error) { done <- err }); err != nil {
+	if err := w.Send(bustest.Context(w.t), set, w.payload(100), func(err error) { done <- err }); err != nil {
 		w.t.Fatalf("send: %v", err)
 	}
 	return done
@@ -90,7 +90,7 @@ func TestWriterKeepsWithinTheWindow(t *testing.T) {
 			var acked sync.WaitGroup
 			acked.Add(messages)
 			for _, p := range payloads {
-				err := w.Send(bustest.Patient(t), []schemas.NodeID{"n1"}, p, func(err error) {
+				err := w.Send(bustest.Context(t), []schemas.NodeID{"n1"}, p, func(err error) {
 					if err != nil {
 						t.Errorf("session %s: %v", name, err)
 					}
@@ -338,7 +338,7 @@ func TestWriterWaitsForARestart(t *testing.T) {
 	node := newFakeNode(t, bustest.Connect(t, s), "n1")
 	var said bustest.Statuses
 	w := newTestWriter(t, bustest.Connect(t, s), "s", replica.WriterOptions{
-		Resend: 100 * time.Millisecond, Unsubscribed: time.Millisecond, Unresponsive: bustest.Patience / 2, Status: said.Add})
+		Resend: 100 * time.Millisecond, Unsubscribed: time.Millisecond, Unresponsive: bustest.Timeout / 2, Status: said.Add})
 	first := w.send("n1")
 	node.next().ack()
 	w.delivered("the first put", first)
@@ -393,7 +393,7 @@ func TestWriterFailsWhenTheConnectionIsClosed(t *testing.T) {
 	node.next()
 	nc.Close()
 	bustest.WantIs(t, bustest.Receive(t, "the failure", done), nats.ErrConnectionClosed)
-	bustest.WantIs(t, w.Send(bustest.Patient(t), []schemas.NodeID{"n1"}, w.payload(1), func(error) {}), nats.ErrConnectionClosed)
+	bustest.WantIs(t, w.Send(bustest.Context(t), []schemas.NodeID{"n1"}, w.payload(1), func(error) {}), nats.ErrConnectionClosed)
 }
 
 // Close fails pending messages, and messages that wait for space in a window.
@@ -405,7 +405,7 @@ func TestCloseFailsPendingAndBlockedMessages(t *testing.T) {
 	node.next()
 	blocked := make(chan error, 1)
 	go func() {
-		blocked <- w.Send(bustest.Patient(t), []schemas.NodeID{"n1"}, w.payload(1), func(error) {})
+		blocked <- w.Send(bustest.Context(t), []schemas.NodeID{"n1"}, w.payload(1), func(error) {})
 	}()
 	w.Close()
 	if err := bustest.Receive(t, "the pending put", pending); err == nil {
@@ -423,9 +423,9 @@ func TestSendFailsForWhatCannotBeSent(t *testing.T) {
 	s := bustest.Server(t)
 	node := newFakeNode(t, bustest.Connect(t, s), "n1")
 	w := newTestWriter(t, bustest.Connect(t, s), "s", quiet)
-	bustest.WantCode(t, w.Send(bustest.Patient(t), nil, w.payload(1), func(error) {}), schemas.NoNode)
+	bustest.WantCode(t, w.Send(bustest.Context(t), nil, w.payload(1), func(error) {}), schemas.NoNode)
 	huge := make(chan error, 1)
-	if err := w.Send(bustest.Patient(t), []schemas.NodeID{"n1"}, make([]byte, 2<<20), func(err error) { huge <- err }); err != nil {
+	if err := w.Send(bustest.Context(t), []schemas.NodeID{"n1"}, make([]byte, 2<<20), func(err error) { huge <- err }); err != nil {
 		t.Fatal(err)
 	}
 	bustest.WantIs(t, bustest.Receive(t, "the failure", huge), nats.ErrMaxPayload)
@@ -462,7 +462,7 @@ func TestPayloadMayBeReusedAfterDone(t *testing.T) {
 		b := schemas.NewPut(bustest.Receive(t, "a free buffer", free), "s", vault)
 		b.Add(&chunk)
 		payload := b.Put()
-		err := w.Send(bustest.Patient(t), []schemas.NodeID{"n1"}, payload, func(err error) {
+		err := w.Send(bustest.Context(t), []schemas.NodeID{"n1"}, payload, func(err error) {
 			if err != nil {
 				t.Error(err)
 			}

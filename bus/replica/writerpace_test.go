@@ -26,7 +26,7 @@ func TestWriterKeepsThePace(t *testing.T) {
 	first := w.send("n1")
 	node.next().ack()
 	w.delivered("the first", first)
-	err := w.Send(bustest.Patient(t), []schemas.NodeID{"n1"}, w.payload(200), func(error) { t.Error("done was called") })
+	err := w.Send(bustest.Context(t), []schemas.NodeID{"n1"}, w.payload(200), func(error) { t.Error("done was called") })
 	bustest.WantIs(t, err, full)
 	last := w.send("n1")
 	if p := node.next(); len(p.Chunks[0].Content) != 100 {

@@ -50,8 +50,8 @@ func printRebuilt(c *console, rep *schemas.RebuildReply) {
 	if len(rep.Moved) == schemas.MaxMoved {
 		c.println(c.t("rebuild.more"))
 	}
-	if len(rep.Missing) > 0 {
-		c.notice(c.t("rebuild.missing", "Nodes", strings.Join(rep.Missing, ", ")))
+	if len(rep.NotAsked) > 0 {
+		c.notice(c.t("rebuild.missing", "Nodes", strings.Join(rep.NotAsked, ", ")))
 	}
 }
 
@@ -69,7 +69,7 @@ type jsonMoved struct {
 }
 
 func rebuiltJSON(rep *schemas.RebuildReply) jsonRebuilt {
-	out := jsonRebuilt{Keys: rep.Keys, Moved: []jsonMoved{}, Missing: append([]string{}, rep.Missing...)}
+	out := jsonRebuilt{Keys: rep.Keys, Moved: []jsonMoved{}, Missing: append([]string{}, rep.NotAsked...)}
 	for _, m := range rep.Moved {
 		out.Moved = append(out.Moved, jsonMoved(m))
 	}

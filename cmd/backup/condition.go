@@ -43,7 +43,7 @@ func conditionOf(s *schemas.StatusReply) condition {
 		c.toHeal += v.ToHeal
 		c.healed += v.Healed
 		c.bytes += v.Bytes
-		c.left = max(c.left, time.Duration(v.Left))
+		c.left = max(c.left, time.Duration(v.TimeLeft))
 		if v.Waiting != "" {
 			c.waiting = append(c.waiting, s.Nodes[i].Node.Name+": "+v.Waiting)
 		}

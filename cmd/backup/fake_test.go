@@ -162,7 +162,7 @@ func (f *fake) Collect(_ context.Context, req *schemas.CollectRequest) (*schemas
 }
 
 func (f *fake) RebuildCatalogue(context.Context) (*schemas.RebuildReply, error) {
-	return &schemas.RebuildReply{Keys: 42, Missing: []string{"attic"}, Moved: []schemas.Moved{
+	return &schemas.RebuildReply{Keys: 42, NotAsked: []string{"attic"}, Moved: []schemas.Moved{
 		{Nickname: "ana", From: "photos@1", To: "photos@31"}, {Nickname: "rui", From: "letters@2", To: "letters@9"},
 	}}, f.fails
 }

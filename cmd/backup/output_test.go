@@ -66,7 +66,7 @@ func filled(t *testing.T) *cli {
 		Map: &schemas.NodeMap{Epoch: 9, Nodes: c.backend.nodes},
 		Nodes: []schemas.NodeStatus{{
 			Node: c.backend.nodes[0], Epoch: 9,
-			Survey: schemas.Survey{Epoch: 9, Ended: testTime, Misplaced: 1, ToHeal: 3, Healed: 40, Bytes: 20_000_000, Left: 95e9, Waiting: "cellar is full", Levels: []schemas.Level{
+			Survey: schemas.Survey{Epoch: 9, Ended: testTime, Misplaced: 1, ToHeal: 3, Healed: 40, Bytes: 20_000_000, TimeLeft: 95e9, Waiting: "cellar is full", Levels: []schemas.Level{
 				{Durability: schemas.Durability{K: 1, M: 1}, Margin: 1, Chunks: 12000},
 				{Durability: schemas.Durability{K: 1, M: 1}, Margin: 0, Chunks: 3},
 				{Durability: schemas.Durability{K: 4, M: 2}, Margin: -1, Chunks: 2},

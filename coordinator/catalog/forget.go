@@ -89,7 +89,7 @@ func (c *Catalog) RemoveForgotten(ctx context.Context, grace time.Duration) (rem
 	type record struct{ nickname, name string }
 	records := map[record]bool{}
 	for _, v := range forgotten {
-		err := c.catalogue.DeleteAt(ctx, v.key, v.revision, v.tombstone)
+		err := c.catalogue.DeleteRevision(ctx, v.key, v.revision, v.tombstone)
 		if errors.Is(err, kv.ErrConflict) {
 			continue
 		}

@@ -35,7 +35,7 @@ func (c *Catalog) Rebuild(ctx context.Context) (*schemas.RebuildReply, error) {
 		if n := &nodes.Nodes[i]; n.State.Reachable() {
 			reachable = append(reachable, n.ID)
 		} else {
-			rep.Missing = append(rep.Missing, n.Name)
+			rep.NotAsked = append(rep.NotAsked, n.Name)
 		}
 	}
 	if len(reachable) == 0 {
@@ -232,7 +232,7 @@ func (w *mergeWriter) bury(key string, tombstone *schemas.Version) error {
 		}
 		revision = now.Revision - w.base
 	}
-	return w.count(w.c.catalogue.DeleteAt(w.ctx, key, revision, tombstone))
+	return w.count(w.c.catalogue.DeleteRevision(w.ctx, key, revision, tombstone))
 }
 
 func (w *mergeWriter) count(err error) error {

@@ -46,7 +46,7 @@ type Options struct {
 	// Log takes what an operator should know.
 	Log *slog.Logger
 	// Silence is how long a node may send nothing until it is down.
-	Silence time.Duration
+	DownAfter time.Duration
 	// Grace is how long a node may be down until it is gone, unless a policy says otherwise.
 	Grace time.Duration
 	// Event publishes an event.
@@ -89,8 +89,8 @@ type observation struct {
 	responded   bool         // to this coordinator
 }
 
-// silentFor reports whether the node has not been heard for longer than d.
-func (o *observation) silentFor(d time.Duration, now time.Time) bool {
+// unresponsiveFor reports whether the node has not been heard for longer than d.
+func (o *observation) unresponsiveFor(d time.Duration, now time.Time) bool {
 	return now.Sub(o.respondedAt) > d
 }
 

@@ -40,7 +40,7 @@ func newFixture(t *testing.T, count int, opt Options) *fixture {
 func (f *fixture) start(opt Options) *Members {
 	f.t.Helper()
 	nc := bustest.Connect(f.t, f.server)
-	bucket, err := kv.Open(bustest.Patient(f.t), nc, kv.Config{Name: "cards"})
+	bucket, err := kv.Open(bustest.Context(f.t), nc, kv.Config{Name: "cards"})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func (f *fixture) start(opt Options) *Members {
 		stop()
 		loops.Wait()
 	})
-	if err := m.Start(bustest.Patient(f.t), run, nc, &loops); err != nil {
+	if err := m.Start(bustest.Context(f.t), run, nc, &loops); err != nil {
 		f.t.Fatal(err)
 	}
 	f.all = append(f.all, m)
@@ -74,13 +74,13 @@ func (f *fixture) deliver(m *Members, card *schemas.RegisterRequest) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	m.heartbeat(bustest.Patient(f.t), b)
+	m.heartbeat(bustest.Context(f.t), b)
 }
 
 // register makes one coordinator handle a registration.
 func (f *fixture) register(m *Members, card *schemas.RegisterRequest) *schemas.RegisterReply {
 	f.t.Helper()
-	rep, err := m.Register(bustest.Patient(f.t), card)
+	rep, err := m.Register(bustest.Context(f.t), card)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -99,12 +99,12 @@ func (f *fixture) mustRegister(m *Members, card *schemas.RegisterRequest) {
 // any of them has written.
 func (f *fixture) wantState(when string, want schemas.State) {
 	f.t.Helper()
-	revision, err := f.all[0].bucket.Get(bustest.Patient(f.t), "abc", &card{})
+	revision, err := f.all[0].bucket.Get(bustest.Context(f.t), "abc", &card{})
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	for i, m := range f.all {
-		if err := m.waitFor(bustest.Patient(f.t), revision); err != nil {
+		if err := m.waitFor(bustest.Context(f.t), revision); err != nil {
 			f.t.Fatal(err)
 		}
 		if n := m.Map().Find("abc"); n == nil || n.State != want {
@@ -117,7 +117,7 @@ func (f *fixture) wantState(when string, want schemas.State) {
 // other has handled the goodbye that followed it. The node stays down then, and is up again
 // when its next process registers.
 func TestOldCardsDoNotBringANodeUp(t *testing.T) {
-	f := newFixture(t, 2, Options{Silence: time.Hour})
+	f := newFixture(t, 2, Options{DownAfter: time.Hour})
 	fast, slow := f.all[0], f.all[1]
 	f.mustRegister(fast, orderedCard(schemas.Up, 100, 1))
 	f.wantState("after the registration", schemas.Up)
@@ -147,7 +147,7 @@ func TestOldCardsDoNotBringANodeUp(t *testing.T) {
 // A goodbye is the end of one process of the node. It is no end of a later one, even if
 // no card of the later one has changed anything but the process.
 func TestOldGoodbyeDoesNotTakeANodeDown(t *testing.T) {
-	f := newFixture(t, 2, Options{Silence: time.Hour})
+	f := newFixture(t, 2, Options{DownAfter: time.Hour})
 	fast, slow := f.all[0], f.all[1]
 	for started := range int64(2) {
 		f.mustRegister(fast, orderedCard(schemas.Up, 100+started, 1))
@@ -164,11 +164,11 @@ func TestOldGoodbyeDoesNotTakeANodeDown(t *testing.T) {
 // A goodbye counts as well if the node was found silent before: heartbeats that are older
 // do not bring it up.
 func TestGoodbyeOfASilentNode(t *testing.T) {
-	f := newFixture(t, 2, Options{Silence: time.Hour})
+	f := newFixture(t, 2, Options{DownAfter: time.Hour})
 	fast, slow := f.all[0], f.all[1]
 	f.mustRegister(fast, orderedCard(schemas.Up, 100, 1))
 	f.wantState("after the registration", schemas.Up)
-	fast.changeCard(bustest.Patient(t), "abc", "it has not responded", func(_ *observation, c *card) { c.markUnreachable() })
+	fast.changeCard(bustest.Context(t), "abc", "it has not responded", func(_ *observation, c *card) { c.markUnreachable() })
 	f.deliver(fast, orderedCard(schemas.Down, 100, 3))
 	f.wantState("after the goodbye", schemas.Down)
 	f.deliver(slow, orderedCard(schemas.Up, 100, 2))
@@ -177,7 +177,7 @@ func TestGoodbyeOfASilentNode(t *testing.T) {
 
 // What an older card says of free space and trouble does not replace what is known.
 func TestOldCardsDoNotReplaceWhatIsKnown(t *testing.T) {
-	f := newFixture(t, 1, Options{Silence: time.Hour})
+	f := newFixture(t, 1, Options{DownAfter: time.Hour})
 	m := f.all[0]
 	f.register(m, orderedCard(schemas.Up, 100, 1))
 	full := orderedCard(schemas.Up, 100, 3)
@@ -192,7 +192,7 @@ func TestOldCardsDoNotReplaceWhatIsKnown(t *testing.T) {
 
 // Nodes that do not order their cards yet come and go as they say.
 func TestCardsWithoutAnOrder(t *testing.T) {
-	f := newFixture(t, 1, Options{Silence: time.Hour})
+	f := newFixture(t, 1, Options{DownAfter: time.Hour})
 	m := f.all[0]
 	f.register(m, orderedCard(schemas.Up, 100, 5)) // the node is then replaced by an older program
 	for range 2 {

@@ -37,7 +37,7 @@ func (m *Members) Register(ctx context.Context, req *schemas.RegisterRequest) (a
 	if err != nil {
 		return nil, err
 	}
-	return &schemas.RegisterReply{Reply: schemas.OK, Epoch: epoch, Heartbeat: int64(m.opt.Silence / 5)}, nil
+	return &schemas.RegisterReply{Reply: schemas.OK, Epoch: epoch, Heartbeat: int64(m.opt.DownAfter / 5)}, nil
 }
 
 // enter writes the card if it says anything new, and notes that the node responds. It returns
@@ -123,7 +123,7 @@ func (m *Members) noteResponse(req *schemas.RegisterRequest) (write bool) {
 	}
 	// Trouble is believed at once. Its end is believed at once too, but not twice within a
 	// short time: each change moves data.
-	return req.Node.Trouble != n.card.Trouble && (req.Node.Trouble != "" || now.Sub(n.troubleEnded) > m.opt.Silence)
+	return req.Node.Trouble != n.card.Trouble && (req.Node.Trouble != "" || now.Sub(n.troubleEnded) > m.opt.DownAfter)
 }
 
 // writeTime bounds how long one heartbeat may keep the next ones waiting.

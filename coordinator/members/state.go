@@ -18,14 +18,14 @@ import (
 func (m *Members) detectFailures(run context.Context, nc *nats.Conn) {
 	connected := nc.StatusChanged(nats.CONNECTED)
 	defer nc.RemoveStatusListener(connected)
-	tick := time.NewTicker(m.opt.Silence / 10)
+	tick := time.NewTicker(m.opt.DownAfter / 10)
 	defer tick.Stop()
 	for {
 		select {
 		case <-run.Done():
 			return
 		case <-connected:
-			m.resetSilence()
+			m.resetResponses()
 		case now := <-tick.C:
 			if nc.IsConnected() { // else it is this coordinator that cannot be reached
 				m.detectFailuresAt(run, now)
@@ -37,12 +37,12 @@ func (m *Members) detectFailures(run context.Context, nc *nats.Conn) {
 func (m *Members) detectFailuresAt(run context.Context, now time.Time) {
 	grace := m.grace()
 	down := func(o *observation, c *card) bool {
-		return c.State.Reachable() && o.silentFor(m.opt.Silence, now)
+		return c.State.Reachable() && o.unresponsiveFor(m.opt.DownAfter, now)
 	}
 	gone := func(o *observation, c *card) bool {
 		// Silence counts here, too: a coordinator that has just started, perhaps with all
 		// the others, gives every node the time to be heard.
-		return c.State == schemas.Down && now.Sub(time.Unix(0, c.Since)) > grace && o.silentFor(m.opt.Silence, now)
+		return c.State == schemas.Down && now.Sub(time.Unix(0, c.Since)) > grace && o.unresponsiveFor(m.opt.DownAfter, now)
 	}
 	for id, n := range m.present() {
 		switch {
@@ -62,8 +62,8 @@ func (m *Members) detectFailuresAt(run context.Context, now time.Time) {
 	}
 }
 
-// resetSilence starts the silence of all nodes anew: they could not be heard.
-func (m *Members) resetSilence() {
+// resetResponses starts the silence of all nodes anew: they could not be heard.
+func (m *Members) resetResponses() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, n := range m.nodes {

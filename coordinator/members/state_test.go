@@ -13,20 +13,20 @@ import (
 // A coordinator that learns from another that a node is back must not take the
 // old silence for a new one.
 func TestSilenceBeginsAnewWhenANodeComesBack(t *testing.T) {
-	bucket, err := kv.Open(bustest.Patient(t), bustest.Connect(t, bustest.Server(t)), kv.Config{Name: "cards"})
+	bucket, err := kv.Open(bustest.Context(t), bustest.Connect(t, bustest.Server(t)), kv.Config{Name: "cards"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := New(bucket, Options{Log: slog.New(slog.DiscardHandler), Silence: time.Minute})
+	m := New(bucket, Options{Log: slog.New(slog.DiscardHandler), DownAfter: time.Minute})
 	var n schemas.Node
 	card := func(state schemas.State) {
 		t.Helper()
-		_, err := bucket.Edit(bustest.Patient(t), "n", &n, func() { n = schemas.Node{} }, func() (bool, error) {
+		_, err := bucket.Edit(bustest.Context(t), "n", &n, func() { n = schemas.Node{} }, func() (bool, error) {
 			n = schemas.Node{ID: "n", State: state}
 			return true, nil
 		})
 		if err == nil {
-			err = bucket.Scan(bustest.Patient(t), "n", func(e kv.Entry) error { m.apply(&e); return nil })
+			err = bucket.Scan(bustest.Context(t), "n", func(e kv.Entry) error { m.apply(&e); return nil })
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -34,7 +34,7 @@ func TestSilenceBeginsAnewWhenANodeComesBack(t *testing.T) {
 	}
 	silent := func() bool {
 		n := m.present()["n"]
-		return n.card.State == schemas.Up && n.silentFor(time.Minute, time.Now())
+		return n.card.State == schemas.Up && n.unresponsiveFor(time.Minute, time.Now())
 	}
 	card(schemas.Up)
 	m.nodes["n"].respondedAt = time.Now().Add(-time.Hour)
@@ -52,12 +52,12 @@ func TestSilenceBeginsAnewWhenANodeComesBack(t *testing.T) {
 // A coordinator that starts after everything was off for long gives the nodes the time to be
 // heard before it marks them as gone.
 func TestGoneNeedsSilence(t *testing.T) {
-	f := newFixture(t, 1, Options{Silence: time.Hour, Grace: time.Millisecond})
+	f := newFixture(t, 1, Options{DownAfter: time.Hour, Grace: time.Millisecond})
 	f.mustRegister(f.all[0], orderedCard(schemas.Up, 100, 1))
 	f.deliver(f.all[0], orderedCard(schemas.Down, 100, 2))
 	f.wantState("after the goodbye", schemas.Down)
 	const silence = 2 * time.Second
-	late := f.start(Options{Silence: silence, Grace: time.Millisecond})
+	late := f.start(Options{DownAfter: silence, Grace: time.Millisecond})
 	node := func() member { return late.present()["abc"] }
 	tick, bound := time.NewTicker(time.Millisecond), time.After(500*time.Millisecond)
 	defer tick.Stop()
@@ -78,7 +78,7 @@ func TestGoneNeedsSilence(t *testing.T) {
 // A node's trouble is a change of the map, and so is its end. But the map does not change as
 // fast as a node's trouble comes and goes.
 func TestTroubleIsInTheMap(t *testing.T) {
-	f := newFixture(t, 1, Options{Silence: 2 * time.Second})
+	f := newFixture(t, 1, Options{DownAfter: 2 * time.Second})
 	m := f.all[0]
 	other := orderedCard(schemas.Up, 100, 1)
 	other.Node.ID, other.Node.Name = "def", "other disk"

@@ -251,10 +251,10 @@ func TestTimeLeft(t *testing.T) {
 	s.Nodes[0].Lose()
 	bustest.Eventually(t, "the status says how long healing takes", func() bool {
 		return s.Sum(func(s schemas.Survey) int64 {
-			if s.Left > 0 && s.ToHeal == 0 || s.Left < 0 {
+			if s.TimeLeft > 0 && s.ToHeal == 0 || s.TimeLeft < 0 {
 				t.Errorf("%+v", s)
 			}
-			return s.Left
+			return s.TimeLeft
 		}) > int64(time.Second)
 	})
 }

@@ -158,7 +158,7 @@ func (o *outbox) add(ctx context.Context, node schemas.NodeID, c *schemas.Chunk)
 		return nil
 	}
 	m := o.messages[node]
-	if m != nil && !m.HasRoom(c.Size()) {
+	if m != nil && !m.HasSpace(c.Size()) {
 		if err := o.send(ctx, node); err != nil {
 			return err
 		}

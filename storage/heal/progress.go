@@ -56,7 +56,7 @@ func (s *survey) delivered(to schemas.NodeID, parts, bytes int64, err error) {
 		r.Healed += parts
 		r.Bytes += bytes
 		r.ToHeal -= parts
-		r.Left = int64(float64(time.Since(s.began)) / float64(s.healed) * float64(max(0, r.ToHeal)))
+		r.TimeLeft = int64(float64(time.Since(s.began)) / float64(s.healed) * float64(max(0, r.ToHeal)))
 	})
 }
 

@@ -83,7 +83,7 @@ func (s *survey) changed() bool {
 // reportCount reports the result of the first pass.
 func (s *survey) reportCount(r *schemas.Survey) {
 	r.Epoch, r.Ended = s.view.Epoch(), time.Now().UnixNano()
-	r.Misplaced, r.ToHeal, r.Left = s.misplaced, 0, 0
+	r.Misplaced, r.ToHeal, r.TimeLeft = s.misplaced, 0, 0
 	for _, n := range s.jobs {
 		r.ToHeal += n
 	}
@@ -99,7 +99,7 @@ func (s *survey) reportCount(r *schemas.Survey) {
 
 // reportEnd reports the end of the last pass.
 func (s *survey) reportEnd(r *schemas.Survey) {
-	r.Done, r.Left, r.Waiting = 1, 0, s.waiting()
+	r.Done, r.TimeLeft, r.Waiting = 1, 0, s.waiting()
 	if s.healed > 0 && r.ToHeal <= 0 {
 		s.h.opt.Event(schemas.EventHealed, "storage node %s has nothing more to heal", s.h.opt.Name)
 	}

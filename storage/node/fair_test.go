@@ -61,7 +61,7 @@ func race(t *testing.T) int {
 	var first sync.Once
 	var least int64
 	send := func(sender *replica.Writer, session, n int, done func(error)) {
-		if err := sender.Send(bustest.Patient(t), []schemas.NodeID{store.NodeID()}, payloads[session][n], done); err != nil {
+		if err := sender.Send(bustest.Context(t), []schemas.NodeID{store.NodeID()}, payloads[session][n], done); err != nil {
 			done(err)
 		}
 	}

@@ -27,7 +27,7 @@ func TestHaveParts(t *testing.T) {
 		var rep schemas.HaveReply
 		t.Helper()
 		req.Vault, req.IDs = storagetest.Vault, []schemas.ChunkID{missing.ID, whole.ID, split.ID, missing.ID}
-		answer, err := bus.RequestRaw(bustest.Patient(t), s.Conn, schemas.HaveSubject(n.ID), req.Encode())
+		answer, err := bus.RequestRaw(bustest.Context(t), s.Conn, schemas.HaveSubject(n.ID), req.Encode())
 		if err == nil {
 			err = schemas.Unmarshal(answer, &rep)
 		}

@@ -49,7 +49,7 @@ func newRegistrar(t testing.TB, nc *nats.Conn, refuse error) *registrar {
 		return &schemas.RegisterReply{Reply: schemas.OK, Epoch: 1, Heartbeat: int64(100 * time.Millisecond)}, refuse
 	})
 	if err == nil {
-		err = r.service.Ready(bustest.Patient(t))
+		err = r.service.Ready(bustest.Context(t))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func heartbeats(t *testing.T, nc *nats.Conn) <-chan schemas.Node {
 		cards <- req.Node
 	})
 	if err == nil {
-		err = nc.FlushTimeout(bustest.Patience)
+		err = nc.FlushTimeout(bustest.Timeout)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func newFixture(t *testing.T, store storage.Options, opt node.Options) *fixture 
 // start starts a node and stops it with the test.
 func start(t *testing.T, nc *nats.Conn, store *storage.Store, opt node.Options) *node.Node {
 	t.Helper()
-	n, err := node.Start(bustest.Patient(t), nc, store, opt)
+	n, err := node.Start(bustest.Context(t), nc, store, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func (f *fixture) put(session string, chunks ...schemas.Chunk) schemas.PutReply 
 
 func (f *fixture) putRaw(b []byte) (rep schemas.PutReply) {
 	f.t.Helper()
-	answer, err := bus.RequestRaw(bustest.Patient(f.t), f.nc, schemas.PutSubject([]schemas.NodeID{f.id}), b)
+	answer, err := bus.RequestRaw(bustest.Context(f.t), f.nc, schemas.PutSubject([]schemas.NodeID{f.id}), b)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func (f *fixture) gets(chunks ...schemas.Chunk) {
 		ids[i] = chunks[i].ID
 	}
 	received := 0
-	err := f.reader().Fetch(bustest.Patient(f.t), storagetest.Vault, ids, false, func(i int, c *schemas.Chunk) error {
+	err := f.reader().Fetch(bustest.Context(f.t), storagetest.Vault, ids, false, func(i int, c *schemas.Chunk) error {
 		storagetest.Same(f.t, chunks[i], *c)
 		received++ // from one goroutine, as there is one node
 		return nil
@@ -162,7 +162,7 @@ func (f *fixture) gets(chunks ...schemas.Chunk) {
 func (f *fixture) ask(subject string, ids []schemas.ChunkID) []byte {
 	f.t.Helper()
 	req := &schemas.IDsRequest{Vault: storagetest.Vault, IDs: ids}
-	answer, err := bus.RequestRaw(bustest.Patient(f.t), f.nc, subject, req.Encode())
+	answer, err := bus.RequestRaw(bustest.Context(f.t), f.nc, subject, req.Encode())
 	if err != nil {
 		f.t.Fatal(err)
 	}

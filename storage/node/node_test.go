@@ -27,11 +27,11 @@ func TestRoundTrip(t *testing.T) {
 	storagetest.Holds(t, f.store, chunks...)
 	f.gets(chunks...)
 	tree, missing := chunks[7], f.Data(1)
-	held, err := f.reader().Have(bustest.Patient(t), storagetest.Vault, []schemas.ChunkID{missing.ID, tree.ID})
+	held, err := f.reader().Have(bustest.Context(t), storagetest.Vault, []schemas.ChunkID{missing.ID, tree.ID})
 	if err != nil || held[0] || !held[1] {
 		t.Errorf("held are %v, %v", held, err)
 	}
-	err = f.reader().Fetch(bustest.Patient(t), storagetest.Vault, []schemas.ChunkID{tree.ID}, true, func(_ int, c *schemas.Chunk) error {
+	err = f.reader().Fetch(bustest.Context(t), storagetest.Vault, []schemas.ChunkID{tree.ID}, true, func(_ int, c *schemas.Chunk) error {
 		if len(c.Trees) != len(tree.Trees) || len(c.Data) != len(tree.Data) || len(c.Content) != 0 {
 			t.Errorf("%d+%d edges and %d bytes came", len(c.Trees), len(c.Data), len(c.Content))
 		}
@@ -58,7 +58,7 @@ func TestReplicaSet(t *testing.T) {
 		b := schemas.NewPut(nil, "s", storagetest.Vault)
 		b.Add(&chunk)
 		done := make(chan error, 1)
-		if err := sender.Send(bustest.Patient(t), set, b.Put(), func(err error) { done <- err }); err != nil {
+		if err := sender.Send(bustest.Context(t), set, b.Put(), func(err error) { done <- err }); err != nil {
 			t.Fatal(err)
 		}
 		if err := bustest.Receive(t, "the acknowledgement", done); err != nil {
@@ -90,7 +90,7 @@ func TestManySessions(t *testing.T) {
 				chunks = append(chunks, chunk)
 				b := schemas.NewPut(nil, string(rune('a'+i)), storagetest.Vault)
 				b.Add(&chunk)
-				if err := sender.Send(bustest.Patient(t), []schemas.NodeID{f.id}, b.Put(), func(err error) { done <- err }); err != nil {
+				if err := sender.Send(bustest.Context(t), []schemas.NodeID{f.id}, b.Put(), func(err error) { done <- err }); err != nil {
 					t.Error(err)
 					return
 				}
@@ -159,7 +159,7 @@ func TestBadRequests(t *testing.T) {
 			"garbage":    []byte("hello"),
 			"half an id": []byte("\x81\xaaid_arquivo\xc4\x02xx"),
 		} {
-			answer, err := bus.RequestRaw(bustest.Patient(t), f.nc, subject, message)
+			answer, err := bus.RequestRaw(bustest.Context(t), f.nc, subject, message)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -204,7 +204,7 @@ func TestAnswersFitAMessage(t *testing.T) {
 			if len(answer) > schemas.MaxBatch || len(rep.Chunks)+len(rep.Failed) == 0 {
 				t.Errorf("%d bytes with %d chunks and %d failures", len(answer), len(rep.Chunks), len(rep.Failed))
 			}
-			err = f.reader().Fetch(bustest.Patient(t), storagetest.Vault, ids, false, func(int, *schemas.Chunk) error { return nil })
+			err = f.reader().Fetch(bustest.Context(t), storagetest.Vault, ids, false, func(int, *schemas.Chunk) error { return nil })
 			storagetest.Code(t, err, schemas.NotHeld)
 		})
 	}
@@ -274,7 +274,7 @@ func TestStopEndsSubscriptionsAndPuts(t *testing.T) {
 	}
 	storagetest.CloseClean(t, f.store)
 	bustest.Eventually(t, "the node is not subscribed", func() bool {
-		_, err := bus.RequestRaw(bustest.Patient(t), f.nc, schemas.GetSubject(f.id), []byte("x"))
+		_, err := bus.RequestRaw(bustest.Context(t), f.nc, schemas.GetSubject(f.id), []byte("x"))
 		return errors.Is(err, bus.ErrNoResponders)
 	})
 }

@@ -50,7 +50,7 @@ func TestWaitsForACoordinator(t *testing.T) {
 	started := make(chan error, 1)
 	nc := bustest.Connect(t, s)
 	go func() {
-		n, err := node.Start(bustest.Patient(t), nc, store, node.Options{Name: "disk1", Zone: "z", Weight: 7, Version: "1.2.3", Status: said.add})
+		n, err := node.Start(bustest.Context(t), nc, store, node.Options{Name: "disk1", Zone: "z", Weight: 7, Version: "1.2.3", Status: said.add})
 		if err == nil {
 			err = n.Stop()
 		}
@@ -138,7 +138,7 @@ func TestCardsAreOrdered(t *testing.T) {
 		return &schemas.RegisterReply{Reply: schemas.OK, Epoch: 1, Heartbeat: int64(100 * time.Millisecond)}, nil
 	})
 	if err == nil {
-		err = service.Ready(bustest.Patient(t))
+		err = service.Ready(bustest.Context(t))
 	}
 	if err == nil {
 		_, err = nc.Subscribe(schemas.SubjectAlive, func(m *nats.Msg) {
@@ -150,7 +150,7 @@ func TestCardsAreOrdered(t *testing.T) {
 		})
 	}
 	if err == nil {
-		err = nc.FlushTimeout(bustest.Patience)
+		err = nc.FlushTimeout(bustest.Timeout)
 	}
 	if err != nil {
 		t.Fatal(err)

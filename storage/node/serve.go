@@ -76,7 +76,7 @@ func (n *Node) read(b, to []byte, edges bool) ([]byte, error) {
 		used := rep.Size() + len(failed)*failedSize
 		if err == nil {
 			size := c.Size() + c.Len
-			if !rep.HasRoom(size) || len(failed) > 0 && used+size+failedSize > schemas.MaxBatch {
+			if !rep.HasSpace(size) || len(failed) > 0 && used+size+failedSize > schemas.MaxBatch {
 				return false
 			}
 			if err = rep.AddFrom(&c.Chunk, c.Len, c.Read); err == nil {

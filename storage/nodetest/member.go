@@ -45,7 +45,7 @@ func (n *Member) Start() {
 func (n *Member) Serve() {
 	n.s.t.Helper()
 	var err error
-	if n.node, err = node.Start(bustest.Patient(n.s.t), n.nc, n.Store, n.s.Opt); err != nil {
+	if n.node, err = node.Start(bustest.Context(n.s.t), n.nc, n.Store, n.s.Opt); err != nil {
 		n.s.t.Fatal(err)
 	}
 }
@@ -99,7 +99,7 @@ func (n *Member) Crash() {
 // Request sends a request to the node.
 func (n *Member) Request(subject func(schemas.NodeID) string, req any, rep bus.Reply) error {
 	n.s.t.Helper()
-	return bus.Request(bustest.Patient(n.s.t), n.s.Conn, subject(n.ID), req, rep)
+	return bus.Request(bustest.Context(n.s.t), n.s.Conn, subject(n.ID), req, rep)
 }
 
 // Status asks the node for its status.

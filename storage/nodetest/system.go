@@ -76,7 +76,7 @@ func (s *System) coordinate() error {
 		})
 	}
 	if err == nil {
-		err = service.Ready(bustest.Patient(s.t))
+		err = service.Ready(bustest.Context(s.t))
 	}
 	return err
 }

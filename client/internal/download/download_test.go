@@ -122,7 +122,7 @@ func TestNodeMapIsRenewed(t *testing.T) {
 		asked++
 		return &schemas.NodeMap{Epoch: 1, Nodes: []schemas.Node{upNode("new")}}, nil
 	})
-	got, err := r.AppendPiece(bustest.Patient(t), []byte("head"), tree.Piece{ID: id, Skip: 100, Len: 4000})
+	got, err := r.AppendPiece(bustest.Context(t), []byte("head"), tree.Piece{ID: id, Skip: 100, Len: 4000})
 	if want := slices.Concat([]byte("head"), content[100:4100]); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("%d bytes came (%v), want the %d bytes of the piece", len(got), err, len(want))
 	}
@@ -145,7 +145,7 @@ func TestChunkOfNodeThatWentDownIsNotLost(t *testing.T) {
 	for _, m := range []*schemas.NodeMap{before, now} {
 		r := n.reader(m, func(context.Context) (*schemas.NodeMap, error) { return now, nil })
 		r.retry.Limit = 0
-		err := r.Fetch(bustest.Patient(t), []schemas.ChunkID{{1}}, nil)
+		err := r.Fetch(bustest.Context(t), []schemas.ChunkID{{1}}, nil)
 		if lost := m == now; err == nil || IsDamage(err) != lost || transfer.IsUnresponsive(err) == lost {
 			t.Errorf("with map %d at the start, a chunk that no node holds is: %v", m.Epoch, err)
 		}
@@ -166,7 +166,7 @@ func TestDamagedReplicaIsReplaced(t *testing.T) {
 		id := n.data(t, content)
 		r := n.reader(m, nil)
 		var first atomic.Bool
-		err := r.Fetch(bustest.Patient(t), []schemas.ChunkID{id}, func(_ int, c *schemas.Chunk) error {
+		err := r.Fetch(bustest.Context(t), []schemas.ChunkID{id}, func(_ int, c *schemas.Chunk) error {
 			if first.CompareAndSwap(false, true) {
 				c.Content[100] ^= 1
 			}

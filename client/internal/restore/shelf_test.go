@@ -77,7 +77,7 @@ func (s *shelf) get(req *schemas.IDsRequest) []byte {
 		switch {
 		case err != nil:
 			failed = append(failed, schemas.Failed{ID: id, Code: schemas.CodeOf(err), Message: err.Error()})
-		case rep.HasRoom(c.Size()):
+		case rep.HasSpace(c.Size()):
 			s.gets[id]++
 			rep.Add(&c)
 		}
@@ -181,7 +181,7 @@ func (s *shelf) run(to string, src *Source, opt target.Options, warn func(string
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return Run(bustest.Patient(s.t), *src, into, []Part{{From: ".", To: "r"}},
+	return Run(bustest.Context(s.t), *src, into, []Part{{From: ".", To: "r"}},
 		Options{Progress: &transfer.Progress{}, Warn: warn})
 }
 

@@ -187,7 +187,7 @@ func (s *sealer) openBatch(set []schemas.NodeID, size int) (*batch, error) {
 	}
 	key := s.key
 	if b := s.open[string(key)]; b != nil {
-		if b.builder.HasRoom(size) {
+		if b.builder.HasSpace(size) {
 			return b, nil
 		}
 		if err := s.dispatch(string(key)); err != nil {

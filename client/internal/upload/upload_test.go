@@ -26,7 +26,7 @@ func TestFailedQuestionEndsUpload(t *testing.T) {
 	defer writer.Close()
 	k := seal.New(seal.VaultKey{1})
 	noNodes := replica.NewReader(nc, &schemas.NodeMap{Epoch: 1})
-	u := New(bustest.Patient(t), Options{Keys: k, Session: "s", Replicas: noNodes, Writer: writer, Status: func(string) {}})
+	u := New(bustest.Context(t), Options{Keys: k, Session: "s", Replicas: noNodes, Writer: writer, Status: func(string) {}})
 	done := make(chan error, 1)
 	go func() {
 		in := chunk.NewIntake(u.Context(), chunk.NewBlocks(3))
@@ -52,7 +52,7 @@ func TestFailedQuestionEndsUpload(t *testing.T) {
 		if schemas.CodeOf(err) != schemas.NoNode {
 			t.Errorf("the upload ended with %v, want %s", err, schemas.NoNode)
 		}
-	case <-time.After(bustest.Patience):
+	case <-time.After(bustest.Timeout):
 		t.Fatal("the upload hangs")
 	}
 	if !errors.Is(u.Context().Err(), context.Canceled) {

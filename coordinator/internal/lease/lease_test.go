@@ -17,14 +17,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // of a holder that has died after its term. The context of a holder ends when the lease is lost.
 func TestLease(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))
-	bucket, err := kv.Open(bustest.Patient(t), nc, kv.Config{Name: "leases"})
+	bucket, err := kv.Open(bustest.Context(t), nc, kv.Config{Name: "leases"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	const term = 800 * time.Millisecond
 	one := New(bucket, term)
 	two := New(bucket, term)
-	ctx := bustest.Patient(t)
+	ctx := bustest.Context(t)
 	held, release, err := one.Take(ctx, "job")
 	if err != nil {
 		t.Fatal(err)
