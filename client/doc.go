@@ -1,12 +1,12 @@
 // Package client backs up files and folders to a system of coordinators and storage nodes, and
 // restores them.
 //
-// [Connect] returns a [Client] for one vault. [Client.Backup] saves paths as the next version of a
-// record. [Client.Restore] writes a version or parts of it to a folder, and [Client.Cat] writes one
-// file of it to a stream. [Client.Records], [Client.Versions] and [Client.Tree] list what there is,
-// and [Client.Check] proves that it can be restored. The other methods are for the operator of the
-// system. The package prints nothing and reads no settings; it writes only the key file and, in a
-// restore, below [RestoreOptions].To.
+// [Connect] returns a [Client] for one vault. [Client.Backup] saves paths as the next version of
+// a record. [Client.Restore] writes a version or parts of it to a folder, and [Client.Cat]
+// writes one file of it to a stream. [Client.Records], [Client.Versions] and [Client.Tree] list
+// what there is, and [Client.Check] proves that it can be restored. The other methods are for
+// the administrator of the system. The package prints nothing and reads no settings; it writes
+// only the key file and, in a restore, below [RestoreOptions].To.
 //
 // Content, names and metadata are sealed on this machine, with a key that never leaves it. Servers
 // see sizes, times, the names of records, and which chunks belong to which version.

@@ -75,7 +75,7 @@ func (w *world) addNode(nc *nats.Conn, name string) {
 	})
 }
 
-// durability sets the operator's policy and waits until it is in the node map.
+// durability sets the administrator's policy and waits until it is in the node map.
 func (w *world) durability(text string) {
 	w.t.Helper()
 	d, err := schemas.ParseDurability(text)

@@ -25,12 +25,12 @@ import (
 type Options struct {
 	// Version of the program, shown by "nats micro info".
 	Version string
-	// Log takes what an operator should know; nil discards it.
+	// Log takes what an administrator should know; nil discards it.
 	Log *slog.Logger
 	// Replicas is on how many servers of a NATS cluster the buckets are replicated;
 	// default 3, or 1 as long as there are fewer servers.
 	Replicas int
-	// Silence is how long a node may send nothing until it is down; default 10 s.
+	// DownAfter is how long a node may send nothing until it is down; default 10 s.
 	DownAfter time.Duration
 	// Grace is how long a node may be down until it is gone, unless a policy says
 	// otherwise; default 15 min.

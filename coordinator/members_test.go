@@ -32,7 +32,7 @@ func (w *world) stateOf(id schemas.NodeID) schemas.State {
 	return ""
 }
 
-// A node that stops without a goodbye is down after a silence, and up again when it responds. Every
+// A node that stops without a goodbye is down after a while, and up again when it responds. Every
 // change raises the epoch and is published as one event.
 func TestNodeGoesDownAndComesBack(t *testing.T) {
 	w := newWorld(t, 0, Options{DownAfter: time.Second})

@@ -34,8 +34,8 @@ func (w *world) backedUp() {
 }
 
 // A lost catalogue is rebuilt from the nodes, and from any one of them if each has the whole
-// backup. Versions are listed or forgotten as before, collected ones do not come back, and records continue
-// with the next numbers.
+// backup. Versions are listed or forgotten as before, collected ones do not come back, and
+// records continue with the next numbers.
 func TestRebuild(t *testing.T) {
 	w := newWorld(t, 0, Options{})
 	nodes := []*runningNode{w.node(), w.node()}

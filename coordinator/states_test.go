@@ -68,8 +68,8 @@ func TestNodeIsGoneAfterGrace(t *testing.T) {
 	}
 }
 
-// An operator drains a node and takes that back. A draining node that leaves is gone at once, and
-// draining again when it comes back.
+// An administrator drains a node and takes that back. A draining node that leaves is gone at
+// once, and draining again when it comes back.
 func TestDrain(t *testing.T) {
 	w := newWorld(t, 2, Options{})
 	n := w.node()
@@ -100,8 +100,8 @@ func TestDrain(t *testing.T) {
 	w.becomes(id, schemas.Down)
 }
 
-// Only a node that is empty or gone is removed, unless the operator forces it. A removed node does
-// not come back until the operator takes it back.
+// Only a node that is empty or gone is removed, unless the administrator forces it. A removed
+// node does not come back until the administrator takes it back.
 func TestRemove(t *testing.T) {
 	w := newWorld(t, 2, Options{})
 	n := w.node()

@@ -9,7 +9,7 @@ import (
 )
 
 // JetStream may lose its data while coordinators run: its servers come back with nothing, or
-// an operator deletes the streams. Then nothing that a coordinator knows holds any more. So it
+// an administrator deletes the streams. Then nothing that a coordinator knows holds any more. So it
 // stops and another one starts in its place, with an empty catalogue, as if everything had been
 // started anew. That needs no further rules.
 //

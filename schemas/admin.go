@@ -11,10 +11,10 @@ type PolicyRequest struct {
 	Nickname string  `msgpack:"apelido,omitempty"`
 }
 
-// Policy is what an operator has decided. On reading, a nil field means that the operator
+// Policy is what an administrator has decided. On reading, a nil field means that the administrator
 // has decided nothing; on setting, it leaves the stored value as it is.
 type Policy struct {
-	// Durability with K = 0 removes the operator's decision: the default holds again.
+	// Durability with K = 0 removes the administrator's decision: the default holds again.
 	Durability *Durability `msgpack:"durability,omitempty"`
 	Degraded   *bool       `msgpack:"degraded,omitempty"` // not for a nickname
 	// Grace is the time, in ns, for which a node may be down before its replicas are made
@@ -25,7 +25,7 @@ type Policy struct {
 // PolicyReply answers a [PolicyRequest].
 type PolicyReply struct {
 	Reply
-	Policy Policy `msgpack:"policy"` // what the operator has decided
+	Policy Policy `msgpack:"policy"` // what the administrator has decided
 	// Effective is the durability of new data in vaults that have no policy of their own.
 	Effective Durability       `msgpack:"effective"`
 	Nicknames []NicknamePolicy `msgpack:"nicknames,omitempty"` // with a policy of their own, sorted

@@ -54,7 +54,7 @@ type Bucket struct {
 }
 
 // Open opens the bucket, and makes it if it does not exist. It leaves an existing bucket
-// as it is, because the operator may have tuned its stream; but see
+// as it is, because the administrator may have tuned its stream; but see
 // [Bucket.EnsureReplicas].
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Bucket, error) {
 	js, err := jetstream.New(nc)

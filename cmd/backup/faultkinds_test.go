@@ -234,7 +234,7 @@ func (h *history) loser() *member {
 	return m
 }
 
-// wipe loses a node for good, with all its data, and adds a new node. Sometimes the operator
+// wipe loses a node for good, with all its data, and adds a new node. Sometimes the administrator
 // also removes the lost node.
 func (h *history) wipe() string {
 	say := h.rng.IntN(2) == 0

@@ -81,10 +81,10 @@ type history struct {
 	// many as the durabilities allow.
 	losses   map[*member]bool
 	tried    map[string]int
-	commands sync.WaitGroup // running commands of the operator
+	commands sync.WaitGroup // running commands of the administrator
 
 	mu      sync.Mutex
-	removed []*member // nodes that the operator has removed and that still run
+	removed []*member // nodes that the administrator has removed and that still run
 }
 
 // maxLosses is the m of all writers' durabilities.
@@ -162,7 +162,7 @@ func (h *history) tryFault() bool {
 	return false
 }
 
-// inBackground runs a command of the operator in the background, because it may take long.
+// inBackground runs a command of the administrator in the background, because it may take long.
 func (h *history) inBackground(do func()) { h.commands.Go(do) }
 
 // killRemoved kills the nodes that have been removed.

@@ -33,7 +33,7 @@ var natsBinary = sync.OnceValues(func() (path string, err error) {
 	return path, os.Rename(building, path)
 })
 
-// natsServer starts an unmodified nats-server with JetStream, as an operator may already have
+// natsServer starts an unmodified nats-server with JetStream, as an administrator may already have
 // one.
 func (w *world) natsServer() (p *process, url string) {
 	w.Helper()

@@ -47,7 +47,7 @@ type Buckets struct {
 type Options struct {
 	// PolicyPrefix begins the keys of policies.
 	PolicyPrefix string
-	// Log takes what an operator should know.
+	// Log takes what an administrator should know.
 	Log *slog.Logger
 	// Map returns the node map as of now.
 	Map func() *schemas.NodeMap

@@ -61,7 +61,7 @@ func (m *merge) add(e *schemas.CatalogueEntry) error {
 	switch {
 	case strings.HasPrefix(e.Key, versionPrefix):
 		return m.addVersion(e)
-	case e.Deleted: // by an operator, with another tool
+	case e.Deleted: // by an administrator, with another tool
 	case strings.HasPrefix(e.Key, vaultPrefix):
 		return m.addVault(e)
 	default:
@@ -99,7 +99,7 @@ func (m *merge) addVault(e *schemas.CatalogueEntry) error {
 
 func (m *merge) addVersion(e *schemas.CatalogueEntry) error {
 	if e.Deleted && len(e.Value) == 0 {
-		return nil // by an operator, with another tool: which version it was is not known
+		return nil // by an administrator, with another tool: which version it was is not known
 	}
 	v := new(schemas.Version)
 	if err := schemas.Unmarshal(e.Value, v); err != nil {

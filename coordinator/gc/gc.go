@@ -40,7 +40,7 @@ type Deps struct {
 	Sessions *session.Store
 	// Map returns the node map as of now.
 	Map func() *schemas.NodeMap
-	// Log takes what an operator should know.
+	// Log takes what an administrator should know.
 	Log *slog.Logger
 	// Grace is how long ago a version must have been forgotten to be deleted.
 	Grace time.Duration

@@ -14,8 +14,8 @@ import (
 const (
 	// sweepPoll is how often a node is asked for the progress of its sweep.
 	sweepPoll = 200 * time.Millisecond
-	// sweepSilence is for how long a node may leave that unanswered.
-	sweepSilence = time.Minute
+	// sweepResponseTime is for how long a node may leave that unanswered.
+	sweepResponseTime = time.Minute
 	// sweepStall is for how long a sweep may make no progress.
 	sweepStall = 10 * time.Minute
 )
@@ -69,7 +69,7 @@ func (s *sweep) runAt(ctx context.Context, id schemas.NodeID) error {
 		err := bus.Request(ctx, s.nodes.nc, schemas.StatusSubject(id), &schemas.StatusRequest{}, &rep)
 		switch sw := rep.Status.Sweep; {
 		case err != nil:
-			if time.Since(responded) > sweepSilence || ctx.Err() != nil {
+			if time.Since(responded) > sweepResponseTime || ctx.Err() != nil {
 				return err
 			}
 		case sw == nil || sw.Generation != generation:

@@ -10,7 +10,7 @@ import (
 type card struct {
 	schemas.Node
 	cardOrder
-	// Drain says that an operator wants the node empty, whether it is up or not.
+	// Drain says that an administrator wants the node empty, whether it is up or not.
 	Drain bool `msgpack:"drain,omitempty"`
 	// Empty says that the node held nothing when it was removed.
 	Empty bool `msgpack:"empty,omitempty"`

@@ -12,10 +12,10 @@
 // # States of a node
 //
 //	up        has responded lately, and takes new data
-//	draining  an operator wants it empty: it is read from, not written to
+//	draining  an administrator wants it empty: it is read from, not written to
 //	down      has not responded lately, or has said goodbye; its data is left to it
 //	gone      has been down for longer than the grace period; its replicas are made anew
-//	removed   an operator does not want it any more; its card stays, so that the node does
+//	removed   an administrator does not want it any more; its card stays, so that the node does
 //	          not come back by itself
 //
 // # Order
@@ -43,9 +43,9 @@ import (
 
 // Options are what the members need to know of the coordinator.
 type Options struct {
-	// Log takes what an operator should know.
+	// Log takes what an administrator should know.
 	Log *slog.Logger
-	// Silence is how long a node may send nothing until it is down.
+	// DownAfter is how long a node may send nothing until it is down.
 	DownAfter time.Duration
 	// Grace is how long a node may be down until it is gone, unless a policy says otherwise.
 	Grace time.Duration
@@ -189,7 +189,7 @@ func (m *Members) applyCard(e *kv.Entry) {
 	}
 	n := m.nodes[id]
 	if n == nil {
-		// The silence of the node begins now: a coordinator that has just started gives every
+		// The time without a response begins now: a coordinator that has just started gives every
 		// node the time to be heard before it marks the node as down.
 		n = &member{observation: observation{latest: c.Node, respondedAt: time.Now()}}
 		m.nodes[id] = n

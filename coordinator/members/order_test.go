@@ -161,7 +161,7 @@ func TestOldGoodbyeDoesNotTakeANodeDown(t *testing.T) {
 	f.wantState("after the goodbye of the later process", schemas.Down)
 }
 
-// A goodbye counts as well if the node was found silent before: heartbeats that are older
+// A goodbye counts as well if the node was found unresponsive before: heartbeats that are older
 // do not bring it up.
 func TestGoodbyeOfASilentNode(t *testing.T) {
 	f := newFixture(t, 2, Options{DownAfter: time.Hour})

@@ -40,8 +40,8 @@ func (m *Members) detectFailuresAt(run context.Context, now time.Time) {
 		return c.State.Reachable() && o.unresponsiveFor(m.opt.DownAfter, now)
 	}
 	gone := func(o *observation, c *card) bool {
-		// Silence counts here, too: a coordinator that has just started, perhaps with all
-		// the others, gives every node the time to be heard.
+		// The time without a response counts here, too: a coordinator that has just started, perhaps
+		// with all the others, gives every node the time to be heard.
 		return c.State == schemas.Down && now.Sub(time.Unix(0, c.Since)) > grace && o.unresponsiveFor(m.opt.DownAfter, now)
 	}
 	for id, n := range m.present() {
@@ -62,7 +62,8 @@ func (m *Members) detectFailuresAt(run context.Context, now time.Time) {
 	}
 }
 
-// resetResponses starts the silence of all nodes anew: they could not be heard.
+// resetResponses lets all nodes count as having responded now: this coordinator could not
+// hear them.
 func (m *Members) resetResponses() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -124,7 +125,7 @@ func (m *Members) changeCard(ctx context.Context, id schemas.NodeID, why string,
 	}
 }
 
-// SetState answers backup.node.state: an operator drains a node, removes it, or takes either
+// SetState answers backup.node.state: an administrator drains a node, removes it, or takes either
 // back.
 func (m *Members) SetState(ctx context.Context, req *schemas.NodeStateRequest) (any, error) {
 	if req.State != schemas.Draining && req.State != schemas.Up && req.State != schemas.Removed {
@@ -162,7 +163,7 @@ func (m *Members) SetState(ctx context.Context, req *schemas.NodeStateRequest) (
 		return nil, err
 	}
 	if changed {
-		m.opt.Event(schemas.EventNodeState, string(id), "", "storage node %s (%s) is %s: an operator wants it", c.Name, id, c.State)
+		m.opt.Event(schemas.EventNodeState, string(id), "", "storage node %s (%s) is %s: an administrator set it", c.Name, id, c.State)
 	}
 	return &schemas.NodeStateReply{Reply: schemas.OK, Map: m.Map()}, nil
 }

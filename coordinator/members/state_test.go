@@ -11,8 +11,8 @@ import (
 )
 
 // A coordinator that learns from another that a node is back must not take the
-// old silence for a new one.
-func TestSilenceBeginsAnewWhenANodeComesBack(t *testing.T) {
+// old lack of responses for a new one.
+func TestResponseTimeBeginsAnewWhenANodeComesBack(t *testing.T) {
 	bucket, err := kv.Open(bustest.Context(t), bustest.Connect(t, bustest.Server(t)), kv.Config{Name: "cards"})
 	if err != nil {
 		t.Fatal(err)
@@ -32,39 +32,39 @@ func TestSilenceBeginsAnewWhenANodeComesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	silent := func() bool {
+	unresponsive := func() bool {
 		n := m.present()["n"]
 		return n.card.State == schemas.Up && n.unresponsiveFor(time.Minute, time.Now())
 	}
 	card(schemas.Up)
 	m.nodes["n"].respondedAt = time.Now().Add(-time.Hour)
 	card(schemas.Up) // a change of its card is no sign of life
-	if !silent() {
-		t.Error("the silent node is not noticed")
+	if !unresponsive() {
+		t.Error("the unresponsive node is not noticed")
 	}
 	card(schemas.Down)
 	card(schemas.Up)
-	if silent() {
-		t.Error("a node that is back counts as silent")
+	if unresponsive() {
+		t.Error("a node that is back counts as unresponsive")
 	}
 }
 
 // A coordinator that starts after everything was off for long gives the nodes the time to be
 // heard before it marks them as gone.
-func TestGoneNeedsSilence(t *testing.T) {
+func TestGoneNeedsMissedResponses(t *testing.T) {
 	f := newFixture(t, 1, Options{DownAfter: time.Hour, Grace: time.Millisecond})
 	f.mustRegister(f.all[0], orderedCard(schemas.Up, 100, 1))
 	f.deliver(f.all[0], orderedCard(schemas.Down, 100, 2))
 	f.wantState("after the goodbye", schemas.Down)
-	const silence = 2 * time.Second
-	late := f.start(Options{DownAfter: silence, Grace: time.Millisecond})
+	const downAfter = 2 * time.Second
+	late := f.start(Options{DownAfter: downAfter, Grace: time.Millisecond})
 	node := func() member { return late.present()["abc"] }
 	tick, bound := time.NewTicker(time.Millisecond), time.After(500*time.Millisecond)
 	defer tick.Stop()
 	for waiting := true; waiting; {
 		select {
 		case <-tick.C:
-			if n := node(); n.card.State == schemas.Gone && time.Since(n.respondedAt) < silence {
+			if n := node(); n.card.State == schemas.Gone && time.Since(n.respondedAt) < downAfter {
 				t.Error("the node is gone before it could be heard")
 				waiting = false
 			}

@@ -56,7 +56,7 @@ type Options struct {
 	// change of the map to the survey, and the time that a part must be missing before it is
 	// healed.
 	Settle time.Duration
-	// Log takes what an operator should know.
+	// Log takes what an administrator should know.
 	Log *slog.Logger
 	// Event publishes an event about the node.
 	Event func(kind, format string, args ...any)

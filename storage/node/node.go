@@ -56,7 +56,7 @@ type Options struct {
 	// change of the map to the survey, and the time that a part must be missing before it is
 	// healed; default 2 s.
 	Settle time.Duration
-	// Log takes what an operator should know; nil discards it.
+	// Log takes what an administrator should know; nil discards it.
 	Log *slog.Logger
 	// Status is told what the node waits for, and "" when it goes on.
 	Status func(text string)
