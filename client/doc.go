@@ -37,8 +37,8 @@
 //
 // # Restore
 //
-// One goroutine descends the tree, makes folders and collects the chunks that files need, in a
-// window of 8 MiB, so that files that share a chunk fetch it once. Other goroutines fetch and open
-// chunks and write files. Every chunk is checked against its id. Damage costs exactly the paths
-// whose content is damaged.
+// One goroutine descends the tree, makes folders and gathers requests for pieces of files, up to
+// 8 MiB of chunks or 4096 pieces, so that files that share a chunk fetch it once. Other goroutines
+// fetch and open chunks and write files. Every chunk is checked against its id. Damage costs
+// exactly the paths whose content is damaged.
 package client

@@ -146,7 +146,7 @@ func (c *Coordinator) open(ctx context.Context) (err error) {
 		DownAfter:     c.opt.DownAfter,
 		Grace:         c.opt.Grace,
 		Event:         c.event,
-		PolicyWritten: c.catalog.Written,
+		PolicyWritten: c.catalog.QueueBackup,
 	})
 	return nil
 }

@@ -24,7 +24,7 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 		return nil, err
 	}
 	vault := schemas.PlainVault(req.Nickname)
-	targets, err := members.FindTargets(c.members.Map(), vault, true)
+	destinations, err := members.FindDestinations(c.members.Map(), vault, true)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 	}
 	chunk := schemas.Chunk{ID: schemas.PlainChunkID(vault, *req.Content), Kind: schemas.Plain, Content: *req.Content}
 	chunk.Sum = chunk.Checksum()
-	set := placement.New(targets.Map).Place(nil, chunk.ID, targets.Durability.Replicas())
+	set := placement.New(destinations.Map).Place(nil, chunk.ID, destinations.Durability.Replicas())
 	generation, err := c.catalog.Generation(ctx)
 	if err != nil {
 		return nil, err
@@ -51,8 +51,8 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 	size := int64(len(chunk.Content))
 	v, err := c.catalog.Commit(ctx, &schemas.Version{
 		Nickname: req.Nickname, Record: req.Record, Vault: vault, Root: chunk.ID, RootKind: schemas.Plain,
-		Files: 1, Bytes: size, Stored: size, Durability: targets.Wanted, Degraded: targets.Degraded(), Session: nuid.Next(),
-		Epoch: targets.Map.Epoch, Tolerates: targets.Durability.M,
+		Files: 1, Bytes: size, Stored: size, Durability: destinations.Wanted, Degraded: destinations.Degraded(), Session: nuid.Next(),
+		Epoch: destinations.Map.Epoch, Tolerates: destinations.Durability.M,
 	}, h.Highest, false)
 	if err != nil {
 		return nil, err

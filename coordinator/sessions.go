@@ -22,7 +22,7 @@ func (c *Coordinator) openSession(ctx context.Context, req *schemas.SessionReque
 	if err := checkSession(req); err != nil {
 		return nil, err
 	}
-	targets, err := members.FindTargets(c.members.Map(), schemas.SealedVault(req.Nickname), false)
+	destinations, err := members.FindDestinations(c.members.Map(), schemas.SealedVault(req.Nickname), false)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func (c *Coordinator) openSession(ctx context.Context, req *schemas.SessionReque
 		return nil, err
 	}
 	for range openTries {
-		rep, err := c.tryOpenSession(ctx, req, targets)
+		rep, err := c.tryOpenSession(ctx, req, destinations)
 		if err != nil || rep != nil {
 			return rep, err
 		}
@@ -39,7 +39,7 @@ func (c *Coordinator) openSession(ctx context.Context, req *schemas.SessionReque
 }
 
 // tryOpenSession opens a session; nil if its parent was collected meanwhile.
-func (c *Coordinator) tryOpenSession(ctx context.Context, req *schemas.SessionRequest, targets *members.Targets) (*schemas.SessionReply, error) {
+func (c *Coordinator) tryOpenSession(ctx context.Context, req *schemas.SessionRequest, destinations *members.Destinations) (*schemas.SessionReply, error) {
 	generation, err := c.catalog.Generation(ctx) // before anything that a collection could remove
 	if err != nil {
 		return nil, err
@@ -54,10 +54,10 @@ func (c *Coordinator) tryOpenSession(ctx context.Context, req *schemas.SessionRe
 	s := &session.Session{
 		ID: nuid.Next(), Nickname: req.Nickname, Record: req.Record, Source: req.Source,
 		Moved: req.Moved, Opened: time.Now().UnixNano(), Parent: h.Latest, Since: h.Highest, Generation: generation,
-		Durability: targets.Wanted, Degraded: targets.Degraded(),
+		Durability: destinations.Wanted, Degraded: destinations.Degraded(),
 	}
 	rep := &schemas.SessionReply{Reply: schemas.OK, Session: s.ID, TTL: int64(c.opt.SessionTTL),
-		Durability: targets.Durability, Map: targets.Map}
+		Durability: destinations.Durability, Map: destinations.Map}
 	if h.Latest > 0 {
 		rep.Parent, err = c.catalog.Version(ctx, req.Nickname, req.Record, h.Latest)
 		if schemas.CodeOf(err) == schemas.UnknownVersion {
@@ -68,7 +68,7 @@ func (c *Coordinator) tryOpenSession(ctx context.Context, req *schemas.SessionRe
 		}
 		s.ParentRoot = rep.Parent.Root
 	}
-	s.Basis, s.Trusted = c.members.BasisOf(targets, rep.Parent)
+	s.Basis, s.Trusted = c.members.BasisOf(destinations, rep.Parent)
 	rep.Recheck = rep.Parent != nil && !s.Trusted
 	if err := c.sessions.Create(ctx, s); err != nil {
 		return nil, err
@@ -109,12 +109,12 @@ func (c *Coordinator) renewSession(ctx context.Context, req *schemas.RenewReques
 	rep := &schemas.SessionReply{Reply: schemas.OK, Session: req.Session, TTL: int64(c.opt.SessionTTL)}
 	s, err := c.sessions.Renew(ctx, req.Session, func(s *session.Session) {
 		rep.Durability, rep.Map = s.Durability, nil
-		targets, err := members.FindTargets(c.members.Map(), schemas.SealedVault(s.Nickname), false)
-		if err != nil || targets.Durability.K != s.Durability.K {
+		destinations, err := members.FindDestinations(c.members.Map(), schemas.SealedVault(s.Nickname), false)
+		if err != nil || destinations.Durability.K != s.Durability.K {
 			// The session continues when nodes come back, with the durability it began with.
 			return
 		}
-		rep.Map, rep.Durability.M = targets.Map, min(targets.Durability.M, s.Durability.M)
+		rep.Map, rep.Durability.M = destinations.Map, min(destinations.Durability.M, s.Durability.M)
 		s.LimitMargin(rep.Durability.M)
 	})
 	if err != nil {
@@ -153,7 +153,7 @@ func (c *Coordinator) commitSession(ctx context.Context, req *schemas.CommitRequ
 	ctx, cancel := context.WithTimeout(ctx, c.opt.SessionTTL/2)
 	defer cancel()
 	s, err = c.sessions.Renew(ctx, s.ID, func(s *session.Session) {
-		if targets, err := members.FindTargets(c.members.Map(), vault, false); err == nil && targets.Degraded() {
+		if destinations, err := members.FindDestinations(c.members.Map(), vault, false); err == nil && destinations.Degraded() {
 			s.Degraded = true
 		}
 	})

@@ -99,7 +99,7 @@ type writer struct {
 	file   vfs.File // nil when the next segment is to be made
 	end    segment.Location
 	size   int64
-	marked bool // nothing was appended since the last mark
+	marked bool // nothing was appended since the last sync mark
 
 	// Of the current batch: the bytes that are not written yet, and their offset.
 	buf []byte
@@ -221,8 +221,8 @@ func (w *writer) answer(err error) error {
 	return w.health.refusal()
 }
 
-// job is a chunk that the batch writes.
-type job struct {
+// chunkWrite is a chunk that is to be written.
+type chunkWrite struct {
 	key        index.Key
 	head       segment.Header // vault and time
 	generation uint32         // of its entry
@@ -258,19 +258,19 @@ func (w *writer) store(batch []*putRequest) (old []index.Key, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, entries.Close()) }()
-	jobs, old, err := w.plan(batch, entries)
-	if err != nil || len(jobs) == 0 {
+	writes, old, err := w.chooseWrites(batch, entries)
+	if err != nil || len(writes) == 0 {
 		return old, err
 	}
-	return old, w.put(jobs, entries, w.reserve)
+	return old, w.put(writes, entries, w.reserve)
 }
 
-// put makes the jobs durable and enters them in the index, in the order that commit
+// put makes the writes durable and enters them in the index, in the order that commit
 // gives. It leaves reserve bytes of the disk free.
-func (w *writer) put(jobs []job, entries *index.Batch, reserve int64) error {
+func (w *writer) put(writes []chunkWrite, entries *index.Batch, reserve int64) error {
 	need := int64(segment.HeaderSize) // a void may follow
-	for _, j := range jobs {
-		need += segment.HeaderSize + int64(j.chunk.Size())
+	for _, cw := range writes {
+		need += segment.HeaderSize + int64(cw.chunk.Size())
 	}
 	if err := w.dir.checkSpace(need, reserve); err != nil {
 		return err
@@ -278,38 +278,38 @@ func (w *writer) put(jobs []job, entries *index.Batch, reserve int64) error {
 	if err := w.prepareSegment(need); err != nil {
 		return err
 	}
-	if err := w.append(jobs, entries); err != nil {
+	if err := w.append(writes, entries); err != nil {
 		return err
 	}
 	return entries.Commit(w.end)
 }
 
-// plan chooses what to write: each part once, and no part that is held. old are the
+// chooseWrites chooses what to write: each part once, and no part that is held. old are the
 // keys of the held parts whose entries are of an older generation.
-func (w *writer) plan(batch []*putRequest, entries *index.Batch) (jobs []job, old []index.Key, err error) {
+func (w *writer) chooseWrites(batch []*putRequest, entries *index.Batch) (writes []chunkWrite, old []index.Key, err error) {
 	head, generation := segment.Header{Time: w.segments.now().Unix()}, entries.Generation()
 	for _, r := range batch {
 		head.Vault = r.vault
 		for i := range r.chunks {
 			c := &r.chunks[i]
-			jobs = append(jobs, job{key: index.NewKey(r.vault, c.ID, c.Part), head: head, generation: generation, chunk: c})
+			writes = append(writes, chunkWrite{key: index.NewKey(r.vault, c.ID, c.Part), head: head, generation: generation, chunk: c})
 		}
 	}
-	var last *job
-	for _, i := range index.Order(len(jobs), func(i int) *index.Key { return &jobs[i].key }) {
-		j := &jobs[i]
-		e, held, err := entries.Get(j.key)
+	var last *chunkWrite
+	for _, i := range index.Order(len(writes), func(i int) *index.Key { return &writes[i].key }) {
+		cw := &writes[i]
+		e, held, err := entries.Get(cw.key)
 		if err != nil {
 			return nil, nil, err
 		}
-		twice := last != nil && last.key == j.key
+		twice := last != nil && last.key == cw.key
 		if held = held && !e.Corrupt; held && !twice && e.Generation < generation {
-			old = append(old, j.key)
+			old = append(old, cw.key)
 		}
-		j.skip = held || twice
-		last = j
+		cw.skip = held || twice
+		last = cw
 	}
-	return slices.DeleteFunc(jobs, func(j job) bool { return j.skip }), old, nil
+	return slices.DeleteFunc(writes, func(cw chunkWrite) bool { return cw.skip }), old, nil
 }
 
 // prepareSegment begins the next segment if need bytes do not fit into this one. A
@@ -349,10 +349,10 @@ func (w *writer) finishSegment() error {
 	return nil
 }
 
-// append writes the jobs' records at the end of the segment, covers the leftovers
+// append writes the writes' records at the end of the segment, covers the leftovers
 // behind them, syncs, moves the end, and puts the records' locations into entries.
 // After an error the end is unchanged and the bytes behind it are leftovers.
-func (w *writer) append(jobs []job, entries *index.Batch) (err error) {
+func (w *writer) append(writes []chunkWrite, entries *index.Batch) (err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.measure())
@@ -360,16 +360,16 @@ func (w *writer) append(jobs []job, entries *index.Batch) (err error) {
 	}()
 	codec := w.segments.codec
 	w.buf, w.pos = w.buf[:0], w.end.Offset
-	for _, j := range jobs {
-		r := segment.Record{At: segment.Location{Segment: w.end.Segment, Offset: w.pos + int64(len(w.buf))}, Head: j.head}
+	for _, cw := range writes {
+		r := segment.Record{At: segment.Location{Segment: w.end.Segment, Offset: w.pos + int64(len(w.buf))}, Head: cw.head}
 		r.Head.BatchStart = w.end.Offset
-		w.buf = codec.AppendFront(w.buf, r.At, &r.Head, j.chunk)
+		w.buf = codec.AppendFront(w.buf, r.At, &r.Head, cw.chunk)
 		e := index.RecordEntry(&r)
-		e.Generation = j.generation
-		if err := entries.PutAsIs(j.key, e); err != nil {
+		e.Generation = cw.generation
+		if err := entries.PutAsIs(cw.key, e); err != nil {
 			return err
 		}
-		if err := w.content(j.chunk.Content); err != nil {
+		if err := w.content(cw.chunk.Content); err != nil {
 			return err
 		}
 	}
@@ -432,8 +432,8 @@ func (w *writer) measure() (err error) {
 	return err
 }
 
-// mark appends a mark, which says that everything before it is synced. It runs when
-// no put waits. A mark needs no sync of its own: losing one loses a proof, not data.
+// mark appends a sync mark, which says that everything before it is synced. It runs
+// when no put waits. A sync mark needs no sync of its own: losing one loses a proof, not data.
 func (w *writer) mark() {
 	if w.marked || w.file == nil || w.health.failed() != nil {
 		return

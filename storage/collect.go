@@ -15,7 +15,7 @@ import (
 // without a clock. A collection first gives every node a number that is larger than
 // all before; then every session that opens gets that number too. An entry has the
 // number that was in force when its part was last put, pinned or marked. A sweep
-// removes only entries that are older than the oldest session.
+// removes only entries whose generation is below that of the oldest open session.
 
 // Swept is the result of a sweep.
 type Swept struct {

@@ -245,24 +245,24 @@ func (w *writer) move(moves []move) (bytes int64, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, entries.Close()) }()
-	var jobs []job
+	var writes []chunkWrite
 	for i := range moves {
 		m := &moves[i]
-		j := job{key: index.RecordKey(&m.head), head: m.head, chunk: &m.chunk}
-		e, held, err := entries.Get(j.key)
+		cw := chunkWrite{key: index.RecordKey(&m.head), head: m.head, chunk: &m.chunk}
+		e, held, err := entries.Get(cw.key)
 		if err != nil {
 			return 0, err
 		}
 		if !held || e.Location != m.from {
 			continue
 		}
-		j.generation = e.Generation
-		jobs = append(jobs, j)
+		cw.generation = e.Generation
+		writes = append(writes, cw)
 		bytes += e.Size()
 	}
-	if len(jobs) == 0 {
+	if len(writes) == 0 {
 		return 0, nil
 	}
 	// A compaction may use half of the reserve, so that it can empty a full disk.
-	return bytes, w.put(jobs, entries, w.reserve/2)
+	return bytes, w.put(writes, entries, w.reserve/2)
 }

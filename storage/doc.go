@@ -7,8 +7,10 @@
 //
 // A store holds parts of chunks, most of which are whole chunks. A part is held
 // when its record is on stable storage and not known to be damaged. To pin a part
-// is to keep it from sweeps of older generations. A record is live while the index
-// points to it, and dead afterwards.
+// is to keep it from sweeps of older generations. A record is a segment record: a
+// header and a body in a segment, for a part, a sync mark or a void. It is live while
+// the index points to it, and dead afterwards. The index is the store's Pebble
+// database.
 //
 // # The directory
 //
@@ -24,8 +26,8 @@
 //
 // One goroutine writes. It gathers the waiting puts into a batch, appends the batch
 // to the last segment, syncs the file, enters the batch in the index, and only then
-// answers the puts. When no put waits, it appends a mark, which needs no sync of
-// its own.
+// answers the puts. When no put waits, it appends a sync mark, which needs no
+// sync of its own.
 //
 // # Collection
 //
@@ -38,8 +40,8 @@
 // After a crash the index holds a prefix of the batches, and its position says up
 // to where segments are indexed. Recovery reads the segments from there. A record
 // that does not match its checksums is damage to acknowledged data if a later
-// header proves that the record had been synced: a batch start or a mark behind it,
-// or a later segment, which is only made after its predecessor is synced. Such a
+// header proves that the record had been synced: a batch start or a sync mark
+// behind it, or a later segment, which is only made after its predecessor is synced. Such a
 // record is kept, counted and reported. Without such proof it belongs to the torn
 // end of a batch whose puts were never answered, and the writer goes on at its
 // offset.

@@ -28,8 +28,8 @@ var (
 	ErrMissing = errors.New("a segment is missing")
 )
 
-// ErrTooEarly is the error of [Store.Sweep] for a generation of which the store does
-// not know all pins.
+// ErrTooEarly is the error of [Store.Sweep] for a generation that must not be swept for yet,
+// because the store may have missed pins of that generation.
 var ErrTooEarly = errors.New("it is too early to collect")
 
 // ErrOtherGeneration is the error of [Store.Mark] for a generation that the store is

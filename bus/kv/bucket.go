@@ -211,7 +211,7 @@ func (b *Bucket) Exists(ctx context.Context, key string) (bool, error) {
 }
 
 // DeleteRevision removes a key. If the key's revision is no longer the given one it fails with
-// [ErrConflict]. The deletion mark that stays has the value v, which [Bucket.ScanAll]
+// [ErrConflict]. The tombstone that stays has the value v, which [Bucket.ScanAll]
 // reports.
 func (b *Bucket) DeleteRevision(ctx context.Context, key string, revision uint64, v any) error {
 	value, err := schemas.Marshal(v)

@@ -26,7 +26,7 @@ func (b *Bucket) Scan(ctx context.Context, filter string, visit func(Entry) erro
 	})
 }
 
-// ScanAll is [Bucket.Scan] with the deletion marks of deleted keys.
+// ScanAll is [Bucket.Scan] with the tombstones of deleted keys.
 func (b *Bucket) ScanAll(ctx context.Context, filter string, visit func(Entry) error) error {
 	var all []Entry
 	err := b.retry(ctx, retryTime, func() (err error) {

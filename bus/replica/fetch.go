@@ -92,9 +92,9 @@ type fetch struct {
 
 // chunkRequest is the state of one chunk of a fetch.
 type chunkRequest struct {
-	nodes        []schemas.NodeID // that may hold the chunk; the first asked of them were asked
+	nodes        []schemas.NodeID // that may hold the chunk; nodes[:asked] have been asked
 	asked        int
-	replicaNodes int  // the first of nodes, which hold replicas if the chunk is stored as such
+	replicaNodes int  // nodes[:replicaNodes] hold the replicas, if the chunk is stored as replicas
 	onTime       int  // requests for it under way that are not late
 	searched     bool // all nodes were asked whether they hold it
 	claimed      bool // it is being delivered, or has been
@@ -104,9 +104,9 @@ type chunkRequest struct {
 	failure      error          // why it has not come yet
 }
 
-// askMore sends requests to further nodes for chunks that the requests on time are not
-// enough for. When no node is left to be asked for some chunks, it starts a search for them
-// on all nodes. The caller holds the lock.
+// askMore asks further nodes for each chunk whose requests that are not late would not bring
+// enough parts. When a chunk has no node left to ask, it starts a search for the chunk on all
+// nodes. The caller holds the lock.
 func (f *fetch) askMore() {
 	if f.ctx.Err() != nil {
 		return

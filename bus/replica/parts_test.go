@@ -308,7 +308,7 @@ func complete(t *testing.T, r *replica.Reader, ids []schemas.ChunkID) (held []bo
 	t.Helper()
 	presences, err := r.Presences(bustest.Context(t), vault, ids)
 	for i := range presences {
-		held = append(held, presences[i].Complete(r.Durability(vault)))
+		held = append(held, presences[i].Enough(r.Durability(vault)))
 	}
 	return held, err
 }

@@ -33,9 +33,9 @@ type heldShard struct {
 // HasShards reports whether some node holds a shard of the chunk.
 func (x *Presence) HasShards() bool { return len(x.shards) > 0 }
 
-// Complete reports whether the chunk survives as many losses as d demands: there are
+// Enough reports whether the chunk survives as many losses as d demands: there are
 // enough replicas, or enough different shards on different nodes.
-func (x *Presence) Complete(d schemas.Durability) bool {
+func (x *Presence) Enough(d schemas.Durability) bool {
 	return x.replicas >= d.Replicas() || slices.ContainsFunc(x.shards, func(s heldShard) bool {
 		return s.part.K() == int(d.K) && x.distinctShards(s.part.Stripe()) >= d.Nodes()
 	})
@@ -68,14 +68,14 @@ func (x *Presence) distinctShards(stripe schemas.Part) int {
 
 // Have reports, for each id, whether the reachable nodes hold the chunk as
 // [Reader.Durability] demands, on whichever nodes. The nodes pin the parts that they
-// report. An error means that a node did not respond that may hold a part that matters; the
+// report. An error means that a node that may hold a part that matters did not respond; the
 // result is then what the other nodes hold.
 func (r *Reader) Have(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID) ([]bool, error) {
 	d := r.Durability(vault)
 	presences, err := r.presences(ctx, vault, ids, d, true)
 	held := make([]bool, len(ids))
 	for i := range presences {
-		held[i] = presences[i].Complete(d)
+		held[i] = presences[i].Enough(d)
 	}
 	return held, err
 }
@@ -92,14 +92,14 @@ func (r *Reader) presences(ctx context.Context, vault schemas.VaultID, ids []sch
 	v := r.view.Load()
 	everywhere = everywhere || v.unsettled || !v.changed.IsZero() && time.Since(v.changed) < settleTime
 	q := &presenceQuery{reader: r, ctx: ctx, vault: vault, ids: ids, parts: d.K > 1, found: make([]Presence, len(ids)),
-		enough: func(x *Presence) bool { return x.Complete(d) }}
+		enough: func(x *Presence) bool { return x.Enough(d) }}
 	q.ask(v, v.targets, d.Nodes(), func(x *Presence) bool { return everywhere || x.replicas > 0 || x.HasShards() })
 	return q.found, q.failure()
 }
 
 // Recoverable reports, for each id, whether the chunk can be read from reachable nodes: from
-// a replica, or from enough shards. An error means that a node did not respond that may
-// hold a part that is missing. The nodes pin the parts that they report.
+// a replica, or from enough shards. An error means that a node that may hold a missing
+// part did not respond. The nodes pin the parts that they report.
 func (r *Reader) Recoverable(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID) ([]bool, error) {
 	v := r.view.Load()
 	q := &presenceQuery{reader: r, ctx: ctx, vault: vault, ids: ids, parts: true, found: make([]Presence, len(ids)), enough: (*Presence).recoverable}

@@ -36,12 +36,12 @@ type WriterOptions struct {
 	// default 5 s. Puts are idempotent, but a slow node that many sessions wait for cannot
 	// take all messages twice.
 	Resend time.Duration
-	// Unsubscribed is the time after which a node is given up that has not subscribed to
-	// its puts and has never responded; default 4 s. A node that has responded before may
-	// be restarting, so it is given up after Unresponsive.
+	// Unsubscribed is the time after which the Writer gives up a node that has not
+	// subscribed to its puts and has never responded; default 4 s. A node that has responded
+	// before may be restarting, so the Writer gives it up only after Unresponsive.
 	Unsubscribed time.Duration
-	// Unresponsive is the time after which a node is given up that acknowledges none of
-	// its messages; default 45 s. A slow disk acknowledges late, but it does acknowledge.
+	// Unresponsive is the time after which the Writer gives up a node that acknowledges none
+	// of its messages; default 45 s. A slow disk acknowledges late, but it does acknowledge.
 	Unresponsive time.Duration
 	// Pace is called before a message is sent for the first time, with its size in bytes.
 	// It may wait, and its error ends the Send. nil means no limit.
@@ -52,7 +52,7 @@ type WriterOptions struct {
 
 // Writer publishes bulk messages to replica sets, as many at a time as the
 // nodes allow: each node says in every acknowledgement how many bytes this
-// session may have unacknowledged there, and a session starts with one message.
+// sender may have unacknowledged there, and a sender starts with one message.
 // So no node is ever sent more than it has memory for, and a slow disk shows as
 // a small window, never as a broken connection.
 //

@@ -18,8 +18,8 @@ import (
 	"servidor-backup/schemas/placement"
 )
 
-// A value is backed up after it was written, beside what the client asked for: no request fails
-// because a backup cannot be made now. From time to time one coordinator scans for values
+// A value is backed up in the background, after it was written: no request fails because a
+// backup cannot be made now. From time to time one coordinator scans for values
 // without a backup.
 
 // backupQueue is how many keys may wait for their backup; the next scan finds the others.
@@ -28,10 +28,10 @@ const backupQueue = 1024
 // backupEvery is how often a scan looks for values without a backup.
 const backupEvery = 5 * time.Minute
 
-// Written notes that a value was written, which is to be backed up. It does not block.
-func (c *Catalog) Written(key string) {
+// QueueBackup asks for a backup of the value of a key, which was just written. It does not block.
+func (c *Catalog) QueueBackup(key string) {
 	select {
-	case c.written <- key:
+	case c.toBackUp <- key:
 	default:
 	}
 }
@@ -55,7 +55,7 @@ func (c *Catalog) RunBackup(run context.Context) {
 		select {
 		case <-run.Done():
 			return
-		case key := <-c.written:
+		case key := <-c.toBackUp:
 			err = c.backUpKey(run, key)
 		case <-c.scan:
 			next.Reset(0)

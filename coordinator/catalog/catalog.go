@@ -6,7 +6,7 @@
 //	record.NICKNAME.RECORD            Head: what lists show
 //	version.NICKNAME.RECORD.NUMBER    schemas.Version; NUMBER has ten digits
 //
-// A version is created once. Only the mark that it was forgotten is written later. In the end
+// A version is created once. Only the time at which it was forgotten is written later. In the end
 // a collection deletes the version and leaves a tombstone that says which one it was; its
 // number is not used again. A version gets another number only if the catalogue was lost and
 // versions were saved in a new one before it was rebuilt.
@@ -63,12 +63,12 @@ type Catalog struct {
 	leases    *lease.Leases
 	catalogue *kv.Bucket
 	policies  *kv.Bucket
-	written   chan string   // keys that are to be backed up
+	toBackUp  chan string   // keys that are to be backed up
 	scan      chan struct{} // wakes a scan for values without a backup
 }
 
 // New uses buckets. Nothing is backed up before [Catalog.RunBackup].
 func New(nc *nats.Conn, b Buckets, leases *lease.Leases, opt Options) *Catalog {
 	return &Catalog{State: &State{b.State}, nc: nc, opt: opt, leases: leases, catalogue: b.Catalogue, policies: b.Policies,
-		written: make(chan string, backupQueue), scan: make(chan struct{}, 1)}
+		toBackUp: make(chan string, backupQueue), scan: make(chan struct{}, 1)}
 }

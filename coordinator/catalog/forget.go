@@ -61,7 +61,7 @@ func (c *Catalog) setForgotten(ctx context.Context, old *schemas.Version, undo b
 		return changed, nil
 	})
 	if err == nil && changed {
-		c.Written(key)
+		c.QueueBackup(key)
 	}
 	return changed, err
 }

@@ -68,7 +68,7 @@ func (c *Catalog) EnterVault(ctx context.Context, nickname string, fingerprint [
 		return false, schemas.Errorf(schemas.OtherKey, "the vault of %q was made with another key: copy the key file from the machine that made it, or choose another nickname", nickname)
 	})
 	if err == nil && written {
-		c.Written(vaultKey(nickname))
+		c.QueueBackup(vaultKey(nickname))
 	}
 	return err
 }
@@ -241,7 +241,7 @@ func (c *Catalog) create(ctx context.Context, v *schemas.Version, number uint64,
 	key := versionKey(v.Nickname, v.Record, v.Number)
 	_, err := c.catalogue.Create(ctx, key, v)
 	if err == nil {
-		c.Written(key)
+		c.QueueBackup(key)
 	}
 	return err
 }

@@ -17,9 +17,9 @@ type marker struct {
 	nodes    *nodeSet
 	progress *progress
 	damages  damages
-	// misplaced are tree chunks that no node could mark that they are assigned to, and that
-	// were descended.
-	misplaced map[treeID]struct{}
+	// unmarked are tree chunks that none of their assigned nodes could mark, and that were
+	// descended.
+	unmarked map[treeID]struct{}
 }
 
 // treeID is a tree chunk of a vault. Another vault may have the same chunk undamaged.
@@ -30,7 +30,7 @@ type treeID struct {
 
 // newMarker makes a marker; damageLimit 0 is the usual one.
 func newMarker(ctx context.Context, nodes *nodeSet, p *progress, damageLimit int) *marker {
-	return &marker{ctx: ctx, nodes: nodes, progress: p, damages: newDamages(damageLimit), misplaced: map[treeID]struct{}{}}
+	return &marker{ctx: ctx, nodes: nodes, progress: p, damages: newDamages(damageLimit), unmarked: map[treeID]struct{}{}}
 }
 
 // markAll marks everything below roots, and the catalogue's backup. It reports in the result
@@ -67,7 +67,7 @@ func (m *marker) markRoot(r root) (*damage, error) {
 }
 
 // markTrees marks tree chunks. It returns those that must be descended: some node has not
-// marked them before, or no node could mark them that they are assigned to.
+// marked them before, or none of their assigned nodes could mark them.
 func (m *marker) markTrees(vault schemas.VaultID, ids []schemas.ChunkID) (fresh []schemas.ChunkID, err error) {
 	for batch := range slices.Chunk(ids, replica.MaxIDs) {
 		marked, err := m.markBatch(vault, batch)
@@ -77,8 +77,8 @@ func (m *marker) markTrees(vault schemas.VaultID, ids []schemas.ChunkID) (fresh 
 		fresh = append(fresh, marked.fresh...)
 		for _, id := range marked.notFound {
 			t := treeID{vault, id}
-			if _, done := m.misplaced[t]; !done {
-				m.misplaced[t] = struct{}{}
+			if _, done := m.unmarked[t]; !done {
+				m.unmarked[t] = struct{}{}
 				fresh = append(fresh, id)
 			}
 		}
@@ -105,7 +105,7 @@ func (m *marker) markLeaves(vault schemas.VaultID, ids []schemas.ChunkID) (lost 
 // marked is what became of a batch of chunks.
 type marked struct {
 	fresh    []schemas.ChunkID // some node has them and had not marked them before
-	notFound []schemas.ChunkID // no node has them that they are assigned to
+	notFound []schemas.ChunkID // none of their assigned nodes has them
 }
 
 // markBatch marks as many chunks as one request names, at all nodes they are assigned to.

@@ -88,15 +88,15 @@ func (c *card) takeBack() {
 }
 
 // remove removes the node if it is empty or gone, or if force is set.
-func (c *card) remove(o *observation, force bool) error {
+func (c *card) remove(h *heard, force bool) error {
 	if c.State == schemas.Removed {
 		return nil
 	}
-	empty := o.responded && o.latest.Chunks == 0
+	empty := h.responded && h.latest.Chunks == 0
 	switch {
 	case empty || force || c.State == schemas.Gone:
-	case o.responded:
-		return schemas.Errorf(schemas.NotNow, "storage node %s is %s and holds %d chunks: drain it first, or wait until it is gone", c.Name, c.State, o.latest.Chunks)
+	case h.responded:
+		return schemas.Errorf(schemas.NotNow, "storage node %s is %s and holds %d chunks: drain it first, or wait until it is gone", c.Name, c.State, h.latest.Chunks)
 	default:
 		return schemas.Errorf(schemas.NotNow, "storage node %s is %s, and it is not known what it holds: start it, or wait until it is gone", c.Name, c.State)
 	}

@@ -76,13 +76,13 @@ type Members struct {
 type member struct {
 	card     card
 	revision uint64 // of the card
-	observation
+	heard
 	troubleEnded time.Time // when the card last lost its trouble
 	warned       bool      // it was removed but still sends cards, and that was logged
 }
 
-// observation is what this coordinator has heard of a node.
-type observation struct {
+// heard is what this coordinator has heard of a node.
+type heard struct {
 	latest      schemas.Node // what the node last said of itself
 	order       cardOrder    // of latest
 	respondedAt time.Time    // when the node last responded, or since when it could have been heard
@@ -90,8 +90,8 @@ type observation struct {
 }
 
 // unresponsiveFor reports whether the node has not been heard for longer than d.
-func (o *observation) unresponsiveFor(d time.Duration, now time.Time) bool {
-	return now.Sub(o.respondedAt) > d
+func (h *heard) unresponsiveFor(d time.Duration, now time.Time) bool {
+	return now.Sub(h.respondedAt) > d
 }
 
 // New uses bucket. Nothing is known before [Members.Start].
@@ -191,7 +191,7 @@ func (m *Members) applyCard(e *kv.Entry) {
 	if n == nil {
 		// The time without a response begins now: a coordinator that has just started gives every
 		// node the time to be heard before it marks the node as down.
-		n = &member{observation: observation{latest: c.Node, respondedAt: time.Now()}}
+		n = &member{heard: heard{latest: c.Node, respondedAt: time.Now()}}
 		m.nodes[id] = n
 	}
 	if !n.card.State.Reachable() && c.State.Reachable() {

@@ -168,7 +168,7 @@ func TestGoodbyeOfASilentNode(t *testing.T) {
 	fast, slow := f.all[0], f.all[1]
 	f.mustRegister(fast, orderedCard(schemas.Up, 100, 1))
 	f.wantState("after the registration", schemas.Up)
-	fast.changeCard(bustest.Context(t), "abc", "it has not responded", func(_ *observation, c *card) { c.markUnreachable() })
+	fast.changeCard(bustest.Context(t), "abc", "it has not responded", func(_ *heard, c *card) { c.markUnreachable() })
 	f.deliver(fast, orderedCard(schemas.Down, 100, 3))
 	f.wantState("after the goodbye", schemas.Down)
 	f.deliver(slow, orderedCard(schemas.Up, 100, 2))

@@ -117,7 +117,7 @@ func (m *Members) noteResponse(req *schemas.RegisterRequest) (write bool) {
 		return false
 	}
 	now := time.Now()
-	n.observation = observation{latest: req.Node, order: order, respondedAt: now, responded: true}
+	n.heard = heard{latest: req.Node, order: order, respondedAt: now, responded: true}
 	if !n.card.State.Reachable() {
 		return true
 	}
@@ -152,8 +152,8 @@ func (m *Members) heartbeat(run context.Context, data []byte) {
 // process.
 func (m *Members) leave(ctx context.Context, req *schemas.RegisterRequest) {
 	order := orderOf(req)
-	m.changeCard(ctx, req.Node.ID, "it said that it leaves", func(o *observation, c *card) {
-		if order.before(c.cardOrder) || order.before(o.order) {
+	m.changeCard(ctx, req.Node.ID, "it said that it leaves", func(h *heard, c *card) {
+		if order.before(c.cardOrder) || order.before(h.order) {
 			return
 		}
 		c.cardOrder = order // even if the node is down already: older cards must not bring it up

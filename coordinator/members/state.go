@@ -36,25 +36,25 @@ func (m *Members) detectFailures(run context.Context, nc *nats.Conn) {
 
 func (m *Members) detectFailuresAt(run context.Context, now time.Time) {
 	grace := m.grace()
-	down := func(o *observation, c *card) bool {
-		return c.State.Reachable() && o.unresponsiveFor(m.opt.DownAfter, now)
+	down := func(h *heard, c *card) bool {
+		return c.State.Reachable() && h.unresponsiveFor(m.opt.DownAfter, now)
 	}
-	gone := func(o *observation, c *card) bool {
+	gone := func(h *heard, c *card) bool {
 		// The time without a response counts here, too: a coordinator that has just started, perhaps
 		// with all the others, gives every node the time to be heard.
-		return c.State == schemas.Down && now.Sub(time.Unix(0, c.Since)) > grace && o.unresponsiveFor(m.opt.DownAfter, now)
+		return c.State == schemas.Down && now.Sub(time.Unix(0, c.Since)) > grace && h.unresponsiveFor(m.opt.DownAfter, now)
 	}
 	for id, n := range m.present() {
 		switch {
-		case down(&n.observation, &n.card):
-			m.changeCard(run, id, "it has not responded", func(o *observation, c *card) {
-				if down(o, c) {
+		case down(&n.heard, &n.card):
+			m.changeCard(run, id, "it has not responded", func(h *heard, c *card) {
+				if down(h, c) {
 					c.markUnreachable()
 				}
 			})
-		case gone(&n.observation, &n.card):
-			m.changeCard(run, id, fmt.Sprintf("it has not responded for %v", grace), func(o *observation, c *card) {
-				if gone(o, c) {
+		case gone(&n.heard, &n.card):
+			m.changeCard(run, id, fmt.Sprintf("it has not responded for %v", grace), func(h *heard, c *card) {
+				if gone(h, c) {
 					c.enterState(schemas.Gone)
 				}
 			})
@@ -85,27 +85,27 @@ func (m *Members) present() map[schemas.NodeID]member {
 	return all
 }
 
-// observed returns a copy of what this coordinator has heard of a node. known is false for a
+// heardOf returns a copy of what this coordinator has heard of a node. known is false for a
 // node that the watch has not brought.
-func (m *Members) observed(id schemas.NodeID) (o observation, known bool) {
+func (m *Members) heardOf(id schemas.NodeID) (h heard, known bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if n := m.nodes[id]; n != nil {
-		return n.observation, true
+		return n.heard, true
 	}
-	return observation{}, false
+	return heard{}, false
 }
 
 // changeCard applies change to a node's card in the bucket, unless the node was removed, and
 // publishes the state that the node enters. change is called again, with what is known by
 // then, whenever another coordinator has written the card meanwhile.
-func (m *Members) changeCard(ctx context.Context, id schemas.NodeID, why string, change func(*observation, *card)) {
+func (m *Members) changeCard(ctx context.Context, id schemas.NodeID, why string, change func(*heard, *card)) {
 	var c card
 	changed, entered := false, false
 	revision, err := m.bucket.Edit(ctx, string(id), &c, func() { c = card{} }, func() (bool, error) {
 		before := c
-		if o, known := m.observed(id); known && c.ID != "" && c.State != schemas.Removed {
-			change(&o, &c)
+		if h, known := m.heardOf(id); known && c.ID != "" && c.State != schemas.Removed {
+			change(&h, &c)
 		}
 		changed, entered = c != before, c.State != before.State
 		return changed, nil
@@ -139,7 +139,7 @@ func (m *Members) SetState(ctx context.Context, req *schemas.NodeStateRequest) (
 	changed := false
 	revision, err := m.bucket.Edit(ctx, string(id), &c, func() { c = card{} }, func() (bool, error) {
 		before := c
-		o, known := m.observed(id)
+		h, known := m.heardOf(id)
 		if !known || c.ID == "" {
 			return false, schemas.Errorf(schemas.UnknownNode, "no storage node is called %q", req.Node)
 		}
@@ -149,7 +149,7 @@ func (m *Members) SetState(ctx context.Context, req *schemas.NodeStateRequest) (
 		case schemas.Up:
 			c.takeBack()
 		default:
-			if err := c.remove(&o, req.Force); err != nil {
+			if err := c.remove(&h, req.Force); err != nil {
 				return false, err
 			}
 		}

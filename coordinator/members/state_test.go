@@ -102,7 +102,7 @@ func TestTroubleIsInTheMap(t *testing.T) {
 	before := m.Map().Epoch
 	hear(schemas.DiskFull)
 	wantWritable(1)
-	_, err := FindTargets(m.Map(), schemas.VaultID{}, false) // which needs two
+	_, err := FindDestinations(m.Map(), schemas.VaultID{}, false) // which needs two
 	if schemas.CodeOf(err) != schemas.DiskFull {
 		t.Errorf("the error is %v, want the code %s", err, schemas.DiskFull)
 	}

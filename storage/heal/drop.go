@@ -42,7 +42,7 @@ import (
 // drops returns the parts that nodes need not hold of a complete chunk, in the order of held,
 // then the damaged parts of me; and how many of the former are on me. matched are the parts
 // that the assigned nodes are to keep.
-func (o *observation) drops(matched []*location) (drops []location, mine int) {
+func (o *observation) drops(matched []*placedPart) (drops []placedPart, mine int) {
 	for _, l := range o.held {
 		rank := slices.Index(o.assigned, l.node)
 		holdsToo := func(n schemas.NodeID) bool { return o.holds(n, l.part) }
@@ -56,7 +56,7 @@ func (o *observation) drops(matched []*location) (drops []location, mine int) {
 		}
 	}
 	for _, part := range o.damaged {
-		drops = append(drops, location{o.me, part})
+		drops = append(drops, placedPart{o.me, part})
 	}
 	return drops, mine
 }

@@ -17,9 +17,12 @@
 //   - The assigned nodes of a chunk are those that placement ranks first under the newest
 //     map. A node that is down stays assigned until it is gone.
 //   - A chunk is complete when it is assigned to as many nodes as its durability wants, and
-//     each of them holds its part. A part on a node that need not hold it is misplaced.
+//     each of them holds its part.
+//   - A part on a node that need not hold it is surplus. Surveys report surplus parts as
+//     misplaced.
 //   - The margin of a chunk is how many more nodes can be lost before it is.
-//   - The leader of a chunk counts it, and makes the parts that no node holds.
+//   - The counter of a chunk is the node that counts it in its survey, and that makes the
+//     parts that no node holds.
 //   - A node pins a part when it says, for an epoch, that it holds the part.
 package heal
 
@@ -41,8 +44,9 @@ import (
 	"servidor-backup/storage"
 )
 
-// sessionPrefix begins the names of the sessions in which nodes send each other parts.
-const sessionPrefix = "heal "
+// senderPrefix begins the name by which a healer is known to the nodes that it sends parts to.
+// Its puts have the name in the field in which a client's puts have their session.
+const senderPrefix = "heal "
 
 // Options describe a [Healer]. All fields but Rate must be set.
 type Options struct {
@@ -111,10 +115,10 @@ func (h *Healer) pace(ctx context.Context, bytes int) error {
 // Wake asks for a survey soon: something has happened to the parts of this node.
 func (h *Healer) Wake() { h.wake.send() }
 
-// Received tells the healer that a put of the named session was stored. If another node's
+// Received tells the healer that a put of the named sender was stored. If another node's
 // healer sent it, this node may be the one to count the chunks now, so a survey is due.
-func (h *Healer) Received(session string) {
-	if strings.HasPrefix(session, sessionPrefix) {
+func (h *Healer) Received(sender string) {
+	if strings.HasPrefix(sender, senderPrefix) {
 		h.received.send()
 	}
 }

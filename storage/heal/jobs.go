@@ -165,7 +165,7 @@ func (o *outbox) add(ctx context.Context, node schemas.NodeID, c *schemas.Chunk)
 		m = nil
 	}
 	if m == nil {
-		m = &message{BatchBuilder: schemas.NewPut(nil, sessionPrefix+string(h.id), o.b.vault)}
+		m = &message{BatchBuilder: schemas.NewPut(nil, senderPrefix+string(h.id), o.b.vault)}
 		o.messages[node] = m
 	}
 	m.Add(c)

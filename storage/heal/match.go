@@ -18,7 +18,7 @@ func (o *observation) chooseStripe() {
 	best := -1
 	for i, l := range o.held {
 		candidate := observation{split: true, stripe: l.part.Stripe(), held: o.held}
-		isSame := func(l location) bool { return candidate.isWanted(l.part) }
+		isSame := func(l placedPart) bool { return candidate.isWanted(l.part) }
 		if l.part.K() != o.k() || slices.IndexFunc(o.held, isSame) != i {
 			continue // of another k, or seen before
 		}
@@ -51,8 +51,8 @@ func (o *observation) differentParts() int {
 // match chooses for as many of the nodes as possible a wanted part that the node holds; if
 // the chunk is split, a different part for each node. The result has an entry for each node,
 // which is nil or points into held.
-func (o *observation) match(nodes []schemas.NodeID) []*location {
-	matched := make([]*location, len(nodes))
+func (o *observation) match(nodes []schemas.NodeID) []*placedPart {
+	matched := make([]*placedPart, len(nodes))
 	all := true
 	for i, n := range nodes {
 		for j, held := 0, o.heldBy(n); j < len(held) && matched[i] == nil; j++ {
@@ -76,7 +76,7 @@ func (o *observation) match(nodes []schemas.NodeID) []*location {
 
 // augment finds a part for node i, for which the nodes that are matched already may change
 // to other parts that they hold. tried are the parts that were considered in this search.
-func (o *observation) augment(nodes []schemas.NodeID, matched []*location, i int, tried map[schemas.Part]bool) bool {
+func (o *observation) augment(nodes []schemas.NodeID, matched []*placedPart, i int, tried map[schemas.Part]bool) bool {
 	held := o.heldBy(nodes[i])
 	for j := range held {
 		l := &held[j]
@@ -84,7 +84,7 @@ func (o *observation) augment(nodes []schemas.NodeID, matched []*location, i int
 			continue
 		}
 		tried[l.part] = true
-		other := slices.IndexFunc(matched, func(m *location) bool { return m != nil && m.part == l.part })
+		other := slices.IndexFunc(matched, func(m *placedPart) bool { return m != nil && m.part == l.part })
 		if other < 0 || o.augment(nodes, matched, other, tried) {
 			matched[i] = l
 			return true
@@ -93,8 +93,8 @@ func (o *observation) augment(nodes []schemas.NodeID, matched []*location, i int
 	return false
 }
 
-func isMatched(matched []*location, part schemas.Part) bool {
-	return slices.ContainsFunc(matched, func(l *location) bool { return l != nil && l.part == part })
+func isMatched(matched []*placedPart, part schemas.Part) bool {
+	return slices.ContainsFunc(matched, func(l *placedPart) bool { return l != nil && l.part == part })
 }
 
 // margin is how many nodes can surely be lost, whichever they are, of the nodes that hold

@@ -140,7 +140,7 @@ func (b *batch) observeStore(parts func(schemas.VaultID, []schemas.ChunkID, func
 	}
 	return parts(b.vault, ids, func(i int, p schemas.Part) error {
 		c := &b.chunks[i]
-		c.held = append(c.held, location{b.h.id, p})
+		c.held = append(c.held, placedPart{b.h.id, p})
 		return nil
 	})
 }
@@ -189,7 +189,7 @@ func (b *batch) ask(ctx context.Context, q questions, kind schemas.IDsRequest) e
 			if err == nil {
 				err = rep.Each(len(indexes), func(i int, p schemas.Part) {
 					c := &b.chunks[indexes[i]]
-					c.held = append(c.held, location{node, p})
+					c.held = append(c.held, placedPart{node, p})
 				})
 			}
 			if err != nil {
@@ -202,7 +202,7 @@ func (b *batch) ask(ctx context.Context, q questions, kind schemas.IDsRequest) e
 	}
 	all.Wait()
 	for i := range b.chunks {
-		sortLocations(b.chunks[i].held)
+		sortPlaced(b.chunks[i].held)
 	}
 	return ctx.Err()
 }

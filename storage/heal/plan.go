@@ -19,7 +19,7 @@ type observation struct {
 	// known.
 	responded func(schemas.NodeID) bool
 	// held is what the nodes that have responded hold, sorted by node and then by part.
-	held []location
+	held []placedPart
 	// damaged are the parts of me that are known to be damaged; held does not have them. The
 	// damaged parts of other nodes are not known.
 	damaged []schemas.Part
@@ -31,15 +31,15 @@ type observation struct {
 	stripe schemas.Part
 }
 
-// location is one part on one node.
-type location struct {
+// placedPart is one part on one node, which holds it or is to get it.
+type placedPart struct {
 	node schemas.NodeID
 	part schemas.Part
 }
 
-// sortLocations brings locations into the order of [observation.held].
-func sortLocations(held []location) {
-	slices.SortFunc(held, func(a, b location) int {
+// sortPlaced brings parts into the order of [observation.held].
+func sortPlaced(held []placedPart) {
+	slices.SortFunc(held, func(a, b placedPart) int {
 		return cmp.Or(cmp.Compare(a.node, b.node), cmp.Compare(a.part, b.part))
 	})
 }
@@ -53,22 +53,22 @@ type plan struct {
 	// margin is how many more nodes may be lost, whichever they are, before the chunk is.
 	// If it is negative, the parts held do not make the chunk.
 	margin int
-	// leader counts the chunk, and makes the parts that no node holds; "" if no node holds
+	// counter counts the chunk, and makes the parts that no node holds; "" if no node holds
 	// anything.
-	leader schemas.NodeID
+	counter schemas.NodeID
 	// askOthers: the plan may change when the nodes respond that the chunk is not assigned
 	// to.
 	askOthers bool
 	// missing are the assigned nodes that have responded and lack a part, each with the part
 	// that it is to get.
-	missing []location
+	missing []placedPart
 	// jobs are the parts to move or make, in the order of missing. A part that no node can
 	// send or make has no job.
 	jobs []job
 	// drops are the parts to be dropped, if the pins confirm it: see drop.go.
-	drops []location
-	// misplaced counts the undamaged parts of the observing node that are not wanted there.
-	misplaced int
+	drops []placedPart
+	// surplus counts the undamaged parts on the observing node that it need not hold.
+	surplus int
 }
 
 // job is one part that is to come to a node.
@@ -99,7 +99,7 @@ func (p *plan) jobsOf(node schemas.NodeID) (n int) {
 //   - A part that some node holds is sent, even to a chunk that cannot be recovered now. A
 //     part that no node holds is made.
 func (o *observation) plan() plan {
-	p := plan{margin: o.margin(), leader: o.leader()}
+	p := plan{margin: o.margin(), counter: o.counter()}
 	o.chooseStripe()
 	matched := o.match(o.assigned)
 	lacking := false
@@ -110,11 +110,11 @@ func (o *observation) plan() plan {
 			lacking = lacking || o.responded(n)
 		}
 	}
-	p.askOthers = lacking || !slices.Contains(o.assigned, p.leader)
+	p.askOthers = lacking || !slices.Contains(o.assigned, p.counter)
 	if p.complete = len(vacant) == 0 && len(o.assigned) >= o.wanted(); p.complete {
-		p.drops, p.misplaced = o.drops(matched)
+		p.drops, p.surplus = o.drops(matched)
 	} else if !slices.Contains(o.assigned, o.me) {
-		p.misplaced = len(o.heldBy(o.me))
+		p.surplus = len(o.heldBy(o.me))
 	}
 	if !lacking || len(o.assigned) < o.k() {
 		return p
@@ -124,7 +124,7 @@ func (o *observation) plan() plan {
 		if !o.responded(to) {
 			continue
 		}
-		p.missing = append(p.missing, location{to, part})
+		p.missing = append(p.missing, placedPart{to, part})
 		if by, makes := o.giver(&p, part, to); by != "" {
 			p.jobs = append(p.jobs, job{part: part, to: to, by: by, makes: makes})
 		}
@@ -135,7 +135,7 @@ func (o *observation) plan() plan {
 // giver decides which node sends a part, or makes it; "" if no node can.
 func (o *observation) giver(p *plan, part schemas.Part, to schemas.NodeID) (by schemas.NodeID, makes bool) {
 	if by = o.holder(part); by == "" {
-		by, makes = p.leader, true
+		by, makes = p.counter, true
 	}
 	switch {
 	case by == o.me:
@@ -177,8 +177,8 @@ func (o *observation) isWanted(p schemas.Part) bool {
 }
 
 // heldBy returns the part of held that is about node n.
-func (o *observation) heldBy(n schemas.NodeID) []location {
-	from, _ := slices.BinarySearchFunc(o.held, n, func(l location, n schemas.NodeID) int {
+func (o *observation) heldBy(n schemas.NodeID) []placedPart {
+	from, _ := slices.BinarySearchFunc(o.held, n, func(l placedPart, n schemas.NodeID) int {
 		if l.node < n {
 			return -1
 		}
@@ -192,12 +192,12 @@ func (o *observation) heldBy(n schemas.NodeID) []location {
 }
 
 func (o *observation) holds(n schemas.NodeID, part schemas.Part) bool {
-	return slices.Contains(o.heldBy(n), location{n, part})
+	return slices.Contains(o.heldBy(n), placedPart{n, part})
 }
 
-// leader is the first assigned node that holds something; if there is none, the node with
+// counter is the first assigned node that holds something; if there is none, the node with
 // the lowest id that does; "" if no node does.
-func (o *observation) leader() schemas.NodeID {
+func (o *observation) counter() schemas.NodeID {
 	for _, n := range o.assigned {
 		if len(o.heldBy(n)) > 0 {
 			return n
@@ -227,7 +227,7 @@ func (o *observation) holder(part schemas.Part) schemas.NodeID {
 
 // missing returns the n parts, in ascending order, that the assigned nodes are to get beside
 // the matched ones. Parts that some node holds come first, since they need only be moved.
-func (o *observation) missing(matched []*location, n int) []schemas.Part {
+func (o *observation) missing(matched []*placedPart, n int) []schemas.Part {
 	if !o.split {
 		return make([]schemas.Part, n) // n times schemas.Whole
 	}

@@ -23,10 +23,10 @@ func observationOf(split bool, k, m uint8, assigned string, held map[string][]sc
 	o.responded = func(n schemas.NodeID) bool { return n >= "a" }
 	for n, parts := range held {
 		for _, p := range parts {
-			o.held = append(o.held, location{schemas.NodeID(n), p})
+			o.held = append(o.held, placedPart{schemas.NodeID(n), p})
 		}
 	}
-	sortLocations(o.held)
+	sortPlaced(o.held)
 	return o
 }
 
@@ -63,7 +63,7 @@ func TestPlans(t *testing.T) {
 			map[string]string{"a": "-1 lacks whole"}},
 		{"shards are complete", observationOf(true, 2, 1, "abc", held{"a": sh(2), "b": sh(0), "c": sh(7)}),
 			map[string]string{"a": "counts 1 complete", "c": "1 complete"}},
-		{"the leader makes a missing shard", observationOf(true, 2, 1, "abc", held{"b": sh(0), "c": sh(2)}),
+		{"the counter makes a missing shard", observationOf(true, 2, 1, "abc", held{"b": sh(0), "c": sh(2)}),
 			map[string]string{"a": "0 lacks shard 1 of k=2", "b": "counts 0, makes shard 1 of k=2 for a", "c": "0"}},
 		{"misplaced shards are moved", observationOf(true, 2, 1, "abc", held{"b": sh(0), "d": sh(2), "e": sh(2, 5)}),
 			map[string]string{"a": "1 lacks shard 2 of k=2", "b": "counts 1", "c": "1 lacks shard 5 of k=2",
@@ -127,7 +127,7 @@ func (o *observation) share(node schemas.NodeID) string {
 	}
 	p := mine.plan()
 	text := fmt.Sprint(p.margin)
-	if p.leader == node {
+	if p.counter == node {
 		text = "counts " + text
 	}
 	if p.complete {
@@ -170,7 +170,7 @@ func TestPlanDoesNotDependOnTheNode(t *testing.T) {
 		want := m.plan()
 		for _, m.me = range m.all {
 			got := m.plan()
-			got.misplaced = want.misplaced // the only thing that is told of the node itself
+			got.surplus = want.surplus // the only thing that is told of the node itself
 			if !reflect.DeepEqual(got, want) {
 				t.Fatalf("%v held, assigned to %v: the plan of %s is %+v, want %+v", m.held, m.assigned, m.me, got, want)
 			}
@@ -213,7 +213,7 @@ var anyPart = rapid.Custom(func(t *rapid.T) schemas.Part {
 })
 
 // drawHeld lets something happen to each node, and returns what they hold then.
-func (m *model) drawHeld(t *rapid.T, held []location) []location {
+func (m *model) drawHeld(t *rapid.T, held []placedPart) []placedPart {
 	for _, n := range m.all {
 		switch rapid.IntRange(0, 9).Draw(t, "what happens to "+string(n)) {
 		case 0: // stops
@@ -223,11 +223,11 @@ func (m *model) drawHeld(t *rapid.T, held []location) []location {
 			m.up[n], m.stays[n] = true, false
 		case 2: // comes back empty
 			m.up[n], m.stays[n] = true, true
-			held = slices.DeleteFunc(held, func(l location) bool { return l.node == n })
+			held = slices.DeleteFunc(held, func(l placedPart) bool { return l.node == n })
 		case 3, 4: // comes back
 			m.up[n], m.stays[n] = true, true
 		case 5: // is given a part
-			if l := (location{n, anyPart.Draw(t, "part")}); !slices.Contains(held, l) {
+			if l := (placedPart{n, anyPart.Draw(t, "part")}); !slices.Contains(held, l) {
 				held = append(held, l)
 			}
 		}
@@ -236,7 +236,7 @@ func (m *model) drawHeld(t *rapid.T, held []location) []location {
 }
 
 // observe makes the observation that all nodes have.
-func (m *model) observe(held []location) {
+func (m *model) observe(held []placedPart) {
 	m.assigned = m.assigned[:0]
 	for _, n := range m.ranks {
 		if m.stays[n] && len(m.assigned) < m.wanted() {
@@ -250,17 +250,17 @@ func (m *model) observe(held []location) {
 			m.held = append(m.held, l)
 		}
 	}
-	sortLocations(m.held)
+	sortPlaced(m.held)
 }
 
 // recoverable reports whether the parts make the chunk.
-func recoverable(held []location) bool { return sealing(held) != 0 }
+func recoverable(held []placedPart) bool { return sealing(held) != 0 }
 
 // replicaSeal is the seal id of all whole replicas; shards may have others.
 const replicaSeal = 3
 
 // sealing is the seal id of the chunk that a fetch of it returns, 0 if it fails.
-func sealing(held []location) uint32 {
+func sealing(held []placedPart) uint32 {
 	shards := map[schemas.Part]map[schemas.Part]bool{}
 	for _, l := range held {
 		if l.part == schemas.Whole {
@@ -281,36 +281,36 @@ func sealing(held []location) uint32 {
 }
 
 // result is where a job puts parts.
-func (m *model) result(j job) (all []location) {
+func (m *model) result(j job) (all []placedPart) {
 	id := sealing(m.held)
 	switch {
 	case !j.makes || !m.split || id == j.part.SealID():
-		return []location{{j.to, j.part}}
+		return []placedPart{{j.to, j.part}}
 	case j.part.SealID() == 0:
-		return []location{{j.to, schemas.ShardOfSeal(m.k(), id, j.part.Shard())}}
+		return []placedPart{{j.to, schemas.ShardOfSeal(m.k(), id, j.part.Shard())}}
 	}
 	for i, n := range m.assigned {
 		if m.up[n] {
-			all = append(all, location{n, schemas.ShardOfSeal(m.k(), id, i)})
+			all = append(all, placedPart{n, schemas.ShardOfSeal(m.k(), id, i)})
 		}
 	}
 	return all
 }
 
 // step lets all nodes make their plans of one observation, then carry out their shares.
-func (m *model) step(held []location) []location {
+func (m *model) step(held []placedPart) []placedPart {
 	m.observe(held)
 	was := recoverable(m.held)
 	after := slices.Clone(held)
 	counted := 0
-	sent := map[location]bool{}
-	var drops []location
+	sent := map[placedPart]bool{}
+	var drops []placedPart
 	for _, m.me = range m.all {
 		if !m.up[m.me] {
 			continue
 		}
 		p := m.plan()
-		if p.leader == m.me {
+		if p.counter == m.me {
 			counted++
 		}
 		if was != (p.margin >= 0) {
@@ -320,7 +320,7 @@ func (m *model) step(held []location) []location {
 			if j.by != m.me {
 				continue
 			}
-			to := location{j.to, j.part}
+			to := placedPart{j.to, j.part}
 			switch {
 			case sent[to]:
 				m.t.Fatalf("%v assigned to %v: %v is sent twice", m.held, m.assigned, to)
@@ -340,13 +340,13 @@ func (m *model) step(held []location) []location {
 			if !p.complete || !m.holds(m.me, part) {
 				m.t.Fatalf("%s drops %v too early", m.me, part)
 			}
-			drops = append(drops, location{m.me, part})
+			drops = append(drops, placedPart{m.me, part})
 		}
 	}
 	if (counted == 1) != (len(m.held) > 0) {
 		m.t.Fatalf("%v: counted by %d", m.held, counted)
 	}
-	after = slices.DeleteFunc(after, func(l location) bool { return slices.Contains(drops, l) })
+	after = slices.DeleteFunc(after, func(l placedPart) bool { return slices.Contains(drops, l) })
 	m.observe(after)
 	if was && !recoverable(m.held) {
 		m.t.Fatalf("the chunk is lost: %v, assigned to %v", m.held, m.assigned)
@@ -360,7 +360,7 @@ func (m *model) step(held []location) []location {
 func TestPlansConverge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(t)
-		var held []location
+		var held []placedPart
 		for range rapid.IntRange(1, 4).Draw(t, "events") {
 			m.drawPolicy(t)
 			held = m.drawHeld(t, held)
@@ -376,7 +376,7 @@ func TestPlansConverge(t *testing.T) {
 }
 
 // checkComplete fails the test unless the chunk is complete, as far as it can be.
-func (m *model) checkComplete(t *rapid.T, held []location) {
+func (m *model) checkComplete(t *rapid.T, held []placedPart) {
 	m.observe(held)
 	if !recoverable(m.held) || len(m.assigned) < m.k() {
 		return
@@ -413,7 +413,7 @@ func TestMargin(t *testing.T) {
 				most = 1
 			}
 			for range rapid.IntRange(0, most).Draw(t, "parts") {
-				l := location{node: schemas.NodeID('a' + rune(i))}
+				l := placedPart{node: schemas.NodeID('a' + rune(i))}
 				switch {
 				case rapid.Bool().Draw(t, "whole"):
 				case simple:
@@ -426,10 +426,10 @@ func TestMargin(t *testing.T) {
 				}
 			}
 		}
-		sortLocations(o.held)
+		sortPlaced(o.held)
 		least := nodes + 1 // losses after which the chunk is lost
 		for lost := range 1 << nodes {
-			left := slices.DeleteFunc(slices.Clone(o.held), func(l location) bool { return lost>>(l.node[0]-'a')&1 == 1 })
+			left := slices.DeleteFunc(slices.Clone(o.held), func(l placedPart) bool { return lost>>(l.node[0]-'a')&1 == 1 })
 			if !recoverable(left) {
 				least = min(least, bits.OnesCount(uint(lost)))
 			}

@@ -25,12 +25,12 @@ type survey struct {
 	h    *Healer
 	view *View
 
-	levels    map[schemas.Level]int64 // chunks that this node counts
-	misplaced int64                   // parts
-	jobs      map[int]int64           // this node's, by the margins of their chunks
-	dropped   int64                   // parts
-	done      int                     // passes that are done
-	passes    int                     // passes after the first
+	levels  map[schemas.Level]int64 // chunks that this node counts
+	surplus int64                   // parts
+	jobs    map[int]int64           // this node's, by the margins of their chunks
+	dropped int64                   // parts
+	done    int                     // passes that are done
+	passes  int                     // passes after the first
 
 	// repeated: nothing has happened since a survey that left something unsettled. So the
 	// nodes that ought to act may not know of it, and are asked once each whether they are
@@ -83,7 +83,7 @@ func (s *survey) changed() bool {
 // reportCount reports the result of the first pass.
 func (s *survey) reportCount(r *schemas.Survey) {
 	r.Epoch, r.Ended = s.view.Epoch(), time.Now().UnixNano()
-	r.Misplaced, r.ToHeal, r.TimeLeft = s.misplaced, 0, 0
+	r.Misplaced, r.ToHeal, r.TimeLeft = s.surplus, 0, 0
 	for _, n := range s.jobs {
 		r.ToHeal += n
 	}
@@ -143,7 +143,7 @@ func (s *survey) pass(ctx context.Context, visit func(context.Context, *batch) e
 		if held.Corrupt {
 			last.damaged = append(last.damaged, held.Part)
 		} else {
-			last.held = append(last.held, location{s.h.id, held.Part})
+			last.held = append(last.held, placedPart{s.h.id, held.Part})
 		}
 		return true
 	})
@@ -202,13 +202,13 @@ func (s *survey) count(ctx context.Context, b *batch) error {
 	drops.reset(b.vault)
 	for i := range b.chunks {
 		c := &b.chunks[i]
-		if c.plan.leader == me {
+		if c.plan.counter == me {
 			s.levels[schemas.Level{Durability: c.durability, Margin: c.plan.margin}]++
 		}
 		if jobs := c.plan.jobsOf(me); jobs > 0 {
 			s.jobs[c.plan.margin] += int64(jobs)
 		}
-		s.misplaced += int64(c.plan.misplaced)
+		s.surplus += int64(c.plan.surplus)
 		if len(c.plan.dropsOf(me)) > 0 {
 			drops.append(c.id, c.split).damaged = c.damaged
 		}
@@ -218,7 +218,7 @@ func (s *survey) count(ctx context.Context, b *batch) error {
 	}
 	dropped, err := drops.confirmDrops(ctx)
 	s.dropped += int64(dropped)
-	s.misplaced -= int64(dropped)
+	s.surplus -= int64(dropped)
 	s.h.report(func(r *schemas.Survey) { r.Dropped += int64(dropped) })
 	return err
 }

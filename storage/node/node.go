@@ -8,7 +8,7 @@
 //  1. The message arrives. Its shape, and the checksum of each chunk, are checked.
 //  2. The store appends the chunks, together with those of other messages that are waiting,
 //     and syncs.
-//  3. Only then is the message acknowledged, with the session's window for further messages.
+//  3. Only then is the message acknowledged, with the sender's window for further messages.
 package node
 
 import (
@@ -41,11 +41,11 @@ type Options struct {
 	Weight uint32
 	// Version is the version of the program.
 	Version string
-	// Budget bounds the unacknowledged bytes of all sessions together; default 32 MiB. That
+	// Budget bounds the unacknowledged bytes of all senders together; default 32 MiB. That
 	// keeps a disk busy, and stays under the 64 MiB at which NATS closes a connection.
 	Budget int64
 	// HealRate bounds the parts that healing makes and moves, in bytes per second. 0 is no
-	// bound other than the windows, in which healing is one session among others.
+	// bound other than the windows, in which healing is one sender among others.
 	HealRate int64
 	// ScrubPeriod is the time in which everything is read back once; default 30 days.
 	ScrubPeriod time.Duration
@@ -162,7 +162,7 @@ func (n *Node) serve() (err error) {
 		return err
 	}
 	for i, subject := range schemas.PutSubscriptions(id) {
-		// Twice the budget: sessions that begin send one message each in addition to the
+		// Twice the budget: senders that begin send one message each in addition to the
 		// windows that were given out before.
 		if err := n.service.HandleStream(fmt.Sprintf("put-%d", i), subject, false, int(2*n.opt.Budget), n.put); err != nil {
 			return err

@@ -8,47 +8,48 @@ import (
 	"servidor-backup/schemas"
 )
 
-// sessionIdle is the time without a put after which a session no longer counts. A sender that
+// senderIdle is the time without a put after which a sender no longer counts. A sender that
 // has paused for [replica.WindowLife], which is less, begins again with one message; so no sender
-// uses a window that other sessions have been given.
-const sessionIdle = 3 * replica.WindowLife
+// uses a window that other senders have been given.
+const senderIdle = 3 * replica.WindowLife
 
-// windows shares the node's budget of unacknowledged bytes among the sessions that send. It is
+// windows shares the node's budget of unacknowledged bytes among the senders. It is
 // the whole of flow control: a sender sends only what its window allows.
 type windows struct {
 	budget int64
 
-	mu       sync.Mutex
-	sessions map[string]*session
-	granted  int64 // sum of the sessions' windows
-	pruned   time.Time
+	mu      sync.Mutex
+	senders map[string]*sender
+	granted int64 // sum of the senders' windows
+	pruned  time.Time
 }
 
-type session struct {
+// sender is a session or the healer of another node.
+type sender struct {
 	last   time.Time // put
 	window int64     // as last granted
 }
 
 func newWindows(budget int64) *windows {
-	return &windows{budget: budget, sessions: map[string]*session{}}
+	return &windows{budget: budget, senders: map[string]*sender{}}
 }
 
-// grant records that a session has sent a put, and returns its window: an equal share of the
-// budget, but never less than one message. A window grows only by what sessions with more
+// grant records that a sender has sent a put, and returns its window: an equal share of the
+// budget, but never less than one message. A window grows only by what senders with more
 // than their share have given back, and at most doubles at a time. Otherwise the first of many
-// sessions that begin together would be granted everything, and be served before all others.
+// senders that begin together would be granted everything, and be served before all others.
 func (w *windows) grant(name string, now time.Time) int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s := w.sessions[name]
+	s := w.senders[name]
 	if s == nil {
-		s = &session{window: schemas.MaxBatch} // which any session may send at first
-		w.sessions[name] = s
+		s = &sender{window: schemas.MaxBatch} // which any sender may send at first
+		w.senders[name] = s
 		w.granted += s.window
 	}
 	s.last = now
 	w.prune(now)
-	share := w.budget / int64(len(w.sessions))
+	share := w.budget / int64(len(w.senders))
 	free := w.budget - (w.granted - s.window)
 	w.granted -= s.window
 	s.window = max(min(share, free, 2*s.window), schemas.MaxBatch)
@@ -56,16 +57,16 @@ func (w *windows) grant(name string, now time.Time) int64 {
 	return s.window
 }
 
-// prune forgets the sessions that have stopped sending.
+// prune forgets the senders that have stopped sending.
 func (w *windows) prune(now time.Time) {
 	if now.Sub(w.pruned) <= time.Second {
 		return
 	}
 	w.pruned = now
-	for name, s := range w.sessions {
-		if now.Sub(s.last) > sessionIdle {
+	for name, s := range w.senders {
+		if now.Sub(s.last) > senderIdle {
 			w.granted -= s.window
-			delete(w.sessions, name)
+			delete(w.senders, name)
 		}
 	}
 }

@@ -34,16 +34,16 @@ func TestWindowsShareTheBudget(t *testing.T) {
 		{"c", 4 * time.Second, 2 * message},
 		{"c", 4 * time.Second, budget / 3},
 		{"d", 5 * time.Second, message},
-		{"d", 20*time.Second + sessionIdle, 2 * message}, // all other sessions have stopped
-		{"d", 20*time.Second + sessionIdle, 4 * message},
-		{"d", 20*time.Second + sessionIdle, budget},
-		{"a", 21*time.Second + sessionIdle, message},
+		{"d", 20*time.Second + senderIdle, 2 * message}, // all other sessions have stopped
+		{"d", 20*time.Second + senderIdle, 4 * message},
+		{"d", 20*time.Second + senderIdle, budget},
+		{"a", 21*time.Second + senderIdle, message},
 	} {
 		if got := w.grant(step.session, start.Add(step.at)); got != step.want {
 			t.Errorf("after %v session %s has a window of %d, want %d", step.at, step.session, got, step.want)
 		}
 	}
-	if n := len(w.sessions); n != 2 {
+	if n := len(w.senders); n != 2 {
 		t.Errorf("%d sessions are remembered, want 2", n)
 	}
 }

@@ -97,7 +97,7 @@ type saver struct {
 	zeros      func() (schemas.ChunkID, error) // sendZeros, once
 
 	queue  chan *pendingEntry // to makeTree, in the tree's order
-	toRead chan bundle        // to the readers
+	toRead chan readGroup     // to the readers
 
 	// Of the walk.
 	bundler    bundler
@@ -125,7 +125,7 @@ func newSaver(up Uploader, opt Options) *saver {
 		Options: opt, up: up,
 		blocks: chunk.NewBlocks(max(opt.Budget.Slots(readers()+sealingBlocks), readers()+1)),
 		gear:   chunk.NewGear(opt.Keys.CutSeed()),
-		queue:  make(chan *pendingEntry, maxPending), toRead: make(chan bundle, maxPending),
+		queue:  make(chan *pendingEntry, maxPending), toRead: make(chan readGroup, maxPending),
 		firstNames: map[osfs.Inode]string{}, dropped: map[string]struct{}{},
 	}
 	s.zeros = sync.OnceValues(s.sendZeros)
@@ -157,7 +157,7 @@ func (s *saver) run(ctx context.Context) (*Result, error) {
 	}
 	start(s.walk)
 	for range readers() {
-		start(s.readBundles)
+		start(s.readGroups)
 	}
 	root, err := s.makeTree(ctx)
 	if err != nil {

@@ -34,12 +34,12 @@ const (
 	bundleDraw = 3
 )
 
-// bundle is what a reader reads in one go: one entry, or small files that share a chunk.
-type bundle []*pendingEntry
+// readGroup is what a reader reads in one go: one entry, or the small files of a bundle.
+type readGroup []*pendingEntry
 
 // bundler gathers the next bundle.
 type bundler struct {
-	files bundle
+	files readGroup
 	bytes int64
 	span  int // entries met since the first file
 	gap   int // entries met since the last file
@@ -74,7 +74,7 @@ func (b *bundler) add(k *seal.Keys, p *pendingEntry) (ends bool) {
 }
 
 // takeBundle returns the bundle and begins the next.
-func (b *bundler) takeBundle() bundle {
+func (b *bundler) takeBundle() readGroup {
 	files := b.files
 	*b = bundler{}
 	return files

@@ -7,11 +7,11 @@
 //     Here it is decided whether a file is unchanged (isUnchanged): type, size, modification
 //     time, inode and change time are those of its entry in the parent. An unchanged file is
 //     not opened; its entry takes over the parent's content.
-//   - A few readers read what is left: small neighbours as one bundle that shares a chunk,
-//     larger files cut into chunks by their content, without holes and long runs of zeros. A
-//     file that changes while it is read is read again.
-//   - The making of the tree adds the entries in order, each as soon as the ids of its chunks
-//     are known. Leaves that are as in the parent's tree are reused whole.
+//   - A few readers read what is left. They join small neighbours to a bundle, which is one
+//     chunk, and cut larger files into chunks by their content, without holes and long runs of
+//     zeros. A file that changes while it is read is read again.
+//   - The last step makes the tree: it adds the entries in order, each as soon as the ids of its
+//     chunks are known. Leaves that are as in the parent's tree are reused whole.
 //
 // A version contains every path that could be read. A path that could not be, or only in part, is
 // a warning and is counted in [Result].Unreadable. Any other failure ends all steps, and there

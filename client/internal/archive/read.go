@@ -17,7 +17,7 @@ import (
 // Every chunk can be sealed. (If not, this constant is negative and does not compile.)
 const _ = uint(seal.MaxPlain - chunk.MaxSize)
 
-// reader reads bundles, one after the other.
+// reader reads groups of entries, one after the other.
 type reader struct {
 	s      *saver
 	ctx    context.Context
@@ -27,8 +27,8 @@ type reader struct {
 	shared []*tree.Entry
 }
 
-// readBundles is what one reader does.
-func (s *saver) readBundles(ctx context.Context) error {
+// readGroups is what one reader does.
+func (s *saver) readGroups(ctx context.Context) error {
 	in := chunk.NewIntake(ctx, s.blocks)
 	defer in.Close()
 	r := &reader{s: s, ctx: ctx, in: in, cutter: chunk.NewCutter(nil, s.gear, in)}
@@ -36,7 +36,7 @@ func (s *saver) readBundles(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil // the step that ended ctx says why
 		}
-		err := r.readBundle(ctx, b)
+		err := r.readEntries(ctx, b)
 		for _, p := range b {
 			close(p.ready)
 		}
@@ -47,9 +47,9 @@ func (s *saver) readBundles(ctx context.Context) error {
 	return nil
 }
 
-// readBundle completes the entries of a bundle. An error ends the backup; a file that cannot
-// be read is none.
-func (r *reader) readBundle(ctx context.Context, files bundle) error {
+// readEntries completes the entries of a group. An error ends the backup; a file that cannot be
+// read is not an error.
+func (r *reader) readEntries(ctx context.Context, files readGroup) error {
 	for _, p := range files {
 		if err := r.readEntry(ctx, p); err != nil {
 			return err

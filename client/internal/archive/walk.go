@@ -38,7 +38,7 @@ func (s *saver) meet(ctx context.Context, it scan.Item) error {
 	before, at := s.findInParent(ctx, e.Path)
 	unchanged := isUnchanged(e, before) && e.ReuseMetadata(before, s.recheck)
 	if !unchanged && e.Type != tree.TypeFile && s.Roots != nil {
-		if err := it.Complete(); err != nil {
+		if err := it.ReadRest(); err != nil {
 			s.reportUnreadable(it.Path, err)
 		}
 		if it.Entry == nil {
@@ -105,7 +105,7 @@ func (s *saver) linkToFirstName(it scan.Item) bool {
 func (s *saver) readLater(ctx context.Context, p *pendingEntry) error {
 	p.ready = make(chan struct{})
 	if !s.bundler.accepts(p) {
-		if !push(ctx, s.toRead, bundle{p}) {
+		if !push(ctx, s.toRead, readGroup{p}) {
 			return ctx.Err()
 		}
 		return nil

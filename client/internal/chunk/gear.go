@@ -6,7 +6,7 @@ import "encoding/binary"
 // gear hash rolls over the content, and a chunk ends where its top bits are
 // zero. The cut depends on the last 64 bytes only, so after an insertion the
 // cuts fall into step again. The gear table comes from the vault's key, so the
-// server, which sees the lengths of chunks, cannot recognise known files by them.
+// server, which sees the lengths of chunks, cannot recognize known files by them.
 //
 // Normalized chunking, level 2: up to normSize a cut needs two more zero bits
 // than the average length would ask for, thereafter two fewer, which narrows

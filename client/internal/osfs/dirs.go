@@ -79,14 +79,14 @@ func (h handle) close() {
 	h.Self.Close()
 }
 
-// Dir is one folder of a set. It costs no file descriptor unless it is open. There is
-// nothing to release but by [Dir.Release]: a Dir that is no longer needed is just
-// dropped. All methods may be called concurrently.
+// Dir is one folder of a set. It costs no file descriptor unless it is open. A Dir itself
+// needs no closing; only Acquire needs a Release. All methods may be called concurrently.
 //
-// In a set of [NewDirs], the fields Root and Self are set while the folder is acquired. In a
-// set of [NewWalkDirs] only these methods may be used: Child, Acquire, Release, List,
-// LstatMeta, Readlink, OpenNoAtime and Path; in one of NewDirs all but List, LstatMeta, Readlink
-// and OpenNoAtime.
+// Which methods and fields may be used depends on the set that the folder is from:
+//
+//	both                Child, Acquire, Release, Path
+//	NewDirs only        Names, Lstat, Subdir, Rename, ReadAt; Root and Self while acquired
+//	NewWalkDirs only    List, LstatMeta, Readlink, OpenNoAtime
 type Dir struct {
 	set    *Dirs
 	parent *Dir     // nil for a top

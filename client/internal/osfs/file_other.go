@@ -8,8 +8,7 @@ import (
 	"path/filepath"
 )
 
-// Link gives the file oldName in from the further name newName in to. Both folders must be
-// acquired.
+// Link makes to/newName a further name of the file from/oldName. Both folders must be acquired.
 func Link(from *Dir, oldName string, to *Dir, newName string) error {
 	return WithoutPath(os.Link(filepath.Join(from.Root.Name(), oldName), filepath.Join(to.Root.Name(), newName)))
 }

@@ -6,8 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Link gives the file oldName in from the further name newName in to. Both folders must be
-// acquired.
+// Link makes to/newName a further name of the file from/oldName. Both folders must be acquired.
 func Link(from *Dir, oldName string, to *Dir, newName string) error {
 	return unix.Linkat(int(from.Self.Fd()), oldName, int(to.Self.Fd()), newName, 0)
 }

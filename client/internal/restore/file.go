@@ -48,7 +48,7 @@ func (r *restorer) requestPieces(job *fileJob) error {
 			return nil
 		}
 		job.pending.Add(1)
-		r.window.add(pieceRequest{job, p})
+		r.gathering.add(pieceRequest{job, p})
 		if err := r.dispatch(false); err != nil {
 			return err
 		}

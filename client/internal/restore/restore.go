@@ -1,12 +1,13 @@
 // Package restore writes parts of a version to a target.
 //
 // One goroutine descends the tree of the version. It makes folders and small entries at once, and
-// turns the content of files into piece requests, which it collects by chunk in a window. When the
-// window is full, the oldest chunks are taken out as a batch, and one of several goroutines fetches
-// the batch from the nodes, opens each chunk and writes every requested piece of it. So a chunk
-// that files share, or that repeats, is fetched and opened once as long as it is in the window.
-// Large chunks that left the window are read back from the file they were written to (the written
-// cache), and are checked against their id, because the file may have changed since then.
+// turns the content of files into piece requests, which it gathers by chunk, up to 8 MiB of chunks
+// or 4096 pieces. Beyond that, the oldest chunks are taken out as a batch, and one of several
+// goroutines fetches the batch from the nodes, opens each chunk and writes every requested piece
+// of it. So a chunk that files share, or that repeats, is fetched and opened once as long as
+// requests for it are being gathered. Large chunks that were fetched before are read back from the
+// file they were written to (the written cache), and are checked against their id, because the
+// file may have changed since then.
 //
 // A file is a job that counts its open pieces. The goroutine that delivers the last piece finishes
 // the file. Other names of files are made when all files are complete.
@@ -15,7 +16,8 @@
 // paths in it: both are warned of and counted, and the restore goes on. Any other error ends the
 // restore, and files that are not complete then do not get their names.
 //
-// Memory is bounded by the window, by the number of requests under way, and by the written cache.
+// Memory is bounded by the gathered requests, by the number of requests under way, and by the
+// written cache.
 package restore
 
 import (
@@ -69,12 +71,12 @@ type restorer struct {
 	to  *target.Target
 	opt Options
 
-	work    *errgroup.Group
-	ctx     context.Context
-	window  window
-	written writtenCache
-	stack   []*target.Dir // the folders that the descent is in
-	links   []*fileJob    // other names of files, made when all files are complete
+	work      *errgroup.Group
+	ctx       context.Context
+	gathering gathering
+	written   writtenCache
+	stack     []*target.Dir // the folders that the descent is in
+	links     []*fileJob    // other names of files, made when all files are complete
 	// firstNames maps first names of files that are outside of the parts, in the version, to
 	// the names in the target that take their place.
 	firstNames map[string]string

@@ -101,7 +101,7 @@ func (s *shelf) twins() (v *Source, content []byte, id, middle schemas.ChunkID) 
 	content = treetest.Noise(200, 300_000)
 	id = s.data(content)
 	entries := []*tree.Entry{dirEntry("."), partOf("a", id, 0, int64(len(content))), partOf("z", id, 0, int64(len(content)))}
-	const between = 2*slots + windowBytes/seal.MaxPlain
+	const between = 2*slots + maxGatheredBytes/seal.MaxPlain
 	for i := range between {
 		other := s.data(treetest.Noise(byte(i), seal.MaxPlain))
 		entries = append(entries, partOf(fmt.Sprintf("b%02d", i), other, 0, seal.MaxPlain))

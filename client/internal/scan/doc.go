@@ -4,7 +4,7 @@
 // [NewRoots] finds out what the given paths stand for. [Walk] visits the roots and everything
 // below them, one [Item] after the other: depth first, names sorted bytewise, a folder before
 // what is in it ([tree.ComparePath]). So the walk can be merged with the tree of the parent
-// version. For each path the walk makes one lstat, and nothing more: [Item.Complete] and
+// version. For each path the walk makes one lstat, and nothing more: [Item.ReadRest] and
 // [Item.Open] read what takes more calls, and package archive calls them only for what has
 // changed. A [Matcher] says what is left out.
 //

@@ -10,7 +10,7 @@ import (
 
 // Item is one step of a walk.
 //
-// If Err is nil, Entry says what lstat told of the path; [Item.Complete] or, for a file,
+// If Err is nil, Entry says what lstat told of the path; [Item.ReadRest] or, for a file,
 // [Item.Open] adds the rest, and the visitor sets HardLink and Content. If Err is not nil,
 // Entry is nil: either nothing is known of the path, or the folder at Path, which was visited
 // before, could not be listed to the end.
@@ -27,13 +27,13 @@ type Item struct {
 	identity osfs.Identity
 }
 
-// Complete reads what lstat does not tell: the target of a symbolic link, and extended
+// ReadRest reads what lstat does not tell: the target of a symbolic link, and extended
 // attributes. It need not be called for a file that is unchanged since an earlier version,
 // whose entry has both.
 //
 // An error says what is missing from the entry, which can be saved without it. But if it is a
 // link whose target cannot be read, there is nothing to save, and Entry becomes nil.
-func (it *Item) Complete() error {
+func (it *Item) ReadRest() error {
 	e := it.Entry
 	if osfs.ChangedJustNow(e.Ctime) {
 		e.Ctime = 0 // a change after this call could have the same time

@@ -71,7 +71,7 @@ func (c *copier) visit(it scan.Item) error {
 	if it.Err != nil {
 		return fmt.Errorf("%q: %w", it.Path, it.Err)
 	}
-	if err := it.Complete(); err != nil {
+	if err := it.ReadRest(); err != nil {
 		return fmt.Errorf("%q: %w", it.Path, err)
 	}
 	e := it.Entry

@@ -18,7 +18,7 @@ type builder struct {
 	err    error
 }
 
-// openNode is a node that is being filled.
+// openNode is a tree node that is being filled.
 type openNode struct {
 	items  packer
 	whole  packer // buffer for the payload
@@ -37,7 +37,7 @@ func newOpenNode() *openNode {
 	return &openNode{trees: newEdgeList(), data: newEdgeList()}
 }
 
-// treeIndex and dataIndex return the index of id in the node's edges and count it for the
+// treeIndex and dataIndex return the index of id in the tree node's edges and count it for the
 // current item's weight. An edge is listed once, however many items name it.
 func (n *openNode) treeIndex(id schemas.ChunkID) uint16 {
 	n.refs++
@@ -49,7 +49,7 @@ func (n *openNode) dataIndex(id schemas.ChunkID) uint16 {
 	return n.data.index(id)
 }
 
-// edgeList is one of a node's two lists of edges, in order of first use.
+// edgeList is one of a tree node's two lists of edges, in order of first use.
 type edgeList struct {
 	ids     []schemas.ChunkID
 	indices map[schemas.ChunkID]uint16
@@ -73,7 +73,7 @@ func (l *edgeList) reset() {
 	clear(l.indices)
 }
 
-// add makes write append one item to the open node of a level, and ends the node
+// add makes write append one item to the open tree node of a level, and ends the tree node
 // if the item is a border.
 func (b *builder) add(level int, key string, write func(*openNode)) error {
 	if b.err != nil {
@@ -128,7 +128,7 @@ func (b *builder) checkOrder(level int, key string) error {
 	return nil
 }
 
-// open returns the open node of a level. It makes the first node of a level.
+// open returns the open tree node of a level. It makes the first tree node of a level.
 func (b *builder) open(level int) *openNode {
 	if level == len(b.levels) {
 		b.levels = append(b.levels, newOpenNode())
@@ -146,7 +146,7 @@ func (b *builder) isFull(level int, n *openNode, key string, weight int) bool {
 		n.weight >= minNode && isBorder(b.k, b.kind, level, key, weight)
 }
 
-// close puts the open node of a level and adds it to the level above.
+// close puts the open tree node of a level and adds it to the level above.
 func (b *builder) close(level int) error {
 	n := b.levels[level]
 	payload := b.payload(level, n)
@@ -161,7 +161,7 @@ func (b *builder) close(level int) error {
 	return b.addToParent(level, n.first, id)
 }
 
-// addToParent adds to the level above an item for a node that ended at a level.
+// addToParent adds to the level above an item for a tree node that ended at a level.
 func (b *builder) addToParent(level int, first string, id schemas.ChunkID) error {
 	n := b.levels[level]
 	n.closed, n.lastID = n.closed+1, id
@@ -172,7 +172,7 @@ func (b *builder) addToParent(level int, first string, id schemas.ChunkID) error
 	})
 }
 
-// payload returns the node as msgpack. It is valid until the next call.
+// payload returns the tree node as msgpack. It is valid until the next call.
 func (b *builder) payload(level int, n *openNode) []byte {
 	p := &n.whole
 	p.buf = p.buf[:0]
@@ -185,8 +185,8 @@ func (b *builder) payload(level int, n *openNode) []byte {
 	return p.buf
 }
 
-// finish closes the open nodes from the leaves up. The root is the node of the first level
-// that has only one. close has added it to a node above, which would only make the tree
+// finish closes the open tree nodes from the leaves up. The root is the tree node of the first
+// level that has only one. close has added it to a tree node above, which would only make the tree
 // deeper and is never put.
 func (b *builder) finish() (schemas.ChunkID, error) {
 	for level := 0; b.err == nil; level++ {

@@ -10,7 +10,7 @@ import (
 
 // cursor walks the items of a tree in order. Its memory is bounded by the
 // depth of the tree and the read-ahead. It enforces the rules of a tree: kinds
-// and levels are right, keys ascend, and the keys of inner nodes are those of the
+// and levels are right, keys ascend, and the keys of inner tree nodes are those of the
 // first items below.
 type cursor[T any] struct {
 	ctx    context.Context
@@ -33,7 +33,7 @@ type cursor[T any] struct {
 	getFailed bool
 }
 
-// inner is an inner node on the way down, with its children from the next one on.
+// inner is an inner tree node on the way down, with its children from the next one on.
 type inner struct {
 	level    int
 	children []child
@@ -45,7 +45,7 @@ type child struct {
 	id  schemas.ChunkID
 }
 
-// aboveRoot returns the stack with which a walk begins: an inner node above the root,
+// aboveRoot returns the stack with which a walk begins: an inner tree node above the root,
 // with the root as its only child.
 func aboveRoot(root schemas.ChunkID) []*inner {
 	return []*inner{{level: maxDepth, children: []child{{id: root}}}}
@@ -56,10 +56,10 @@ func aboveRoot(root schemas.ChunkID) []*inner {
 type KeyRange struct{ From, To string }
 
 // Resume lets the cursor go on after get has failed. After the first failure it makes the
-// cursor fetch one node at a time, and lost is nil. If the cursor did that already, Resume
-// makes it pass over the node that get failed with, and lost is the range of keys below
-// that node. It reports false, and changes nothing, if the error is not one of get or if
-// the node is the root.
+// cursor fetch one tree node at a time, and lost is nil. If the cursor did that already, Resume
+// makes it pass over the tree node that get failed with, and lost is the range of keys below
+// that tree node. It reports false, and changes nothing, if the error is not one of get or if
+// the tree node is the root.
 func (c *cursor[T]) Resume() (lost *KeyRange, ok bool) {
 	if !c.getFailed || len(c.stack) == 1 {
 		return nil, false
@@ -73,7 +73,7 @@ func (c *cursor[T]) Resume() (lost *KeyRange, ok bool) {
 	top := c.stack[len(c.stack)-1]
 	lost = &KeyRange{From: top.children[0].key}
 	top.children = top.children[1:]
-	// The lowest node that has more children has the next key.
+	// The lowest tree node that has more children has the next key.
 	for _, n := range c.stack {
 		if len(n.children) > 0 {
 			lost.To = n.children[0].key
@@ -210,7 +210,7 @@ func (c *cursor[T]) fetch(n *inner) error {
 	return nil
 }
 
-// enter makes a node the cursor's leaf or the top of its stack. The node is the child
+// enter makes a tree node the cursor's leaf or the top of its stack. The tree node is the child
 // of one at the level above.
 func (c *cursor[T]) enter(above int, at child, node Node) (isLeaf bool, err error) {
 	r := newNodeReader(node)
@@ -238,7 +238,7 @@ func (c *cursor[T]) enter(above int, at child, node Node) (isLeaf bool, err erro
 	return false, nil
 }
 
-// children reads the items of an inner node. Its first key must be first, unless that is
+// children reads the items of an inner tree node. Its first key must be first, unless that is
 // "".
 func (c *cursor[T]) children(r *nodeReader, items int, first string) ([]child, error) {
 	children := make([]child, 0, items)

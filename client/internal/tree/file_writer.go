@@ -16,7 +16,7 @@ type FileWriter struct {
 	inTree  bool  // the pieces are in b and not in content
 }
 
-// NewFileWriter returns a writer that gives finished nodes to put.
+// NewFileWriter returns a writer that gives finished tree nodes to put.
 func NewFileWriter(k *seal.Keys, put Putter) *FileWriter {
 	return &FileWriter{b: builder{k: k, kind: fileTree, put: put}}
 }
@@ -54,7 +54,7 @@ func (w *FileWriter) addToTree(p Piece) error {
 	})
 }
 
-// Finish puts the nodes that are still open and returns the content. The writer cannot be
+// Finish puts the tree nodes that are still open and returns the content. The writer cannot be
 // used any more.
 func (w *FileWriter) Finish() (Content, error) {
 	if !w.inTree {

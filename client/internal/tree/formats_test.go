@@ -76,7 +76,7 @@ func drawByHand(t *testing.T, kind, level byte, key string) uint32 {
 	return 0
 }
 
-// docLeaf is the document's worked example of a node.
+// docLeaf is the document's worked example of a tree node.
 type docLeaf struct {
 	id      schemas.ChunkID
 	node    Node

@@ -10,7 +10,7 @@ import (
 	"servidor-backup/schemas"
 )
 
-// A node's payload is the msgpack list
+// A tree node's payload is the msgpack list
 //
 //	[version, kind, level, [item, …]]
 //
@@ -20,7 +20,7 @@ import (
 //	file tree, level 0   [offset, length, index in data]
 //	level 1 and up       [first key below, index in trees]
 //
-// A key is the path, or the offset as 8 bytes big-endian; in inner nodes it is
+// A key is the path, or the offset as 8 bytes big-endian; in inner tree nodes it is
 // msgpack bin. An index counts, from 0, in one of the chunk's two lists of clear
 // edges; every edge is named by some item.
 const nodeVersion = 1
@@ -55,14 +55,14 @@ func offsetKey(off int64) string {
 	return string(binary.BigEndian.AppendUint64(nil, uint64(off)))
 }
 
-// These limits decide where nodes end. Sizes are weights in bytes: an item's encoding
+// These limits decide where tree nodes end. Sizes are weights in bytes: an item's encoding
 // and its edges.
 const (
 	// minNode and avgNode: small enough that one change costs little, large
 	// enough to compress well and to be worth a request.
 	minNode = 16 << 10
 	avgNode = 64 << 10
-	// maxNode and maxNodeEdges end a node wherever they are reached. A node
+	// maxNode and maxNodeEdges end a tree node wherever they are reached. A tree node
 	// exceeds each of them by at most one item.
 	maxNode      = 512 << 10
 	maxNodeEdges = 4096
@@ -78,7 +78,7 @@ const (
 	maxEntry = 2*MaxPath + maxTarget + MaxInlineXattrs + 2*maxName + 2*maxInlinePieces*(edgeSize+24) + 1024
 )
 
-// A node with its last item fits a chunk. (If not, these constants are negative
+// A tree node with its last item fits a chunk. (If not, these constants are negative
 // and do not compile.)
 const (
 	_ = uint(seal.MaxPlain - maxNode - maxEntry)
@@ -86,12 +86,12 @@ const (
 	_ = uint(schemas.MaxEdges - maxNodeEdges - 2*maxInlinePieces)
 )
 
-// isBorder decides whether a node ends after an item. It looks at the item's
+// isBorder decides whether a tree node ends after an item. It looks at the item's
 // key and weight and at nothing else, so that two trees with an equal run of
 // items fall into step within it; a change of an entry's content or time leaves
 // the borders where they are. The chance is in proportion to the weight, so
-// nodes have about avgNode bytes whether their items are small or large. The level
-// is hashed too, because the first key of a node is also a key of the level above.
+// tree nodes have about avgNode bytes whether their items are small or large. The level
+// is hashed too, because the first key of a tree node is also a key of the level above.
 func isBorder(k *seal.Keys, kind treeKind, level int, key string, weight int) bool {
 	draw := uint64(k.Draw(byte(kind), byte(level), key))
 	return draw*(avgNode-minNode) < uint64(weight)<<32

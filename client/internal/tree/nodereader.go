@@ -8,7 +8,7 @@ import (
 	"servidor-backup/schemas"
 )
 
-// nodeReader reads a node's payload. The first error stays, and everything
+// nodeReader reads a tree node's payload. The first error stays, and everything
 // after it reads as zero. Every length is checked against the bytes that are left
 // before memory is allocated for it.
 //

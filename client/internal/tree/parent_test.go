@@ -15,7 +15,7 @@ import (
 )
 
 // rebuild writes a tree of entries that reuses the parent's tree where it can. It returns
-// the root and how many nodes were put.
+// the root and how many tree nodes were put.
 func (f *forest) rebuild(ctx context.Context, parent schemas.ChunkID, entries []*Entry) (root schemas.ChunkID, puts int) {
 	f.t.Helper()
 	before := &forest{nodes: maps.Clone(f.nodes)} // read concurrently with the puts
@@ -77,7 +77,7 @@ func TestReusedLeavesMakeTheSameTree(t *testing.T) {
 	})
 }
 
-// Unchanged entries cost nothing but the nodes above the leaves.
+// Unchanged entries cost nothing but the tree nodes above the leaves.
 func TestReusedLeavesAreNotPut(t *testing.T) {
 	f, entries := newForest(t), manyEntries(20_000)
 	parent := f.build(entries)

@@ -8,8 +8,8 @@ import (
 	"servidor-backup/schemas"
 )
 
-// Getter fetches and opens tree chunks: one node for each id, in the same
-// order. The reader owns the nodes.
+// Getter fetches and opens tree chunks: one tree node for each id, in the same
+// order. The reader owns the tree nodes.
 type Getter func(ctx context.Context, ids []schemas.ChunkID) ([]Node, error)
 
 // readAhead is how many leaves are fetched at once, so that a walk does not wait for

@@ -21,8 +21,8 @@ import (
 	"servidor-backup/schemas"
 )
 
-// forest holds the nodes of trees, as storage nodes would. It checks at every put that
-// children come first, that ids match, and that a node fits a chunk.
+// forest holds the tree nodes of trees, as storage nodes would. It checks at every put that
+// children come first, that ids match, and that a tree node fits a chunk.
 type forest struct {
 	t     reporter
 	k     *seal.Keys
@@ -87,7 +87,7 @@ func (f *forest) build(entries []*Entry) schemas.ChunkID {
 	return root
 }
 
-// reachable returns the nodes of the tree at root.
+// reachable returns the tree nodes of the tree at root.
 func (f *forest) reachable(root schemas.ChunkID) map[schemas.ChunkID]bool {
 	seen := map[schemas.ChunkID]bool{root: true}
 	for todo := []schemas.ChunkID{root}; len(todo) > 0; {
@@ -207,7 +207,7 @@ func TestLookup(t *testing.T) {
 	}
 }
 
-// A change makes new nodes on the way from its leaf to the root. An insertion or a deletion
+// A change makes new tree nodes on the way from its leaf to the root. An insertion or a deletion
 // may make a few more, until the borders fall into step. Everything else is shared.
 func TestVersionsShareNodes(t *testing.T) {
 	entries := manyEntries(20_000)
@@ -293,7 +293,7 @@ func genEntries(t *rapid.T, paths []string) []*Entry {
 	return entries
 }
 
-// The heaviest entries that the format allows still make nodes that fit a chunk.
+// The heaviest entries that the format allows still make tree nodes that fit a chunk.
 func TestHeaviestEntriesFitNodes(t *testing.T) {
 	heavy := func(i int) *Entry {
 		prefix := fmt.Sprintf("%04d", i)
@@ -460,7 +460,7 @@ func TestFileWriterRefusesBadPieces(t *testing.T) {
 	}
 }
 
-// A forger with the key can make any node. The reader refuses trees that break
+// A forger with the key can make any tree node. The reader refuses trees that break
 // the rules.
 func TestForgedTreesAreRefused(t *testing.T) {
 	leaf := func(paths ...string) Node {
@@ -543,7 +543,7 @@ func TestFailedGetIsNoDamage(t *testing.T) {
 	}
 }
 
-// FuzzTree reads arbitrary nodes as trees of both kinds. The reader may return errors, but
+// FuzzTree reads arbitrary tree nodes as trees of both kinds. The reader may return errors, but
 // must not panic, and its entries must pass Check.
 func FuzzTree(f *testing.F) {
 	f.Add(encodeLeaf(f, &Entry{Path: ".", Type: TypeDir}, fullEntry()).Payload)

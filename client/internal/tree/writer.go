@@ -8,12 +8,12 @@ import (
 	"servidor-backup/schemas"
 )
 
-// Putter takes a finished node: its id, its clear edges and its payload, still
+// Putter takes a finished tree node: its id, its clear edges and its payload, still
 // to be sealed. It is called for every child before its parent, and for an
-// equal node each time it comes up. The slices are valid only during the call.
+// equal tree node each time it comes up. The slices are valid only during the call.
 type Putter func(id schemas.ChunkID, trees, data []schemas.ChunkID, payload []byte) error
 
-// Writer makes the path tree of a version. It holds one open node per level
+// Writer makes the path tree of a version. It holds one open tree node per level
 // and, while entries are reused, one leaf of the parent. A writer that has failed stays
 // failed.
 type Writer struct {
@@ -24,7 +24,7 @@ type Writer struct {
 	held int
 }
 
-// NewWriter returns a writer that gives finished nodes to put.
+// NewWriter returns a writer that gives finished tree nodes to put.
 func NewWriter(k *seal.Keys, put Putter) *Writer {
 	return &Writer{b: builder{k: k, kind: pathTree, put: put}}
 }
@@ -48,7 +48,7 @@ func (w *Writer) Add(e *Entry) error {
 // Reuse adds the next entry, which the parent tree holds unchanged at a position; with no
 // position it is Add. If all entries of a parent's leaf come one after the other, and a
 // leaf of this tree begins with the first of them, the parent's leaf becomes part of this
-// tree: adding its entries would make an equal leaf. It is not put, because the nodes hold
+// tree: adding its entries would make an equal leaf. It is not put, because the tree nodes hold
 // it already.
 func (w *Writer) Reuse(e *Entry, at LeafPosition) error {
 	switch {
@@ -93,7 +93,7 @@ func (w *Writer) graft() error {
 	return w.b.graft(leaf.id, leaf.entries[0].Path, leaf.entries[len(leaf.entries)-1].Path)
 }
 
-// Finish puts the nodes that are still open and returns the tree's root. A tree without
+// Finish puts the tree nodes that are still open and returns the tree's root. A tree without
 // entries has a root too. The writer cannot be used any more.
 func (w *Writer) Finish() (schemas.ChunkID, error) {
 	// The last leaf of a tree ended with the tree and not at a border, so it can be

@@ -84,7 +84,7 @@ func (u *Uploader) askAbout(ctx context.Context, chunks []*pendingChunk) error {
 		return fmt.Errorf("ask the storage nodes what they hold: %w", err)
 	}
 	for i, p := range chunks {
-		if held[i].Complete(d) {
+		if held[i].Enough(d) {
 			u.release(p)
 			u.states.markHeld(p.chunk.ID)
 			continue

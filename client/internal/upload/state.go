@@ -165,10 +165,10 @@ func (s *states) acknowledge(ids ...schemas.ChunkID) {
 	}
 }
 
-// rerouteShard chooses the node for a shard of a sent chunk that its node did not accept. set are
-// the nodes that the chunk is assigned to by now: the first of them that no shard was sent to is
-// chosen, or else the same node again. It reports false if need of them were sent other shards;
-// then this one need not be sent again.
+// rerouteShard chooses a node for a shard of a sent chunk that its node did not accept. It
+// chooses the first node of set, the nodes that the chunk is assigned to by now, that no shard of
+// the chunk was sent to. If there is none, it chooses the same node again, and reports false if
+// need other shards were sent to nodes of set: then this shard need not be sent again.
 func (s *states) rerouteShard(id schemas.ChunkID, shard int, set []schemas.NodeID, need int) (schemas.NodeID, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,8 +1,8 @@
 // Package session stores the sessions of clients that are saving something.
 //
 // A session lapses with the bucket's TTL unless it is renewed. After its commit it stays for
-// as long again, so that a client whose answer was lost can commit a second time. What an
-// open session builds on is not collected.
+// as long again, so that a client whose answer was lost can repeat its commit and get the same
+// version. What an open session builds on is not collected.
 package session
 
 import (

@@ -41,8 +41,8 @@
 //	| ids of tree chunks | ids of data chunks | content           |
 //	+--------------------+--------------------+-------------------+
 //
-// The kind is a [schemas.Kind], or 0x81 for a mark, or 0x82 for a void. Trees and
-// data count the clear edges, content is in bytes, time in Unix seconds. Shard, k
+// The kind is a [schemas.Kind], or 0x81 for a sync mark, or 0x82 for a void. Trees
+// and data count the clear edges, content is in bytes, time in Unix seconds. Shard, k
 // and the seal id at offset 20 are those of the [schemas.Part]: 0, 1 and 0 for a
 // whole chunk; m is 0. The sum is [schemas.Chunk.Checksum]. The edgesum is the
 // first 16 bytes of BLAKE3 over the edges, so that edges can be read and checked
@@ -54,7 +54,7 @@
 // record inside a user's file nor a record that the disk wrote to a wrong
 // location is taken for one of the store's.
 //
-// A mark is a header only. It says that everything before it is on stable
+// A sync mark is a header only. It says that everything before it is on stable
 // storage. A void is a header followed by content bytes that mean nothing: the
 // leftovers of a torn or refused write. Segments are never truncated; the next
 // batch covers the leftovers with a void, before the same sync.

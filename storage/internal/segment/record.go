@@ -18,7 +18,7 @@ const (
 	idSize      = len(schemas.ChunkID{})
 )
 
-// Kinds of records beside those of chunks.
+// Kinds of segment records beside those of chunks: sync marks and voids.
 const (
 	KindMark schemas.Kind = 0x81
 	KindVoid schemas.Kind = 0x82
@@ -28,7 +28,8 @@ const (
 // their location.
 var ErrRecord = errors.New("not the record of this location")
 
-// Location is a position in the store's segments. The zero Location is none.
+// Location says where a segment record begins: in which segment, at which offset. The zero
+// Location is none.
 type Location struct {
 	Segment uint32
 	Offset  int64 // bytes from the start of the segment's file

@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	// windowBytes and windowPieces bound the requests that are collected. A chunk that is
-	// requested again while it is in the window, because small files share it or content
-	// repeats, is fetched and opened once.
-	windowBytes  = 8 << 20
-	windowPieces = 4096
+	// maxGatheredBytes and maxGatheredPieces bound the requests that are gathered. A chunk that is
+	// requested again while its first request is gathered, because small files share it or
+	// content repeats, is fetched and opened once.
+	maxGatheredBytes  = 8 << 20
+	maxGatheredPieces = 4096
 	// fetchBatch is how many bytes of content one request to the nodes asks for: sealed, they
 	// still fit one message.
 	fetchBatch = 900_000
@@ -35,57 +35,57 @@ type chunkRequest struct {
 	pieces []pieceRequest
 }
 
-// window collects requests by chunk, oldest first.
-type window struct {
+// gathering holds the requests that wait to be sent, by chunk, oldest first.
+type gathering struct {
 	queue  []*chunkRequest
 	byID   map[schemas.ChunkID]*chunkRequest
 	bytes  int64 // the size of all chunks
 	pieces int
 }
 
-func (w *window) add(p pieceRequest) {
-	c := w.byID[p.piece.ID]
+func (g *gathering) add(p pieceRequest) {
+	c := g.byID[p.piece.ID]
 	if c == nil {
-		if w.byID == nil {
-			w.byID = map[schemas.ChunkID]*chunkRequest{}
+		if g.byID == nil {
+			g.byID = map[schemas.ChunkID]*chunkRequest{}
 		}
 		c = &chunkRequest{id: p.piece.ID}
-		w.byID[c.id] = c
-		w.queue = append(w.queue, c)
+		g.byID[c.id] = c
+		g.queue = append(g.queue, c)
 	}
 	c.pieces = append(c.pieces, p)
-	w.pieces++
+	g.pieces++
 	if size := p.piece.Skip + p.piece.Len; size > c.size {
-		w.bytes += size - c.size
+		g.bytes += size - c.size
 		c.size = size
 	}
 }
 
-func (w *window) full() bool { return w.bytes > windowBytes || w.pieces > windowPieces }
+func (g *gathering) full() bool { return g.bytes > maxGatheredBytes || g.pieces > maxGatheredPieces }
 
 // nextBatch removes and returns the oldest requests, as many as fit one request to the nodes.
-func (w *window) nextBatch() []*chunkRequest {
+func (g *gathering) nextBatch() []*chunkRequest {
 	n := 0
-	for size := int64(0); n < min(len(w.queue), fetchChunks); n++ {
-		c := w.queue[n]
+	for size := int64(0); n < min(len(g.queue), fetchChunks); n++ {
+		c := g.queue[n]
 		// 200 bytes more than the seal, for the fields of the message.
 		if size += c.size + seal.Overhead + 200; n > 0 && size > fetchBatch {
 			break
 		}
-		delete(w.byID, c.id)
-		w.bytes -= c.size
-		w.pieces -= len(c.pieces)
+		delete(g.byID, c.id)
+		g.bytes -= c.size
+		g.pieces -= len(c.pieces)
 	}
-	batch := w.queue[:n:n]
-	w.queue = w.queue[n:]
+	batch := g.queue[:n:n]
+	g.queue = g.queue[n:]
 	return batch
 }
 
-// dispatch starts fetching the oldest requests until the window is not full any more or, with all,
-// until it is empty. It blocks while too many requests are under way.
+// dispatch starts fetching the oldest requests until the gathering is not full any more or, with
+// all, until it is empty. It blocks while too many requests are under way.
 func (r *restorer) dispatch(all bool) error {
-	for r.window.full() || all && len(r.window.queue) > 0 {
-		batch := r.window.nextBatch()
+	for r.gathering.full() || all && len(r.gathering.queue) > 0 {
+		batch := r.gathering.nextBatch()
 		r.work.Go(func() error { return r.fetch(batch) })
 		if err := r.ctx.Err(); err != nil {
 			return err

@@ -7,8 +7,9 @@ import (
 	"servidor-backup/schemas"
 )
 
-// Targets is where, and with which durability, new data of a vault can be stored.
-type Targets struct {
+// Destinations are the nodes to which new data of a vault can be sent, and the durability
+// that it has there.
+type Destinations struct {
 	Map    *schemas.NodeMap
 	Wanted schemas.Durability // the vault's
 	// Durability is what there are nodes for. Its M is smaller than the vault's if the
@@ -17,23 +18,23 @@ type Targets struct {
 }
 
 // Degraded reports whether new data survives fewer losses than the vault's durability says.
-func (t *Targets) Degraded() bool { return t.Durability.M < t.Wanted.M }
+func (d *Destinations) Degraded() bool { return d.Durability.M < d.Wanted.M }
 
-// FindTargets finds the targets of a vault, or returns an error that says which nodes are
-// missing. Plain chunks are stored whole, so they need fewer nodes.
-func FindTargets(nodes *schemas.NodeMap, vault schemas.VaultID, plain bool) (*Targets, error) {
-	t := &Targets{Map: nodes, Wanted: nodes.DurabilityOf(vault)}
-	t.Durability = t.Wanted
+// FindDestinations finds the destinations of a vault, or returns an error that says which
+// nodes are missing. Plain chunks are stored whole, so they need fewer nodes.
+func FindDestinations(nodes *schemas.NodeMap, vault schemas.VaultID, plain bool) (*Destinations, error) {
+	d := &Destinations{Map: nodes, Wanted: nodes.DurabilityOf(vault)}
+	d.Durability = d.Wanted
 	if plain {
-		t.Durability.K = 1
+		d.Durability.K = 1
 	}
-	writable, needed := len(nodes.Writable()), t.Durability.Nodes()
+	writable, needed := len(nodes.Writable()), d.Durability.Nodes()
 	switch {
 	case writable >= needed:
-		return t, nil
-	case nodes.Degraded && writable >= int(t.Durability.K):
-		t.Durability.M = uint8(writable) - t.Durability.K
-		return t, nil
+		return d, nil
+	case nodes.Degraded && writable >= int(d.Durability.K):
+		d.Durability.M = uint8(writable) - d.Durability.K
+		return d, nil
 	case len(nodes.Nodes) == 0:
 		return nil, schemas.Errorf(schemas.NoNode, "no storage node has registered yet")
 	}
@@ -41,7 +42,7 @@ func FindTargets(nodes *schemas.NodeMap, vault schemas.VaultID, plain bool) (*Ta
 	if needed == 1 {
 		return nil, schemas.Errorf(code, "no storage node takes data now%s: start one", reasons)
 	}
-	return nil, schemas.Errorf(code, "the durability %v needs %d storage nodes, %d take data now%s: start more, or let the policy accept less", t.Wanted, needed, writable, reasons)
+	return nil, schemas.Errorf(code, "the durability %v needs %d storage nodes, %d take data now%s: start more, or let the policy accept less", d.Wanted, needed, writable, reasons)
 }
 
 // whyNotWritable lists the nodes that take no data, in parentheses. The code is the trouble of
