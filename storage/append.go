@@ -265,7 +265,7 @@ func (w *writer) store(batch []*putRequest) (old []index.Key, err error) {
 	return old, w.put(writes, entries, w.reserve)
 }
 
-// put makes the writes durable and enters them in the index, in the order that commit
+// put makes chunks durable and enters them in the index, in the order that commit
 // gives. It leaves reserve bytes of the disk free.
 func (w *writer) put(writes []chunkWrite, entries *index.Batch, reserve int64) error {
 	need := int64(segment.HeaderSize) // a void may follow
@@ -349,7 +349,7 @@ func (w *writer) finishSegment() error {
 	return nil
 }
 
-// append writes the writes' records at the end of the segment, covers the leftovers
+// append puts the records of writes at the end of the segment, covers the leftovers
 // behind them, syncs, moves the end, and puts the records' locations into entries.
 // After an error the end is unchanged and the bytes behind it are leftovers.
 func (w *writer) append(writes []chunkWrite, entries *index.Batch) (err error) {
