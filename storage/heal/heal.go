@@ -20,7 +20,9 @@
 //     each of them holds its part. A part on a node that need not hold it is misplaced.
 //   - The margin of a chunk is how many more nodes can be lost before it is.
 //   - The leader of a chunk counts it, and makes the parts that no node holds.
-//   - A node pins a part when it says, for an epoch, that it holds the part.
+//   - A node pins a part when it answers a question that is not a Look: it keeps the part
+//     through its generation of collections and, if the question names an epoch, does not drop
+//     the part by a decision of an earlier epoch.
 package heal
 
 import (

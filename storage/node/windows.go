@@ -14,7 +14,7 @@ import (
 const sessionIdle = 3 * replica.WindowLife
 
 // windows shares the node's budget of unacknowledged bytes among the sessions that send. It is
-// the whole of flow control: a sender sends only what its window allows.
+// flow control for senders that obey it; putBudget bounds the others.
 type windows struct {
 	budget int64
 

@@ -166,7 +166,7 @@ func (s *states) acknowledge(ids ...schemas.ChunkID) {
 }
 
 // rerouteShard chooses the node for a shard of a sent chunk that its node did not accept. set are
-// the nodes that the chunk is assigned to by now: the first of them that no shard was sent to is
+// the nodes that a new chunk goes to by now: the first of them that no shard was sent to is
 // chosen, or else the same node again. It reports false if need of them were sent other shards;
 // then this one need not be sent again.
 func (s *states) rerouteShard(id schemas.ChunkID, shard int, set []schemas.NodeID, need int) (schemas.NodeID, bool) {
