@@ -1,7 +1,7 @@
 // Package bus connects the roles of the system over NATS: connections that report what
 // they wait for, typed request and reply, and services.
 //
-// Other packages build on the bus:
+// The packages beside it, of which only bus/replica and bus/bustest import it:
 //
 //   - bus/embedded runs a NATS server within the process. It is the only package that
 //     imports nats-server, so a program that only connects does not carry a server.

@@ -65,14 +65,14 @@ func (c *Client) Backup(ctx context.Context, opt BackupOptions) (*BackupResult, 
 		return nil, err
 	}
 	defer s.close()
-	root, err := s.save(ctx, p)
+	done, err := s.save(ctx, p)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
 		return nil, err
 	}
-	return s.commit(ctx, p, root)
+	return s.commit(ctx, p, done)
 }
 
 // plan is what a backup is going to do, checked before it begins.

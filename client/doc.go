@@ -13,17 +13,21 @@
 //
 // # The path of a byte
 //
-// A backup passes the packages of client/internal in this order, a restore in the reverse order:
+// A backup passes these packages of client/internal, in this order:
 //
 //	scan, osfs    walk folders in order, with one lstat for each file; read owners, times,
 //	              links, attributes and holes
 //	chunk         cut content into chunks, where the content itself and long runs of zeros say so
 //	seal          name each chunk by a keyed hash; compress, encrypt, open again, compare
-//	upload        ask the nodes what they hold and send them the rest; download fetches
+//	upload        ask the nodes what they hold and send them the rest
 //	tree          store entries and lists of chunks as chunks, too
 //
-// Package archive drives these steps in a backup. In a restore, package restore drives them, and
-// package target writes to the disk.
+// Package archive drives these steps. A restore, which package restore drives, passes these:
+//
+//	tree          find the entries, and the chunks that their files consist of
+//	download      fetch chunks from the nodes that hold them
+//	seal          decrypt, unpack, and check each chunk against its id
+//	target, osfs  write folders and files, set their metadata, sync
 //
 // # Backup
 //

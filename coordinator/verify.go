@@ -10,7 +10,8 @@ import (
 	"servidor-backup/schemas"
 )
 
-// verify proves that every chunk of the new part of the tree under root is held by a node.
+// verify proves that nodes hold enough parts of every chunk of the new part of the tree under
+// root to read it.
 // Everything below parent, the root of the version that the session builds on, was proved when
 // that version was committed. A zero parent proves the whole tree.
 //
@@ -136,7 +137,7 @@ func (v *verifier) expand(trees []schemas.ChunkID, seen idSet, data func([]schem
 	return next, nil
 }
 
-// proveHeld proves that nodes hold data chunks.
+// proveHeld proves that nodes hold enough parts of data chunks to read them.
 func (v *verifier) proveHeld(ids []schemas.ChunkID) error {
 	for len(ids) > 0 {
 		batch := ids[:min(len(ids), replica.MaxIDs)]
@@ -147,7 +148,7 @@ func (v *verifier) proveHeld(ids []schemas.ChunkID) error {
 		}
 		for i, ok := range held {
 			if !ok {
-				return schemas.Errorf(schemas.Incomplete, "chunk %s is not held by any node: run the backup again, chunks that are stored are not sent twice", batch[i].Short())
+				return schemas.Errorf(schemas.Incomplete, "too few parts of chunk %s are held to read it: run the backup again, chunks that are stored are not sent twice", batch[i].Short())
 			}
 		}
 	}

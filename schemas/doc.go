@@ -1,6 +1,6 @@
 // Package schemas defines what travels over the bus and what it means: messages, subjects,
-// ids, names, codes of failures, and the node map. Every other package imports it; it
-// imports none of them.
+// ids, names, codes of failures, and the node map. It is the ground of the house;
+// it imports none of the others.
 //
 // # The system in a page
 //

@@ -10,7 +10,7 @@ import (
 // machine.
 const Timeout = 45 * time.Second
 
-// Eventually waits until condition holds, and fails the test after [Patience]. what
+// Eventually waits until condition holds, and fails the test after [Timeout]. what
 // describes the condition.
 func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
@@ -23,7 +23,7 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// Receive receives one value from c, and fails the test after [Patience]. what describes
+// Receive receives one value from c, and fails the test after [Timeout]. what describes
 // the value.
 func Receive[T any](t testing.TB, what string, c <-chan T) (v T) {
 	t.Helper()
@@ -35,7 +35,7 @@ func Receive[T any](t testing.TB, what string, c <-chan T) (v T) {
 	return v
 }
 
-// Context returns a context that ends after [Patience].
+// Context returns a context that ends after [Timeout].
 func Context(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
 	t.Cleanup(cancel)

@@ -1,5 +1,6 @@
 // Package kv stores msgpack values in JetStream key-value buckets. The catalogue, the
-// cards of nodes, policies, sessions and leases are in such buckets.
+// cards of nodes, policies, sessions, leases and the state that coordinators share are in such
+// buckets.
 //
 // A write is protected by compare-and-set on the key's revision, and a majority of the
 // bucket's servers has synced it when it returns. The stream's leader answers reads; a

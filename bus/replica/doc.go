@@ -7,10 +7,10 @@
 // when every node of its set has acknowledged it. If some nodes do not take it, it ends
 // with a [PartialFailure], which names them.
 //
-// A [Reader] asks the assigned nodes which parts of chunks they hold ([Presence]), and
-// fetches chunks: from the node that usually responds first, from another one when the
-// answer is late or the replica is damaged, from any node of the map when the assigned
-// nodes do not hold enough, and joined from any k shards.
+// A [Reader] asks the nodes that placement ranks first among those it can reach which parts of
+// chunks they hold ([Presence]), and fetches chunks: from the one of these nodes that usually
+// responds first, from another one when the answer is late or the replica is damaged, from any
+// node of the map when these nodes do not hold enough, and joined from any k shards.
 //
 // [WatchMap] and [PublishMap] carry the node map. Writer and Reader follow the map with the
 // highest epoch that they have been given, and ignore older ones.

@@ -27,8 +27,8 @@ func BadReplica(err error) error { return badReplica{err} }
 // order, from several goroutines; index is the chunk's index in ids. A chunk
 // aliases the message that brought it and may be kept.
 //
-// Fetch asks the assigned node that usually responds first, and another one too if the
-// response is late. It joins shards to chunks. For a chunk that no node can deliver, it
+// Of the nodes that placement ranks first among those it can reach, Fetch asks the one that
+// usually responds first, and another one too if the response is late. It joins shards to chunks. For a chunk that no node can deliver, it
 // returns an error that names the chunk, usually with the code [schemas.NotHeld] or
 // [schemas.Corrupt]. An error of receive ends the fetch, except [BadReplica].
 func (r *Reader) Fetch(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID, edgesOnly bool, receive func(index int, c *schemas.Chunk) error) error {
@@ -38,11 +38,11 @@ func (r *Reader) Fetch(ctx context.Context, vault schemas.VaultID, ids []schemas
 	v := r.view.Load()
 	d := v.m.DurabilityOf(vault)
 	n := d.Nodes()
-	assigned := make([]schemas.NodeID, 0, len(ids)*min(n, v.sources.Len()))
+	ranked := make([]schemas.NodeID, 0, len(ids)*min(n, v.sources.Len()))
 	for i, id := range ids {
-		begin := len(assigned)
-		assigned = v.sources.Place(assigned, id, n)
-		f.requests[i].nodes = assigned[begin:len(assigned):len(assigned)]
+		begin := len(ranked)
+		ranked = v.sources.Place(ranked, id, n)
+		f.requests[i].nodes = ranked[begin:len(ranked):len(ranked)]
 		f.requests[i].replicaNodes = min(d.Replicas(), len(f.requests[i].nodes))
 	}
 	f.mu.Lock()
@@ -149,7 +149,7 @@ func (f *fetch) askMore() {
 	}
 }
 
-// search asks all nodes which of them hold the chunks that their assigned nodes did not
+// search asks all nodes which of them hold the chunks that the nodes ranked first did not
 // deliver.
 func (f *fetch) search(indexes []int) {
 	ids, holders := pick(f.ids, indexes), make([][]schemas.NodeID, len(indexes))

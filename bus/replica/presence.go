@@ -16,7 +16,7 @@ import (
 // nodes, because healing is still moving them to their newly assigned nodes.
 const settleTime = 5 * time.Minute
 
-// errNoNode is used instead of an assigned node's answer if no node takes data.
+// errNoNode is used instead of a node's answer if no node takes data.
 var errNoNode = schemas.Errorf(schemas.NoNode, "no storage node is up")
 
 // Presence is the parts of one chunk that nodes hold.

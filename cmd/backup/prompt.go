@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// prompter asks the user for lines of text.
+// prompter asks the user for lines of text. It echoes; it is not for secrets.
 type prompter struct {
 	c    *console
 	want chan struct{}

@@ -9,14 +9,15 @@
 //  3. The open sessions are read: the oldest one's generation, and the versions they build on.
 //  4. The versions are read. They and the sessions' versions are the roots.
 //  5. Everything below the roots is marked at the nodes it is assigned to.
-//  6. The nodes sweep: they remove chunks that were not marked and that no session of the
-//     oldest generation or a later one has pinned.
+//  6. The nodes sweep: of the chunks assigned to them, they forget those that are neither
+//     marked nor pinned by an open session, that is, in the oldest session's generation or a
+//     later one.
 //
 // Whatever goes wrong before the sweep, nothing is swept. A node that fails is left out and
 // does not sweep; the others do.
 //
-// Marking also finds damage: versions that need a chunk of which no node has enough. Only the
-// coordinators know which chunks are needed, so nobody else could find it.
+// Marking also finds damage: versions that need a chunk of which too few parts are held. Nodes
+// do not know which chunks are needed, so they cannot find it.
 package gc
 
 import (

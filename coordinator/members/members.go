@@ -14,7 +14,7 @@
 //	up        has responded lately, and takes new data
 //	draining  an administrator wants it empty: it is read from, not written to
 //	down      has not responded lately, or has said goodbye; its data is left to it
-//	gone      has been down for longer than the grace period; its replicas are made anew
+//	gone      has been down for longer than the grace period; its parts are made anew
 //	removed   an administrator does not want it any more; its card stays, so that the node does
 //	          not come back by itself
 //

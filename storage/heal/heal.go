@@ -23,7 +23,9 @@
 //   - The margin of a chunk is how many more nodes can be lost before it is.
 //   - The counter of a chunk is the node that counts it in its survey, and that makes the
 //     parts that no node holds.
-//   - A node pins a part when it says, for an epoch, that it holds the part.
+//   - A node pins a part when it answers a question that is not a Look: it keeps the part
+//     through its generation of collections and, if the question names an epoch, does not drop
+//     the part by a decision of an earlier epoch.
 package heal
 
 import (

@@ -13,8 +13,8 @@ import (
 // uses a window that other senders have been given.
 const senderIdle = 3 * replica.WindowLife
 
-// windows shares the node's budget of unacknowledged bytes among the senders. It is
-// the whole of flow control: a sender sends only what its window allows.
+// windows shares the node's budget of unacknowledged bytes among the senders. It is flow
+// control for senders that obey it; putBudget bounds the others.
 type windows struct {
 	budget int64
 

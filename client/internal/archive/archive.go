@@ -44,7 +44,7 @@ type Options struct {
 	Warn func(path string, err error)
 }
 
-// Parent is the version before the new one.
+// Parent is the version that the new one builds on.
 type Parent struct {
 	ID   string          // for messages
 	Root schemas.ChunkID // of its tree

@@ -17,17 +17,17 @@ func (s *saver) walk(ctx context.Context) error {
 	defer close(s.toRead)
 	defer close(s.queue)
 	if s.Roots == nil {
-		err := s.meet(ctx, scan.Item{Path: s.Name, Nlink: 1, Entry: &tree.Entry{
+		err := s.reuseOrRead(ctx, scan.Item{Path: s.Name, Nlink: 1, Entry: &tree.Entry{
 			Path: s.Name, Type: tree.TypeFile, Mode: 0o600, Mtime: time.Now().UnixNano(),
 		}})
 		return errors.Join(err, s.endBundle(ctx))
 	}
-	err := scan.Walk(ctx, s.Roots, s.Exclude, func(it scan.Item) error { return s.meet(ctx, it) })
+	err := scan.Walk(ctx, s.Roots, s.Exclude, func(it scan.Item) error { return s.reuseOrRead(ctx, it) })
 	return errors.Join(err, s.endBundle(ctx))
 }
 
-// meet decides what to do with a path: reuse what the parent has, or read it.
-func (s *saver) meet(ctx context.Context, it scan.Item) error {
+// reuseOrRead decides what to do with a path: reuse what the parent has, or read it.
+func (s *saver) reuseOrRead(ctx context.Context, it scan.Item) error {
 	if it.Err != nil {
 		s.reportUnreadable(it.Path, it.Err)
 	}

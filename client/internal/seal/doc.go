@@ -1,5 +1,5 @@
 // Package seal turns content into sealed chunks and sealed chunks back into content. It
-// is the only package of the client that touches key material.
+// is the only package that computes with key material.
 //
 // A vault has one secret, the [VaultKey], which the user keeps in a key file. Every other
 // key is derived from it by BLAKE3 in its key derivation mode, each for one purpose, and

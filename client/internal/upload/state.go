@@ -166,9 +166,9 @@ func (s *states) acknowledge(ids ...schemas.ChunkID) {
 }
 
 // rerouteShard chooses a node for a shard of a sent chunk that its node did not accept. It
-// chooses the first node of set, the nodes that the chunk is assigned to by now, that no shard of
-// the chunk was sent to. If there is none, it chooses the same node again, and reports false if
-// need other shards were sent to nodes of set: then this shard need not be sent again.
+// chooses the first node of set, the nodes that a new chunk goes to by now, that no shard of the
+// chunk was sent to. If there is none, it chooses the same node again, and reports false if need
+// other shards were sent to nodes of set: then this shard need not be sent again.
 func (s *states) rerouteShard(id schemas.ChunkID, shard int, set []schemas.NodeID, need int) (schemas.NodeID, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,0 +1,35 @@
+package archive
+
+import (
+	"context"
+
+	"servidor-backup/client/internal/download"
+	"servidor-backup/client/internal/tree"
+	"servidor-backup/client/internal/upload"
+	"servidor-backup/schemas"
+)
+
+// isRecoverable reports whether the nodes hold enough of all chunks of the content of a
+// parent's entry.
+func (s *saver) isRecoverable(ctx context.Context, e *tree.Entry) (bool, error) {
+	pieces := tree.NewPieces(ctx, s.Parent.Get, e.Content, e.Size)
+	for more := true; more; {
+		var ids []schemas.ChunkID
+		for more && len(ids) < upload.MaxIDs {
+			p, ok, err := pieces.Next()
+			if download.IsDamage(err) {
+				return false, nil
+			}
+			if err != nil {
+				return false, err
+			}
+			if more = ok; ok {
+				ids = append(ids, p.ID)
+			}
+		}
+		if all, err := s.up.Recoverable(ctx, ids); err != nil || !all {
+			return false, err
+		}
+	}
+	return true, nil
+}
