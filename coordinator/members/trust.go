@@ -38,11 +38,11 @@ func (m *Members) BasisOf(d *Destinations, parent *schemas.Version) (b Basis, tr
 // Holds reports whether no more nodes have failed since the epoch of b than it tolerates.
 func (m *Members) Holds(b Basis) bool { return m.failedSince(b.Epoch) <= int(b.Tolerates) }
 
-// failedSince counts the nodes that have failed since an epoch: those that have become
-// unreachable and have not come back, whether or not their data is lost, and those that know
-// of damage. A node that registered after the epoch counts, as chunks may have moved to it. If
-// the epoch is from a bucket that was lost, nothing is known of failures since, and the count
-// is the highest number.
+// failedSince counts the nodes that have failed since an epoch: those that became down, gone or
+// removed and still are, whether or not their data is lost, unless they were empty; and those
+// that know of damage, whenever it arose. A node that registered after the epoch counts, as chunks
+// may have moved to it. If the epoch is from a bucket that was lost, nothing is known of failures
+// since, and the count is the highest number.
 func (m *Members) failedSince(epoch uint64) (count int) {
 	if epoch < m.bucket.FirstRevision() {
 		return math.MaxInt
