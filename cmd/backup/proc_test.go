@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"servidor-backup/bus/bustest"
 	"servidor-backup/client/treetest"
 )
 
@@ -147,7 +149,9 @@ func (w *world) prepare(exe string, args ...string) *exec.Cmd {
 	if w.cred != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: w.cred}
 	}
-	cmd.WaitDelay = 10 * time.Second
+	// A process that ends but leaves its pipes to a child would hang Wait. On a busy machine it
+	// takes a while to copy a large output.
+	cmd.WaitDelay = bustest.Timeout
 	return cmd
 }
 
@@ -176,8 +180,11 @@ func (w *world) finish(cmd *exec.Cmd) outcome {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	start := time.Now()
-	if err := cmd.Run(); cmd.ProcessState == nil {
+	switch err := cmd.Run(); {
+	case cmd.ProcessState == nil:
 		w.Fatalf("%v: %v", cmd.Args, err)
+	case errors.Is(err, exec.ErrWaitDelay):
+		w.Fatalf("%v: its output is not whole, %d bytes came: %v", cmd.Args, out.Len(), err)
 	}
 	if w.ctx.Err() != nil {
 		w.Fatalf("%v did not end in time: %s", cmd.Args, tail(errs.String()))
