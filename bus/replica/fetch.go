@@ -28,9 +28,10 @@ func BadReplica(err error) error { return badReplica{err} }
 // aliases the message that brought it and may be kept.
 //
 // Of the nodes that placement ranks first among those it can reach, Fetch asks the one that
-// usually responds first, and another one too if the response is late. It joins shards to chunks. For a chunk that no node can deliver, it
-// returns an error that names the chunk, usually with the code [schemas.NotHeld] or
-// [schemas.Corrupt]. An error of receive ends the fetch, except [BadReplica].
+// usually responds first, and another one too if the response is late. It joins shards to
+// chunks. For a chunk that no node can deliver, it returns an error that names the chunk,
+// usually with the code [schemas.NotHeld] or [schemas.Corrupt]. An error of receive ends the
+// fetch, except [BadReplica].
 func (r *Reader) Fetch(ctx context.Context, vault schemas.VaultID, ids []schemas.ChunkID, edgesOnly bool, receive func(index int, c *schemas.Chunk) error) error {
 	f := &fetch{reader: r, vault: vault, ids: ids, edgesOnly: edgesOnly, receive: receive, remaining: len(ids), requests: make([]chunkRequest, len(ids))}
 	f.ctx, f.cancel = context.WithCancel(ctx)

@@ -22,7 +22,8 @@ const MaxIDs = 4096
 const nodeTimeout = 10 * time.Second
 
 // Reader asks storage nodes for chunks: first the nodes that placement ranks first among those
-// it can reach, then all others, because the map may have changed since a chunk was stored. It is safe for concurrent use.
+// it can reach, then all others, because the map may have changed since a chunk was stored. It
+// is safe for concurrent use.
 type Reader struct {
 	nc            *nats.Conn
 	bytes         atomic.Int64

@@ -12,11 +12,11 @@
 // os.Args, os.Stdout or the environment of the process, so tests run every command without
 // a process: with buffers as streams and a fake backend in place of package client.
 //
-// run makes an [app], which all commands of the run share. It has the [console], which
-// prints in the user's language, and the [config], which decides the settings (flags over
-// environment over file over discovery). A command that talks to the system opens a
-// [session], which has the client. Each command is in a file of its own, cmd_NAME.go, with its flags, its
-// function run… and what it prints.
+// run makes an [app], which all commands of the run share. It has the [console], which prints in
+// the user's language, and the [config], which decides the settings (flags over environment over
+// file over discovery). A command that talks to the system opens a [session], which has the
+// client. Each command is in a file of its own, cmd_NAME.go, with its flags, its function run…
+// and what it prints.
 //
 // Servers run as [roles]. With --data they run inside the command itself.
 //

@@ -18,7 +18,7 @@
 // is no version. An entry whose file may change without a sign in its times gets the change
 // time 0, so that the next backup reads it again.
 //
-// The words: an entry is pending until the tree has it; the parent is the version
-// that this one builds on; to recheck is to ask the nodes for the chunks of an unchanged file before they are
+// The words: an entry is pending until the tree has it; the parent is the version that this one
+// builds on; to recheck is to ask the nodes for the chunks of an unchanged file before they are
 // reused, because some of the parent's chunks may be lost.
 package archive
