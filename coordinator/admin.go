@@ -40,7 +40,7 @@ func (c *Coordinator) rebuild(ctx context.Context, _ *schemas.RebuildRequest) (a
 	if err != nil {
 		return nil, err
 	}
-	c.event(schemas.EventCatalogueRebuilt, c.id, "", "the catalogue was made anew from the storage nodes: %d values", rep.Keys)
+	c.event(schemas.EventCatalogueRebuilt, c.id, "", "the catalogue was rebuilt from the storage nodes: %d values", rep.Keys)
 	return rep, nil
 }
 

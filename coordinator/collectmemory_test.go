@@ -56,6 +56,8 @@ func TestCollectionMemory(t *testing.T) {
 	w.endSessions()
 
 	m := measureMemory()
+	poll := time.NewTicker(50 * time.Millisecond)
+	defer poll.Stop()
 	var c schemas.Collection
 	for req := (&schemas.CollectRequest{Start: true}); c.Ended == 0; req.Start = false {
 		var rep schemas.CollectReply
@@ -63,7 +65,7 @@ func TestCollectionMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		c = rep.Collection
-		time.Sleep(50 * time.Millisecond) // for as long as the test may take
+		<-poll.C
 	}
 	heap, resident := m.stop()
 	t.Logf("%d marked, %d swept in %v; %.1f MiB more of the heap, %.1f MiB more resident", c.Marked, c.Chunks, time.Duration(c.Ended-c.Started), mib(heap), mib(resident))

@@ -10,8 +10,8 @@ import (
 
 // JetStream may lose its data while coordinators run: its servers come back with nothing, or
 // an administrator deletes the streams. Then nothing that a coordinator knows holds any more. So it
-// stops and another one starts in its place, with an empty catalogue, as if everything had been
-// started anew. That needs no further rules.
+// stops and another one starts in its place, with an empty catalogue, as if everything had just
+// been started. That needs no further rules.
 //
 // No bucket is made in place of one that still exists. A bucket is taken to be lost only after
 // that was said several times in a row (kv.Bucket.Lost), and a coordinator that starts looks
@@ -65,7 +65,7 @@ func (c *Coordinator) waitUntilLost(run context.Context) bool {
 // restart stops the coordinator and starts another one in its place; nil if run ends first.
 func (c *Coordinator) restart(run context.Context) *Coordinator {
 	log := c.opt.Log
-	log.Warn("buckets of the catalogue are lost: this coordinator starts anew; \"backup rebuild-catalogue\" brings back what storage nodes have a backup of")
+	log.Warn("buckets of the catalogue are lost: this coordinator starts over; \"backup rebuild-catalogue\" brings back what storage nodes have a backup of")
 	if err := c.Stop(); err != nil {
 		log.Warn("the coordinator did not stop in good order", "error", err)
 	}
@@ -76,7 +76,7 @@ func (c *Coordinator) restart(run context.Context) *Coordinator {
 		}
 		if err.Error() != logged {
 			logged = err.Error()
-			log.Warn("the coordinator cannot start anew yet", "error", err)
+			log.Warn("the coordinator cannot start over yet", "error", err)
 		}
 		select {
 		case <-run.Done():

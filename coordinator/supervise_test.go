@@ -15,7 +15,7 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// supervised runs one more coordinator, which starts anew if its buckets are lost, as long as
+// supervised runs one more coordinator, which starts over if its buckets are lost, as long as
 // the test.
 func (w *world) supervised() {
 	w.t.Helper()

@@ -18,7 +18,7 @@ type Policy struct {
 	Durability *Durability `msgpack:"durability,omitempty"`
 	Degraded   *bool       `msgpack:"degraded,omitempty"` // not for a nickname
 	// Grace is the time, in ns, for which a node may be down before its replicas are made
-	// anew elsewhere.
+	// elsewhere.
 	Grace *int64 `msgpack:"grace,omitempty"` // not for a nickname
 }
 

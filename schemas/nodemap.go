@@ -13,7 +13,7 @@ const (
 	Up       State = "up"       // takes new data
 	Draining State = "draining" // is being emptied: read from, not written to
 	Down     State = "down"     // has not responded lately; its data is left to it
-	Gone     State = "gone"     // down beyond the grace period; its data is made anew elsewhere
+	Gone     State = "gone"     // down beyond the grace period; its data is rebuilt elsewhere
 )
 
 // Reachable reports whether requests are sent to nodes in this state.

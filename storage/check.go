@@ -186,7 +186,7 @@ func (c *check) record(r *segment.Record) error {
 			return err
 		}
 		e := index.RecordEntry(r)
-		c.emitPart(k, &e, "the index does not know it; make the index anew")
+		c.emitPart(k, &e, "the index does not know it; rebuild the index")
 	case e.Location != r.At:
 		c.report.Dead += r.Size
 		return nil

@@ -102,7 +102,7 @@ func (c *compaction) run(size int64) error {
 	return nil
 }
 
-// flushIndex waits until the index is on stable storage. Pebble retries for ever, so
+// flushIndex waits until the index is on stable storage. Pebble retries forever, so
 // flushIndex gives up when the store has failed.
 func (c *compaction) flushIndex() error {
 	flushed, err := c.s.index.StartFlush()

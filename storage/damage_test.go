@@ -161,7 +161,7 @@ func TestMissingSegment(t *testing.T) {
 	}
 }
 
-// An index that cannot be read is made anew.
+// An index that cannot be read is rebuilt.
 func TestDamagedIndex(t *testing.T) {
 	m := storagetest.NewMaker(1)
 	chunks := m.Mixed()
@@ -180,7 +180,7 @@ func TestDamagedIndex(t *testing.T) {
 	}
 	s = storagetest.Open(t, dir, storage.Options{FS: fs})
 	if !s.Stats().Reindexed {
-		t.Error("the stats do not say that the index was made anew")
+		t.Error("the stats do not say that the index was rebuilt")
 	}
 	storagetest.Holds(t, s, chunks...)
 }

@@ -74,7 +74,7 @@ func (d *directory) lock() (io.Closer, error) {
 }
 
 // openIdentity reads the STORE file, or makes it in an empty directory. With
-// RebuildIndex it makes a missing one anew from a segment's header.
+// RebuildIndex it rebuilds a missing one from a segment's header.
 func (d *directory) openIdentity(opt *Options) error {
 	b, err := d.readHead(storeName)
 	if err == nil {
@@ -207,7 +207,7 @@ func (d *directory) checkSpace(need, reserve int64) error {
 }
 
 // checkSpaceToOpen refuses to open a store where the index could not write what it
-// writes when it is opened: Pebble would retry for ever, and would not succeed even
+// writes when it is opened: Pebble would retry forever, and would not succeed even
 // when there is space again.
 func (d *directory) checkSpaceToOpen(reserve int64) error {
 	free, err := d.free()

@@ -13,7 +13,7 @@ import (
 // generations is the store's memory of the generations of collections.
 //
 // The newest generation is in a file of its own, GENERATION, because the index may
-// lose its last batches in a crash, or everything when it is made anew. The
+// lose its last batches in a crash, or everything when it is rebuilt. The
 // generation must not be forgotten: if the store entered one a second time as if it
 // were new, a sweep would remove what was pinned and marked in it before.
 type generations struct {

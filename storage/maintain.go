@@ -114,7 +114,7 @@ func (s *Store) Scrub(ctx context.Context, how ScrubOptions) (ScrubResult, error
 }
 
 // The position of the scrub is in a file of its own, SCRUB. If it cannot be read, the
-// scrub begins anew.
+// scrub starts over.
 
 // ScrubPosition returns what was last given to SetScrubPosition: the segment to go
 // on with, and when the last whole round ended. Both are zero if nothing is known.

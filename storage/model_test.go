@@ -256,7 +256,7 @@ func (w *world) restart() {
 	}
 	storagetest.CloseClean(w.t, w.s)
 	w.fs = fs
-	w.note("restart: crash %v, index made anew %v", crash, rebuild)
+	w.note("restart: crash %v, index rebuilt %v", crash, rebuild)
 	w.open(storage.Options{RebuildIndex: rebuild})
 	w.restarted = true
 }

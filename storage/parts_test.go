@@ -228,7 +228,7 @@ func TestMarkThenCrash(t *testing.T) {
 		spoil func(t *testing.T, fs vfs.FS)
 	}{
 		"as it is":         {},
-		"index made anew":  {opt: storage.Options{RebuildIndex: true}},
+		"index rebuilt":    {opt: storage.Options{RebuildIndex: true}},
 		"file damaged":     {spoil: damageFile},
 		"both are damaged": {opt: storage.Options{RebuildIndex: true}, spoil: damageFile},
 		"index is empty":   {spoil: func(_ *testing.T, fs vfs.FS) { fs.RemoveAll(dir + "/index") }},
@@ -335,7 +335,7 @@ func TestEach(t *testing.T) {
 	}
 }
 
-// An index of the previous version is made anew, although its keys had another order.
+// An index of the previous version is rebuilt, although its keys had another order.
 func TestOlderIndex(t *testing.T) {
 	fs := vfs.NewMem()
 	s := storagetest.Open(t, dir, storage.Options{FS: fs})
@@ -355,7 +355,7 @@ func TestOlderIndex(t *testing.T) {
 	s = storagetest.Open(t, dir, storage.Options{FS: fs})
 	storagetest.Holds(t, s, a)
 	if !s.Stats().Reindexed {
-		t.Error("the stats do not say that the index was made anew")
+		t.Error("the stats do not say that the index was rebuilt")
 	}
 }
 

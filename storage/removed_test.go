@@ -85,7 +85,7 @@ func TestCrashInCompaction(t *testing.T) {
 				storagetest.Holds(t, s, kept...)
 				storagetest.CloseClean(t, s)
 				if t.Failed() {
-					t.Fatalf("seed %d, after a crash %s, index made anew %v", seed, p.name, rebuild)
+					t.Fatalf("seed %d, after a crash %s, index rebuilt %v", seed, p.name, rebuild)
 				}
 			}
 		}

@@ -47,7 +47,7 @@ func missingSegment(n uint32) error {
 	return fmt.Errorf("%w: there is no %s; put it back (and %s, if that is missing too), or remove the whole store and let the other nodes heal it", ErrMissing, segmentLabel(n), removedName)
 }
 
-// create makes a segment, or makes the header anew of a segment whose creation was
+// create makes a segment, or rewrites the header of a segment whose creation was
 // interrupted. When it returns, the file exists after a power cut. size is the
 // file's length, which exceeds the header if leftovers follow.
 func (s *segments) create(n uint32) (f vfs.File, size int64, err error) {
@@ -188,7 +188,7 @@ func (s *segments) remove(n uint32) error {
 
 // load reads REMOVED and returns the numbers of the segments, ascending. It
 // finishes removals that a crash interrupted. Its error is [ErrMissing] if a segment
-// is missing that was not removed. With rebuild it makes a damaged REMOVED anew from
+// is missing that was not removed. With rebuild it rebuilds a damaged REMOVED from
 // the segments that there are.
 func (s *segments) load(rebuild bool) ([]uint32, error) {
 	all, err := segment.List(s.dir.fs, s.dir.join(segmentsName))

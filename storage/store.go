@@ -54,7 +54,7 @@ type Options struct {
 	IndexMemory int64
 	// Now returns the time for the time stamps of records. Default: time.Now.
 	Now func() time.Time
-	// RebuildIndex makes the index anew from the segments, and the identity too if
+	// RebuildIndex rebuilds the index from the segments, and the identity too if
 	// its file is missing. It reads the whole store.
 	RebuildIndex bool
 }
@@ -94,14 +94,14 @@ type Store struct {
 	reader      *reader
 	writer      *writer
 
-	reindexed bool           // the index was damaged and was made anew when the store opened
+	reindexed bool           // the index was damaged and was rebuilt when the store opened
 	writing   sync.WaitGroup // the writer's goroutine
 	closing   sync.Once
 }
 
 // Open opens the store in dir, and makes it if dir is empty or does not exist. It
 // brings the index up to date; after a crash it reads what was written since the
-// index was last flushed. It makes a damaged index anew, which reads the whole
+// index was last flushed. It rebuilds a damaged index, which reads the whole
 // store.
 //
 // Its errors are [ErrInUse], [ErrNewer], [ErrNotStore], [ErrCorrupt],
@@ -206,8 +206,8 @@ type Stats struct {
 
 	DiskFree, DiskTotal uint64 // bytes; 0 if the file system does not say
 
-	// Reindexed is set if the index was damaged, or an older version's, and was made
-	// anew when the store was opened.
+	// Reindexed is set if the index was damaged, or an older version's, and was
+	// rebuilt when the store was opened.
 	Reindexed bool
 	Full      bool  // the last put was refused for lack of space, and there still is none
 	Failed    error // why puts are refused until the store is opened again, or nil

@@ -83,7 +83,7 @@ func (b *Bucket) open(ctx context.Context, cfg Config) (jetstream.KeyValue, erro
 		return kv, err
 	}
 	// The stream is as the library makes it, except for its first revision. A bucket that
-	// was lost and is made anew must not use revisions again that a client still knows, so
+	// was lost and is recreated must not use revisions again that a client still knows, so
 	// it starts above all revisions that an earlier bucket can have reached.
 	stream := jetstream.StreamConfig{
 		Name:              streamPrefix + cfg.Name,

@@ -33,7 +33,7 @@ func openBucket(t *testing.T, nc *nats.Conn, name string) *kv.Bucket {
 	return b
 }
 
-// A bucket that was lost and is made anew starts above the revisions of the lost one, so
+// A bucket that was lost and is recreated starts above the revisions of the lost one, so
 // that a client never takes an old revision for a new one.
 func TestBucketMadeAnewStartsAboveOldRevisions(t *testing.T) {
 	nc := bustest.Connect(t, bustest.Server(t))

@@ -136,7 +136,7 @@ func (b *Bucket) watch(ctx context.Context, filter string, options ...jetstream.
 	}
 	return w, func() {
 		cancel()
-		for range w.Updates() { // otherwise its goroutine would block for ever on a send
+		for range w.Updates() { // otherwise its goroutine would block forever on a send
 		}
 	}, nil
 }

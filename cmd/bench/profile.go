@@ -30,7 +30,7 @@ func profileCommand(ctx context.Context, f *pflag.FlagSet, args []string) error 
 // profile runs all phases of our system on one set and takes CPU profiles. For each phase
 // it writes PHASE-client.pprof and PHASE-server.pprof into the folder out, and for each
 // profile a text file with the functions that use the most CPU. It starts the servers
-// anew for each phase, so that each profile covers one phase.
+// again for each phase, so that each profile covers one phase.
 func profile(ctx context.Context, data, work, out, set string, limit time.Duration, log io.Writer) error {
 	if err := canMeasure(); err != nil {
 		return err

@@ -58,7 +58,7 @@ func scaled(full int64, scale float64, unit int64) int64 {
 }
 
 // makeSets makes the named sets in dir, or all sets if there are no names. It keeps a set
-// that is complete, and makes a set anew that an interrupted call left incomplete. A
+// that is complete, and makes a set again that an interrupted call left incomplete. A
 // complete set of another scale is an error.
 func makeSets(dir string, names []string, scale float64, out io.Writer) error {
 	if scale <= 0 || scale > 1 {

@@ -75,7 +75,7 @@ func TestCompleteSetsAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	if text, err := os.ReadFile(file); err != nil || string(text) != "touched" {
-		t.Errorf("a complete set was made anew: %q (%v)", text, err)
+		t.Errorf("a complete set was made again: %q (%v)", text, err)
 	}
 	if err := makeSets(dir, []string{"small10k"}, 1, io.Discard); err == nil {
 		t.Error("a set of another scale was accepted as a full one")

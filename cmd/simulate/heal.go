@@ -39,10 +39,10 @@ func (s site) withFlash() site {
 	return s
 }
 
-// healingTime returns the time to make all parts of one lost node anew, and the resource
+// healingTime returns the time to rebuild all parts of one lost node, and the resource
 // that limits it. The time is infinite if fewer nodes are left than a chunk has parts.
 //
-// To make one byte of a part anew, k bytes of other parts are read. One of these is on the
+// To rebuild one byte of a part, k bytes of other parts are read. One of these is on the
 // node that makes the part and does not cross the network, but the new byte does. So k
 // bytes cross the network in all cases. Parts are read in the order of their ids, which is
 // a random order on the disk, and written sequentially. The remaining nodes share the work

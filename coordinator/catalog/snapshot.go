@@ -84,7 +84,7 @@ type knowledge struct {
 }
 
 // lacks reports whether e says something that is not known. Versions are compared by their
-// sessions: a catalogue that was made anew may have given a key to another version.
+// sessions: a catalogue that was rebuilt may have given a key to another version.
 func (k *knowledge) lacks(e *schemas.CatalogueEntry) bool {
 	revision, known := k.revisions[e.Key]
 	if known && revision < e.Revision {

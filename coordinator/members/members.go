@@ -14,7 +14,7 @@
 //	up        has responded lately, and takes new data
 //	draining  an administrator wants it empty: it is read from, not written to
 //	down      has not responded lately, or has said goodbye; its data is left to it
-//	gone      has been down for longer than the grace period; its parts are made anew
+//	gone      has been down for longer than the grace period; its parts are rebuilt
 //	removed   an administrator does not want it any more; its card stays, so that the node does
 //	          not come back by itself
 //
@@ -65,7 +65,7 @@ type Members struct {
 
 	mu        sync.Mutex
 	epoch     uint64
-	changed   chan struct{} // closed, and made anew, when the epoch changes
+	changed   chan struct{} // closed and replaced when the epoch changes
 	nodes     map[schemas.NodeID]*member
 	policy    schemas.Policy
 	nicknames map[string]schemas.NicknamePolicy // by key
@@ -218,7 +218,7 @@ func (m *Members) waitFor(ctx context.Context, revision uint64) error {
 		select {
 		case <-changed:
 		case <-m.lost:
-			return schemas.Errorf(schemas.Unavailable, "the catalogue is lost, this coordinator starts anew: ask again")
+			return schemas.Errorf(schemas.Unavailable, "the catalogue is lost, this coordinator starts over: ask again")
 		case <-ctx.Done():
 			return schemas.Errorf(schemas.Unavailable, "the node map does not come up to date: %v", ctx.Err())
 		}
@@ -242,8 +242,8 @@ func (m *Members) isLost() bool {
 }
 
 // maxGap is more than the number of revisions that are written while a coordinator does not
-// watch. A bucket that is made anew begins later by the microseconds that the one before has
-// existed. A coordinator that has missed more revisions than this starts anew for nothing,
+// watch. A bucket that is recreated begins later by the microseconds that the one before has
+// existed. A coordinator that has missed more revisions than this starts over for nothing,
 // which does no harm.
 const maxGap = 10_000
 

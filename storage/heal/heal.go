@@ -1,5 +1,5 @@
 // Package heal keeps the parts that a storage node holds in order: it moves them to the
-// nodes that they are assigned to, makes missing and damaged ones anew, and drops those that
+// nodes that they are assigned to, rebuilds missing and damaged ones, and drops those that
 // are no longer wanted.
 //
 // No list of work is kept, and no node hands out work: each node looks after the chunks that

@@ -27,7 +27,7 @@ var (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// The parts of nodes that are gone are made anew on the remaining nodes, and on new ones.
+// The parts of nodes that are gone are rebuilt on the remaining nodes, and on new ones.
 func TestPartsOfGoneNodesAreMadeAnew(t *testing.T) {
 	for name, c := range map[string]struct {
 		d                  schemas.Durability
@@ -70,7 +70,7 @@ func TestNodeThatComesBackGetsWhatItMissed(t *testing.T) {
 	s.Save(missed...) // on the nodes that are up
 	s.AwaitSurveys()
 	if n := s.Sum(nodetest.Healed); n != 0 {
-		t.Errorf("%d parts were made anew that the node has", n)
+		t.Errorf("%d parts were rebuilt that the node has", n)
 	}
 	n.Back()
 	all := append(before, missed...)

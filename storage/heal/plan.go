@@ -27,7 +27,7 @@ type observation struct {
 	// them ought to send a part that me holds too, me sends it.
 	idle []schemas.NodeID
 	// stripe is the stripe whose shards the assigned nodes are to hold, as chooseStripe
-	// finds it; 0 if the shards are to be made anew, or the chunk is not split.
+	// finds it; 0 if the shards are to be rebuilt, or the chunk is not split.
 	stripe schemas.Part
 }
 
@@ -95,7 +95,7 @@ func (p *plan) jobsOf(node schemas.NodeID) (n int) {
 //     nothing else is done.
 //   - If assigned nodes that have responded lack a part, each of them is given one of the
 //     parts that are missing. Nodes that have not responded are given one too, but no job: it
-//     is the part that such a node presumably holds, which must not be made anew.
+//     is the part that such a node presumably holds, which must not be rebuilt.
 //   - A part that some node holds is sent, even to a chunk that cannot be recovered now. A
 //     part that no node holds is made.
 func (o *observation) plan() plan {

@@ -87,7 +87,7 @@ func TestPlans(t *testing.T) {
 			map[string]string{"a": "counts 1 lacks shard 0 of k=3, makes shard 0 of k=3 for a, makes shard 1 of k=3 for b, makes shard 2 of k=3 for c"}},
 		{"nothing is split for fewer nodes than k", observationOf(true, 3, 1, "ab", held{"a": whole, "b": whole}),
 			map[string]string{"a": "counts 1", "b": "1"}},
-		{"a node makes its own damaged part anew", observationOf(false, 1, 1, "ab", held{"b": whole}).damage("a", schemas.Whole),
+		{"a node rebuilds its own damaged part", observationOf(false, 1, 1, "ab", held{"b": whole}).damage("a", schemas.Whole),
 			map[string]string{"a": "0 lacks whole, makes whole for a", "b": "counts 0, sends whole to a"}},
 		{"a damaged part of a chunk that is lost stays", observationOf(false, 1, 1, "ab", nil).damage("a", schemas.Whole),
 			map[string]string{"a": "-1 lacks whole"}},

@@ -24,7 +24,7 @@ func NewCutter(r io.Reader, gear *Gear, in *Intake) *Cutter {
 	return &Cutter{gear: gear, r: r, in: in}
 }
 
-// Reset makes the cutter begin anew with another reader. afterHole and beforeHole say
+// Reset makes the cutter start over with another reader. afterHole and beforeHole say
 // whether a long hole comes before and after what r yields; zeros beside a hole belong to
 // the same long run.
 func (c *Cutter) Reset(r io.Reader, afterHole, beforeHole bool) {

@@ -2,7 +2,6 @@ package osfs
 
 import (
 	"math"
-	"os"
 	"testing"
 	"time"
 )
@@ -28,18 +27,5 @@ func TestTimesOutOfRangeBecomeTheNearest(t *testing.T) {
 		if got := nanoseconds(tc.t); got != tc.want {
 			t.Errorf("%v is %d, want %d", tc.t, got, tc.want)
 		}
-	}
-}
-
-func TestOwnersAreFoundByNameAndNumber(t *testing.T) {
-	name := NewOwnerNames().User(uint32(os.Getuid()))
-	if name == "" {
-		t.Skip("the user of this process has no name")
-	}
-	if got := NewOwnerIDs().User(name); got != os.Getuid() {
-		t.Errorf("%s is %d, want %d", name, got, os.Getuid())
-	}
-	if got := NewOwnerIDs().User("no such user"); got != -1 {
-		t.Errorf("an unknown user is %d, want -1", got)
 	}
 }

@@ -84,24 +84,6 @@ func TestOneOfConcurrentCreateKeysWins(t *testing.T) {
 	}
 }
 
-func TestExposedKeyFileIsRefused(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("no permission bits")
-	}
-	path := filepath.Join(t.TempDir(), "vault.key")
-	if _, err := CreateKey(path); err != nil {
-		t.Fatal(err)
-	}
-	for _, mode := range []fs.FileMode{0o640, 0o604, 0o620, 0o601} {
-		if err := os.Chmod(path, mode); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := LoadKey(path); !errors.Is(err, errKeyExposed) {
-			t.Errorf("mode %04o: %v", mode, err)
-		}
-	}
-}
-
 func TestKeyFileIsPinned(t *testing.T) {
 	const golden = "servidor-backup-key-1 AAAQEAYEAUDAOCAJBIFQYDIOB4IBCEQTCQKRMFYYDENBWHA5DYPWSE5EVMLJUKZZ\n"
 	text := string(encodeKeyFile(testKey()))

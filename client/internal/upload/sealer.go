@@ -128,7 +128,7 @@ func (s *sealer) addReplicas(c *schemas.Chunk, size int, set []schemas.NodeID, w
 	if err != nil {
 		return err
 	}
-	_, end := s.u.beginSealing(0) // anew, because a wait in openBatch is not work
+	_, end := s.u.beginSealing(0) // a new count, because a wait in openBatch is not work
 	defer end()
 	b.ids = append(b.ids, c.ID)
 	return b.builder.AddSealed(c, size, write)

@@ -65,7 +65,7 @@ func (x *Index) Get(k *Key) (e Entry, ok bool, err error) {
 }
 
 func readError(err error) error {
-	return fmt.Errorf("read the index (RebuildIndex makes it anew from the segments): %w", err)
+	return fmt.Errorf("read the index (RebuildIndex rebuilds it from the segments): %w", err)
 }
 
 // DeadBytes returns the length of the dead records in [from, to), in bytes.
@@ -120,7 +120,7 @@ func (x *Index) between(from, to []byte, visit func(key, value []byte) error) (e
 }
 
 // StartFlush begins to write to stable storage all batches committed so far. The
-// channel is closed when that is done; while writing fails, Pebble retries for ever.
+// channel is closed when that is done; while writing fails, Pebble retries forever.
 func (x *Index) StartFlush() (<-chan struct{}, error) { return x.db.AsyncFlush() }
 
 // Close makes the index durable and closes it. If it cannot be made durable, it is

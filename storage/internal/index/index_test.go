@@ -131,7 +131,7 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// An index of an older version, whose keys had another order, is made anew.
+// An index of an older version, whose keys had another order, is rebuilt.
 func TestOpenMakesOlderIndexAnew(t *testing.T) {
 	fs := vfs.NewMem()
 	db, err := pebble.Open("index", &pebble.Options{FS: fs})

@@ -22,7 +22,7 @@ type Failures struct {
 }
 
 // retryPause slows down Pebble's retries in the background, which otherwise follow
-// each other at once and for ever.
+// each other at once and forever.
 const retryPause = 50 * time.Millisecond
 
 // Open opens the index in dir and makes it if there is none. memory is what the
@@ -47,7 +47,7 @@ func Open(fsys vfs.FS, dir string, memory int64, failures Failures) (x *Index, f
 	return x, fresh, nil
 }
 
-// isUnusable reports whether the error means that the index must be made anew.
+// isUnusable reports whether the error means that the index must be rebuilt.
 func isUnusable(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errValue) ||
 		pebble.IsCorruptionError(err) || isOtherOrder(err)
