@@ -144,8 +144,8 @@ func (c *Coordinator) commitSession(ctx context.Context, req *schemas.CommitRequ
 	if s.Trusted && c.members.Holds(s.Basis) {
 		parent = s.ParentRoot
 	}
-	reader := replica.NewReader(c.nc, c.members.Map())
-	if err := verify(ctx, reader, vault, req.Root, parent); err != nil {
+	newReader := func() *replica.Reader { return replica.NewReader(c.nc, c.members.Map()) }
+	if err := verify(ctx, newReader, vault, req.Root, parent); err != nil {
 		return nil, err
 	}
 	// The check takes time, and no collection sees a session that has lapsed meanwhile. So the

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"servidor-backup/bus/bustest"
+	"servidor-backup/bus/replica"
 	"servidor-backup/schemas"
 )
 
@@ -100,6 +101,25 @@ func TestCommitFindsChunksElsewhere(t *testing.T) {
 	bustest.Eventually(t, "the second node is up", func() bool { return len(w.c.members.Map().Writable()) == 2 })
 	if _, err := w.commit(s.Session, tr.root); err != nil {
 		t.Error(err)
+	}
+}
+
+// If the parent cannot be read, the whole tree is checked, with the map as it is by then.
+func TestVerifyReadsTheNewestMapWithoutTheParent(t *testing.T) {
+	w := newWorld(t, 1, Options{})
+	parent, next := w.newTree(1, 1), w.newTree(1, 2)
+	w.put(parent.all...)
+	w.put(next.all...)
+	old := w.c.members.Map()
+	old.Nodes = nil
+	maps := []*schemas.NodeMap{old, w.c.members.Map()}
+	newReader := func() *replica.Reader {
+		var m *schemas.NodeMap
+		m, maps = maps[0], maps[1:]
+		return replica.NewReader(w.nc, m)
+	}
+	if err := verify(bustest.Context(t), newReader, schemas.SealedVault(nickname), next.root, parent.root); err != nil || len(maps) > 0 {
+		t.Errorf("the error is %v, and %d maps are unused", err, len(maps))
 	}
 }
 

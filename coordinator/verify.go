@@ -11,22 +11,25 @@ import (
 )
 
 // verify proves that nodes hold enough parts of every chunk of the new part of the tree under
-// root to read it.
-// Everything below parent, the root of the version that the session builds on, was proved when
-// that version was committed. A zero parent proves the whole tree.
+// root to read it. Everything below parent, the root of the version that the session builds on,
+// was proved when that version was committed. A zero parent proves the whole tree.
 //
 // Both trees are descended level by level. A chunk that both trees have is skipped with
 // everything below it: equal ids mean equal subtrees, because the id of a tree chunk covers its
 // edges. So the work is proportional to the difference, and no contents are read.
-func verify(ctx context.Context, reader *replica.Reader, vault schemas.VaultID, root, parent schemas.ChunkID) error {
+//
+// newReader returns a reader with the map as of now.
+func verify(ctx context.Context, newReader func() *replica.Reader, vault schemas.VaultID, root, parent schemas.ChunkID) error {
 	if root.IsZero() {
 		return schemas.Errorf(schemas.BadRequest, "the commit names no root")
 	}
-	v := &verifier{ctx: ctx, vault: vault, reader: reader}
+	v := &verifier{ctx: ctx, vault: vault, reader: newReader()}
 	err := v.compare(root, parent)
 	if errors.Is(err, errParent) && ctx.Err() == nil {
 		// A parent that cannot be read saves no work, but it does not prevent a new version
-		// that is complete.
+		// that is complete. The nodes that could not be read may be down by now, so the whole
+		// tree is read with the newest map.
+		v.reader = newReader()
 		err = v.compare(root, schemas.ChunkID{})
 	}
 	return err
