@@ -130,7 +130,7 @@ func (c *Catalog) backUpKey(ctx context.Context, key string) error {
 	return c.store(ctx, []schemas.Chunk{chunk})
 }
 
-// store sends those chunks to nodes that have fewer replicas than they should have.
+// store puts those of the chunks that have fewer replicas than they should have.
 func (c *Catalog) store(ctx context.Context, chunks []schemas.Chunk) error {
 	vault := schemas.CatalogueVault()
 	nodes := c.opt.Map()

@@ -42,12 +42,12 @@ func (c *Catalog) Rebuild(ctx context.Context) (*schemas.RebuildReply, error) {
 		return nil, schemas.Errorf(schemas.NoNode, "no storage node is up: start all of them first")
 	}
 	m := newMerge()
-	highest, err := c.mergeBackup(held, m, nodes, reachable)
+	highestRevision, err := c.mergeBackup(held, m, nodes, reachable)
 	if err != nil {
 		return nil, err
 	}
 	defer c.logMoves(m) // even if it fails: the next call does not tell of them any more
-	if rep.Keys, err = c.mergeUntilDone(held, m, highest); err != nil {
+	if rep.Keys, err = c.mergeUntilDone(held, m, highestRevision); err != nil {
 		return nil, err
 	}
 	rep.Moved = m.moves()
@@ -64,9 +64,9 @@ func (c *Catalog) logMoves(m *merge) {
 // mergeUntilDone merges the catalogue into m and writes the result, again and again until
 // nothing is left to write, as versions may be saved meanwhile. It returns how many values it
 // has written.
-func (c *Catalog) mergeUntilDone(ctx context.Context, m *merge, highest map[*kv.Bucket]uint64) (written int64, err error) {
+func (c *Catalog) mergeUntilDone(ctx context.Context, m *merge, highestRevision map[*kv.Bucket]uint64) (written int64, err error) {
 	for range mergeTries + 1 {
-		now, behind, err := c.mergeOnce(ctx, m, highest)
+		now, behind, err := c.mergeOnce(ctx, m, highestRevision)
 		written += now
 		changed := errors.Is(err, kv.ErrExists) || errors.Is(err, kv.ErrConflict)
 		if err != nil && !changed {
@@ -82,18 +82,18 @@ func (c *Catalog) mergeUntilDone(ctx context.Context, m *merge, highest map[*kv.
 
 // mergeBackup adds the backups on nodes to m. It returns the highest revision in them, for
 // each bucket.
-func (c *Catalog) mergeBackup(ctx context.Context, m *merge, nodes *schemas.NodeMap, from []schemas.NodeID) (highest map[*kv.Bucket]uint64, err error) {
+func (c *Catalog) mergeBackup(ctx context.Context, m *merge, nodes *schemas.NodeMap, from []schemas.NodeID) (highestRevision map[*kv.Bucket]uint64, err error) {
 	ids, err := c.backupIDs(ctx, from)
 	if err != nil {
 		return nil, err
 	}
-	highest = map[*kv.Bucket]uint64{}
+	highestRevision = map[*kv.Bucket]uint64{}
 	var mu sync.Mutex
 	err = c.readBackup(ctx, nodes, ids, func(e *schemas.CatalogueEntry) {
 		mu.Lock()
 		defer mu.Unlock()
 		b := c.bucketOf(e.Key)
-		highest[b] = max(highest[b], e.Revision)
+		highestRevision[b] = max(highestRevision[b], e.Revision)
 		if err := m.add(e); err != nil {
 			c.opt.Log.Warn("an entry in the catalogue's backup cannot be understood", "key", e.Key, "error", err)
 		}
@@ -102,7 +102,7 @@ func (c *Catalog) mergeBackup(ctx context.Context, m *merge, nodes *schemas.Node
 	for _, v := range m.versions {
 		v.version.Epoch, v.version.Tolerates = 0, 0
 	}
-	return highest, err
+	return highestRevision, err
 }
 
 // mergeOnce adds the catalogue as it is now to m, and writes the values that differ. behind is

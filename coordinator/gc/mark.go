@@ -105,7 +105,7 @@ func (m *marker) markLeaves(vault schemas.VaultID, ids []schemas.ChunkID) (lost 
 // marked is what became of a batch of chunks.
 type marked struct {
 	fresh    []schemas.ChunkID // some node has them and had not marked them before
-	notFound []schemas.ChunkID // none of their assigned nodes has them
+	notFound []schemas.ChunkID // none of their assigned nodes has marked them
 }
 
 // markBatch marks as many chunks as one request names, at all nodes they are assigned to.

@@ -63,8 +63,8 @@ var ErrHeld = schemas.Errorf(schemas.NotNow, "another coordinator is doing this 
 // errLost is the cause of a held context that ends because the lease was lost.
 var errLost = errors.New("the lease was lost: this coordinator could not reach the bucket for too long")
 
-// Take takes the lease, or returns [ErrHeld]. held ends when the lease is lost, or given
-// back with release, which waits until that is done.
+// Take takes the lease, or returns [ErrHeld]. The lease is given back when ctx ends, or with
+// release, which waits until that is done. held ends then, or when the lease is lost.
 func (l *Leases) Take(ctx context.Context, name string) (held context.Context, release func(), err error) {
 	var e entry
 	revision, err := l.bucket.Get(ctx, name, &e)

@@ -31,8 +31,8 @@ type Session struct {
 	ParentRoot schemas.ChunkID `msgpack:"parent_root"`
 	Since      uint64          `msgpack:"since"`
 	// Generation is that of the newest collection when the session was opened, or an older
-	// one. Nodes pin what the session asks for or puts through this generation or a later
-	// one.
+	// one. Every chunk that the session asks for or puts is pinned in this generation or a
+	// later one.
 	Generation uint32 `msgpack:"generation"`
 
 	Durability schemas.Durability `msgpack:"durability"` // the vault's
@@ -55,8 +55,8 @@ type Store struct{ bucket *kv.Bucket }
 func NewStore(bucket *kv.Bucket) *Store { return &Store{bucket} }
 
 // Create stores a new session.
-func (s *Store) Create(ctx context.Context, new *Session) error {
-	_, err := s.bucket.Create(ctx, new.ID, new)
+func (s *Store) Create(ctx context.Context, session *Session) error {
+	_, err := s.bucket.Create(ctx, session.ID, session)
 	return err
 }
 
