@@ -75,7 +75,7 @@ func (s *Store) Parts(vault schemas.VaultID, ids []schemas.ChunkID, visit func(i
 		if err != nil {
 			break
 		}
-		err = visit(parts[n].of, parts[n].key.Part())
+		err = visit(parts[n].of, parts[n].part)
 	}
 	return err
 }
@@ -89,7 +89,7 @@ func (s *Store) Look(vault schemas.VaultID, ids []schemas.ChunkID, visit func(i 
 	var parts []foundPart
 	err := s.eachPart(vault, ids, func(i int, k index.Key, e index.Entry) {
 		if !e.Corrupt {
-			parts = append(parts, foundPart{i, k})
+			parts = append(parts, foundPart{i, k.Part()})
 		}
 	})
 	s.gate.leave()
@@ -98,15 +98,15 @@ func (s *Store) Look(vault schemas.VaultID, ids []schemas.ChunkID, visit func(i 
 		if err != nil {
 			break
 		}
-		err = visit(parts[n].of, parts[n].key.Part())
+		err = visit(parts[n].of, parts[n].part)
 	}
 	return err
 }
 
 // foundPart is a held part of a chunk that was asked for.
 type foundPart struct {
-	of  int // index of the chunk's id
-	key index.Key
+	of   int // index of the chunk's id
+	part schemas.Part
 }
 
 // sortParts sorts parts by id; the parts of one id keep their order.
@@ -143,7 +143,7 @@ func (s *Store) pinnedParts(vault schemas.VaultID, ids []schemas.ChunkID) ([]fou
 	parts := make([]foundPart, 0, len(keys))
 	for n := range keys {
 		if held[n] {
-			parts = append(parts, foundPart{of[n], keys[n]})
+			parts = append(parts, foundPart{of[n], keys[n].Part()})
 		}
 	}
 	sortParts(parts)

@@ -28,7 +28,7 @@ var (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // The parts of nodes that are gone are rebuilt on the remaining nodes, and on new ones.
-func TestPartsOfGoneNodesAreMadeAnew(t *testing.T) {
+func TestPartsOfGoneNodesAreRebuilt(t *testing.T) {
 	for name, c := range map[string]struct {
 		d                  schemas.Durability
 		nodes, lost, added int

@@ -7,9 +7,9 @@ import (
 	"servidor-backup/schemas"
 )
 
-// An observation is what one node knows of one chunk at one moment. It is data alone, and
-// its plan follows from it alone. Nodes with the same observation make the same plan, so
-// work is never handed out.
+// An observation is what one node knows of one chunk at one moment. Its plan follows from it
+// alone: to make the plan, no node is asked. Nodes with the same observation make the same
+// plan, so work is never handed out.
 type observation struct {
 	me         schemas.NodeID // the node that observes
 	durability schemas.Durability

@@ -22,7 +22,7 @@ type schedule struct {
 	// retry is the pause before the next survey that looks again at what the last one left
 	// unsettled. It doubles each time.
 	retry time.Duration
-	// repeat: the next survey does so.
+	// repeat is set if the next survey is one that looks again.
 	repeat bool
 }
 

@@ -79,7 +79,8 @@ func (n *Node) register(ctx context.Context) (heartbeat time.Duration, epoch uin
 	defer cancel()
 	var rep schemas.RegisterReply
 	err = bus.Request(ctx, n.nc, schemas.SubjectRegister, n.cardMessage(schemas.Up), &rep)
-	// The clock was set back since an earlier process of this node started.
+	// A coordinator that knows a later start refuses the card: the clock was set back since an
+	// earlier process of this node started.
 	n.started = max(n.started, rep.Started+1)
 	return max(time.Duration(rep.Heartbeat), minHeartbeat), rep.Epoch, err
 }

@@ -29,7 +29,7 @@ type System struct {
 	*storagetest.Maker
 	Conn  *nats.Conn // of the tests
 	Opt   node.Options
-	Nodes []*Member // that have not been stopped
+	Nodes []*Member // except those that are down or gone
 
 	t      testing.TB
 	server *embedded.Server

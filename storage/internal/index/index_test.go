@@ -131,8 +131,8 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// An index of an older version, whose keys had another order, is rebuilt.
-func TestOpenMakesOlderIndexAnew(t *testing.T) {
+// An index of an older version, whose keys had another order, is replaced by an empty one.
+func TestOpenReplacesOlderIndex(t *testing.T) {
 	fs := vfs.NewMem()
 	db, err := pebble.Open("index", &pebble.Options{FS: fs})
 	if err != nil {

@@ -43,7 +43,7 @@ func (l Location) Before(m Location) bool {
 // Header is the header of a record; see the package comment.
 type Header struct {
 	Kind        schemas.Kind
-	Shard, K, M uint8  // of the [schemas.Part]; M is 0 and not read
+	Shard, K, M uint8  // of the [schemas.Part]; M is 0 and unused
 	Trees, Data uint32 // number of edges
 	Content     uint32 // bytes
 	SealID      uint32 // of a shard
