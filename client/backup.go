@@ -45,7 +45,7 @@ type BackupResult struct {
 	Bytes      int64 // their content
 	Unchanged  int64 // files that were not read again
 	Read       int64 // bytes read from files
-	Sent       int64 // bytes that went to nodes, each replica counted once
+	Sent       int64 // bytes sent to nodes; a request to several nodes counts once
 	Chunks     int64 // new chunks
 	Unreadable int64 // paths that could not be saved whole
 }

@@ -10,6 +10,7 @@ import (
 	"servidor-backup/client/internal/download"
 	"servidor-backup/client/internal/seal"
 	"servidor-backup/client/internal/transfer"
+	"servidor-backup/client/internal/tree"
 	"servidor-backup/client/internal/upload"
 	"servidor-backup/schemas"
 )
@@ -124,9 +125,11 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 	if s.parent != nil && s.parent.RootKind == schemas.Tree {
 		opt.Parent = &archive.Parent{
 			ID: s.parent.ID, Root: s.parent.Root, Recheck: s.recheck,
-			Get: download.NewReader(download.Options{
-				Keys: s.keys, Vault: s.vault, Replicas: s.replicas, Status: s.c.opt.Status,
-			}).TreeNodes,
+			NewGetter: func() tree.Getter {
+				return download.NewReader(download.Options{
+					Keys: s.keys, Vault: s.vault, Replicas: s.replicas, Status: s.c.opt.Status,
+				}).TreeNodes
+			},
 		}
 	}
 	done, err := archive.Save(up, opt)

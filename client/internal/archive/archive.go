@@ -48,7 +48,10 @@ type Options struct {
 type Parent struct {
 	ID   string          // for messages
 	Root schemas.ChunkID // of its tree
-	Get  tree.Getter     // fetches the tree's chunks
+	// NewGetter makes a getter of the tree's chunks. While a node is down that was reachable
+	// when the getter was made, a chunk that is not found counts as unreachable and not as lost.
+	// So what is asked later needs a getter of its own.
+	NewGetter func() tree.Getter
 	// Recheck says that chunks of the version may be lost: the nodes are asked before the
 	// chunks of an unchanged file are reused.
 	Recheck bool
@@ -131,7 +134,7 @@ func newSaver(up Uploader, opt Options) *saver {
 	s.zeros = sync.OnceValues(s.sendZeros)
 	if p := opt.Parent; p != nil {
 		s.recheck = p.Recheck
-		s.parentTree = tree.OpenParent(up.Context(), tree.NewReader(p.Get, p.Root))
+		s.parentTree = tree.OpenParent(up.Context(), tree.NewReader(p.NewGetter(), p.Root))
 	}
 	return s
 }

@@ -10,9 +10,10 @@ import (
 )
 
 // isRecoverable reports whether the nodes hold enough of all chunks of the content of a
-// parent's entry.
+// parent's entry. It makes its own getter: a node that went down since the backup began must not
+// turn a lost chunk, for which the file is read again, into an error that ends the backup.
 func (s *saver) isRecoverable(ctx context.Context, e *tree.Entry) (bool, error) {
-	pieces := tree.NewPieces(ctx, s.Parent.Get, e.Content, e.Size)
+	pieces := tree.NewPieces(ctx, s.Parent.NewGetter(), e.Content, e.Size)
 	for more := true; more; {
 		var ids []schemas.ChunkID
 		for more && len(ids) < upload.MaxIDs {

@@ -116,7 +116,7 @@ func (q *queue) run(l *listing, callerClaims int) {
 	l.read(q)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	last := l.prev
+	last, inserted := l.prev, len(l.subdirs)
 	l.prev.next, l.next.prev = l.next, l.prev
 	l.prev, l.next = nil, nil
 	for _, sub := range l.subdirs {
@@ -125,9 +125,10 @@ func (q *queue) run(l *listing, callerClaims int) {
 	}
 	if l.rest != nil {
 		q.insert(last, l.rest)
+		inserted++
 	}
 	q.waiting += len(l.items)
-	if len(l.subdirs) > callerClaims || l.rest != nil && len(l.subdirs) == callerClaims {
+	if inserted > callerClaims {
 		q.changed.Broadcast()
 	}
 	close(l.done)

@@ -50,8 +50,8 @@ type chunkState struct {
 }
 
 // states owns what is known of every chunk on its way, the answers to the batches that carry
-// chunks, and the budgets in bytes. Every other type of the package asks states. Its methods may
-// be called concurrently.
+// chunks, and the budgets in bytes. The steps keep none of this themselves. Its methods may be
+// called concurrently.
 //
 // Invariants:
 //   - A chunk has a state from queue until it is done, and only then. An equal chunk that is put

@@ -92,7 +92,7 @@ type Uploader struct {
 type Stats struct {
 	Chunks int64 // chunks sealed
 	Stored int64 // their sealed bytes
-	Sent   int64 // bytes sent to nodes, where a message to several nodes counts once
+	Sent   int64 // bytes sent to nodes; a request to several nodes counts once
 }
 
 // pendingChunk is a chunk that is not sealed yet.
