@@ -389,9 +389,9 @@ func TestTokensMakeValidKeys(t *testing.T) {
 	}
 }
 
-// DeleteAt fails if the revision is not current, and leaves a mark with a value. Exists
-// reports the current state.
-func TestDeleteAtIsConditionalAndLeavesAMark(t *testing.T) {
+// DeleteRevision fails if the revision is not current, and leaves a tombstone with a value.
+// Exists reports the current state.
+func TestDeleteRevisionIsConditionalAndLeavesATombstone(t *testing.T) {
 	b, err := kv.Open(bustest.Context(t), bustest.Connect(t, bustest.Server(t)), kv.Config{Name: "b"})
 	if err != nil {
 		t.Fatal(err)
@@ -427,18 +427,18 @@ func TestDeleteAtIsConditionalAndLeavesAMark(t *testing.T) {
 	if err := b.DeleteRevision(ctx, "a.b", 0, counter{5}); err != nil { // a key that is deleted
 		t.Error(err)
 	}
-	marks := map[string]int{}
+	tombstones := map[string]int{}
 	err = b.ScanAll(ctx, ">", func(e kv.Entry) error {
 		var c counter
 		err := e.Decode(&c)
 		if !e.Deleted {
 			t.Errorf("%s is not deleted", e.Key)
 		}
-		marks[e.Key] = c.N
+		tombstones[e.Key] = c.N
 		return err
 	})
-	if want := map[string]int{"a.b": 5, "a.c": 4}; err != nil || !maps.Equal(marks, want) {
-		t.Errorf("the marks have the values %v, %v, want %v", marks, err, want)
+	if want := map[string]int{"a.b": 5, "a.c": 4}; err != nil || !maps.Equal(tombstones, want) {
+		t.Errorf("the tombstones have the values %v, %v, want %v", tombstones, err, want)
 	}
 	if _, err := b.Create(ctx, "a.c", counter{6}); err != nil {
 		t.Error(err)

@@ -22,7 +22,7 @@ type console struct {
 	*texts
 	json, quiet bool
 	zone        *time.Location
-	server      string // address that the command connects to, for hints; "" without one
+	server      string // address of the system, for hints; "" if it is unknown or runs in here
 
 	out         *bufio.Writer // stdout; run flushes it at the end
 	outTerminal bool

@@ -108,7 +108,6 @@ func (x *texts) explain(err error) *failure {
 		f.code, f.text = "interrupted", x.t("error.interrupted")
 	case errors.Is(err, client.ErrNoCoordinator):
 		f.code, f.text = "no-coordinator", x.t("error.no-coordinator", "Detail", err.Error())
-		f.hint = x.t("hint.no-coordinator", "Server", "URL")
 	case errors.Is(err, client.ErrSameName):
 		f.hint = x.t("hint.same-name")
 	case errors.Is(err, embedded.ErrClustered):

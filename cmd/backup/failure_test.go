@@ -198,6 +198,9 @@ func TestHintsForErrorsOfLibraries(t *testing.T) {
 		c.expect(t, exitFailed, test.args...)
 		contains(t, c.err.String(), test.hint)
 	}
+	if f := newTexts("en").explain(client.ErrNoCoordinator); f.hint != "" {
+		t.Errorf("without a server, no coordinator can be started at one: %+v", f)
+	}
 	if f := newTexts("en").explain(fmt.Errorf("d: %w", embedded.ErrClustered)); !strings.Contains(f.hint, "--routes") {
 		t.Errorf("a server's folder that was part of a cluster: %+v", f)
 	}

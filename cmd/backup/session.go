@@ -58,7 +58,6 @@ func (a *app) connect(ctx context.Context, create bool) (*session, error) {
 	if err := schemas.CheckNickname(s.Nickname.Value); err != nil {
 		return nil, err
 	}
-	a.server = s.Server.Value
 	opt := client.Options{
 		Server:       s.Server.Value,
 		Nickname:     s.Nickname.Value,
@@ -74,6 +73,7 @@ func (a *app) connect(ctx context.Context, create bool) (*session, error) {
 			return nil, err
 		}
 	}
+	a.server = opt.Server
 	b, err := a.env.connect(ctx, opt)
 	if err != nil {
 		return nil, err

@@ -1,7 +1,7 @@
 // Package download reads the chunks of a vault from the storage nodes.
 //
 // A [Reader] fetches chunks by their ids and opens them with the keys of the vault. Below it,
-// a replica.Reader chooses the nodes to ask; a Reader adds what needs patience:
+// a replica.Reader chooses the nodes to ask; a Reader adds limits, retries and checks:
 //
 //   - Requests wait for a throttle, if there is one.
 //   - Nodes that do not respond are asked again for a while.

@@ -68,6 +68,8 @@ func (t *Target) Mkdir(e *tree.Entry) (*Dir, error) {
 
 func (t *Target) makeDir(e *tree.Entry) (*Dir, error) {
 	if e.Path == "." {
+		t.mu.Lock()
+		defer t.mu.Unlock()
 		t.top.entry = e
 		return t.top, nil
 	}
