@@ -95,7 +95,10 @@ func New(nc *nats.Conn, store *storage.Store, opt Options) (*Healer, error) {
 	}
 	var err error
 	h.writer, err = replica.NewWriter(nc, replica.WriterOptions{Pace: h.pace})
-	return h, err
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
 }
 
 // Close ends all sending to other nodes. Run may still be running, and ends when its context

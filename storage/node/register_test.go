@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,44 +18,22 @@ import (
 	"servidor-backup/storage/storagetest"
 )
 
-// statuses records what a Status function is told.
-type statuses struct {
-	mu   sync.Mutex
-	said []string
-}
-
-func (s *statuses) add(text string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.said = append(s.said, text)
-}
-
-// last returns the last status, "nothing" before the first.
-func (s *statuses) last() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.said) == 0 {
-		return "nothing"
-	}
-	return s.said[len(s.said)-1]
-}
-
 // A node that is started before any coordinator waits, says so, and goes on when a coordinator
 // starts.
 func TestWaitsForACoordinator(t *testing.T) {
 	s := bustest.Server(t)
 	store := storagetest.Open(t, t.TempDir(), storage.Options{})
-	var said statuses
+	var said bustest.Statuses
 	started := make(chan error, 1)
 	nc := bustest.Connect(t, s)
 	go func() {
-		n, err := node.Start(bustest.Context(t), nc, store, node.Options{Name: "disk1", Zone: "z", Weight: 7, Version: "1.2.3", Status: said.add})
+		n, err := node.Start(bustest.Context(t), nc, store, node.Options{Name: "disk1", Zone: "z", Weight: 7, Version: "1.2.3", Status: said.Add})
 		if err == nil {
 			err = n.Stop()
 		}
 		started <- err
 	}()
-	bustest.Eventually(t, "a status", func() bool { return strings.Contains(said.last(), "waiting for a coordinator") })
+	bustest.Eventually(t, "a status", func() bool { return strings.Contains(said.Last(), "waiting for a coordinator") })
 	r := newRegistrar(t, bustest.Connect(t, s), nil)
 	card := bustest.Receive(t, "the registration", r.cards)
 	if card.ID != store.NodeID() || card.Name != "disk1" || card.Zone != "z" || card.Weight != 7 || card.State != schemas.Up || card.Capacity <= 0 {
@@ -65,7 +42,7 @@ func TestWaitsForACoordinator(t *testing.T) {
 	if err := bustest.Receive(t, "the start", started); err != nil {
 		t.Error(err)
 	}
-	if last := said.last(); last != "" {
+	if last := said.Last(); last != "" {
 		t.Errorf("the last status is %q, want that it goes on", last)
 	}
 }
@@ -75,14 +52,14 @@ func TestRegistrationRefused(t *testing.T) {
 	s := bustest.Server(t)
 	newRegistrar(t, bustest.Connect(t, s), schemas.Errorf(schemas.TooNew, "update the coordinator"))
 	ctx, cancel := context.WithCancel(t.Context())
-	var said statuses
+	var said bustest.Statuses
 	started := make(chan error, 1)
 	nc, store := bustest.Connect(t, s), storagetest.Open(t, t.TempDir(), storage.Options{})
 	go func() {
-		_, err := node.Start(ctx, nc, store, node.Options{Status: said.add})
+		_, err := node.Start(ctx, nc, store, node.Options{Status: said.Add})
 		started <- err
 	}()
-	bustest.Eventually(t, "the reason", func() bool { return strings.Contains(said.last(), "update the coordinator") })
+	bustest.Eventually(t, "the reason", func() bool { return strings.Contains(said.Last(), "update the coordinator") })
 	cancel()
 	if err := bustest.Receive(t, "the end of the start", started); !errors.Is(err, context.Canceled) {
 		t.Errorf("the start ends with %v", err)
@@ -207,4 +184,18 @@ func TestRegistersAfterReconnect(t *testing.T) {
 		}
 	})
 	bustest.Receive(t, "the registration after the restart", r.cards)
+}
+
+// A node on a connection that is closed returns an error.
+func TestStartOnAClosedConnection(t *testing.T) {
+	nc := bustest.Connect(t, bustest.Server(t))
+	nc.Close()
+	store, err := storage.Open(t.TempDir(), storage.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if _, err := node.Start(bustest.Context(t), nc, store, node.Options{}); !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("the error is %v, want %v", err, nats.ErrConnectionClosed)
+	}
 }
