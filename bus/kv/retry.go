@@ -24,8 +24,8 @@ const (
 	// retryTime is the time for which an operation is retried. A cluster elects a new
 	// leader within 4 to 9 s, and a coordinator's client waits for bus.RequestTimeout.
 	retryTime = 10 * time.Second
-	// loneRetryTime is used instead if a lone server has no responder for JetStream: no
-	// other server will take its place.
+	// loneRetryTime is used instead if no other server will take over: a lone server has no
+	// responder for JetStream, or a server cannot make the stream's directory.
 	loneRetryTime = 2 * time.Second
 	// openTryTimeout and openRetryTime are used for finding or making a bucket: the
 	// program has just started, and perhaps the servers have, too.
@@ -44,7 +44,8 @@ func (b *Bucket) retry(ctx context.Context, limit time.Duration, try func() erro
 			return err
 		}
 		took := time.Since(start)
-		if took > limit || took > loneRetryTime && isNoResponder(err) && !b.clustered() {
+		alone := isNoResponder(err) && !b.clustered() || hasCode(err, codeStreamCreate)
+		if took > limit || took > loneRetryTime && alone {
 			return err
 		}
 		select {
@@ -65,11 +66,14 @@ func isNoResponder(err error) bool {
 	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
-// isLost reports whether err says that there is no such bucket.
-func isLost(err error) bool {
+// hasCode reports whether err is an error of JetStream with the given code.
+func hasCode(err error, code jetstream.ErrorCode) bool {
 	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamNotFound
+	return errors.As(err, &api) && api.ErrorCode == code
 }
+
+// isLost reports whether err says that there is no such bucket.
+func isLost(err error) bool { return hasCode(err, jetstream.JSErrCodeStreamNotFound) }
 
 // isTransient reports whether err comes from servers that are unreachable, starting, or
 // electing a leader.
@@ -85,7 +89,7 @@ func isTransient(err error) bool {
 	switch api.ErrorCode {
 	case jetstream.JSErrCodeJetStreamNotEnabled, jetstream.JSErrCodeJetStreamNotEnabledForAccount, codeNoPeers:
 		return false
-	case codeWriteInProcess:
+	case codeWriteInProcess, codeStreamCreate:
 		return true
 	}
 	return api.Code == http.StatusServiceUnavailable
@@ -95,10 +99,11 @@ func isTransient(err error) bool {
 const (
 	codeNoPeers        jetstream.ErrorCode = 10005 // the cluster has fewer servers than replicas
 	codeWriteInProcess jetstream.ErrorCode = 10158 // a message with this id is being written
+	// codeStreamCreate says that the server could not make the stream's directory. A server
+	// that has just deleted its last stream removes the directory of all streams a moment
+	// later, even if a new stream is being made in it.
+	codeStreamCreate jetstream.ErrorCode = 10049
 )
 
 // isTooFewServers reports whether the cluster has too few servers for the replicas.
-func isTooFewServers(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == codeNoPeers
-}
+func isTooFewServers(err error) bool { return hasCode(err, codeNoPeers) }

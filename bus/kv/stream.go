@@ -142,7 +142,6 @@ func (b *Bucket) replace(ctx context.Context, key string, m *nats.Msg, revision 
 // isMismatch reports whether the key had another revision than expected. JetStream has two
 // codes for that; the second is for a write that overtakes another one that is not decided.
 func isMismatch(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
-		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+	return hasCode(err, jetstream.JSErrCodeStreamWrongLastSequence) ||
+		hasCode(err, jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
