@@ -59,6 +59,18 @@ func waitForReplicas(t *testing.T, nc *nats.Conn, bucket string) {
 	})
 }
 
+// openReplicated opens a bucket and waits until three servers have all of it. A bucket that is
+// made before a new cluster's leader knows all servers has one replica at first.
+func openReplicated(t *testing.T, nc *nats.Conn, name string) *kv.Bucket {
+	t.Helper()
+	b := openBucket(t, nc, name)
+	bustest.Eventually(t, "the cluster accepts three replicas", func() bool {
+		return b.EnsureReplicas(t.Context(), 0) == nil
+	})
+	waitForReplicas(t, nc, name)
+	return b
+}
+
 // One server of three stops and comes back while writers increment a counter through all
 // of them: no acknowledged increment is lost or made twice, and watches on all servers see
 // the final value and never an older value after a newer one.
@@ -67,10 +79,9 @@ func TestClusterSurvivesTheLossOfAServer(t *testing.T) {
 	ctx := bustest.Context(t)
 	var buckets [3]*kv.Bucket
 	for i := range buckets {
-		buckets[i] = openBucket(t, bustest.Dial(t, c.URLs(i)), "counted")
+		buckets[i] = openReplicated(t, bustest.Dial(t, c.URLs(i)), "counted")
 	}
 	nc := bustest.Dial(t, c.URLs(1))
-	waitForReplicas(t, nc, "counted")
 
 	var watched [3]atomic.Int64
 	watching, stop := context.WithCancel(ctx)
@@ -170,7 +181,7 @@ func TestClusterReadsWhatWasWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer nc.Close()
-		buckets[i] = openBucket(t, nc, "read")
+		buckets[i] = openReplicated(t, nc, "read")
 	}
 	// A server is behind for less than a millisecond here, so the test reads often, and
 	// during other writes.
@@ -251,9 +262,9 @@ func TestEnsureReplicasOnlyAddsReplicas(t *testing.T) {
 	if configured := stream(t, nc, "grown").Config.Replicas; configured != 1 {
 		t.Errorf("the bucket has %d replicas, want 1", configured)
 	}
-	if err := b.EnsureReplicas(ctx, 3); err != nil {
-		t.Error(err)
-	}
+	bustest.Eventually(t, "the cluster accepts three replicas", func() bool {
+		return b.EnsureReplicas(ctx, 3) == nil
+	})
 	waitForReplicas(t, nc, "grown")
 	if err := b.EnsureReplicas(ctx, 1); err != nil { // it removes none
 		t.Error(err)
@@ -270,12 +281,9 @@ func TestEnsureReplicasOnlyAddsReplicas(t *testing.T) {
 func TestClusterRestartsWithTwoOfThreeServers(t *testing.T) {
 	c := bustest.StartCluster(t, 3)
 	nc := bustest.Dial(t, c.URLs(0))
-	b := openBucket(t, nc, "kept")
+	b := openReplicated(t, nc, "kept")
 	if _, err := b.Create(bustest.Context(t), "k", counter{7}); err != nil {
 		t.Fatal(err)
-	}
-	if configured := stream(t, nc, "kept").Config.Replicas; configured != 3 {
-		t.Fatalf("the bucket has %d replicas, want 3", configured)
 	}
 	c.Stop(0, 1, 2)
 	c.Start(1, 2)

@@ -63,7 +63,7 @@ func TestRestartsLoseNoBucket(t *testing.T) {
 	c := bustest.StartCluster(t, 3)
 	var buckets [3]*kv.Bucket
 	for i := range buckets {
-		buckets[i] = openBucket(t, bustest.Dial(t, c.URLs(i)), "there")
+		buckets[i] = openReplicated(t, bustest.Dial(t, c.URLs(i)), "there")
 	}
 	checking, end := context.WithCancel(t.Context())
 	var checks sync.WaitGroup
