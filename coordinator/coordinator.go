@@ -198,13 +198,17 @@ func (c *Coordinator) serve() error {
 	)
 }
 
-// spreadRetry is how long to wait before the buckets are spread over more servers again.
-const spreadRetry = 5 * time.Second
+// spreadRetryMin and spreadRetryMax are the shortest and the longest time before spread tries
+// again. The leader of a new cluster knows all servers within a second or two.
+const (
+	spreadRetryMin = 100 * time.Millisecond
+	spreadRetryMax = 5 * time.Second
+)
 
 // spread makes the buckets be replicated on as many servers as they should be: the cluster may
 // have been smaller when they were made.
 func (c *Coordinator) spread() {
-	for logged := ""; ; {
+	for pause, logged := spreadRetryMin, ""; ; pause = min(2*pause, spreadRetryMax) {
 		var errs []error
 		for _, b := range c.buckets.all() {
 			errs = append(errs, b.EnsureReplicas(c.run, c.opt.Replicas))
@@ -220,7 +224,7 @@ func (c *Coordinator) spread() {
 		select {
 		case <-c.run.Done():
 			return
-		case <-time.After(spreadRetry):
+		case <-time.After(pause):
 		}
 	}
 }
