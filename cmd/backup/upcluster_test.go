@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"servidor-backup/bus/bustest"
 )
 
@@ -46,6 +48,7 @@ func TestClusterOfSystems(t *testing.T) {
 	w.eventually("all nodes are known", func() bool {
 		return strings.Count(through(0).ok("nodes").out, " up ") == 3
 	})
+	w.replicated(servers(0, 1, 2))
 	src := w.dir()
 	w.write(filepath.Join(src, "file"), random(1, 300_000))
 	saved := through(0, 1, 2).transmit("--name", "src", src)
@@ -71,6 +74,29 @@ func TestClusterOfSystems(t *testing.T) {
 		p.stop()
 		w.intact(dirs[i])
 	}
+}
+
+// replicated waits until all three servers have all of every bucket. Buckets that are made
+// before a new cluster's leader knows all servers have fewer replicas for a moment.
+func (w *world) replicated(servers string) {
+	w.Helper()
+	js, err := jetstream.New(bustest.Dial(w, servers))
+	if err != nil {
+		w.Fatal(err)
+	}
+	complete := func(info *jetstream.StreamInfo) bool {
+		return info.Cluster != nil && len(info.Cluster.Replicas) == 2 &&
+			info.Cluster.Replicas[0].Current && info.Cluster.Replicas[1].Current
+	}
+	w.eventually("three servers have all of every bucket", func() bool {
+		buckets, all := js.ListStreams(w.ctx, jetstream.WithStreamListSubject("$KV.>")), true
+		n := 0
+		for info := range buckets.Info() {
+			n++
+			all = all && complete(info)
+		}
+		return buckets.Err() == nil && n > 0 && all
+	})
 }
 
 // A role names all servers that it cannot reach.
@@ -146,6 +172,7 @@ func TestDocumentedCluster(t *testing.T) {
 	data := w.dir()
 	node := w.start("storage", "--server", "nats://"+office, "--data", data)
 	node.serves()
+	w.replicated(strings.Join(all, ","))
 
 	behind, at := w.with("BACKUP_SERVER=nats://"+office), w.with("BACKUP_SERVER="+strings.Join(all, ","))
 	src := w.dir()
