@@ -1,6 +1,7 @@
 package heal_test
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
@@ -272,27 +273,30 @@ func TestDamagedPartsAreReplaced(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, n := range s.Nodes[:2] {
-				held := n.Store.Stats().Chunks
-				damage(t, n, nodetest.Dir+"/segments/00000001.seg")
+				held, before := n.Store.Stats().Chunks, n.Status().Scrub.Ended
+				damage(t, n, chunks)
 				if err := n.Request(schemas.ScrubSubject, &schemas.ScrubRequest{}, new(schemas.ScrubReply)); err != nil {
 					t.Fatal(err)
 				}
 				bustest.Receive(t, "the event", events)
-				s.AwaitComplete(chunks...)
-				bustest.Eventually(t, "no part is damaged", func() bool {
+				// Until the scrub has found it, a damaged part is held like any other.
+				bustest.Eventually(t, "a scrub has ended, and no part is damaged", func() bool {
 					st := n.Store.Stats()
-					return st.Corrupt == 0 && st.Chunks == held && n.Status().Scrub.Found > 0 && n.Status().Scrub.Ended > 0
+					return n.Status().Scrub.Ended > before && st.Corrupt == 0 && st.Chunks == held
 				})
+				s.AwaitComplete(chunks...)
 			}
 			s.AwaitCounts(40)
 		})
 	}
 }
 
-// damage flips a bit in every 50 KB of a node's file.
-func damage(t *testing.T, n *nodetest.Member, name string) {
+// damage flips a bit of every part that a node holds in its first segment and that has the
+// beginning of a chunk. It flips none of a record's header: bytes that are no record stay in the
+// segment when the part has been replaced, and the check at the end would find them.
+func damage(t *testing.T, n *nodetest.Member, chunks []schemas.Chunk) {
 	t.Helper()
-	f, err := n.FS.OpenReadWrite(name, "damage")
+	f, err := n.FS.OpenReadWrite(nodetest.Dir+"/segments/00000001.seg", "damage")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,17 +304,25 @@ func damage(t *testing.T, n *nodetest.Member, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := make([]byte, 1)
-	for at := int64(50_000); at < info.Size(); at += 50_000 {
-		if _, err := f.ReadAt(b, at); err != nil {
+	all := make([]byte, info.Size())
+	if _, err := f.ReadAt(all, 0); err != nil {
+		t.Fatal(err)
+	}
+	flipped := 0
+	for _, c := range chunks {
+		at := bytes.Index(all, c.Content[:32])
+		if at < 0 {
+			continue
+		}
+		if _, err := f.WriteAt([]byte{all[at] ^ 4}, int64(at)); err != nil {
 			t.Fatal(err)
 		}
-		b[0] ^= 4
-		if _, err := f.WriteAt(b, at); err != nil {
-			t.Fatal(err)
-		}
+		flipped++
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if flipped == 0 {
+		t.Fatal("the node holds no part to damage")
 	}
 }
