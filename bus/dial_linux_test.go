@@ -42,7 +42,7 @@ func blackHole(t *testing.T) string {
 		}
 		t.Cleanup(func() { _ = c.Close() })
 	}
-	t.Skip("this system queues more connections than it was asked to")
+	t.Fatal("20 connections were accepted for a listener that queues none")
 	return ""
 }
 
