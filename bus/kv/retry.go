@@ -25,7 +25,7 @@ const (
 	// leader within 4 to 9 s, and a coordinator's client waits for bus.RequestTimeout.
 	retryTime = 10 * time.Second
 	// loneRetryTime is used instead if no other server will take over: a lone server has no
-	// responder for JetStream, or a server cannot make the stream's directory.
+	// responder for JetStream, or a server cannot make the stream.
 	loneRetryTime = 2 * time.Second
 	// openTryTimeout and openRetryTime are used for finding or making a bucket: the
 	// program has just started, and perhaps the servers have, too.
@@ -99,9 +99,9 @@ func isTransient(err error) bool {
 const (
 	codeNoPeers        jetstream.ErrorCode = 10005 // the cluster has fewer servers than replicas
 	codeWriteInProcess jetstream.ErrorCode = 10158 // a message with this id is being written
-	// codeStreamCreate says that the server could not make the stream's directory. A server
-	// that has just deleted its last stream removes the directory of all streams a moment
-	// later, even if a new stream is being made in it.
+	// codeStreamCreate says that the server could not make a stream, mostly because of its
+	// disk. A server that has just deleted its last stream removes the directory of all streams
+	// a moment later, even if a new stream is being made in it.
 	codeStreamCreate jetstream.ErrorCode = 10049
 )
 
