@@ -33,7 +33,6 @@ func listTree(ctx context.Context, a *app, id, inside string) error {
 // jsonEntry is the JSON of a file, folder, link or other entry.
 type jsonEntry struct {
 	Path     string `json:"path"`
-	Exact    []byte `json:"path_bytes,omitempty"` // if the path is not UTF-8
 	Type     string `json:"type"`
 	Mode     string `json:"mode"` // octal
 	UID      uint32 `json:"uid"`
@@ -48,7 +47,7 @@ type jsonEntry struct {
 
 func entryJSON(e *client.Entry) jsonEntry {
 	return jsonEntry{
-		Path: e.Path, Exact: exactBytes(e.Path), Type: e.Type.String(), Mode: fmt.Sprintf("%04o", e.Mode),
+		Path: e.Path, Type: e.Type.String(), Mode: fmt.Sprintf("%04o", e.Mode),
 		UID: e.UID, GID: e.GID, User: e.User, Group: e.Group, Size: e.Size, Modified: stamp(e.Mtime),
 		Target: e.Target, HardLink: e.HardLink,
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -56,9 +55,7 @@ func (c *console) println(text string) { fmt.Fprintln(c.out, text) }
 
 // printJSON writes v as one line of JSON to stdout.
 func (c *console) printJSON(v any) error {
-	e := json.NewEncoder(c.out)
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	return writeJSON(c.out, v)
 }
 
 // report prints the error that ended the command; nil prints nothing.
@@ -89,14 +86,13 @@ type jsonError struct {
 
 type jsonWarning struct {
 	Path    string `json:"path"`
-	Exact   []byte `json:"path_bytes,omitempty"`
 	Message string `json:"message"`
 }
 
 // warn reports a path that failed while the command goes on.
 func (c *console) warn(path string, err error) {
 	if c.json {
-		c.object("warning", jsonWarning{Path: path, Exact: exactBytes(path), Message: oneLine(err.Error())})
+		c.object("warning", jsonWarning{Path: path, Message: oneLine(err.Error())})
 		return
 	}
 	c.line(c.t("console.warning", "Path", quotePath(path), "Text", oneLine(err.Error())))
@@ -170,9 +166,7 @@ func (c *console) Write(p []byte) (int, error) {
 
 // object writes {"kind": v} as a line to stderr.
 func (c *console) object(kind string, v any) {
-	text, err := json.Marshal(map[string]any{kind: v})
-	if err != nil {
-		panic(err) // strings and structs of strings can always be encoded
-	}
-	c.line(string(text))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = writeJSON(c.w, map[string]any{kind: v}) // an error of stderr cannot be reported anywhere
 }

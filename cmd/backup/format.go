@@ -94,15 +94,6 @@ func quotePath(path string) string {
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
-// exactBytes returns the bytes of a path that is not UTF-8, which JSON cannot carry as a
-// string; else nil.
-func exactBytes(path string) []byte {
-	if utf8.ValidString(path) {
-		return nil
-	}
-	return []byte(path)
-}
-
 // durability explains a durability k+m.
 func (x *texts) durability(d schemas.Durability) string {
 	switch {
