@@ -37,8 +37,13 @@ func TestLimitsAreKept(t *testing.T) {
 	c := w.client(func(o *client.Options) { o.UploadLimit, o.DownloadLimit = limit, limit })
 
 	start := time.Now()
-	saved := save(t, c, client.BackupOptions{Paths: []string{src}, Name: "things"})
+	progress := &client.Progress{Count: true}
+	saved := save(t, c, client.BackupOptions{Paths: []string{src}, Name: "things", Progress: progress})
 	wantWithinLimit(t, "backup", saved.Sent, start)
+	// A backup that takes longer than a moment knows how much there is to do.
+	if total := progress.TotalBytes.Load(); total != int64(len(content)) || !progress.Counted.Load() {
+		t.Errorf("the backup counted %d bytes of %d", total, len(content))
+	}
 
 	start = time.Now()
 	var out bytes.Buffer

@@ -46,7 +46,7 @@ func runTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 		return err
 	}
 	opt.Without = backupFolders(a.config, &s.settings)
-	opt.Stdin, opt.Progress, opt.Warn = a.in, new(client.Progress), a.warn
+	opt.Stdin, opt.Progress, opt.Warn = a.in, &client.Progress{Count: a.showsProgress()}, a.warn
 
 	start := time.Now()
 	stop := a.showProgress(opt.Progress)

@@ -30,7 +30,9 @@ type console struct {
 	mu      sync.Mutex
 	stderr  io.Writer
 	w       io.Writer // stderr, or the progress bar that owns the terminal
-	waiting string    // the last status
+	waiting string    // the current status
+	said    string    // the last status that was printed
+	ended   time.Time // when said was no longer the status; zero while it is
 }
 
 var _ io.Writer = (*console)(nil) // for loggers
@@ -114,21 +116,41 @@ func (c *console) info(text string) {
 	}
 }
 
+// sameWait is the time within which a status that comes back belongs to the same wait: many
+// small waits for one node are told once.
+const sameWait = 30 * time.Second
+
 // status says what the command waits for; "" means that it goes on. A progress bar shows
 // the status while it lasts. Without a bar, each new status is a line.
 func (c *console) status(text string) {
-	c.mu.Lock()
-	same := text == c.waiting
-	c.waiting = text
-	hasBar := c.w != c.stderr
-	c.mu.Unlock()
-	switch {
-	case same || text == "" || c.quiet || hasBar:
-	case c.json:
+	if !c.isNews(text) {
+		return
+	}
+	if c.json {
 		c.object("status", text)
-	default:
+	} else {
 		c.line(text)
 	}
+}
+
+// isNews sets the status and reports whether it has to be printed.
+func (c *console) isNews(text string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = text
+	if text == "" {
+		if c.ended.IsZero() {
+			c.ended = time.Now()
+		}
+		return false
+	}
+	hasBar := c.w != c.stderr
+	if c.quiet || hasBar {
+		return false
+	}
+	again := text == c.said && (c.ended.IsZero() || time.Since(c.ended) < sameWait)
+	c.said, c.ended = text, time.Time{}
+	return !again
 }
 
 // waitingFor returns the last status.

@@ -16,11 +16,14 @@ const (
 	rateWindow = 10 * time.Second
 )
 
+// showsProgress reports whether progress is shown.
+func (c *console) showsProgress() bool { return !c.quiet && !c.json }
+
 // showProgress shows the progress p until stop is called: as a bar on a terminal, else as a
 // line every plainEvery; with --quiet or --json not at all.
 func (c *console) showProgress(p *client.Progress) (stop func()) {
 	switch {
-	case c.quiet || c.json:
+	case !c.showsProgress():
 		return func() {}
 	case c.errTerminal:
 		return c.drawBar(p)

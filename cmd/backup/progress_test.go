@@ -108,3 +108,27 @@ func TestFormats(t *testing.T) {
 		}
 	}
 }
+
+// A sender that waits for one node many times for a moment is one wait, and one line.
+func TestManyShortWaitsAreOneLine(t *testing.T) {
+	c := filled(t)
+	c.backend.takes = 0
+	c.backend.during = func(*client.Progress) {
+		for range 50 {
+			c.backend.status("waiting for b")
+			<-time.After(200 * time.Millisecond)
+			c.backend.status("")
+		}
+		c.backend.status("waiting for c")
+		<-time.After(time.Minute)
+		c.backend.status("")
+		<-time.After(time.Minute)
+		c.backend.status("waiting for c")
+		c.backend.status("")
+	}
+	c.expect(t, exitDone, "transmit", "x", "--json")
+	want := `{"status":"waiting for b"}` + "\n" + `{"status":"waiting for c"}` + "\n" + `{"status":"waiting for c"}` + "\n"
+	if got := c.err.String(); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

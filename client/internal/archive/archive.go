@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"servidor-backup/client/internal/chunk"
 	"servidor-backup/client/internal/osfs"
@@ -155,8 +156,10 @@ func (s *saver) run(ctx context.Context) (*Result, error) {
 			}
 		})
 	}
+	counting, stopCounting := context.WithCancel(ctx)
+	defer stopCounting()
 	if s.Progress.Count {
-		work.Go(func() { s.countTotals(ctx) })
+		work.Go(func() { s.countTotals(counting) })
 	}
 	start(s.walk)
 	for range readers() {
@@ -166,6 +169,7 @@ func (s *saver) run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		fail(err)
 	}
+	stopCounting()
 	work.Wait()
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, cause
@@ -176,8 +180,17 @@ func (s *saver) run(ctx context.Context) (*Result, error) {
 	}, nil
 }
 
+// countAfter is how long a backup runs before it counts what there is to do. A shorter one
+// shows no time left, and the second walk would cost it more than it gives.
+const countAfter = time.Second
+
 // countTotals walks everything a second time, only to know how much there is to do.
 func (s *saver) countTotals(ctx context.Context) {
+	select {
+	case <-time.After(countAfter):
+	case <-ctx.Done():
+		return
+	}
 	pr := s.Progress
 	err := scan.Walk(ctx, s.Roots, s.Exclude, func(it scan.Item) error {
 		if it.Entry != nil && it.Entry.Type != tree.TypeDir {
