@@ -171,6 +171,7 @@ func (s *saver) run(ctx context.Context) (*Result, error) {
 	}
 	stopCounting()
 	work.Wait()
+	s.countDone()
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, cause
 	}
@@ -200,6 +201,16 @@ func (s *saver) countTotals(ctx context.Context) {
 		return nil
 	})
 	pr.Counted.Store(err == nil && s.Roots != nil)
+}
+
+// countDone makes the totals those of what was read, once everything is: what is left is to
+// send the rest of it.
+func (s *saver) countDone() {
+	if pr := s.Progress; pr.Count && !pr.Counted.Load() {
+		pr.TotalFiles.Store(pr.Files.Load())
+		pr.TotalBytes.Store(pr.Bytes.Load())
+		pr.Counted.Store(true)
+	}
 }
 
 // reportUnreadable warns of a path that is not saved, or not saved whole, and counts it.
