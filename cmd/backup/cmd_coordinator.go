@@ -76,7 +76,7 @@ func roleServer(a *app, insecure bool) (string, error) {
 
 // runCoordinator runs one coordinator until the context ends.
 func runCoordinator(ctx context.Context, a *app, server string, opt coordinator.Options) error {
-	r := newRoles(a.console, server, a.memory, slog.LevelInfo)
+	r := newRoles(a.console, server, a.memory, newLogger(a.console, slog.LevelInfo))
 	nc, err := r.connect(ctx, "coordinator")
 	if err == nil {
 		err = r.startCoordinator(ctx, nc, opt)

@@ -69,7 +69,7 @@ func parseMaintenanceFlags(a *app, opt *nodeOptions, healRate string) (err error
 
 // runStorage runs one storage node until the context ends.
 func runStorage(ctx context.Context, a *app, server string, opt nodeOptions) error {
-	r := newRoles(a.console, server, a.memory, slog.LevelInfo)
+	r := newRoles(a.console, server, a.memory, newLogger(a.console, slog.LevelInfo))
 	store := r.openStore(opt.data)
 	nc, err := r.connect(ctx, "storage")
 	if err == nil {

@@ -119,7 +119,7 @@ func runUp(ctx context.Context, a *app, opt upOptions) error {
 	if err != nil {
 		return err
 	}
-	r := newRoles(a.console, "", a.memory, slog.LevelInfo)
+	r := newRoles(a.console, "", a.memory, newLogger(a.console, slog.LevelInfo))
 	err = startAll(ctx, r, data, opt)
 	if err == nil {
 		err = serveUp(ctx, a, discovery{URL: r.url, PID: os.Getpid(), Data: data})

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -71,7 +70,8 @@ func (a *app) useLocal(opt *client.Options, err error) error {
 // startLocal starts the system inside this command.
 func (a *app) startLocal(ctx context.Context, dir string) (*roles, error) {
 	memory := max(a.memory/2, leastShare) // the client gets the other half
-	r := newRoles(a.console, "", memory, slog.LevelWarn)
+	r := newRoles(a.console, "", memory, newSentences(a.console))
+	r.serverLog = nil
 	if err := startAll(ctx, r, dir, upOptions{nodeOptions: nodeOptions{keepName: true}}); err != nil {
 		return nil, errors.Join(err, r.stop())
 	}

@@ -29,22 +29,12 @@ type roles struct {
 	server  *embedded.Server // the server itself, if it runs in this process
 	memory  float64          // share of the usual memory bounds
 	stops   []func() error
+
+	serverLog *slog.Logger // of the NATS server; nil: none
 }
 
-func newRoles(c *console, url string, memory float64, level slog.Level) *roles {
-	return &roles{console: c, log: newLogger(c, level), url: url, memory: memory}
-}
-
-// newLogger logs to stderr, from level on; with --quiet only errors.
-func newLogger(c *console, level slog.Level) *slog.Logger {
-	opt := &slog.HandlerOptions{Level: level}
-	if c.quiet {
-		opt.Level = slog.LevelError
-	}
-	if c.json {
-		return slog.New(slog.NewJSONHandler(c, opt))
-	}
-	return slog.New(slog.NewTextHandler(c, opt))
+func newRoles(c *console, url string, memory float64, log *slog.Logger) *roles {
+	return &roles{console: c, log: log, serverLog: log, url: url, memory: memory}
 }
 
 // onStop adds a function for stop to call.
@@ -63,7 +53,7 @@ func (r *roles) stop() error {
 // startServer starts a NATS server with its data in dir and waits for the other servers of
 // its cluster. The parts that start afterwards connect to it without a socket.
 func (r *roles) startServer(ctx context.Context, dir string, opt upOptions) error {
-	so := embedded.Options{Dir: dir, Listen: opt.listen, Log: r.log}
+	so := embedded.Options{Dir: dir, Listen: opt.listen, Log: r.serverLog}
 	if opt.cluster.Listen != "" {
 		so.Cluster = &opt.cluster
 		so.Cluster.Name = cmp.Or(so.Cluster.Name, defaultCluster)
