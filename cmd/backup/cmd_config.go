@@ -15,6 +15,7 @@ import (
 )
 
 func newConfig(a *app) *cobra.Command {
+	var unset []string
 	cmd := &cobra.Command{
 		Use:     "config",
 		Aliases: []string{"configurar", "configuracoes", "configurações"},
@@ -23,8 +24,8 @@ func newConfig(a *app) *cobra.Command {
 		Args:    a.takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			changed := cmd.Flags().Changed
-			if slices.ContainsFunc(settingFlags, changed) {
-				return setSettings(a, changed)
+			if slices.ContainsFunc(settingFlags, changed) || unset != nil {
+				return setSettings(a, changed, unset)
 			}
 			if !a.inTerminal {
 				return a.usage("config.nothing")
@@ -40,6 +41,7 @@ func newConfig(a *app) *cobra.Command {
 	}
 	addUploadFlags(a, cmd.Flags())
 	addDownloadFlags(a, cmd.Flags())
+	cmd.Flags().StringArrayVar(&unset, "unset", nil, a.t("config.flag-unset"))
 	cmd.AddCommand(&cobra.Command{
 		Use:   "show",
 		Short: a.t("config.show-short"),
@@ -52,11 +54,16 @@ func newConfig(a *app) *cobra.Command {
 // settingFlags are the flags that are settings.
 var settingFlags = []string{"server", "data", "nickname", "lang", "key-file", "compression", "limit-upload", "limit-download"}
 
-// setSettings writes the flags that changed reports to the settings file; an empty value
-// removes a setting.
-func setSettings(a *app, changed func(flag string) bool) error {
+// setSettings writes the flags that changed reports to the settings file, and removes those
+// that unset names.
+func setSettings(a *app, changed func(flag string) bool, unset []string) error {
 	if a.config.fileErr != nil {
 		return a.config.fileErr
+	}
+	for _, name := range unset {
+		if !slices.Contains(settingFlags, name) {
+			return a.usage("config.unset-what", "Value", name, "Settings", strings.Join(settingFlags, ", "))
+		}
 	}
 	f := a.config.file
 	data, err := absolute(a.flags.data)
@@ -87,10 +94,13 @@ func setSettings(a *app, changed func(flag string) bool) error {
 		{"limit-upload", a.flags.limitUpload, &f.LimitUpload, nil},
 		{"limit-download", a.flags.limitDownload, &f.LimitDownload, nil},
 	} {
+		if slices.Contains(unset, s.flag) {
+			*s.field = ""
+		}
 		if !changed(s.flag) {
 			continue
 		}
-		if s.value != "" && s.check != nil {
+		if s.check != nil {
 			if err := s.check(s.value); err != nil {
 				return a.usage("config.bad-value", "Flag", "--"+s.flag, "Detail", err.Error())
 			}

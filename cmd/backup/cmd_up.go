@@ -56,7 +56,7 @@ func newUp(a *app) *cobra.Command {
 	f.StringVar(&opt.listen, "listen", defaultListen, a.t("up.flag-listen"))
 	f.Lookup("listen").DefValue = "" // the flag's text names the default, in the user's language
 	f.StringVar(&opt.cluster.Listen, "cluster-listen", "", a.t("up.flag-cluster-listen"))
-	f.StringSliceVar(&opt.cluster.Routes, "routes", nil, a.t("up.flag-routes"))
+	f.StringArrayVar(&opt.cluster.Routes, "routes", nil, a.t("up.flag-routes"))
 	f.StringVar(&opt.cluster.Name, "cluster-name", "", a.t("up.flag-cluster-name"))
 	addReplicasFlag(a, f, &opt.replicas)
 	f.StringVar(&opt.name, "name", "", a.t("flag.node-name"))
@@ -75,6 +75,9 @@ func checkUp(a *app, opt *upOptions, healRate string) error {
 		return err
 	}
 	c := &opt.cluster
+	if c.Routes != nil {
+		c.Routes = serverList(strings.Join(c.Routes, ","))
+	}
 	switch clustered := c.Listen != ""; {
 	case clustered != (len(c.Routes) > 0), !clustered && (c.Name != "" || opt.replicas > 0):
 		return a.usage("up.half-cluster")

@@ -34,7 +34,10 @@ func newRoot(a *app) *cobra.Command {
 			}
 			return a.usage("error.no-command")
 		},
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.refuseEmpty(cmd, args); err != nil {
+				return err
+			}
 			if err := applyGlobalFlags(a); err != nil {
 				return err
 			}

@@ -89,7 +89,7 @@ func TestConfigSets(t *testing.T) {
 	if s.Server.Value != "nats://a:1,b:2" || s.Nickname.Value != "ana maria" || s.Lang != (setting{"pt", "file"}) {
 		t.Errorf("%+v", s)
 	}
-	c.expect(t, exitDone, "configurar", "--nickname", "")
+	c.expect(t, exitDone, "configurar", "--unset", "nickname")
 	if s := c.shown(t); s.Nickname.Source != "default" || s.Server.Source != "file" {
 		t.Errorf("after removing a setting: %+v", s)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -66,6 +67,24 @@ func (c *console) takes(low, high int) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// refuseEmpty refuses empty arguments and empty values of flags. They come from variables
+// that are not set, and stand for nothing: not for the current folder, and not for a default.
+func (c *console) refuseEmpty(cmd *cobra.Command, args []string) (err error) {
+	if slices.Contains(args, "") {
+		return c.usage("error.empty-argument", "Use", c.useLine(cmd))
+	}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		values := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values = list.GetSlice()
+		}
+		if err == nil && slices.Contains(values, "") {
+			err = c.usage("error.empty-flag", "Flag", "--"+f.Name)
+		}
+	})
+	return err
 }
 
 // argument returns the i-th of args, or "" if there are fewer.
