@@ -21,7 +21,7 @@ func TestTheSmallestMemoryBudget(t *testing.T) {
 	res := restore(t, c, client.RestoreOptions{ID: "things", To: to})
 	same(t, src, filepath.Join(to, res.Top[0]))
 	var out bytes.Buffer
-	if err := c.Cat(t.Context(), "things", "big", &out); err != nil || !bytes.Equal(out.Bytes(), big) {
+	if _, err := c.Cat(t.Context(), "things", "big", &out); err != nil || !bytes.Equal(out.Bytes(), big) {
 		t.Errorf("%d bytes arrived: %v", out.Len(), err)
 	}
 }

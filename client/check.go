@@ -26,6 +26,9 @@ type CheckOptions struct {
 	Read float64
 	// Progress, if not nil, counts versions as files, and bytes as they arrive.
 	Progress *Progress
+	// Incomplete, if not nil, is called with every version that was saved incomplete: what
+	// could not be read then is not in it, and cannot be checked.
+	Incomplete func(version string)
 	// Found, if not nil, is called for everything that cannot be restored. path is empty if
 	// that is the whole version.
 	Found func(version, path string, err error)
@@ -39,6 +42,8 @@ type CheckResult struct {
 	Read     int64 // data chunks fetched and opened
 	Bytes    int64 // content of the data chunks that were opened
 	Damaged  int64 // calls of Found
+	// Incomplete is how many of the versions were saved incomplete.
+	Incomplete int64
 }
 
 // Check proves that versions can be restored with this machine's key from the nodes as they are
@@ -59,6 +64,7 @@ func (c *Client) Check(ctx context.Context, opt CheckOptions) (*CheckResult, err
 	for _, id := range ids {
 		v, err := openVersion(ctx, c, id)
 		if err == nil {
+			ck.noteIncomplete(&v.Version)
 			err = ck.checkVersion(ctx, v)
 		}
 		if cause := context.Cause(ctx); cause != nil {
@@ -108,6 +114,17 @@ type checker struct {
 	// The chunks that were checked, and those of them that are lost. They are known by the
 	// first eight bytes of their ids, which takes a quarter of the memory.
 	seen, lost map[uint64]struct{}
+}
+
+// noteIncomplete counts and reports a version that was saved incomplete.
+func (ck *checker) noteIncomplete(v *schemas.Version) {
+	if !v.Partial {
+		return
+	}
+	ck.out.Incomplete++
+	if ck.CheckOptions.Incomplete != nil {
+		ck.CheckOptions.Incomplete(v.ID)
+	}
 }
 
 // report counts and reports what cannot be restored.

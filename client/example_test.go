@@ -108,7 +108,7 @@ func ExampleClient_Cat() {
 	c, _, stop := connectAndSave("photos/cat.jpg")
 	defer stop()
 
-	if err := c.Cat(context.Background(), "photos@1", "cat.jpg", os.Stdout); err != nil {
+	if _, err := c.Cat(context.Background(), "photos@1", "cat.jpg", os.Stdout); err != nil {
 		log.Fatal(err)
 	}
 	// Output: content of photos/cat.jpg

@@ -47,7 +47,7 @@ func TestLimitsAreKept(t *testing.T) {
 
 	start = time.Now()
 	var out bytes.Buffer
-	if err := c.Cat(t.Context(), "things", "file", &out); err != nil || !bytes.Equal(out.Bytes(), content) {
+	if _, err := c.Cat(t.Context(), "things", "file", &out); err != nil || !bytes.Equal(out.Bytes(), content) {
 		t.Errorf("cat returned %d bytes, not those that were saved: %v", out.Len(), err)
 	}
 	wantWithinLimit(t, "cat", int64(out.Len()), start)
@@ -78,7 +78,8 @@ func TestWaitForLimitCanBeInterrupted(t *testing.T) {
 		},
 		"cat": func(ctx context.Context, p *client.Progress) error {
 			p.Bytes.Add(1)
-			return c.Cat(ctx, "things", "file", io.Discard)
+			_, err := c.Cat(ctx, "things", "file", io.Discard)
+			return err
 		},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 
+	"servidor-backup/client/internal/download"
 	"servidor-backup/client/internal/restore"
 	"servidor-backup/client/internal/target"
 	"servidor-backup/client/internal/transfer"
@@ -88,7 +89,7 @@ func (c *Client) restore(ctx context.Context, v *version, opt RestoreOptions) (r
 	if err != nil {
 		return restore.Result{}, err
 	}
-	if err := opt.checkTops(parts); err != nil {
+	if err := opt.checkTops(ctx, v, parts); err != nil {
 		return restore.Result{}, err
 	}
 	to, err := target.Open(opt.To, target.Options{Overwrite: opt.Force, Owner: os.Geteuid() == 0, Warn: opt.Warn})
@@ -103,31 +104,31 @@ func (c *Client) restore(ctx context.Context, v *version, opt RestoreOptions) (r
 	})
 }
 
-// Cat writes one file of a version to w. id is as in [RestoreOptions]. inside may be "" if the
-// version is a single file.
-func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) error {
+// Cat writes one file of a version to w, and returns the version. id is as in [RestoreOptions].
+// inside may be "" if the version is a single file. Nothing is written unless inside, or the
+// version, is exactly one regular file. After an error, w may have got the beginning of the file.
+func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) (*schemas.Version, error) {
 	ctx, cancel := c.ctl.watchServer(ctx)
 	defer cancel(nil)
 	v, err := openVersion(ctx, c, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if v.plain != nil {
 		if inside != "" {
-			return fmt.Errorf("%s is one file, there is no %q inside", v.ID, inside)
+			return nil, fmt.Errorf("%s is one file, there is no %q inside", v.ID, inside)
 		}
 		_, err := w.Write(*v.plain)
-		return err
+		return &v.Version, err
 	}
 	e, err := v.file(ctx, inside)
-	if err != nil {
-		return err
+	if err == nil {
+		err = v.copyTo(ctx, e, w, transfer.Budget(c.opt.MemoryBudget).Slots(catAhead))
 	}
-	err = v.copyTo(ctx, e, w, transfer.Budget(c.opt.MemoryBudget).Slots(catAhead))
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
-	return explainUnresponsive(err)
+	return &v.Version, explainUnresponsive(err)
 }
 
 // parts returns the parts of the version that are at the paths inside, or all of it.
@@ -161,16 +162,27 @@ func (v *version) parts(ctx context.Context, inside []string) ([]restore.Part, e
 	return parts, nil
 }
 
-// checkTops refuses to restore over existing files or folders before anything is fetched: nobody
-// should merge two folders by accident.
-func (opt *RestoreOptions) checkTops(parts []restore.Part) error {
+// checkTops refuses to restore over existing files or folders before anything is fetched or written:
+// nobody should merge two folders by accident.
+func (opt *RestoreOptions) checkTops(ctx context.Context, v *version, parts []restore.Part) error {
+	if opt.Force {
+		return nil
+	}
 	for _, p := range parts {
-		if p.To == "" { // several names, known only from the tree
-			continue
+		names := []string{p.To}
+		if p.To == "" {
+			// Names behind a damaged tree node are missing. The restore says so, and makes none
+			// of them where something is.
+			var err error
+			if names, err = v.entries.Tops(ctx); err != nil && !download.IsDamage(err) {
+				return err
+			}
 		}
-		top := filepath.Join(opt.To, p.To)
-		if _, err := os.Lstat(top); err == nil && !opt.Force {
-			return fmt.Errorf("%s exists already: %w", top, fs.ErrExist)
+		for _, name := range names {
+			top := filepath.Join(opt.To, name)
+			if _, err := os.Lstat(top); err == nil {
+				return fmt.Errorf("%s exists already: %w", top, fs.ErrExist)
+			}
 		}
 	}
 	return nil

@@ -15,10 +15,10 @@ const catAhead = 8
 // file returns the regular file at a path, or with "" the only file of the version.
 func (v *version) file(ctx context.Context, inside string) (e *tree.Entry, err error) {
 	if inside == "" {
-		var ok bool
-		if e, ok, err = v.entries.Iterate(ctx, ".").Next(); err == nil && !ok {
-			err = fmt.Errorf("%s is empty", v.ID)
+		if inside, err = v.onlyTop(ctx); err != nil {
+			return nil, err
 		}
+		e, err = v.entries.Lookup(ctx, inside)
 	} else {
 		e, err = v.inside(ctx, inside)
 	}
@@ -29,6 +29,23 @@ func (v *version) file(ctx context.Context, inside string) (e *tree.Entry, err e
 		err = fmt.Errorf("%s: %q is a %v: name one file inside", v.ID, e.Path, e.Type)
 	}
 	return e, err
+}
+
+// onlyTop returns the path of the only entry at the top of the version. A version that was made
+// from several paths is refused, even if only one of them could be saved.
+func (v *version) onlyTop(ctx context.Context) (string, error) {
+	tops, err := v.entries.Tops(ctx)
+	switch {
+	case err != nil:
+		return "", err
+	case len(tops) == 0:
+		return "", fmt.Errorf("%s is empty", v.ID)
+	case len(tops) > 1:
+		return "", fmt.Errorf("%s holds several files and folders (%q, %q, …): name one file inside", v.ID, tops[0], tops[1])
+	case len(v.label.Paths) > 1:
+		return "", fmt.Errorf("%s was made from %d paths, of which only %q is in it: name the file inside", v.ID, len(v.label.Paths), tops[0])
+	}
+	return tops[0], nil
 }
 
 // copyTo writes a file's bytes to w in order, holes as zeros. It fetches up to ahead pieces before

@@ -130,6 +130,13 @@ func restore(t testing.TB, c *client.Client, opt client.RestoreOptions) *client.
 	return res
 }
 
+func cat(t testing.TB, c *client.Client, id, inside string, w io.Writer) *schemas.Version {
+	t.Helper()
+	v, err := c.Cat(t.Context(), id, inside, w)
+	check(t, err)
+	return v
+}
+
 func TestBackupAndRestore(t *testing.T) {
 	w := newWorld(t, 2)
 	src := treetest.New(t, 1, treetest.Small)
@@ -238,7 +245,7 @@ func TestAnInsertedByteCostsLittle(t *testing.T) {
 		t.Errorf("after a byte was inserted into 48 MiB, %d bytes were sent", second.Sent)
 	}
 	var back bytes.Buffer
-	if err := c.Cat(t.Context(), "big@1", "", &back); err != nil {
+	if _, err := c.Cat(t.Context(), "big@1", "", &back); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(back.Bytes(), content) {
@@ -333,7 +340,7 @@ func TestStandardInput(t *testing.T) {
 	}
 	save(t, c, client.BackupOptions{Paths: []string{"-"}, Stdin: bytes.NewReader(content), Name: "dump"})
 	var back bytes.Buffer
-	check(t, c.Cat(t.Context(), "dump", "", &back))
+	cat(t, c, "dump", "", &back)
 	if !bytes.Equal(back.Bytes(), content) {
 		t.Error("standard input was restored with other content")
 	}
@@ -380,7 +387,7 @@ func TestSparseFiles(t *testing.T) {
 	restore(t, c, client.RestoreOptions{ID: "vm", To: to})
 	same(t, dir, filepath.Join(to, "vm"))
 	var n counter
-	check(t, c.Cat(t.Context(), "vm", "disk", &n))
+	cat(t, c, "vm", "disk", &n)
 	if n != 300<<20 {
 		t.Errorf("as a stream it has %d bytes", n)
 	}

@@ -55,7 +55,7 @@ func TestZerosAreSavedOnce(t *testing.T) {
 		}
 		for name, inside := range map[string]string{"stream": "", "sparse": "disk", "full": "disk"} {
 			var back bytes.Buffer
-			check(t, c.Cat(t.Context(), name, inside, &back))
+			cat(t, c, name, inside, &back)
 			if !bytes.Equal(back.Bytes(), image) {
 				t.Errorf("%s is restored as %d other bytes", name, back.Len())
 			}

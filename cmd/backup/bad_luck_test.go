@@ -154,9 +154,15 @@ func TestUnreadableFileIsSkipped(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	w.expect(exitDone, []string{`"partial":true`}, "list", "mixed", "--json")
-	if got := w.ok("download", "mixed", "open", "--to", "-").out; got != "read me" {
+	told := []string{"mixed@1", "incomplete"}
+	if got := w.expect(exitPartial, told, "download", "mixed", "open", "--to", "-").out; got != "read me" {
 		t.Errorf("%q", got)
 	}
+	o = w.expect(exitPartial, told, "download", "mixed", "--to", w.sharedDir(), "--json")
+	if got := parse[jsonRestored](t, o.out); !got.Partial || got.Failed != 0 || got.Files != 1 {
+		t.Errorf("%+v", got)
+	}
+	w.expect(exitDone, told, "check", "mixed", "--quiet")
 	w.expect(exitFailed, []string{"secret"}, "download", "mixed", "secret", "--to", "-")
 
 	w.chmod(secret, 0o644)
@@ -203,10 +209,11 @@ func TestFileChangesWhileRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := w.ok("download", "busy", "app.log", "--to", "-").out; len(got) < 48*mib || !bytes.HasPrefix(now, []byte(got)) {
+	told := []string{"busy@1", "incomplete"}
+	if got := w.expect(exitPartial, told, "download", "busy", "app.log", "--to", "-").out; len(got) < 48*mib || !bytes.HasPrefix(now, []byte(got)) {
 		t.Errorf("%d bytes were restored that are no beginning of the file", len(got))
 	}
-	if got := w.ok("download", "busy", "still", "--to", "-").out; got != "still" {
+	if got := w.expect(exitPartial, told, "download", "busy", "still", "--to", "-").out; got != "still" {
 		t.Errorf("%q", got)
 	}
 	if again := w.transmit("--name", "busy", src); again.Unchanged != 1 {
@@ -261,11 +268,12 @@ func TestFilesAreDeletedDuringBackup(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if code := client.wait(); code != exitDone && code != exitPartial {
+	code := client.wait()
+	if code != exitDone && code != exitPartial {
 		t.Fatalf("it ended with %d", code)
 	}
 	to := w.dir()
-	w.download("melting", "--to", to)
+	w.expect(code, nil, "download", "melting", "--to", to)
 	for i := range files {
 		name := fmt.Sprintf("%04d", i)
 		got, err := os.ReadFile(filepath.Join(to, filepath.Base(src), name))

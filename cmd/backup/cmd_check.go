@@ -50,6 +50,8 @@ type jsonChecked struct {
 	Bytes    int64   `json:"bytes"`
 	Damaged  int64   `json:"damaged"`
 	Seconds  float64 `json:"seconds"`
+	// Incomplete is how many of the versions were saved incomplete.
+	Incomplete int64 `json:"incomplete"`
 }
 
 // runCheck checks that versions can be restored.
@@ -71,6 +73,7 @@ func runCheck(ctx context.Context, a *app, opt client.CheckOptions) error {
 		}
 		a.warn(version, err)
 	}
+	opt.Incomplete = func(version string) { a.notice(a.t("download.saved-incomplete", "ID", version)) }
 	start := time.Now()
 	stop := a.showProgress(opt.Progress)
 	res, err := s.Check(ctx, opt)
@@ -80,7 +83,7 @@ func runCheck(ctx context.Context, a *app, opt client.CheckOptions) error {
 	}
 	took := time.Since(start)
 	if a.json {
-		err = a.printJSON(jsonChecked{res.Versions, res.Trees, res.Chunks, res.Read, res.Bytes, res.Damaged, took.Seconds()})
+		err = a.printJSON(jsonChecked{res.Versions, res.Trees, res.Chunks, res.Read, res.Bytes, res.Damaged, took.Seconds(), res.Incomplete})
 	} else if !a.quiet {
 		a.println(a.n("check.done", res.Versions, "Chunks", a.number(res.Chunks), "Read", a.number(res.Trees+res.Read),
 			"Bytes", a.size(res.Bytes), "Time", a.took(took)))

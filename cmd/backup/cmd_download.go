@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"servidor-backup/client"
+	"servidor-backup/schemas"
 )
 
 func newDownload(a *app) *cobra.Command {
@@ -47,7 +48,11 @@ func runDownload(ctx context.Context, a *app, opt client.RestoreOptions) error {
 	}
 	defer s.Close()
 	if opt.To == "-" {
-		return s.Cat(ctx, opt.ID, argument(opt.Inside, 0), a.out)
+		v, err := s.Cat(ctx, opt.ID, argument(opt.Inside, 0), a.out)
+		if err != nil {
+			return err
+		}
+		return savedIncomplete(a.console, v)
 	}
 	return restore(ctx, a.console, s, opt)
 }
@@ -68,10 +73,23 @@ func restore(ctx context.Context, c *console, b backend, opt client.RestoreOptio
 	if err := printRestored(c, res, opt.To, time.Since(start)); err != nil {
 		return err
 	}
+	incomplete := savedIncomplete(c, &res.Version)
 	if res.Failed > 0 {
+		if incomplete != nil {
+			c.notice(incomplete.Error())
+		}
 		return c.partial("download.partial", res.Failed)
 	}
-	return nil
+	return incomplete
+}
+
+// savedIncomplete is the failure of a command that has restored from a version that was saved
+// incomplete, or nil if v was saved whole. Nobody knows which of its files are affected.
+func savedIncomplete(c *console, v *schemas.Version) error {
+	if !v.Partial {
+		return nil
+	}
+	return &failure{exit: exitPartial, code: "partial", text: c.t("download.saved-incomplete", "ID", v.ID)}
 }
 
 // jsonRestored is the JSON of a restore.
@@ -83,6 +101,7 @@ type jsonRestored struct {
 	Bytes    int64    `json:"bytes"`
 	Received int64    `json:"received"`
 	Failed   int64    `json:"failed"`
+	Partial  bool     `json:"partial"` // the version was saved incomplete
 	Seconds  float64  `json:"seconds"`
 	To       string   `json:"to"`
 	Top      []string `json:"top"`
@@ -92,7 +111,7 @@ func printRestored(c *console, r *client.RestoreResult, to string, d time.Durati
 	if c.json {
 		return c.printJSON(jsonRestored{
 			ID: r.Version.ID, Name: r.Version.Record, Version: r.Version.Number, Files: r.Files, Bytes: r.Bytes,
-			Received: r.Received, Failed: r.Failed, Seconds: d.Seconds(), To: to, Top: r.Top,
+			Received: r.Received, Failed: r.Failed, Partial: r.Version.Partial, Seconds: d.Seconds(), To: to, Top: r.Top,
 		})
 	}
 	if c.quiet {

@@ -31,6 +31,7 @@ type fake struct {
 	entries    []*client.Entry
 	nodes      []schemas.Node
 	content    string // of Cat
+	partial    bool   // of the version of Cat
 	backup     client.BackupResult
 	restore    client.RestoreResult
 	takes      time.Duration            // duration of backup and restore
@@ -116,12 +117,12 @@ func (f *fake) Tree(_ context.Context, id, inside string, visit func(*client.Ent
 	return f.fails
 }
 
-func (f *fake) Cat(_ context.Context, id, inside string, w io.Writer) error {
+func (f *fake) Cat(_ context.Context, id, inside string, w io.Writer) (*schemas.Version, error) {
 	f.asked = append(f.asked, "cat "+id+" "+inside)
 	if _, err := io.WriteString(w, f.content); err != nil {
-		return err
+		return nil, err
 	}
-	return f.fails
+	return &schemas.Version{ID: id, Partial: f.partial}, f.fails
 }
 
 func (f *fake) Check(_ context.Context, opt client.CheckOptions) (*client.CheckResult, error) {

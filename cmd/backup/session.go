@@ -17,7 +17,7 @@ type backend interface {
 	Versions(ctx context.Context, record string, opt client.ListOptions) ([]client.VersionInfo, error)
 	Tree(ctx context.Context, id, inside string, visit func(*client.Entry) error) error
 	Restore(ctx context.Context, opt client.RestoreOptions) (*client.RestoreResult, error)
-	Cat(ctx context.Context, id, inside string, w io.Writer) error
+	Cat(ctx context.Context, id, inside string, w io.Writer) (*schemas.Version, error)
 	Check(ctx context.Context, opt client.CheckOptions) (*client.CheckResult, error)
 	Nodes(ctx context.Context) (*schemas.NodeMap, error)
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"servidor-backup/schemas"
 )
@@ -55,6 +56,24 @@ func (r *Reader) Lookup(ctx context.Context, path string) (*Entry, error) {
 		return nil, fmt.Errorf("%q is not in this version: %w", path, fs.ErrNotExist)
 	}
 	return e, nil
+}
+
+// Tops returns the paths without a parent, in order: "." alone for a version of one folder, else
+// the names of the files and folders that were saved together. It reads only the tree nodes on the
+// way to them. After an error, the paths before it are returned as well.
+func (r *Reader) Tops(ctx context.Context) (tops []string, err error) {
+	for from := "."; ; {
+		e, ok, err := r.cursor(ctx, from, 1).Next()
+		if err != nil || !ok {
+			return tops, err
+		}
+		top, _, _ := strings.Cut(e.Path, "/")
+		tops = append(tops, top)
+		if top == "." {
+			return tops, nil // everything else is below it
+		}
+		from = top + "\x01" // after everything below top, and before any other name
+	}
 }
 
 // Pieces walks the content of a file of size bytes. For an entry's file, pass Content and
