@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nuid"
 )
@@ -63,29 +62,10 @@ func nameOfServer(dir string, clustered bool) (string, error) {
 		return "", fmt.Errorf("%s: %w: it has the data of a server without a cluster", dir, ErrClustered)
 	}
 	name := natsName + "-" + nuid.Next()
-	return name, writeName(path, name)
-}
-
-// writeName writes the name atomically and durably. It runs before JetStream writes any
-// data.
-func writeName(path, name string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), nameFile)
-	if err != nil {
-		return fmt.Errorf("write the server's name: %w", err)
+	if err := writeFile(path, []byte(name+"\n")); err != nil { // before JetStream writes any data
+		return "", fmt.Errorf("write the server's name: %w", err)
 	}
-	_, err = f.WriteString(name + "\n")
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write the server's name: %w", err), os.Remove(f.Name()))
-	}
-	dir, err := vfs.Default.OpenDir(filepath.Dir(path))
-	if err != nil {
-		return fmt.Errorf("write the server's name: %w", err)
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return name, nil
 }
 
 // apply sets the options that make the server part of a cluster.

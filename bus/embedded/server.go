@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,16 +38,20 @@ type Options struct {
 // Server is an embedded NATS server with JetStream. Everything that JetStream
 // acknowledges has been synced to disk.
 type Server struct {
-	ns       *server.Server
-	lock     io.Closer
-	expected int // number of servers in the cluster, according to the routes
+	ns        *server.Server
+	dir       string
+	lock      io.Closer
+	clustered bool
+	expected  int // number of servers in the cluster, according to the routes
 }
 
 // startTimeout bounds the recovery of JetStream's state, which is small: it has the
 // catalogue, but no chunks.
 const startTimeout = 60 * time.Second
 
-// Start locks the directory, starts a server and returns when it accepts connections.
+// Start locks the directory, starts a server and returns when it accepts connections. If a
+// stream in the directory cannot be read or recovered, Start fails with an error that names
+// the file, and everything in the directory is as it was.
 func Start(opt Options) (*Server, error) {
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the server's directory: %w", err)
@@ -63,12 +69,40 @@ func Start(opt Options) (*Server, error) {
 	o, err := natsOptions(opt)
 	var ns *server.Server
 	if err == nil {
-		ns, err = startNATS(o, opt.Log)
+		ns, err = startOn(opt.Dir, o, opt.Log)
 	}
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &Server{ns: ns, lock: lock, expected: len(o.Routes)}, nil
+	return &Server{ns: ns, dir: opt.Dir, lock: lock, clustered: opt.Cluster != nil, expected: len(o.Routes)}, nil
+}
+
+// startOn starts a server that recovers all streams in dir; see guard for the order.
+func startOn(dir string, o *server.Options, log *slog.Logger) (*server.Server, error) {
+	if err := bringBack(dir); err != nil {
+		return nil, fmt.Errorf("bring back the streams' files: %w", err)
+	}
+	known, err := readRecord(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	streams, err := inspect(dir, known)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	if err := guard(dir, streams); err != nil {
+		return nil, errors.Join(err, dropSecondNames(dir))
+	}
+	ns, err := startNATS(o, log, streams)
+	if err != nil {
+		return nil, errors.Join(err, bringBack(dir))
+	}
+	if err := dropSecondNames(dir); err != nil {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+		return nil, err
+	}
+	return ns, nil
 }
 
 func natsOptions(opt Options) (*server.Options, error) {
@@ -100,20 +134,29 @@ func natsOptions(opt Options) (*server.Options, error) {
 	return o, nil
 }
 
-func startNATS(o *server.Options, log *slog.Logger) (*server.Server, error) {
+func startNATS(o *server.Options, log *slog.Logger, streams []stream) (*server.Server, error) {
 	ns, err := server.NewServer(o)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the NATS server: %w", err)
 	}
 	var fatal atomic.Pointer[string]
-	ns.SetLoggerV2(&serverLog{log: log, fatal: &fatal}, false, false, false)
+	said := &warnings{starting: true}
+	ns.SetLoggerV2(&serverLog{log: log, fatal: &fatal, said: said}, false, false, false)
 	ns.Start()
 	for deadline := time.Now().Add(startTimeout); ; {
 		if ns.ReadyForConnections(50 * time.Millisecond) {
-			return ns, nil
+			warned := said.end()
+			err := checkRecovered(ns, streams)
+			if err == nil {
+				return ns, nil
+			}
+			ns.Shutdown()
+			ns.WaitForShutdown()
+			return nil, recoveryError(err, warned)
 		}
 		if text := fatal.Load(); text != nil || time.Now().After(deadline) {
 			ns.Shutdown()
+			ns.WaitForShutdown()
 			if text == nil {
 				return nil, fmt.Errorf("the NATS server was not ready after %v", startTimeout)
 			}
@@ -155,11 +198,12 @@ func (s *Server) URL() string {
 // Server a value for InProcess of bus.ConnOptions.
 func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn() }
 
-// Shutdown ends the server with its connections, and unlocks the directory.
+// Shutdown ends the server with its connections, notes where its streams end, and unlocks the
+// directory.
 func (s *Server) Shutdown() error {
 	s.ns.Shutdown()
 	s.ns.WaitForShutdown()
-	return s.lock.Close()
+	return errors.Join(s.rememberEnd(), s.lock.Close())
 }
 
 // serverLog writes the server's log to slog: warnings and errors at their levels,
@@ -167,6 +211,31 @@ func (s *Server) Shutdown() error {
 type serverLog struct {
 	log   *slog.Logger
 	fatal *atomic.Pointer[string]
+	said  *warnings
+}
+
+// warnings are what the server says while it starts: only its log tells why it could not
+// recover a stream.
+type warnings struct {
+	mu       sync.Mutex
+	starting bool
+	texts    []string
+}
+
+func (w *warnings) add(text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.starting {
+		w.texts = append(w.texts, strings.TrimSpace(text))
+	}
+}
+
+// end ends the start, and returns what the server has said.
+func (w *warnings) end() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.starting = false
+	return w.texts
 }
 
 func (l *serverLog) write(f func(string, ...any), format string, v []any) {
@@ -176,10 +245,13 @@ func (l *serverLog) write(f func(string, ...any), format string, v []any) {
 }
 
 func (l *serverLog) Noticef(format string, v ...any) { l.write(l.log.Debug, format, v) }
-func (l *serverLog) Warnf(format string, v ...any)   { l.write(l.log.Warn, format, v) }
-func (l *serverLog) Errorf(format string, v ...any)  { l.write(l.log.Error, format, v) }
-func (l *serverLog) Debugf(format string, v ...any)  {}
-func (l *serverLog) Tracef(format string, v ...any)  {}
+func (l *serverLog) Warnf(format string, v ...any) {
+	l.said.add(fmt.Sprintf(format, v...))
+	l.write(l.log.Warn, format, v)
+}
+func (l *serverLog) Errorf(format string, v ...any) { l.write(l.log.Error, format, v) }
+func (l *serverLog) Debugf(format string, v ...any) {}
+func (l *serverLog) Tracef(format string, v ...any) {}
 
 func (l *serverLog) Fatalf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)

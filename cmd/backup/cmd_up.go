@@ -152,6 +152,9 @@ func startAll(ctx context.Context, r *roles, data string, opt upOptions) error {
 	if err := r.startCoordinator(ctx, forCoordinator, coordinator.Options{Grace: opt.grace, Replicas: opt.replicas}); err != nil {
 		return err
 	}
+	if err := r.server.Remember(); err != nil { // the coordinator has made its buckets
+		return err
+	}
 	return r.startNode(ctx, forNode, store, opt.nodeOptions)
 }
 

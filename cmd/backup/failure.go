@@ -112,6 +112,10 @@ func (x *texts) explain(err error) *failure {
 		f.hint = x.t("hint.same-name")
 	case errors.Is(err, embedded.ErrClustered):
 		f.hint = x.t("hint.clustered")
+	case errors.Is(err, embedded.ErrUnreadable):
+		f.code = "catalogue-unreadable"
+		f.text = x.t("error.catalogue-unreadable", "Detail", err.Error())
+		f.hint = x.t("hint.catalogue-unreadable")
 	case unreachable(err):
 		f.code = "unreachable"
 		f.text = x.t("error.unreachable", "Detail", err.Error())
