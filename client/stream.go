@@ -22,7 +22,7 @@ func (v *version) file(ctx context.Context, inside string) (e *tree.Entry, err e
 	} else {
 		e, err = v.inside(ctx, inside)
 	}
-	if err == nil && e.HardLink != "" {
+	if err == nil && e.IsBareLink() {
 		e, err = v.entries.Lookup(ctx, e.HardLink)
 	}
 	if err == nil && e.Type != tree.TypeFile {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"servidor-backup/client/internal/chunk"
-	"servidor-backup/client/internal/osfs"
 	"servidor-backup/client/internal/scan"
 	"servidor-backup/client/internal/seal"
 	"servidor-backup/client/internal/transfer"
@@ -25,7 +24,8 @@ const (
 	// maxAttempts is how often a file that changes while it is read is read at most.
 	maxAttempts = 2
 	// sealingBlocks is how many blocks there are for plaintext that waits to be sealed,
-	// besides those that readers hold.
+	// besides those that readers hold. Each reader needs a second block for a moment, one
+	// after the other, and makeTree may read as well, so there are always two.
 	sealingBlocks = 3
 )
 
@@ -104,11 +104,8 @@ type saver struct {
 	toRead chan readGroup     // to the readers
 
 	// Of the walk.
-	bundler    bundler
-	firstNames map[osfs.Inode]string // the first names of files with several
-
-	// Of makeTree.
-	dropped map[string]struct{} // first names that could not be saved
+	bundler bundler
+	shared  sharedFiles
 
 	files, bytes, unchanged, read, unreadable atomic.Int64
 }
@@ -118,6 +115,13 @@ type pendingEntry struct {
 	scan.Item
 	// reused is where the parent's tree has the very same entry, if it has.
 	reused tree.LeafPosition
+	// file is set if the path is one of several names of its file, else nil.
+	file *sharedFile
+	// further says that the walk has met a name of the file before, from which makeTree takes
+	// what belongs to the file. before and at are then the entry's in the parent.
+	further bool
+	before  *tree.Entry
+	at      tree.LeafPosition
 	// recheck is the parent's entry of an unchanged file whose chunks may be lost, else nil.
 	recheck *tree.Entry
 	ready   chan struct{} // closed when a reader is done with the entry; nil if none is needed
@@ -127,10 +131,10 @@ type pendingEntry struct {
 func newSaver(up Uploader, opt Options) *saver {
 	s := &saver{
 		Options: opt, up: up,
-		blocks: chunk.NewBlocks(max(opt.Budget.Slots(readers()+sealingBlocks), readers()+1)),
+		blocks: chunk.NewBlocks(max(opt.Budget.Slots(readers()+sealingBlocks), readers()+2)),
 		gear:   chunk.NewGear(opt.Keys.CutSeed()),
 		queue:  make(chan *pendingEntry, maxPending), toRead: make(chan readGroup, maxPending),
-		firstNames: map[osfs.Inode]string{}, dropped: map[string]struct{}{},
+		shared: sharedFiles{},
 	}
 	s.zeros = sync.OnceValues(s.sendZeros)
 	if p := opt.Parent; p != nil {

@@ -11,7 +11,8 @@
 //     chunk, and cut larger files into chunks by their content, without holes and long runs of
 //     zeros. A file that changes while it is read is read again.
 //   - The last step makes the tree: it adds the entries in order, each as soon as the ids of its
-//     chunks are known. Leaves that are as in the parent's tree are reused whole.
+//     chunks are known. Leaves that are as in the parent's tree are reused whole. Here the further
+//     names of a file get what was read under its first name (sharedFile).
 //
 // A version contains every path that could be read. A path that could not be, or only in part, is
 // a warning and is counted in [Result].Unreadable. Any other failure ends all steps, and there

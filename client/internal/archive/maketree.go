@@ -3,7 +3,6 @@ package archive
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"servidor-backup/client/internal/tree"
 	"servidor-backup/schemas"
@@ -20,7 +19,7 @@ func (s *saver) makeTree(ctx context.Context) (root schemas.ChunkID, err error) 
 				return root, context.Cause(ctx)
 			}
 		}
-		if err := s.addToTree(w, p); err != nil {
+		if err := s.addToTree(ctx, w, p); err != nil {
 			return root, err
 		}
 	}
@@ -31,24 +30,27 @@ func (s *saver) makeTree(ctx context.Context) (root schemas.ChunkID, err error) 
 }
 
 // addToTree adds one entry, unless it could not be read.
-func (s *saver) addToTree(w *tree.Writer, p *pendingEntry) error {
-	e := p.Entry
-	if _, dropped := s.dropped[e.HardLink]; dropped && e.HardLink != "" {
-		s.reportUnreadable(e.Path, fmt.Errorf("it is another name of %q, which could not be read", e.HardLink))
-		return nil
+func (s *saver) addToTree(ctx context.Context, w *tree.Writer, p *pendingEntry) error {
+	if p.further {
+		if err := s.completeFurther(ctx, p); err != nil {
+			return err
+		}
 	}
 	if p.drop {
-		s.noteDropped(p)
 		return nil
 	}
+	e := p.Entry
 	err := w.Reuse(e, p.reused)
 	if errors.Is(err, tree.ErrBadEntry) {
 		s.reportUnreadable(e.Path, err)
-		s.noteDropped(p)
 		return nil
 	}
 	if err != nil {
 		return err
+	}
+	if p.file != nil && p.file.entry == nil {
+		first := *e
+		p.file.entry = &first
 	}
 	if e.Type != tree.TypeDir {
 		s.files.Add(1)
@@ -60,9 +62,31 @@ func (s *saver) addToTree(w *tree.Writer, p *pendingEntry) error {
 	return nil
 }
 
-// noteDropped remembers a file that is not in the version, if it may have further names.
-func (s *saver) noteDropped(p *pendingEntry) {
-	if p.Nlink > 1 {
-		s.dropped[p.Path] = struct{}{}
+// completeFurther completes the entry of a further name from that of the first. If no earlier
+// name could be saved, the file is read now.
+func (s *saver) completeFurther(ctx context.Context, p *pendingEntry) error {
+	first := p.file.entry
+	if first == nil {
+		return s.readNow(ctx, p)
 	}
+	p.Entry.BecomeNameOf(first)
+	s.Progress.Bytes.Add(first.Size)
+	if !s.recheck && p.Entry.Equal(p.before) {
+		p.reused = p.at
+	}
+	return nil
+}
+
+// readNow reads an entry in the goroutine that makes the tree.
+func (s *saver) readNow(ctx context.Context, p *pendingEntry) error {
+	if p.Entry.Type != tree.TypeFile {
+		if !s.readRest(&p.Item) {
+			p.drop = true
+			return nil
+		}
+		return s.moveXattrs(p.Entry)
+	}
+	r := s.newReader(ctx)
+	defer r.in.Close()
+	return r.readEntries(ctx, readGroup{p})
 }

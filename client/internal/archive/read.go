@@ -27,11 +27,16 @@ type reader struct {
 	shared []*tree.Entry
 }
 
+// newReader returns a reader. Its intake must be closed.
+func (s *saver) newReader(ctx context.Context) *reader {
+	in := chunk.NewIntake(ctx, s.blocks)
+	return &reader{s: s, ctx: ctx, in: in, cutter: chunk.NewCutter(nil, s.gear, in)}
+}
+
 // readGroups is what one reader does.
 func (s *saver) readGroups(ctx context.Context) error {
-	in := chunk.NewIntake(ctx, s.blocks)
-	defer in.Close()
-	r := &reader{s: s, ctx: ctx, in: in, cutter: chunk.NewCutter(nil, s.gear, in)}
+	r := s.newReader(ctx)
+	defer r.in.Close()
 	for b := range s.toRead {
 		if ctx.Err() != nil {
 			return nil // the step that ended ctx says why

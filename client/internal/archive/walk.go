@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"servidor-backup/client/internal/osfs"
 	"servidor-backup/client/internal/scan"
 	"servidor-backup/client/internal/tree"
 )
@@ -36,18 +35,15 @@ func (s *saver) reuseOrRead(ctx context.Context, it scan.Item) error {
 	}
 	e := it.Entry
 	before, at := s.findInParent(ctx, e.Path)
-	unchanged := isUnchanged(e, before) && e.ReuseMetadata(before, s.recheck)
-	if !unchanged && e.Type != tree.TypeFile && s.Roots != nil {
-		if err := it.ReadRest(); err != nil {
-			s.reportUnreadable(it.Path, err)
-		}
-		if it.Entry == nil {
-			return nil
-		}
+	file, further := s.shared.find(&it)
+	unchanged := !further && isUnchanged(e, before) && e.ReuseMetadata(before, s.recheck)
+	if !further && !unchanged && e.Type != tree.TypeFile && !s.readRest(&it) {
+		return nil
 	}
-	p := &pendingEntry{Item: it}
+	p := &pendingEntry{Item: it, file: file, further: further}
 	switch {
-	case s.linkToFirstName(it):
+	case further:
+		p.before, p.at = before, at
 	case e.Type == tree.TypeFile && unchanged && !s.recheck:
 		s.reuseContent(e, before)
 	case e.Type == tree.TypeFile || tree.XattrSize(e.Xattrs) > tree.MaxInlineXattrs:
@@ -58,7 +54,7 @@ func (s *saver) reuseOrRead(ctx context.Context, it scan.Item) error {
 			return err
 		}
 	}
-	if !s.recheck && p.ready == nil && e.Equal(before) {
+	if !further && !s.recheck && p.ready == nil && e.Equal(before) {
 		p.reused = at
 	}
 	s.bundler.countEntry()
@@ -84,21 +80,13 @@ func (s *saver) findInParent(ctx context.Context, path string) (*tree.Entry, tre
 	return before, at
 }
 
-// linkToFirstName makes a further name of a file a hard link to the first name, and reports
-// whether it is one. The map grows only with files that have several names.
-func (s *saver) linkToFirstName(it scan.Item) bool {
-	if it.Nlink < 2 || it.Entry.Type == tree.TypeDir {
-		return false
+// readRest reads what lstat does not tell of an entry that is no file. It reports false if there
+// is nothing to save.
+func (s *saver) readRest(it *scan.Item) bool {
+	if err := it.ReadRest(); err != nil {
+		s.reportUnreadable(it.Path, err)
 	}
-	file := osfs.Inode{Dev: it.Entry.Dev, Ino: it.Entry.Ino}
-	first, known := s.firstNames[file]
-	if !known {
-		s.firstNames[file] = it.Entry.Path
-		return false
-	}
-	it.Entry.HardLink = first
-	it.Entry.Xattrs, it.Entry.XattrContent = nil, tree.Content{} // the first name's entry has them
-	return true
+	return it.Entry != nil
 }
 
 // readLater has a reader read an entry, alone or in a bundle with its neighbours.

@@ -38,46 +38,67 @@ func (r *restorer) descend(entries *survivor, p Part) error {
 			return err
 		}
 		e.Path = p.path(e.Path)
-		if e.HardLink != "" {
-			if err := r.mapFirstName(e, p); err != nil {
-				return err
-			}
-		}
-		if e.Path == "" { // the version's top without a name in the target, or an entry that is left out
+		if e.Path == "" { // the version's top has no name in the target
 			continue
 		}
 		if p.To == "" && !strings.Contains(e.Path, "/") {
 			r.tops = append(r.tops, e.Path)
 		}
-		if err := r.begin(e); err != nil {
+		first := e.HardLink
+		if first != "" {
+			left, err := r.mapFirstName(e)
+			if err != nil {
+				return err
+			}
+			if left {
+				continue
+			}
+		}
+		if err := r.begin(e, first); err != nil {
 			return err
 		}
 	}
 }
 
-// mapFirstName replaces the first name of e's file by the first name's path in the target. If the
-// first name is outside of the part, the first of the other names that is inside takes its place,
-// with the content. An e whose content is damaged gets an empty path.
-func (r *restorer) mapFirstName(e *tree.Entry, p Part) error {
+// mapFirstName replaces the first name of e's file by the first name's path in the target, in
+// whichever part it is. If the first name is outside of all parts, the first of the other names
+// that is inside takes its place. left reports that e is damaged and left out.
+func (r *restorer) mapFirstName(e *tree.Entry) (left bool, err error) {
 	first := e.HardLink
-	if e.HardLink = p.path(first); e.HardLink != "" {
-		return nil
+	for _, p := range r.parts {
+		if e.HardLink = p.path(first); e.HardLink != "" {
+			return false, nil
+		}
 	}
 	if other, ok := r.firstNames[first]; ok {
 		e.HardLink = other
+		return false, nil
+	}
+	e.HardLink = first
+	err = r.completeLink(e, first)
+	if download.IsDamage(err) {
+		r.fail(e.Path, err)
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	e.HardLink = ""
+	r.firstNames[first] = e.Path
+	return false, nil
+}
+
+// completeLink gets what belongs to a file from the entry of its first name, if e does not have it:
+// earlier programs saved it only there.
+func (r *restorer) completeLink(e *tree.Entry, first string) error {
+	if !e.IsBareLink() {
 		return nil
 	}
 	file, err := r.src.Entries.Lookup(r.ctx, first)
-	if download.IsDamage(err) {
-		r.fail(e.Path, fmt.Errorf("it is another name of %q: %w", first, err))
-		e.Path = "" // left out
-		return nil
-	}
 	if err != nil {
-		return fmt.Errorf("%q is another name of %q: %w", e.Path, first, err)
+		return fmt.Errorf("it is another name of %q: %w", first, err)
 	}
-	r.firstNames[first] = e.Path
-	e.Content, e.Size = file.Content, file.Size
+	e.CompleteLink(file)
 	return nil
 }
 
@@ -100,9 +121,10 @@ func (p Part) path(inVersion string) string {
 	return ""
 }
 
-// begin begins the restore of an entry, whose path is already that in the target. It makes folders
-// and entries without content, and requests the content of files.
-func (r *restorer) begin(e *tree.Entry) error {
+// begin begins the restore of an entry, whose path and first name are already those in the target.
+// It makes folders and entries without content, and requests the content of files. first is the
+// first name in the version.
+func (r *restorer) begin(e *tree.Entry, first string) error {
 	if err := r.ctx.Err(); err != nil {
 		return context.Cause(r.ctx)
 	}
@@ -119,7 +141,7 @@ func (r *restorer) begin(e *tree.Entry) error {
 		r.enterDir(e)
 		return nil
 	case e.HardLink != "":
-		r.links = append(r.links, newFileJob(e, dir))
+		r.links = append(r.links, linkJob{newFileJob(e, dir), first})
 		return nil
 	case e.Type == tree.TypeFile:
 		return r.requestPieces(newFileJob(e, dir))

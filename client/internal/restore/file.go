@@ -11,7 +11,7 @@ import (
 )
 
 // fileJob is a file that is being restored, or another name of a file that is to be made. It holds
-// its folder.
+// its folder until it is released.
 type fileJob struct {
 	entry   *tree.Entry
 	dir     *target.Dir  // nil at the top
@@ -162,16 +162,4 @@ func (j *fileJob) finish(r *restorer) error {
 		return err
 	}
 	return f.Finish()
-}
-
-// makeLinks makes the other names of files.
-func (r *restorer) makeLinks() {
-	for _, job := range r.links {
-		if err := r.to.Link(job.entry); err != nil {
-			r.fail(job.entry.Path, err)
-		} else {
-			r.count(0)
-		}
-		job.dir.Release()
-	}
 }

@@ -10,7 +10,8 @@
 // file may have changed since then.
 //
 // A file is a job that counts its open pieces. The goroutine that delivers the last piece finishes
-// the file. Other names of files are made when all files are complete.
+// the file. Other names of files are made when all files are complete, as links or, where that
+// cannot be, as files of their own.
 //
 // Damage of a chunk costs exactly the files that need it, and damage of a tree chunk costs the
 // paths in it: both are warned of and counted, and the restore goes on. Any other error ends the
@@ -76,10 +77,12 @@ type restorer struct {
 	gathering gathering
 	written   writtenCache
 	stack     []*target.Dir // the folders that the descent is in
-	links     []*fileJob    // other names of files, made when all files are complete
+	parts     []Part
+	links     []linkJob // other names of files, made when all files are complete
 	// firstNames maps first names of files that are outside of the parts, in the version, to
 	// the names in the target that take their place.
 	firstNames map[string]string
+	toldCopies bool // it was said that names of one file become files of their own
 	tops       []string
 
 	files, bytes, failed atomic.Int64
@@ -89,21 +92,29 @@ type restorer struct {
 
 // Run writes parts of a version to a target, and closes the target.
 func Run(ctx context.Context, src Source, to *target.Target, parts []Part, opt Options) (Result, error) {
-	r := &restorer{src: src, to: to, opt: opt, firstNames: map[string]string{}}
-	r.work, r.ctx = errgroup.WithContext(ctx)
-	r.work.SetLimit(opt.Budget.Slots(slots))
-	err := r.descendAll(parts)
-	if failed := r.work.Wait(); failed != nil {
-		err = failed // the descent only noticed the end of its context
+	r := &restorer{src: src, to: to, opt: opt, parts: parts, firstNames: map[string]string{}}
+	err := r.fetchDuring(ctx, func() error { return r.descendAll(parts) })
+	if err == nil {
+		err = r.makeLinks(ctx)
 	}
 	if err != nil {
 		return Result{}, errors.Join(err, to.Abandon())
 	}
-	r.makeLinks()
 	r.climb("")
 	to.Close()
 	done := Result{Files: r.files.Load(), Bytes: r.bytes.Load(), Failed: r.failed.Load(), FirstErr: r.firstErr, Tops: r.tops}
 	return done, to.Sync()
+}
+
+// fetchDuring runs step, which dispatches requests, and returns when all of them are done.
+func (r *restorer) fetchDuring(ctx context.Context, step func() error) error {
+	r.work, r.ctx = errgroup.WithContext(ctx)
+	r.work.SetLimit(r.opt.Budget.Slots(slots))
+	err := step()
+	if failed := r.work.Wait(); failed != nil {
+		return failed // the step only noticed the end of its context
+	}
+	return err
 }
 
 func (r *restorer) count(size int64) {

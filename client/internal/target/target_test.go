@@ -405,8 +405,8 @@ func TestHardLinkWithoutItsFile(t *testing.T) {
 	p := newTestTarget(t, to, Options{})
 	for _, first := range []string{"missing", "no/folder", "other"} {
 		err := putEntry(p, &tree.Entry{Path: "b", Type: tree.TypeFile, HardLink: first, Size: 1})
-		if !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("another name of %q: got %v, want an error that is fs.ErrNotExist", first, err)
+		if !errors.Is(err, ErrNoFirst) {
+			t.Errorf("another name of %q: got %v, want an error that is ErrNoFirst", first, err)
 		}
 	}
 	f, err := p.Create(&tree.Entry{Path: "a", Type: tree.TypeFile, Size: 1})

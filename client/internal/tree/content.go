@@ -39,6 +39,8 @@ func (p Piece) Cut(plain []byte) ([]byte, error) {
 	return plain[p.Skip:][:p.Len], nil
 }
 
+func (c *Content) isEmpty() bool { return len(c.Pieces) == 0 && c.Tree.IsZero() }
+
 func (c *Content) equal(o *Content) bool {
 	return c.Bytes == o.Bytes && c.Tree == o.Tree && slices.Equal(c.Pieces, o.Pieces)
 }

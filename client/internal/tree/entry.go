@@ -77,7 +77,8 @@ type Entry struct {
 	// same file; a restore does not use them.
 	Dev, Ino uint64
 	// HardLink is set for every name of a file but the first: it is the path of
-	// the first, which comes earlier in the order and has the content.
+	// the first, which comes earlier in the order. Everything that belongs to the
+	// file, its content too, is in the entries of all its names (but see IsBareLink).
 	HardLink string
 	// Target is the target of a symlink, unchanged.
 	Target string
@@ -98,6 +99,26 @@ type Entry struct {
 // keeps value.
 func (e *Entry) AddXattr(name string, value []byte) {
 	e.Xattrs = append(e.Xattrs, Xattr{Name: name, Value: value})
+}
+
+// BecomeNameOf makes the entry, of which only the path is kept, a further name of the file
+// that first is the first name of.
+func (e *Entry) BecomeNameOf(first *Entry) {
+	path := e.Path
+	*e = *first
+	e.Path, e.HardLink = path, first.Path
+}
+
+// IsBareLink reports whether only the entry of the first name can tell what belongs to the
+// file. Earlier programs wrote all further names so. (The name of a file that has neither
+// content nor attributes looks the same; asking the first name then adds nothing.)
+func (e *Entry) IsBareLink() bool {
+	return e.HardLink != "" && e.Content.isEmpty() && e.XattrContent.isEmpty() && len(e.Xattrs) == 0
+}
+
+// CompleteLink adds to a bare link what only the entry of the first name has.
+func (e *Entry) CompleteLink(first *Entry) {
+	e.Size, e.Content, e.Xattrs, e.XattrContent = first.Size, first.Content, first.Xattrs, first.XattrContent
 }
 
 // ReuseMetadata copies from before, the entry of the same unchanged file in the parent

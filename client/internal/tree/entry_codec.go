@@ -101,7 +101,7 @@ func (f *fieldWriter) xattrs(key byte, xs []Xattr) {
 }
 
 func (f *fieldWriter) content(key byte, c *Content) {
-	if !f.key(key, len(c.Pieces) > 0 || !c.Tree.IsZero()) {
+	if !f.key(key, !c.isEmpty()) {
 		return
 	}
 	if !c.Tree.IsZero() {

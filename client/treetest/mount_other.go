@@ -1,0 +1,18 @@
+//go:build !linux
+
+package treetest
+
+import "testing"
+
+// Mount skips the test: file systems are mounted only on Linux.
+func Mount(t testing.TB, kind string, _ ...string) string {
+	t.Helper()
+	t.Skipf("no file system of the kind %s is mounted here", kind)
+	return ""
+}
+
+// MountMemory skips the test as well.
+func MountMemory(t testing.TB, _ string) {
+	t.Helper()
+	t.Skip("no file system is mounted here")
+}
