@@ -60,9 +60,32 @@ func (c *Client) Backup(ctx context.Context, opt BackupOptions) (*BackupResult, 
 	}
 	ctx, cancel := c.ctl.watchServer(ctx)
 	defer cancel(nil)
+	var before int64 // sent by the passes before
+	for pass := 1; ; pass++ {
+		p.again = pass > 1
+		res, sent, err := c.backupOnce(ctx, p)
+		if err == nil {
+			res.Sent += before
+			return res, nil
+		}
+		if pass == maxPasses || !p.mayRepeat(err) || ctx.Err() != nil {
+			return nil, err
+		}
+		before += sent
+		p.Progress.Restart()
+	}
+}
+
+// maxPasses is how often a backup goes over its source at most. It does so again when chunks that
+// it relies on are not there any more when it commits: its session had lapsed, and a collection or
+// the loss of a node was faster. What is still held is not sent again.
+const maxPasses = 3
+
+// backupOnce goes over the source once. sent is how many bytes it has sent, also with an error.
+func (c *Client) backupOnce(ctx context.Context, p *plan) (res *BackupResult, sent int64, err error) {
 	s, err := openSession(ctx, c, p)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer s.close()
 	done, err := s.save(ctx, p)
@@ -70,9 +93,19 @@ func (c *Client) Backup(ctx context.Context, opt BackupOptions) (*BackupResult, 
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
-		return nil, err
+		return nil, 0, err
 	}
-	return s.commit(ctx, p, done)
+	res, err = s.commit(ctx, p, done)
+	return res, done.Sent, err
+}
+
+// mayRepeat reports whether another pass may help against the failure of a commit.
+func (p *plan) mayRepeat(err error) bool {
+	switch schemas.CodeOf(err) {
+	case schemas.Incomplete, schemas.UnknownSession:
+		return p.roots != nil // what came on standard input cannot be read again
+	}
+	return false
 }
 
 // plan is what a backup is going to do, checked before it begins.
@@ -83,6 +116,7 @@ type plan struct {
 	exclude *scan.Matcher
 	label   label
 	source  schemas.SourceID
+	again   bool // a pass before has failed: nothing of the parent is taken to be held
 }
 
 func (c *Client) plan(opt BackupOptions) (*plan, error) {

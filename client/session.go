@@ -24,6 +24,7 @@ type session struct {
 	c        *Client
 	keys     *seal.Keys
 	id       string
+	token    []byte           // with which a session that has lapsed is opened again
 	parent   *schemas.Version // nil for the first version of a record
 	recheck  bool             // chunks of the parent may be lost
 	vault    schemas.VaultID
@@ -55,7 +56,7 @@ func openSession(ctx context.Context, c *Client, p *plan) (*session, error) {
 		return nil, err
 	}
 	s := &session{
-		c: c, keys: p.keys, id: rep.Session, parent: rep.Parent, recheck: rep.Recheck, vault: schemas.SealedVault(c.opt.Nickname),
+		c: c, keys: p.keys, id: rep.Session, token: rep.Token, parent: rep.Parent, recheck: rep.Recheck || p.again, vault: schemas.SealedVault(c.opt.Nickname),
 		replicas: replica.NewReader(data, rep.Map), out: out, renewed: make(chan struct{}),
 	}
 	s.follow(&rep)
@@ -69,21 +70,30 @@ func openSession(ctx context.Context, c *Client, p *plan) (*session, error) {
 	return s, nil
 }
 
-// renew keeps the session alive and the node map fresh until ctx ends. Errors are ignored: the
-// next renewal may succeed, and otherwise the commit fails and says why.
+// renewAgain is the time until the next renewal after one has failed.
+const renewAgain = time.Second
+
+// renew keeps the session alive and the node map fresh until ctx ends. A session that has lapsed is
+// opened again by it. Errors are ignored: the next renewal may succeed, and otherwise the commit
+// fails and says why.
 func (s *session) renew(ctx context.Context, ttl time.Duration) {
 	defer close(s.renewed)
-	tick := time.NewTicker(max(ttl/6, time.Second))
-	defer tick.Stop()
+	usual := max(ttl/6, time.Second)
+	next := time.NewTimer(usual)
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-next.C:
 			var rep schemas.SessionReply
-			if err := s.c.ctl.request(ctx, schemas.SubjectSessionRenew, &schemas.RenewRequest{Session: s.id}, &rep); err == nil {
-				s.follow(&rep)
+			err := s.c.ctl.request(ctx, schemas.SubjectSessionRenew, &schemas.RenewRequest{Session: s.id, Token: s.token}, &rep)
+			if err != nil {
+				next.Reset(renewAgain)
+				continue
 			}
+			s.follow(&rep)
+			next.Reset(usual)
 		}
 	}
 }
@@ -158,7 +168,7 @@ func (s *session) commit(ctx context.Context, p *plan, done *saved) (*BackupResu
 	var rep schemas.CommitReply
 	err = s.c.ctl.retry(ctx, schemas.SubjectSessionCommit, &schemas.CommitRequest{
 		Session: s.id, Root: done.Root, Files: done.Files, Bytes: done.Bytes, Stored: done.Stored,
-		Sealed: sealed, Partial: done.Unreadable > 0,
+		Sealed: sealed, Partial: done.Unreadable > 0, Token: s.token,
 	}, &rep)
 	if err != nil {
 		return nil, fmt.Errorf("commit the version: %w", err)

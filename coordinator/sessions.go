@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nuid"
 
+	"servidor-backup/bus/kv"
 	"servidor-backup/bus/replica"
 	"servidor-backup/coordinator/catalog"
 	"servidor-backup/coordinator/internal/session"
@@ -52,7 +53,7 @@ func (c *Coordinator) tryOpenSession(ctx context.Context, req *schemas.SessionRe
 		return nil, err
 	}
 	s := &session.Session{
-		ID: nuid.Next(), Nickname: req.Nickname, Record: req.Record, Source: req.Source,
+		ID: nuid.Next(), Nickname: req.Nickname, Record: req.Record, Source: req.Source, Fingerprint: req.Fingerprint,
 		Moved: req.Moved, Opened: time.Now().UnixNano(), Parent: h.Latest, Since: h.Highest, Generation: generation,
 		Durability: destinations.Wanted, Degraded: destinations.Degraded(),
 	}
@@ -70,6 +71,9 @@ func (c *Coordinator) tryOpenSession(ctx context.Context, req *schemas.SessionRe
 	}
 	s.Basis, s.Trusted = c.members.BasisOf(destinations, rep.Parent)
 	rep.Recheck = rep.Parent != nil && !s.Trusted
+	if rep.Token, err = s.Token(); err != nil {
+		return nil, err
+	}
 	if err := c.sessions.Create(ctx, s); err != nil {
 		return nil, err
 	}
@@ -107,6 +111,9 @@ func checkSession(req *schemas.SessionRequest) error {
 // renewSession answers backup.session.renew.
 func (c *Coordinator) renewSession(ctx context.Context, req *schemas.RenewRequest) (any, error) {
 	rep := &schemas.SessionReply{Reply: schemas.OK, Session: req.Session, TTL: int64(c.opt.SessionTTL)}
+	if _, err := c.getSession(ctx, req.Session, req.Token); err != nil {
+		return nil, err
+	}
 	s, err := c.sessions.Renew(ctx, req.Session, func(s *session.Session) {
 		rep.Durability, rep.Map = s.Durability, nil
 		destinations, err := members.FindDestinations(c.members.Map(), schemas.SealedVault(s.Nickname), false)
@@ -128,7 +135,7 @@ func (c *Coordinator) renewSession(ctx context.Context, req *schemas.RenewReques
 
 // commitSession answers backup.session.commit.
 func (c *Coordinator) commitSession(ctx context.Context, req *schemas.CommitRequest) (any, error) {
-	s, _, err := c.sessions.Get(ctx, req.Session)
+	s, err := c.getSession(ctx, req.Session, req.Token)
 	if err != nil {
 		return nil, err
 	}
@@ -145,18 +152,22 @@ func (c *Coordinator) commitSession(ctx context.Context, req *schemas.CommitRequ
 		parent = s.ParentRoot
 	}
 	newReader := func() *replica.Reader { return replica.NewReader(c.nc, c.members.Map()) }
-	if err := verify(ctx, newReader, vault, req.Root, parent); err != nil {
+	if err := verify(ctx, newReader, vault, req.Root, parent, s.Reopened > 0); err != nil {
 		return nil, err
 	}
 	// The check takes time, and no collection sees a session that has lapsed meanwhile. So the
 	// session is renewed, and the version must be created well before it can lapse again.
 	ctx, cancel := context.WithTimeout(ctx, c.opt.SessionTTL/2)
 	defer cancel()
+	opening := s.Reopened
 	s, err = c.sessions.Renew(ctx, s.ID, func(s *session.Session) {
 		if destinations, err := members.FindDestinations(c.members.Map(), vault, false); err == nil && destinations.Degraded() {
 			s.Degraded = true
 		}
 	})
+	if err == nil && s.Reopened != opening || schemas.CodeOf(err) == schemas.UnknownSession && len(req.Token) > 0 {
+		err = schemas.Errorf(schemas.Unavailable, "the session %s lapsed while its version was checked: try again", req.Session)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -188,4 +199,88 @@ func checkCommit(req *schemas.CommitRequest) error {
 		return schemas.Errorf(schemas.BadRequest, "a count in the commit is negative")
 	}
 	return nil
+}
+
+// getSession reads a session. One that has lapsed is opened again if the client has sent its token.
+func (c *Coordinator) getSession(ctx context.Context, id string, token []byte) (*session.Session, error) {
+	s, _, err := c.sessions.Get(ctx, id)
+	if schemas.CodeOf(err) != schemas.UnknownSession || len(token) == 0 {
+		return s, err
+	}
+	if err := c.reopenSession(ctx, id, token); err != nil {
+		return nil, err
+	}
+	s, _, err = c.sessions.Get(ctx, id)
+	return s, err
+}
+
+// reopenSession opens a session again that has lapsed: its client was asleep, or no coordinator
+// could be reached for that long. It keeps its id, so that it becomes at most one version, even if
+// it lapsed while the answer to its commit was on the way.
+//
+// What a collection may have removed meanwhile:
+//
+//   - Chunks that the session has put or asked for. Its new generation does not cover them, so the
+//     commit pins every chunk of the new part of the tree before it trusts the answer; see
+//     [verify]. A commit that misses some is refused, and the client saves again.
+//   - The parent. Without it nothing is taken to be held, and the whole tree is checked.
+//
+// The basis stays that of the first opening: nodes that were lost since then count.
+func (c *Coordinator) reopenSession(ctx context.Context, id string, token []byte) error {
+	s, err := session.FromToken(id, token)
+	if err != nil {
+		return err
+	}
+	if err := checkSession(&schemas.SessionRequest{Nickname: s.Nickname, Record: s.Record, Fingerprint: s.Fingerprint}); err != nil {
+		return err
+	}
+	if err := c.catalog.EnterVault(ctx, s.Nickname, s.Fingerprint); err != nil {
+		return err
+	}
+	// As in tryOpenSession: the generation is read first, and the parent is looked for once more
+	// when the session can be seen by collections.
+	if s.Generation, err = c.catalog.Generation(ctx); err != nil {
+		return err
+	}
+	s.Reopened, s.Committed = time.Now().UnixNano(), 0
+	exists, err := c.hasParent(ctx, s)
+	if err != nil {
+		return err
+	}
+	if !exists {
+		dropParent(s)
+	}
+	if err := c.sessions.Create(ctx, s); err != nil {
+		if errors.Is(err, kv.ErrExists) {
+			return nil // another request was faster
+		}
+		return err
+	}
+	if exists, err = c.hasParent(ctx, s); err == nil && !exists {
+		_, err = c.sessions.Renew(ctx, s.ID, dropParent)
+	}
+	if err == nil {
+		c.opt.Log.Info("a session that had lapsed goes on", "session", s.ID, "nickname", s.Nickname, "record", s.Record)
+	}
+	return err
+}
+
+// hasParent reports whether the catalogue still has the version that the session builds on; true
+// if it builds on none.
+func (c *Coordinator) hasParent(ctx context.Context, s *session.Session) (bool, error) {
+	if s.Parent == 0 {
+		return true, nil
+	}
+	v, err := c.catalog.Version(ctx, s.Nickname, s.Record, s.Parent)
+	switch schemas.CodeOf(err) {
+	case schemas.UnknownNickname, schemas.UnknownRecord, schemas.UnknownVersion:
+		return false, nil
+	}
+	// A rebuilt catalogue may have given the number to another version.
+	return err == nil && v.Root == s.ParentRoot, err
+}
+
+// dropParent makes a session build on nothing.
+func dropParent(s *session.Session) {
+	s.Parent, s.ParentRoot, s.Trusted = 0, schemas.ChunkID{}, false
 }

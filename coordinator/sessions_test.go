@@ -118,7 +118,7 @@ func TestVerifyReadsTheNewestMapWithoutTheParent(t *testing.T) {
 		m, maps = maps[0], maps[1:]
 		return replica.NewReader(w.nc, m)
 	}
-	if err := verify(bustest.Context(t), newReader, schemas.SealedVault(nickname), next.root, parent.root); err != nil || len(maps) > 0 {
+	if err := verify(bustest.Context(t), newReader, schemas.SealedVault(nickname), next.root, parent.root, false); err != nil || len(maps) > 0 {
 		t.Errorf("the error is %v, and %d maps are unused", err, len(maps))
 	}
 }

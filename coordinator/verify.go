@@ -18,12 +18,15 @@ import (
 // everything below it: equal ids mean equal subtrees, because the id of a tree chunk covers its
 // edges. So the work is proportional to the difference, and no contents are read.
 //
+// Data chunks are pinned by being asked for. With pin the tree chunks are pinned too, before they
+// are read: a session that was open all the time has pinned them itself.
+//
 // newReader returns a reader with the map as of now.
-func verify(ctx context.Context, newReader func() *replica.Reader, vault schemas.VaultID, root, parent schemas.ChunkID) error {
+func verify(ctx context.Context, newReader func() *replica.Reader, vault schemas.VaultID, root, parent schemas.ChunkID, pin bool) error {
 	if root.IsZero() {
 		return schemas.Errorf(schemas.BadRequest, "the commit names no root")
 	}
-	v := &verifier{ctx: ctx, vault: vault, reader: newReader()}
+	v := &verifier{ctx: ctx, vault: vault, reader: newReader(), pin: pin}
 	err := v.compare(root, parent)
 	if errors.Is(err, errParent) && ctx.Err() == nil {
 		// A parent that cannot be read saves no work, but it does not prevent a new version
@@ -58,6 +61,7 @@ type verifier struct {
 	ctx    context.Context
 	vault  schemas.VaultID
 	reader *replica.Reader
+	pin    bool // tree chunks of the new side are pinned
 	// oldTrees and newTrees are the tree chunks seen so far on either side. They are few:
 	// one for about 64 KiB of entries, and only where the trees differ.
 	oldTrees, newTrees idSet
@@ -100,6 +104,11 @@ func (v *verifier) level(fresh, old []schemas.ChunkID) (nextFresh, nextOld []sch
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errParent, err)
+	}
+	if v.pin {
+		if err := v.proveHeld(fresh); err != nil {
+			return nil, nil, err
+		}
 	}
 	nextFresh, err = v.expand(fresh, v.newTrees, func(data []schemas.ChunkID) error {
 		return v.proveHeld(oldData.without(data))

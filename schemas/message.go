@@ -160,12 +160,17 @@ type SessionReply struct {
 	// client must ask the nodes about chunks that it reuses from the parent, as it does
 	// about all others.
 	Recheck bool `msgpack:"recheck,omitempty"`
+	// Token, of an open only, is opaque. A client that sends it with its renewals and its
+	// commit can go on after its session has lapsed.
+	Token []byte `msgpack:"token,omitempty"`
 }
 
 // RenewRequest keeps a session alive, on backup.session.renew; the answer is a
 // [SessionReply] with the current map.
 type RenewRequest struct {
 	Session string `msgpack:"session"`
+	// Token is that of the open. With it a session that has lapsed is opened again.
+	Token []byte `msgpack:"token,omitempty"`
 }
 
 // CommitRequest ends a session, on backup.session.commit. The coordinator accepts it only
@@ -179,6 +184,8 @@ type CommitRequest struct {
 	Stored  int64   `msgpack:"stored"`
 	Sealed  []byte  `msgpack:"sealed"`
 	Partial bool    `msgpack:"partial,omitempty"`
+	// Token is as in a [RenewRequest].
+	Token []byte `msgpack:"token,omitempty"`
 }
 
 // CommitReply answers a [CommitRequest].

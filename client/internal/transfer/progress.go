@@ -15,3 +15,11 @@ type Progress struct {
 	// the start, if the progress is shown.
 	Count bool
 }
+
+// Restart sets all counters to zero, for an operation that begins again.
+func (p *Progress) Restart() {
+	p.Counted.Store(false)
+	for _, n := range []*atomic.Int64{&p.Files, &p.Bytes, &p.Sent, &p.TotalFiles, &p.TotalBytes} {
+		n.Store(0)
+	}
+}

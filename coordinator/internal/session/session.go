@@ -16,13 +16,15 @@ import (
 
 // Session is a session as the bucket stores it.
 type Session struct {
-	ID        string           `msgpack:"id"`
-	Nickname  string           `msgpack:"apelido"`
-	Record    string           `msgpack:"nome_arquivo"`
-	Source    schemas.SourceID `msgpack:"source"`
-	Moved     bool             `msgpack:"moved,omitempty"`
-	Opened    int64            `msgpack:"opened"`              // Unix ns
-	Committed uint64           `msgpack:"committed,omitempty"` // the version's number; 0 before the commit
+	ID       string           `msgpack:"id"`
+	Nickname string           `msgpack:"apelido"`
+	Record   string           `msgpack:"nome_arquivo"`
+	Source   schemas.SourceID `msgpack:"source"`
+	// Fingerprint is that of the vault's key.
+	Fingerprint []byte `msgpack:"fingerprint,omitempty"`
+	Moved       bool   `msgpack:"moved,omitempty"`
+	Opened      int64  `msgpack:"opened"`              // Unix ns
+	Committed   uint64 `msgpack:"committed,omitempty"` // the version's number; 0 before the commit
 
 	// Parent and ParentRoot are the number and the root of the version that the session
 	// builds on; 0 for none. Since is the record's highest number when the session was
@@ -40,6 +42,23 @@ type Session struct {
 	Basis      members.Basis      `msgpack:"basis"`
 	// Trusted says that the client was told to take the parent's chunks to be held.
 	Trusted bool `msgpack:"trusted,omitempty"`
+	// Reopened is when the session was opened again after it had lapsed, Unix ns; 0 if it never
+	// was. What it had sent and asked for before may have been collected, or be pinned in an older
+	// generation only.
+	Reopened int64 `msgpack:"reopened,omitempty"`
+}
+
+// Token is the session as its client keeps it, so that any coordinator can open it again after it
+// has lapsed.
+func (s *Session) Token() ([]byte, error) { return schemas.Marshal(s) }
+
+// FromToken decodes a token of the session with that id.
+func FromToken(id string, token []byte) (*Session, error) {
+	s := new(Session)
+	if err := schemas.Unmarshal(token, s); err != nil || s.ID != id || kv.Token(id) != id {
+		return nil, schemas.Errorf(schemas.BadRequest, "the token is not that of the session %q", id)
+	}
+	return s, nil
 }
 
 // LimitMargin notes that some of the session's chunks survive the loss of m nodes only.
