@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"net/url"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -45,7 +45,7 @@ func Connect(ctx context.Context, opt ConnOptions) (*nats.Conn, error) {
 	if status == nil {
 		status = func(string) {}
 	}
-	where := opt.URL
+	where := Redact(opt.URL)
 	options := []nats.Option{
 		nats.Name(opt.Name),
 		nats.Timeout(dialTimeout),
@@ -93,7 +93,11 @@ func Connect(ctx context.Context, opt ConnOptions) (*nats.Conn, error) {
 // connectError returns err as [ErrNoServer], unless a server refused the credentials or the
 // URL is malformed.
 func connectError(where string, err error) error {
-	if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || strings.Contains(err.Error(), "parse") {
+	var malformed *url.Error
+	if errors.As(err, &malformed) { // its text quotes the whole address, or its port
+		return fmt.Errorf("connect to %s: this is not the address of a NATS server", where)
+	}
+	if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
 		return fmt.Errorf("connect to %s: %w", where, err)
 	}
 	return fmt.Errorf("%w at %s (%w)", ErrNoServer, where, err)

@@ -99,7 +99,7 @@ func Connect(ctx context.Context, opt Options) (*Client, error) {
 	}
 	c.ctl = &control{nc: nc, status: opt.Status}
 	if opt.InProcess == nil {
-		c.ctl.server = opt.Server
+		c.ctl.server = bus.Redact(opt.Server)
 	}
 	return c, nil
 }

@@ -104,7 +104,8 @@ func parseRoute(route string) (*url.URL, error) {
 	}
 	u, err := url.Parse(route)
 	if err != nil || u.Hostname() == "" || u.Port() == "" {
-		return nil, fmt.Errorf("%q is not a route: write nats://HOST:PORT", route)
+		// The error does not quote the route, which may have a password.
+		return nil, errors.New("a route is not an address: write nats://HOST:PORT")
 	}
 	return u, nil
 }

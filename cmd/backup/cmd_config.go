@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"servidor-backup/bus"
 	"servidor-backup/schemas"
 )
 
@@ -71,7 +72,7 @@ func setSettings(a *app, changed func(flag string) bool, unset []string) error {
 	case err != nil:
 		return err
 	case a.flags.server != "" && data != "":
-		return a.usage("error.server-and-data", "Server", a.flags.server, "Folder", data)
+		return a.usage("error.server-and-data", "Server", bus.Redact(a.flags.server), "Folder", data)
 	case a.flags.server != "":
 		f.Data = ""
 	case data != "":
@@ -140,6 +141,9 @@ func askSettings(ctx context.Context, a *app, p *prompter) error {
 	f := a.config.file
 	if s.Data.Value == "" {
 		preset := cmp.Or(s.Server.Value, defaultServer)
+		if !strings.Contains(preset, "://") {
+			preset = "nats://" + preset // askOr shows no password of it
+		}
 		if f.Server, err = askValid(ctx, p, a.t("config.ask-server"), preset, a.checkServers); err != nil {
 			return err
 		}
@@ -195,6 +199,7 @@ func showSettings(a *app) error {
 	if err != nil {
 		return err
 	}
+	s.Server.Value = bus.Redact(s.Server.Value)
 	if a.json {
 		return a.printJSON(s)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"servidor-backup/bus"
 	"servidor-backup/coordinator"
 )
 
@@ -82,7 +83,7 @@ func runCoordinator(ctx context.Context, a *app, server string, opt coordinator.
 		err = r.startCoordinator(ctx, nc, opt)
 	}
 	if err == nil {
-		err = ready(ctx, a.console, "coordinator "+server)
+		err = ready(ctx, a.console, "coordinator "+bus.Redact(server))
 	}
 	return errors.Join(interruptIsSuccess(ctx, err), r.stop())
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"servidor-backup/bus"
 )
 
 // storageOptions are the flags of "storage".
@@ -76,7 +78,7 @@ func runStorage(ctx context.Context, a *app, server string, opt nodeOptions) err
 		err = r.startNode(ctx, nc, store, opt)
 	}
 	if err == nil {
-		err = ready(ctx, a.console, "storage "+server)
+		err = ready(ctx, a.console, "storage "+bus.Redact(server))
 	}
 	return errors.Join(interruptIsSuccess(ctx, err), r.stop())
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"servidor-backup/bus"
 	"servidor-backup/bus/embedded"
 	"servidor-backup/coordinator"
 )
@@ -88,7 +89,7 @@ func checkUp(a *app, opt *upOptions, healRate string) error {
 	}
 	for _, route := range c.Routes {
 		if err := embedded.CheckRoute(route); err != nil {
-			return a.usage("up.bad-route", "Route", route)
+			return a.usage("up.bad-route", "Route", bus.Redact(route))
 		}
 	}
 	if err := checkReplicas(a, opt.replicas); err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"servidor-backup/bus"
 	"servidor-backup/client"
 )
 
@@ -101,7 +102,7 @@ func (c *config) serverOrData(s *settings) error {
 	switch {
 	case s.Server.Value == "" || s.Data.Value == "":
 	case server == data:
-		return c.words.usage("error.server-and-data", "Server", s.Server.Value, "Folder", s.Data.Value)
+		return c.words.usage("error.server-and-data", "Server", bus.Redact(s.Server.Value), "Folder", s.Data.Value)
 	case server < data:
 		s.Data = setting{"", "default"}
 	default:

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"servidor-backup/bus"
 )
 
 // fileSettings is the settings file, in TOML.
@@ -76,6 +78,16 @@ func (e *settingsError) Error() string {
 		return fmt.Sprintf("%s:%d: unknown setting %q", e.path, e.line, e.key)
 	}
 	return fmt.Sprintf("%s:%d: %s", e.path, e.line, e.detail)
+}
+
+// noticeReadablePassword tells if others can read the settings file and the password in it.
+func (a *app) noticeReadablePassword(s *settings) {
+	if s.Server.Source != "file" || bus.Redact(s.Server.Value) == s.Server.Value || a.env.goos == "windows" {
+		return
+	}
+	if info, err := os.Stat(s.File); err == nil && info.Mode().Perm()&0o077 != 0 {
+		a.notice(a.t("console.readable-password", "File", s.File))
+	}
 }
 
 // settingsHeader begins every settings file.

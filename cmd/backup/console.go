@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"servidor-backup/bus"
 	"servidor-backup/client"
 )
 
@@ -69,14 +70,14 @@ func (c *console) report(err error) {
 	if c.server != "" && errors.Is(err, client.ErrNoCoordinator) {
 		f.hint = c.t("hint.no-coordinator", "Server", c.server)
 	}
-	text := oneLine(f.text)
+	text, hint := bus.RedactText(oneLine(f.text)), bus.RedactText(f.hint)
 	if c.json {
-		c.object("error", jsonError{Code: f.code, Message: text, Hint: f.hint})
+		c.object("error", jsonError{Code: f.code, Message: text, Hint: hint})
 		return
 	}
 	c.line("backup: " + text)
-	if f.hint != "" {
-		c.line(c.t("console.hint", "Text", f.hint))
+	if hint != "" {
+		c.line(c.t("console.hint", "Text", hint))
 	}
 }
 
@@ -94,14 +95,15 @@ type jsonWarning struct {
 // warn reports a path that failed while the command goes on.
 func (c *console) warn(path string, err error) {
 	if c.json {
-		c.object("warning", jsonWarning{Path: path, Message: oneLine(err.Error())})
+		c.object("warning", jsonWarning{Path: path, Message: bus.RedactText(oneLine(err.Error()))})
 		return
 	}
-	c.line(c.t("console.warning", "Path", quotePath(path), "Text", oneLine(err.Error())))
+	c.line(c.t("console.warning", "Path", quotePath(path), "Text", bus.RedactText(oneLine(err.Error()))))
 }
 
 // notice prints what the user must know, even with --quiet.
 func (c *console) notice(text string) {
+	text = bus.RedactText(text)
 	if c.json {
 		c.object("notice", text)
 		return
@@ -123,6 +125,7 @@ const sameWait = 30 * time.Second
 // status says what the command waits for; "" means that it goes on. A progress bar shows
 // the status while it lasts. Without a bar, each new status is a line.
 func (c *console) status(text string) {
+	text = bus.RedactText(text)
 	if !c.isNews(text) {
 		return
 	}

@@ -5,11 +5,13 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+
+	"servidor-backup/bus"
 )
 
 // newLogger logs to stderr, from level on; with --quiet only errors.
 func newLogger(c *console, level slog.Level) *slog.Logger {
-	opt := &slog.HandlerOptions{Level: level}
+	opt := &slog.HandlerOptions{Level: level, ReplaceAttr: redactAttr}
 	if c.quiet {
 		opt.Level = slog.LevelError
 	}
@@ -61,3 +63,14 @@ func (s sentences) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 // WithGroup changes nothing: a sentence has no names of attributes.
 func (s sentences) WithGroup(string) slog.Handler { return s }
+
+// redactAttr hides the credentials of addresses in what is logged, also by the NATS server.
+func redactAttr(_ []string, a slog.Attr) slog.Attr {
+	switch a.Value.Kind() {
+	case slog.KindString, slog.KindAny:
+		if text := a.Value.String(); strings.Contains(text, "://") {
+			a.Value = slog.StringValue(bus.RedactText(text))
+		}
+	}
+	return a
+}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"io"
 	"strings"
+
+	"servidor-backup/bus"
 )
 
 // prompter asks the user for lines of text. It echoes; it is not for secrets.
@@ -63,9 +65,9 @@ func (p *prompter) ask(ctx context.Context, question string) (string, error) {
 	}
 }
 
-// askOr is ask with a preset answer: Enter alone gives it.
+// askOr is ask with a preset answer: Enter alone gives it. It shows no password of an address.
 func (p *prompter) askOr(ctx context.Context, question, preset string) (string, error) {
-	line, err := p.ask(ctx, question+" ["+quotePath(preset)+"]:")
+	line, err := p.ask(ctx, question+" ["+quotePath(bus.RedactText(preset))+"]:")
 	if line == "" {
 		line = preset
 	}

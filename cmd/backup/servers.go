@@ -3,6 +3,8 @@ package main
 import (
 	"net/url"
 	"strings"
+
+	"servidor-backup/bus"
 )
 
 // serverList splits a list of addresses separated by commas.
@@ -24,7 +26,8 @@ func serverHosts(x *texts, servers string) ([]string, error) {
 		}
 		u, err := url.Parse(server)
 		if err != nil || u.Hostname() == "" || !natsScheme(u.Scheme) {
-			return nil, x.fail("usage", nil, "error.server-url", "Server", server)
+			text := x.t("error.server-url", "Server", bus.Redact(servers))
+			return nil, &failure{exit: exitUsage, code: "usage", text: text}
 		}
 		hosts = append(hosts, u.Hostname())
 	}

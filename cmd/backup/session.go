@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"servidor-backup/bus"
 	"servidor-backup/client"
 	"servidor-backup/schemas"
 )
@@ -55,6 +56,12 @@ func (a *app) connect(ctx context.Context, create bool) (*session, error) {
 	if s.Server.Value == "" && s.Data.Value == "" {
 		return nil, a.failHint("no-server", nil, a.t("hint.no-server"), "error.no-server")
 	}
+	if s.Server.Value != "" {
+		if _, err := serverHosts(a.texts, s.Server.Value); err != nil {
+			return nil, err
+		}
+		a.noticeReadablePassword(&s)
+	}
 	if err := schemas.CheckNickname(s.Nickname.Value); err != nil {
 		return nil, err
 	}
@@ -73,7 +80,7 @@ func (a *app) connect(ctx context.Context, create bool) (*session, error) {
 			return nil, err
 		}
 	}
-	a.server = opt.Server
+	a.server = bus.Redact(opt.Server)
 	b, err := a.env.connect(ctx, opt)
 	if err != nil {
 		return nil, err

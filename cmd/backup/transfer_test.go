@@ -78,7 +78,7 @@ func TestInvalidTransferFlags(t *testing.T) {
 	if s := c.shown(t); s.Compression != (setting{"fast", "file"}) || s.LimitUpload != (setting{"2M", "file"}) || s.LimitDownload != (setting{"0.5G", "file"}) {
 		t.Errorf("%+v", s)
 	}
-	c.expect(t, exitDone, "config", "--limit-upload", "")
+	c.expect(t, exitDone, "config", "--unset", "limit-upload")
 	if s := c.shown(t); s.LimitUpload.Value != "" || s.File != filepath.Join(c.home, ".config", folder, "config.toml") {
 		t.Errorf("%+v", s)
 	}

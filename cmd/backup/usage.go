@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"servidor-backup/bus"
 )
 
 // unknownCommand is the root's check of its arguments: any argument that reaches the root
@@ -17,9 +19,17 @@ func (c *console) unknownCommand(root *cobra.Command, args []string) error {
 	}
 	root.SuggestionsMinimumDistance = 2
 	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
-		return c.usage("error.command-near", "Command", args[0], "Near", c.localName(root, near[0]))
+		return c.usage("error.command-near", "Command", asTyped(args[0]), "Near", c.localName(root, near[0]))
 	}
-	return c.usage("error.command", "Command", args[0])
+	return c.usage("error.command", "Command", asTyped(args[0]))
+}
+
+// asTyped is an argument for a message: of an address without the password.
+func asTyped(arg string) string {
+	if strings.Contains(arg, "://") {
+		return bus.Redact(arg)
+	}
+	return arg
 }
 
 // localName translates the name of a command to the user's language.
@@ -63,7 +73,7 @@ func (c *console) takes(low, high int) cobra.PositionalArgs {
 			return c.usage("error.too-few", "Use", c.useLine(cmd))
 		}
 		if high >= 0 && len(args) > high {
-			return c.usage("error.too-many", "Argument", args[high], "Use", c.useLine(cmd))
+			return c.usage("error.too-many", "Argument", asTyped(args[high]), "Use", c.useLine(cmd))
 		}
 		return nil
 	}
