@@ -21,8 +21,21 @@ type BackupOptions struct {
 	Stdin io.Reader
 	// Name is the name of the record. Default: the base name of the path, if there is one.
 	Name string
-	// Exclude are the globs of paths to leave out, as .gitignore writes them.
+	// Exclude are patterns of paths to leave out, as .gitignore writes them, relative to each
+	// of Paths. Absolute patterns, and those with ./ at their start, are what they look like.
+	// One that can never match is a [*PatternError].
 	Exclude []string
+	// ExcludeFiles hold more patterns. Those of Exclude outweigh them.
+	ExcludeFiles []PatternFile
+	// IgnoreFiles are names of files that hold patterns for the folder that they are in,
+	// besides ".backupignore". Such patterns are outweighed by the ones above.
+	IgnoreFiles []string
+	// ExcludeCaches leaves out what is in folders with a valid CACHEDIR.TAG, OneFileSystem
+	// what is in folders on other file systems than that of their path, and NoDump what has the
+	// system's flag "no dump".
+	ExcludeCaches, OneFileSystem, NoDump bool
+	// ExcludeLargerThan leaves out files with more bytes; 0 is no limit.
+	ExcludeLargerThan int64
 	// Without are folders to leave out wherever they are found, such as the folder in which
 	// the system itself stores backups. Folders that do not exist are ignored.
 	Without []string
@@ -48,6 +61,7 @@ type BackupResult struct {
 	Sent       int64 // bytes sent to nodes; a request to several nodes counts once
 	Chunks     int64 // new chunks
 	Unreadable int64 // paths that could not be saved whole
+	LeftOut    LeftOut
 }
 
 // Backup saves paths as a new version of a record. Paths that cannot be read are left out, warned
@@ -128,16 +142,15 @@ func (c *Client) plan(opt BackupOptions) (*plan, error) {
 	}
 	p := &plan{BackupOptions: opt, label: label{Host: c.host}}
 	var err error
-	if p.exclude, err = scan.NewMatcher(opt.Exclude); err != nil {
-		return nil, err
-	}
-	p.exclude.ExcludeFolders(opt.Without)
 	if slices.Contains(opt.Paths, "-") {
 		err = p.fromStdin()
 	} else {
 		err = p.fromPaths()
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := p.leaveOut(); err != nil {
 		return nil, err
 	}
 	if err := schemas.CheckRecord(p.Name); err != nil {
@@ -148,6 +161,26 @@ func (c *Client) plan(opt BackupOptions) (*plan, error) {
 	}
 	p.source = c.key.SourceID(c.host, strings.Join(p.label.Paths, "\x00"))
 	return p, nil
+}
+
+// leaveOut prepares what is left out.
+func (p *plan) leaveOut() (err error) {
+	rules := scan.Rules{
+		IgnoreFiles: p.IgnoreFiles, Caches: p.ExcludeCaches, OneFileSystem: p.OneFileSystem,
+		NoDump: p.NoDump, LargerThan: p.ExcludeLargerThan, Folders: p.Without,
+	}
+	for _, file := range p.ExcludeFiles {
+		read, err := scan.ReadRules(file.Name, file.Text)
+		if err != nil {
+			return err
+		}
+		rules.Patterns = append(rules.Patterns, read...)
+	}
+	for _, text := range p.Exclude {
+		rules.Patterns = append(rules.Patterns, scan.Rule{Text: text})
+	}
+	p.exclude, err = scan.NewMatcher(rules, p.roots)
+	return err
 }
 
 // maxPaths bounds the length of all paths of one backup together, in bytes: they are part of the

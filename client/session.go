@@ -175,6 +175,6 @@ func (s *session) commit(ctx context.Context, p *plan, done *saved) (*BackupResu
 	}
 	return &BackupResult{
 		Version: *rep.Version, Files: done.Files, Bytes: done.Bytes, Unchanged: done.Unchanged,
-		Read: done.Read, Sent: done.Sent, Chunks: done.Chunks, Unreadable: done.Unreadable,
+		Read: done.Read, Sent: done.Sent, Chunks: done.Chunks, Unreadable: done.Unreadable, LeftOut: p.exclude.LeftOut(),
 	}, nil
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"servidor-backup/client/internal/scan"
 	"servidor-backup/client/internal/seal"
 	"servidor-backup/client/internal/transfer"
 	"servidor-backup/client/internal/tree"
@@ -19,6 +20,39 @@ type (
 	Progress = transfer.Progress
 	// Compression is how much time a backup spends on making chunks smaller.
 	Compression = seal.Compression
+	// LeftOut counts what a backup was told to leave out, by reason.
+	LeftOut = scan.LeftOut
+	// PatternError is the error of a pattern that can never match.
+	PatternError = scan.PatternError
+	// PatternFault says why a pattern can never match.
+	PatternFault = scan.PatternFault
+	// LeftReason is an index of [LeftOut].
+	LeftReason = scan.Reason
+)
+
+// PatternFile is the text of a file with patterns, one a line as in .gitignore.
+type PatternFile struct {
+	Name string // for messages
+	Text []byte
+}
+
+// The faults of patterns.
+const (
+	PatternSyntax  = scan.PatternSyntax
+	PatternOutside = scan.PatternOutside
+	PatternSource  = scan.PatternSource
+	PatternFiles   = scan.PatternFiles
+)
+
+// The indexes of [LeftOut].
+const (
+	LeftByPattern       = scan.ByPattern
+	LeftByIgnoreFile    = scan.ByIgnoreFile
+	LeftCacheFolder     = scan.CacheFolder
+	LeftOtherFileSystem = scan.OtherFileSystem
+	LeftTooLarge        = scan.TooLarge
+	LeftNoDump          = scan.NoDump
+	LeftReasons         = scan.Reasons // how many there are
 )
 
 // The types of entries.

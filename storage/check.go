@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -19,9 +18,6 @@ type check struct {
 	found  func(Problem)
 	until  segment.Location // the end of the store when the check began
 	report CheckReport
-
-	unread []unread
-	reads  bool // a sound record was read
 
 	sound   int64 // records to which entries point that know of no damage
 	live    int64 // bytes of live records
@@ -62,7 +58,7 @@ func (c *check) run() error {
 		return err
 	}
 	c.reportUnclaimed()
-	return c.markUnread()
+	return nil
 }
 
 // stopped returns an error when the check must stop.
@@ -116,12 +112,6 @@ func (c *check) corrupt(k index.Key, e *index.Entry, what string) error {
 
 // segment checks the bytes of one segment.
 func (c *check) segment(n uint32) error {
-	if lost := c.s.index.LostState(n); lost&index.LostWhole != 0 {
-		if lost&index.LostSettled == 0 {
-			c.emit(Problem{Segment: segmentLabel(n), What: fmt.Sprintf("the segment is lost: %v", c.s.lost[n])})
-		}
-		return nil
-	}
 	c.report.Segments++
 	f, err := c.s.segments.open(n, vfs.SequentialReadsOption)
 	if err != nil {
@@ -181,7 +171,6 @@ func (c *check) record(r *segment.Record) error {
 	if r.State == segment.Unreadable || r.State == segment.BadBody && !r.Head.IsChunk() {
 		return c.addHole(r)
 	}
-	c.reads = true
 	if !r.Head.IsChunk() {
 		return nil
 	}
@@ -205,11 +194,6 @@ func (c *check) record(r *segment.Record) error {
 		c.live += e.Size()
 		return c.corrupt(k, &e, "the bytes do not match their checksum")
 	case !e.Corrupt:
-		c.sound++
-	default: // the disk did not read it before
-		if err := c.s.index.MarkSound(&k, e.Location); err != nil {
-			return err
-		}
 		c.sound++
 	}
 	c.live += e.Size()
@@ -267,29 +251,6 @@ func (c *check) follow(k index.Key, e *index.Entry) error {
 		return c.corrupt(k, e, err.Error())
 	}
 	c.emitPart(k, e, err.Error())
-	if !isPassing(err) {
-		c.unread = append(c.unread, unread{k, e.Location})
-	}
-	return nil
-}
-
-// unread is a part that the disk did not read, nor anything behind it in its segment.
-type unread struct {
-	key index.Key
-	at  segment.Location
-}
-
-// markUnread makes the parts damaged that the disk did not read, if it read other records. A
-// disk that reads nothing at all says nothing about them: it may recover.
-func (c *check) markUnread() error {
-	if !c.reads {
-		return nil
-	}
-	for _, u := range c.unread {
-		if err := c.s.index.MarkCorrupt(&u.key, u.at); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
@@ -337,14 +298,14 @@ func (c *check) scrubAll(how ScrubOptions) error {
 			return err
 		}
 	}
-	return c.markUnread()
+	return nil
 }
 
 // scrub checks one segment. If it finds fewer bytes of live records than the index
 // counted before, some entries point to locations without a record. Then it follows
 // every entry that still points into the segment.
 func (c *check) scrub(n uint32) error {
-	if c.s.segments.wasRemoved(n) || c.s.index.LostState(n)&index.LostWhole != 0 {
+	if c.s.segments.wasRemoved(n) {
 		return nil
 	}
 	before := c.s.index.Usage(n).Live

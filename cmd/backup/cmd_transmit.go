@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 func newTransmit(a *app) *cobra.Command {
 	var opt client.BackupOptions
+	var leave leaveOutFlags
 	cmd := &cobra.Command{
 		Use:     "transmit " + a.t("transmit.args"),
 		Aliases: []string{"transmitir"},
@@ -21,12 +23,15 @@ func newTransmit(a *app) *cobra.Command {
 		Args:    a.takes(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.Paths = args
+			if err := leave.apply(a, &opt); err != nil {
+				return err
+			}
 			return runTransmit(cmd.Context(), a, opt)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&opt.Name, "name", "", a.t("transmit.flag-name"))
-	f.StringArrayVar(&opt.Exclude, "exclude", nil, a.t("transmit.flag-exclude"))
+	leave.add(a, f, &opt)
 	f.BoolVar(&opt.Moved, "moved", false, a.t("transmit.flag-moved"))
 	addUploadFlags(a, f)
 	return cmd
@@ -57,6 +62,10 @@ func runTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 		// Even if the backup failed: the key exists, and the next backup will not
 		// mention it.
 		a.notice(a.t("transmit.key", "File", keyFile))
+	}
+	var pattern *client.PatternError
+	if errors.As(err, &pattern) {
+		return &failure{exit: exitUsage, code: "pattern", text: a.patternError(pattern), hint: a.t("hint.help"), err: err}
 	}
 	if schemas.CodeOf(err) == schemas.BadName {
 		return a.withHint(err, a.t("transmit.name-hint"))
@@ -117,6 +126,7 @@ type jsonTransmitted struct {
 	Sent       int64   `json:"sent"`
 	Chunks     int64   `json:"chunks"`
 	Unreadable int64   `json:"unreadable"`
+	LeftOut    leftOut `json:"left_out"`
 	Durability string  `json:"durability"`
 	Seconds    float64 `json:"seconds"`
 	KeyCreated bool    `json:"key_created"`
@@ -129,7 +139,7 @@ func printTransmitted(c *console, r *client.BackupResult, d time.Duration, keyCr
 		return c.printJSON(jsonTransmitted{
 			ID: v.ID, Name: v.Record, Version: v.Number, Created: stamp(v.Created),
 			Files: r.Files, Bytes: r.Bytes, Unchanged: r.Unchanged, Read: r.Read, Sent: r.Sent,
-			Chunks: r.Chunks, Unreadable: r.Unreadable, Durability: v.Durability.String(),
+			Chunks: r.Chunks, Unreadable: r.Unreadable, LeftOut: leftOut(r.LeftOut), Durability: v.Durability.String(),
 			Seconds: d.Seconds(), KeyCreated: keyCreated, KeyFile: keyFile,
 		})
 	}
@@ -143,6 +153,7 @@ func printTransmitted(c *console, r *client.BackupResult, d time.Duration, keyCr
 		c.println(c.n("transmit.sent", r.Chunks, "Sent", c.size(r.Sent), "Read", c.size(r.Read),
 			"Time", c.took(d), "Rate", c.rate(r.Read, d)))
 	}
+	printLeftOut(c, &r.LeftOut)
 	c.println(c.durability(v.Durability))
 	return nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -154,6 +156,41 @@ func TestTransmitReportsKeyAndUnsavedPaths(t *testing.T) {
 	if !opt.Moved || strings.Join(opt.Exclude, "|") != "*.tmp|a,b" {
 		t.Errorf("options %+v", opt)
 	}
+}
+
+func TestTransmitLeavesOut(t *testing.T) {
+	c := filled(t)
+	c.in = "*.o\n"
+	list := filepath.Join(t.TempDir(), "list")
+	if err := os.WriteFile(list, []byte("a\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.backend.backup.LeftOut[client.LeftByPattern].Paths = 2
+	c.backend.backup.LeftOut[client.LeftCacheFolder].Paths = 1
+	args := []string{"transmit", "photos", "--exclude-file", list, "--exclude-file", "-", "--ignore-file", ".gitignore",
+		"--exclude-caches", "--one-file-system", "--exclude-larger-than", "2K", "--no-dump-flag"}
+	c.expect(t, exitDone, args...)
+	contains(t, c.out.String(), "Left out: 2 paths by patterns, the content of 1 cache folder.")
+	opt := c.backend.backups[0]
+	if len(opt.ExcludeFiles) != 2 || string(opt.ExcludeFiles[0].Text) != "a\n" || string(opt.ExcludeFiles[1].Text) != "*.o\n" {
+		t.Errorf("files of patterns %+v", opt.ExcludeFiles)
+	}
+	if !opt.ExcludeCaches || !opt.OneFileSystem || !opt.NoDump || opt.ExcludeLargerThan != 2048 || !slices.Equal(opt.IgnoreFiles, []string{".gitignore"}) {
+		t.Errorf("options %+v", opt)
+	}
+	c.expect(t, exitDone, append(args, "--json")...)
+	contains(t, c.out.String(), `"left_out":{"caches":{"paths":1,"bytes":0},"patterns":{"paths":2,"bytes":0}}`)
+	c.backend.fails = &client.PatternError{Why: client.PatternOutside}
+	c.expect(t, exitUsage, "transmit", "photos", "--exclude", "/x/y")
+	contains(t, c.err.String(), "can never match: it is for a place outside")
+	for _, bad := range [][]string{
+		{"-", "--name", "x", "--exclude", "a"}, {"photos", "--exclude-larger-than", "much"},
+		{"photos", "--ignore-file", "a/b"}, {"photos", "--ignore-file", ""},
+	} {
+		c.expect(t, exitUsage, append([]string{"transmit"}, bad...)...)
+	}
+	c.expect(t, exitFailed, "transmit", "photos", "--exclude-file", list+".not")
+	contains(t, c.err.String(), "cannot read the patterns")
 }
 
 func TestKeyIsReportedIfTheBackupFails(t *testing.T) {

@@ -197,7 +197,7 @@ func (s *saver) countTotals(ctx context.Context) {
 		return
 	}
 	pr := s.Progress
-	err := scan.Walk(ctx, s.Roots, s.Exclude, func(it scan.Item) error {
+	err := scan.Walk(ctx, s.Roots, s.Exclude.WithoutCounts(), func(it scan.Item) error {
 		if it.Entry != nil && it.Entry.Type != tree.TypeDir {
 			pr.TotalFiles.Add(1)
 			pr.TotalBytes.Add(it.Entry.Size)

@@ -3,6 +3,7 @@ package osfs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -97,6 +98,24 @@ func (d *Dir) OpenNoAtime(name string) (*os.File, error) {
 		file, err = d.openFile(name, openFlags)
 	}
 	return file, err
+}
+
+// ReadStart reads a regular file in the folder, and at most its first limit bytes.
+func (d *Dir) ReadStart(name string, limit int64) ([]byte, error) {
+	f, err := d.OpenNoAtime(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%q is not a regular file", name)
+	}
+	if err != nil {
+		return nil, WithoutPath(err)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, limit))
+	return text, WithoutPath(err)
 }
 
 // Path returns a path of an entry of the folder, for calls that take only paths. The folder

@@ -16,10 +16,11 @@ const listingItems = 256
 // the next names of a folder that was listed before.
 type listing struct {
 	dir      *osfs.Dir
-	path     string   // of dir's entry
-	rootPath string   // the path of the only name's entry, for a root; else ""
-	relStart int      // where, in a path, the part below the root begins
-	names    []string // sorted, once they are listed
+	path     string       // of dir's entry
+	rootPath string       // the path of the only name's entry, for a root; else ""
+	scope    *scope       // of the root
+	rules    *folderRules // of the ignore files down to this folder; nil if there are none
+	names    []string     // sorted, once they are listed
 	listed   bool
 
 	claimed    bool          // by a helper or the walk; belongs to the queue's mu
@@ -31,6 +32,12 @@ type listing struct {
 	subdirs []*listing // of the items that are folders, in their order
 	rest    *listing   // of the remaining names; nil if there are none
 	err     error      // of listing the folder
+}
+
+// setDone makes the listing of a folder that the walk does not enter: it finds nothing.
+func (l *listing) setDone() {
+	l.listed, l.claimed, l.done = true, true, make(chan struct{})
+	close(l.done)
 }
 
 // read lists the folder, if that was not done, and looks at up to listingItems names.
@@ -47,13 +54,16 @@ func (l *listing) read(q *queue) {
 			slices.Sort(l.names)
 		}
 		l.err, err = err, nil
+		if q.exclude != nil {
+			l.items = l.readOwnRules(q.exclude)
+		}
 	}
 	names := l.names[:min(len(l.names), listingItems)]
 	if rest := l.names[len(names):]; len(rest) > 0 {
-		l.rest = &listing{dir: l.dir, path: l.path, relStart: l.relStart, names: rest, listed: true}
+		l.rest = &listing{dir: l.dir, path: l.path, scope: l.scope, rules: l.rules, names: rest, listed: true}
 	}
 	l.names = nil
-	l.items = make([]Item, 0, len(names))
+	l.items = append(make([]Item, 0, len(l.items)+len(names)), l.items...)
 	entries := make([]tree.Entry, len(names))
 	for i, name := range names {
 		it := Item{Path: l.rootPath, Entry: &entries[i], Err: err, dir: l.dir, name: name}
@@ -75,22 +85,34 @@ func (l *listing) lookAt(q *queue, it Item) {
 		setMeta(e, &m)
 	}
 	if it.Err != nil {
+		if l.rootPath == "" && q.exclude != nil {
+			if why, out := l.matchesPattern(it.Path, true); out { // it need not be readable
+				q.exclude.count(why, nil)
+				return
+			}
+		}
 		l.items = append(l.items, Item{Path: it.Path, Err: it.Err})
 		return
 	}
 	switch {
-	case l.rootPath == "" && (q.exclude.matchPath(it.Path[l.relStart:], e.Type == tree.TypeDir) || q.exclude.matchFolder(&it)):
+	case l.rootPath != "":
+		l.scope.dev = e.Dev
+	case q.exclude.matchFolder(&it) || l.leavesOut(q.exclude, &it):
 		return
-	case e.Type == 0 || e.Type == tree.TypeSocket:
+	}
+	if e.Type == 0 || e.Type == tree.TypeSocket {
 		return
 	}
 	e.Path = it.Path
 	e.User, e.Group = q.names.User(e.UID), q.names.Group(e.GID)
 	l.items = append(l.items, it)
 	if e.Type == tree.TypeDir {
-		sub := &listing{dir: l.dir, path: it.Path, relStart: l.relStart}
+		sub := &listing{dir: l.dir, path: it.Path, scope: l.scope, rules: l.rules}
 		if it.name != "." {
 			sub.dir = l.dir.Child(it.name, it.identity)
+		}
+		if l.staysOut(q.exclude, e) {
+			sub.setDone()
 		}
 		l.subdirs = append(l.subdirs, sub)
 	}

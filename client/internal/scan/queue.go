@@ -120,6 +120,10 @@ func (q *queue) run(l *listing, callerClaims int) {
 	l.prev.next, l.next.prev = l.next, l.prev
 	l.prev, l.next = nil, nil
 	for _, sub := range l.subdirs {
+		if sub.listed { // the walk does not enter it
+			inserted--
+			continue
+		}
 		q.insert(last, sub)
 		last = sub
 	}

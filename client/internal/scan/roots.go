@@ -17,6 +17,7 @@ type Root struct {
 	Path string // the path of its entry: "." for a folder saved alone, else its name
 
 	isDir bool
+	named string // as Abs, before links are resolved
 }
 
 // NewRoots returns the roots for paths that a person gave, sorted by the paths of their
@@ -64,5 +65,5 @@ func newRoot(path string, alone bool) (Root, error) {
 	case base == string(filepath.Separator):
 		return Root{}, fmt.Errorf("%s has no name under which it could be saved beside other paths: save it alone", path)
 	}
-	return Root{Abs: abs, Path: base, isDir: info.IsDir()}, nil
+	return Root{Abs: abs, Path: base, isDir: info.IsDir(), named: named}, nil
 }

@@ -43,8 +43,11 @@ func newWalker(ctx context.Context, exclude *Matcher, visit func(Item) error) *w
 	return &walker{ctx: ctx, visit: visit, dirs: osfs.NewWalkDirs(), queue: newQueue(ctx, exclude)}
 }
 
-// walkRoot walks one root. A person named it, so no pattern excludes it.
+// walkRoot walks one root. A person named it, so hardly anything leaves it out.
 func (w *walker) walkRoot(r Root) error {
+	if w.queue.exclude.dropsRoot(&r) {
+		return nil
+	}
 	// A folder is opened by itself: its parent need not be readable.
 	top, name := r.Abs, "."
 	if !r.isDir {
@@ -54,10 +57,7 @@ func (w *walker) walkRoot(r Root) error {
 	if err != nil {
 		return w.visit(Item{Path: r.Path, Err: osfs.WithoutPath(err)})
 	}
-	l := &listing{dir: dir, names: []string{name}, listed: true, rootPath: r.Path, relStart: len(r.Path) + 1}
-	if r.Path == "." {
-		l.relStart = 0
-	}
+	l := &listing{dir: dir, names: []string{name}, listed: true, rootPath: r.Path, scope: w.queue.exclude.newScope(&r)}
 	w.queue.append(l)
 	return w.walkListing(l)
 }

@@ -193,11 +193,7 @@ func TestSocketsAndExcludedFoldersAreLeftOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	m, err := NewMatcher([]string{"cache"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantWalk(t, []string{dir}, m, ".", "a")
+	wantWalk(t, []string{dir}, matcherFor(t, patterns("cache"), dir), ".", "a")
 	wantWalk(t, []string{dir}, nil, ".", "a", "cache", "cache/x", "cache/y")
 }
 

@@ -15,7 +15,6 @@ const (
 	keyDead     = 'd'
 	keyPosition = 'p'
 	keySegment  = 's'
-	keyLost     = 'l'
 
 	stateVersion = 3
 	entrySize    = 26
