@@ -66,6 +66,9 @@ func runCheck(ctx context.Context, a *app, opt client.CheckOptions) error {
 		return err
 	}
 	defer s.Close()
+	if opt.ID, err = s.resolve(ctx, opt.ID); err != nil {
+		return err
+	}
 	opt.Progress = new(client.Progress)
 	opt.Found = func(version, path string, err error) {
 		if path != "" {

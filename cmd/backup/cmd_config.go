@@ -211,7 +211,7 @@ func showSettings(a *app) error {
 		{"compression", s.Compression}, {"limit_upload", s.LimitUpload}, {"limit_download", s.LimitDownload}} {
 		t.add(row.name, dash(row.Value), sourceText(a.texts, row.Source))
 	}
-	t.print(a.println)
+	t.print(a.row)
 	a.println("")
 	a.println(a.t("config.file", "File", s.File))
 	return nil

@@ -47,6 +47,9 @@ func runDownload(ctx context.Context, a *app, opt client.RestoreOptions) error {
 		return err
 	}
 	defer s.Close()
+	if opt.ID, err = s.resolve(ctx, opt.ID); err != nil {
+		return err
+	}
 	if opt.To == "-" {
 		v, err := s.Cat(ctx, opt.ID, argument(opt.Inside, 0), a.out)
 		if err != nil {

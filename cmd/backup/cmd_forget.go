@@ -35,6 +35,9 @@ func runForget(ctx context.Context, a *app, id string, undo bool) error {
 		return err
 	}
 	defer s.Close()
+	if id, err = s.resolve(ctx, id); err != nil {
+		return err
+	}
 	versions, err := s.Forget(ctx, id, undo)
 	if err != nil {
 		return err

@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/mattn/go-runewidth"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // newHelp is the help command; cobra's own speaks English only.
@@ -19,34 +21,99 @@ func newHelp(a *app, root *cobra.Command) *cobra.Command {
 			if err != nil || len(rest) > 0 {
 				return a.unknownCommand(root, args)
 			}
-			a.help(a.out, cmd)
+			a.printHelp(cmd)
 			return nil
 		},
 	}
 }
 
-// help prints what a command does and which arguments it takes. It replaces cobra's
-// template, which contains English words.
-func (c *console) help(w io.Writer, cmd *cobra.Command) {
+// printHelp writes the help of a command to stdout.
+func (c *console) printHelp(cmd *cobra.Command) {
+	fmt.Fprint(c.out, c.help(cmd, textWidth(c.outColumns())))
+}
+
+// help tells what a command does and which arguments it takes, in lines of at most width
+// columns. It replaces cobra's template, which contains English words.
+func (c *console) help(cmd *cobra.Command, width int) string {
 	var b strings.Builder
-	b.WriteString(longOrShort(cmd) + "\n")
-	section(&b, c.t("help.usage"), "  "+c.useLine(cmd)+"\n")
+	b.WriteString(reflow(longOrShort(cmd), width) + "\n")
+	section(&b, c.t("help.usage"), wrap("  "+c.useLine(cmd), width, 4)+"\n")
 	if names := c.otherNames(cmd); len(names) > 0 {
 		section(&b, c.t("help.aliases"), "  "+strings.Join(names, ", ")+"\n")
 	}
 	for _, group := range cmd.Groups() {
-		section(&b, group.Title, c.listCommands(cmd, group.ID))
+		section(&b, group.Title, c.listCommands(cmd, group.ID, width))
 	}
 	if !cmd.HasParent() {
-		section(&b, c.t("help.exit-codes"), c.t("help.exit-list")+"\n")
-		section(&b, c.t("help.json"), c.t("help.json-text")+"\n")
+		section(&b, c.t("help.exit-codes"), columnsOf(exitList(c.texts), width))
+		section(&b, c.t("help.json"), indent(reflow(c.t("help.json-text"), width-2))+"\n")
 	} else if cmd.HasAvailableSubCommands() {
-		section(&b, c.t("help.commands"), c.listCommands(cmd, ""))
+		section(&b, c.t("help.commands"), c.listCommands(cmd, "", width))
 	}
-	section(&b, c.t("help.flags"), cmd.NonInheritedFlags().FlagUsages())
-	section(&b, c.t("help.global-flags"), cmd.InheritedFlags().FlagUsages())
-	// stdout reports a failed write when it is flushed; one to stderr cannot be reported.
-	_, _ = io.WriteString(w, b.String())
+	section(&b, c.t("help.flags"), flagList(cmd.NonInheritedFlags(), width))
+	section(&b, c.t("help.global-flags"), flagList(cmd.InheritedFlags(), width))
+	return b.String()
+}
+
+func indent(text string) string { return "  " + strings.ReplaceAll(text, "\n", "\n  ") }
+
+// exitList are the exit codes and what they mean.
+func exitList(x *texts) [][2]string {
+	return [][2]string{
+		{strconv.Itoa(exitDone), x.t("help.exit-done")},
+		{strconv.Itoa(exitFailed), x.t("help.exit-failed")},
+		{strconv.Itoa(exitUsage), x.t("help.exit-usage")},
+		{strconv.Itoa(exitPartial), x.t("help.exit-partial")},
+		{strconv.Itoa(exitEndangered), x.t("help.exit-endangered")},
+	}
+}
+
+// flagList lists flags, sorted by name.
+func flagList(f *pflag.FlagSet, width int) string {
+	var rows [][2]string
+	f.VisitAll(func(flag *pflag.Flag) {
+		if flag.Hidden {
+			return
+		}
+		value, text := pflag.UnquoteUsage(flag)
+		name := "    --" + flag.Name
+		if flag.Shorthand != "" {
+			name = "-" + flag.Shorthand + ", --" + flag.Name
+		}
+		switch {
+		case value != "" && flag.NoOptDefVal != "" && flag.Value.Type() != "bool":
+			name += "[=" + value + "]"
+		case value != "":
+			name += " " + value
+		}
+		rows = append(rows, [2]string{name, text})
+	})
+	return columnsOf(rows, width)
+}
+
+// columnsOf prints rows of a name and a text. All texts begin in one column, behind the widest
+// name; a name that takes more than half of the width has its text on the next line.
+func columnsOf(rows [][2]string, width int) string {
+	const gap = 2
+	at := 0
+	for _, r := range rows {
+		if w := gap + runewidth.StringWidth(r[0]) + gap; w <= width/2 {
+			at = max(at, w)
+		}
+	}
+	margin := strings.Repeat(" ", at)
+	var b strings.Builder
+	for _, r := range rows {
+		name := strings.Repeat(" ", gap) + r[0]
+		if w := runewidth.StringWidth(name); w+gap <= at {
+			name += margin[w:]
+		} else {
+			name += "\n" + margin
+		}
+		text := wrap(r[1], max(width-at, width/3), 0)
+		b.WriteString(name + strings.ReplaceAll(text, "\n", "\n"+margin) + "\n")
+	}
+	return b.String()
 }
 
 func longOrShort(cmd *cobra.Command) string {
@@ -73,14 +140,14 @@ func (c *console) otherNames(cmd *cobra.Command) []string {
 	return slices.DeleteFunc(all, func(name string) bool { return name == shown })
 }
 
-// listCommands lists the subcommands of a group, one per line, sorted by name.
-func (c *console) listCommands(cmd *cobra.Command, group string) string {
-	var lines []string
+// listCommands lists the subcommands of a group, sorted by name.
+func (c *console) listCommands(cmd *cobra.Command, group string, width int) string {
+	var rows [][2]string
 	for _, sub := range cmd.Commands() {
 		if sub.GroupID == group && (sub.IsAvailableCommand() || sub.Name() == "help") {
-			lines = append(lines, fmt.Sprintf("  %-17s %s\n", c.commandName(sub), sub.Short))
+			rows = append(rows, [2]string{c.commandName(sub), sub.Short})
 		}
 	}
-	slices.Sort(lines)
-	return strings.Join(lines, "")
+	slices.SortFunc(rows, func(x, y [2]string) int { return strings.Compare(x[0], y[0]) })
+	return columnsOf(rows, width)
 }

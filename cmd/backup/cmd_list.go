@@ -80,7 +80,7 @@ func listRecords(ctx context.Context, a *app, opt client.ListOptions) error {
 	for _, r := range records {
 		t.add(a.show(r.Name), a.number(int64(r.Versions)), a.when(r.Created), a.number(r.Files), a.size(r.Bytes))
 	}
-	t.print(a.println)
+	t.print(a.row)
 	return nil
 }
 
@@ -102,15 +102,21 @@ type jsonVersion struct {
 
 // listVersions prints the versions of a record, or only the version that id names.
 func listVersions(ctx context.Context, a *app, id string, opt client.ListOptions) error {
-	name, number, err := schemas.ParseVersionID(id)
-	if err != nil {
-		return a.usage("error.bad-id", "Detail", err.Error())
+	if err := checkID(a.console, id); err != nil {
+		return err
 	}
 	s, err := a.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	if id, err = s.resolve(ctx, id); err != nil {
+		return err
+	}
+	name, number, err := schemas.ParseVersionID(id)
+	if err != nil {
+		return err
+	}
 	versions, err := s.Versions(ctx, name, opt)
 	if err != nil {
 		return err
@@ -129,7 +135,7 @@ func listVersions(ctx context.Context, a *app, id string, opt client.ListOptions
 		v := &versions[i]
 		t.add(a.show(v.ID), a.when(v.Created), a.number(v.Files), a.size(v.Bytes), a.size(v.Stored), origin(a.console, v))
 	}
-	t.print(a.println)
+	t.print(a.row)
 	return nil
 }
 

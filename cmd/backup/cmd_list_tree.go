@@ -19,6 +19,9 @@ func listTree(ctx context.Context, a *app, id, inside string) error {
 		return err
 	}
 	defer s.Close()
+	if id, err = s.resolve(ctx, id); err != nil {
+		return err
+	}
 	return s.Tree(ctx, id, inside, func(e *client.Entry) error {
 		if a.json {
 			return a.printJSON(entryJSON(e))

@@ -46,7 +46,7 @@ func printNodes(c *console, nodes []schemas.Node) error {
 		c.info(c.t("nodes.nothing"))
 		return nil
 	}
-	nodeTable(c, nodes).print(c.println)
+	nodeTable(c, nodes).print(c.row)
 	return nil
 }
 
@@ -57,6 +57,12 @@ func nodeTable(c *console, nodes []schemas.Node) *table {
 		n := &nodes[i]
 		t.add(c.show(n.Name), string(n.ID), nodeState(c.texts, n.State), dash(n.Zone), c.number(int64(n.Weight)),
 			c.number(n.Chunks), c.size(n.Bytes), c.size(n.Free), nodeTrouble(c.texts, n.Trouble))
+		switch {
+		case n.State == schemas.Gone:
+			c.mark(t, red)
+		case n.State == schemas.Down || n.Trouble != "":
+			c.mark(t, yellow)
+		}
 	}
 	return t
 }

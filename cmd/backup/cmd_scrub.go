@@ -65,7 +65,7 @@ func showScrubs(ctx context.Context, a *app, node string) error {
 		return schemas.Errorf(schemas.UnknownNode, "no storage node that can be reached is called %q", node)
 	}
 	if !a.json {
-		t.print(a.println)
+		t.print(a.row)
 	}
 	return nil
 }

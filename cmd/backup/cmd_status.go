@@ -32,21 +32,37 @@ func runStatus(ctx context.Context, a *app) error {
 	}
 	c := conditionOf(status)
 	if a.json {
-		return a.printJSON(statusJSON(status, &c))
+		if err := a.printJSON(statusJSON(status, &c)); err != nil {
+			return err
+		}
+	} else {
+		printStatus(a.console, status, &c)
 	}
-	printStatus(a.console, status, &c)
+	return a.verdict(status, &c)
+}
+
+// verdict is the error that makes a program notice that data is lost or endangered; nil
+// if it is neither, as far as the nodes have looked.
+func (x *texts) verdict(s *schemas.StatusReply, c *condition) error {
+	switch {
+	case len(s.Lost) > 0 || s.LostMore || c.has(levelLost):
+		return &failure{exit: exitEndangered, code: "lost", text: x.t("status.error-lost"), hint: x.t("status.lost-hint")}
+	case c.has(levelEndangered):
+		return &failure{exit: exitEndangered, code: "endangered", text: x.t("status.error-endangered")}
+	}
 	return nil
 }
 
 func printStatus(c *console, s *schemas.StatusReply, sum *condition) {
-	nodeTable(c, s.Map.Nodes).print(c.println)
+	nodeTable(c, s.Map.Nodes).print(c.row)
 	c.println("")
 	if len(sum.levels) > 0 {
 		t := newTable(c.t("status.durability"), c.t("status.state"), ">"+c.t("status.chunks"))
 		for _, l := range sum.levels {
 			t.add(l.Durability.String(), levelText(c.texts, l), c.number(l.Chunks))
+			c.mark(t, levelColors[levelState(l)])
 		}
-		t.print(c.println)
+		t.print(c.row)
 		c.println("")
 	}
 	printCondition(c, sum)
@@ -61,11 +77,16 @@ func printStatus(c *console, s *schemas.StatusReply, sum *condition) {
 	}
 }
 
+var levelColors = map[string]color{levelEndangered: yellow, levelLost: red}
+
 func levelText(x *texts, l schemas.Level) string {
 	switch levelState(l) {
 	case levelLost:
 		return x.t("status.lost")
 	case levelEndangered:
+		if l.Margin == 0 {
+			return x.t("status.endangered-most")
+		}
 		return x.n("status.endangered", int64(l.Margin))
 	}
 	return x.t("status.intact")
@@ -103,20 +124,17 @@ func printCondition(c *console, sum *condition) {
 // printLost prints the versions that miss chunks.
 func printLost(c *console, s *schemas.StatusReply) {
 	for _, l := range s.Lost {
-		c.println(c.n("status.lost-version", l.Chunks, "ID", c.show(l.Version), "Nickname", c.show(l.Nickname)))
+		c.println(c.alarm(red, c.n("status.lost-version", l.Chunks, "ID", c.show(l.Version), "Nickname", c.show(l.Nickname))))
 	}
 	if s.LostMore {
-		c.println(c.t("status.lost-more"))
-	}
-	if len(s.Lost) > 0 {
-		c.println(c.t("status.lost-hint"))
+		c.println(c.alarm(red, c.t("status.lost-more")))
 	}
 }
 
 func printScrub(c *console, n *schemas.NodeStatus) {
 	switch s := &n.Scrub; {
 	case s.Found > 0:
-		c.println(c.n("status.scrub-found", s.Found, "Node", c.show(n.Node.Name)))
+		c.println(c.alarm(red, c.n("status.scrub-found", s.Found, "Node", c.show(n.Node.Name))))
 	case s.Running:
 		c.println(c.t("status.scrub-running", "Node", c.show(n.Node.Name), "Percent", c.number(int64(100*s.Done))))
 	}

@@ -49,16 +49,18 @@ func newVersion(a *app) *cobra.Command {
 		Use:   "version",
 		Short: a.t("version.short"),
 		Args:  a.takes(0, 0),
-		RunE: func(*cobra.Command, []string) error {
-			if a.json {
-				return a.printJSON(map[string]any{
-					"version": programVersion(), "go": runtime.Version(), "protocol": schemas.ProtocolVersion,
-					"os": runtime.GOOS, "arch": runtime.GOARCH,
-				})
-			}
-			a.println(a.t("version.line", "Version", programVersion(), "Go", runtime.Version(),
-				"Protocol", schemas.ProtocolVersion, "OS", runtime.GOOS, "Arch", runtime.GOARCH))
-			return nil
-		},
+		RunE:  func(*cobra.Command, []string) error { return printVersion(a) },
 	}
+}
+
+func printVersion(a *app) error {
+	if a.json {
+		return a.printJSON(map[string]any{
+			"version": programVersion(), "go": runtime.Version(), "protocol": schemas.ProtocolVersion,
+			"os": runtime.GOOS, "arch": runtime.GOARCH,
+		})
+	}
+	a.println(a.t("version.line", "Version", programVersion(), "Go", runtime.Version(),
+		"Protocol", schemas.ProtocolVersion, "OS", runtime.GOOS, "Arch", runtime.GOARCH))
+	return nil
 }

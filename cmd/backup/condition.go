@@ -68,8 +68,12 @@ func conditionOf(s *schemas.StatusReply) condition {
 
 // intact reports whether every chunk has all its replicas and every replica is in its place.
 func (c *condition) intact() bool {
-	return c.surveyed && c.toHeal == 0 && c.misplaced == 0 &&
-		!slices.ContainsFunc(c.levels, func(l schemas.Level) bool { return levelState(l) != levelIntact })
+	return c.surveyed && c.toHeal == 0 && c.misplaced == 0 && !c.has(levelEndangered) && !c.has(levelLost)
+}
+
+// has reports whether chunks are in a state.
+func (c *condition) has(state string) bool {
+	return slices.ContainsFunc(c.levels, func(l schemas.Level) bool { return levelState(l) == state })
 }
 
 // The states of chunks, as --json prints them.

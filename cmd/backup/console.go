@@ -27,6 +27,10 @@ type console struct {
 	out         *bufio.Writer // stdout; run flushes it at the end
 	outTerminal bool
 	errTerminal bool // stderr is a terminal that understands escape sequences
+	outColor    bool // stdout may be colored
+	errColor    bool // stderr may be colored
+	outColumns  func() int
+	errColumns  func() int
 
 	mu      sync.Mutex
 	stderr  io.Writer
@@ -39,12 +43,17 @@ type console struct {
 var _ io.Writer = (*console)(nil) // for loggers
 
 func newConsole(x *texts, std streams, env environment) *console {
+	outTerminal, errTerminal := env.terminal(std.out), env.terminal(std.err) && env.getenv("TERM") != "dumb"
 	return &console{
 		texts:       x,
 		zone:        env.zone,
 		out:         bufio.NewWriter(std.out),
-		outTerminal: env.terminal(std.out),
-		errTerminal: env.terminal(std.err) && env.getenv("TERM") != "dumb",
+		outTerminal: outTerminal,
+		errTerminal: errTerminal,
+		outColor:    canColor(env, outTerminal),
+		errColor:    canColor(env, errTerminal),
+		outColumns:  func() int { return env.columns(std.out) },
+		errColumns:  func() int { return env.columns(std.err) },
 		stderr:      std.err,
 		w:           std.err,
 	}
@@ -53,8 +62,33 @@ func newConsole(x *texts, std streams, env environment) *console {
 // printf writes to stdout. The writer remembers an error until Flush returns it.
 func (c *console) printf(format string, args ...any) { fmt.Fprintf(c.out, format, args...) }
 
-// println writes a line of text to stdout.
-func (c *console) println(text string) { fmt.Fprintln(c.out, text) }
+// println writes a sentence to stdout; on a terminal, words stay whole.
+func (c *console) println(text string) {
+	if c.outTerminal {
+		if width := c.outColumns(); width > 0 {
+			text = wrap(text, width, 0)
+		}
+	}
+	fmt.Fprintln(c.out, text)
+}
+
+// row writes a row of a table to stdout.
+func (c *console) row(text string) { fmt.Fprintln(c.out, text) }
+
+// mark colors the last row of a table, if stdout may have colors.
+func (c *console) mark(t *table, col color) {
+	if c.outColor {
+		t.colors[len(t.rows)-1] = col
+	}
+}
+
+// alarm is text in a color, if stdout may have colors.
+func (c *console) alarm(col color, text string) string {
+	if !c.outColor {
+		return text
+	}
+	return col.paint(text)
+}
 
 // printJSON writes v as one line of JSON to stdout.
 func (c *console) printJSON(v any) error {
@@ -75,7 +109,7 @@ func (c *console) report(err error) {
 		c.object("error", jsonError{Code: f.code, Message: text, Hint: hint})
 		return
 	}
-	c.line("backup: " + text)
+	c.colored(red, "backup: "+text)
 	if hint != "" {
 		c.line(c.t("console.hint", "Text", hint))
 	}
@@ -98,7 +132,7 @@ func (c *console) warn(path string, err error) {
 		c.object("warning", jsonWarning{Path: path, Message: bus.RedactText(oneLine(err.Error()))})
 		return
 	}
-	c.line(c.t("console.warning", "Path", quotePath(path), "Text", bus.RedactText(oneLine(err.Error()))))
+	c.colored(yellow, c.t("console.warning", "Path", quotePath(path), "Text", bus.RedactText(oneLine(err.Error()))))
 }
 
 // notice prints what the user must know, even with --quiet.
@@ -176,7 +210,18 @@ func (c *console) setWriter(w io.Writer) {
 	c.w = w
 }
 
-func (c *console) line(text string) {
+func (c *console) line(text string) { c.colored(plain, text) }
+
+// colored writes a sentence to stderr; on a terminal in a color, and words stay whole.
+func (c *console) colored(col color, text string) {
+	if c.errTerminal {
+		if width := c.errColumns(); width > 0 {
+			text = wrap(text, width, 0)
+		}
+	}
+	if c.errColor {
+		text = col.paint(text)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, _ = fmt.Fprintln(c.w, text) // an error of stderr cannot be reported anywhere

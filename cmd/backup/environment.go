@@ -25,6 +25,7 @@ type environment struct {
 	home     func() (string, error)
 	user     func() string         // name of the OS user, "" if unknown
 	terminal func(stream any) bool // reports whether the stream is a terminal
+	columns  func(stream any) int  // width of a terminal; 0: not known, or no terminal
 	alive    func(pid int) bool    // reports whether a process with this id runs
 	zone     *time.Location        // time zone of printed times
 	goos     string                // decides where settings are stored
@@ -41,6 +42,7 @@ func system() environment {
 		home:     os.UserHomeDir,
 		user:     systemUser,
 		terminal: isTerminal,
+		columns:  columns,
 		alive:    processAlive,
 		zone:     time.Local,
 		goos:     runtime.GOOS,
@@ -67,4 +69,16 @@ func systemUser() string {
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func columns(stream any) int {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
 }

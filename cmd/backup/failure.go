@@ -18,10 +18,11 @@ import (
 
 // Exit codes, as the help lists them.
 const (
-	exitDone    = 0
-	exitFailed  = 1
-	exitUsage   = 2
-	exitPartial = 3
+	exitDone       = 0
+	exitFailed     = 1
+	exitUsage      = 2
+	exitPartial    = 3
+	exitEndangered = 4
 )
 
 // failure is an error in the user's language.

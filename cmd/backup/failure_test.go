@@ -40,6 +40,8 @@ func TestUsageErrors(t *testing.T) {
 		args []string
 	}{
 		{`unknown command "lisst"; did you mean "list"`, []string{"lisst"}},
+		{`unknown command "restore"; did you mean "download"`, []string{"restore"}},
+		{`unknown command "snapshots"; did you mean "list"`, []string{"snapshots"}},
 		{`unknown command "zzz"`, []string{"zzz"}},
 		{`unknown flag --bogus`, []string{"list", "--bogus"}},
 		{`unknown flag -x`, []string{"list", "-x"}},
@@ -203,5 +205,35 @@ func TestHintsForErrorsOfLibraries(t *testing.T) {
 	}
 	if f := newTexts("en").explain(fmt.Errorf("d: %w", embedded.ErrClustered)); !strings.Contains(f.hint, "--routes") {
 		t.Errorf("a server's folder that was part of a cluster: %+v", f)
+	}
+}
+
+// What other programs and people call a command leads to a command that exists.
+func TestOtherWordsLeadToCommands(t *testing.T) {
+	c := newCLI(t)
+	root := newRoot(newApp(nil, streams{strings.NewReader(""), &c.out, &c.err}, c.environment()))
+	for word, name := range otherWords {
+		if cmd, _, err := root.Find([]string{name}); err != nil || cmd.Name() != name {
+			t.Errorf("%q leads to %q, which is no command", word, name)
+		}
+		if cmd, _, err := root.Find([]string{word}); err == nil && cmd != root {
+			t.Errorf("%q is a command itself: %s", word, cmd.Name())
+		}
+	}
+}
+
+func TestLatestIsTheNewestVersion(t *testing.T) {
+	c := filled(t)
+	newest := c.backend.versions[0].ID
+	for _, args := range [][]string{{"forget", "photos@latest"}, {"list", "photos@latest", "--tree"}} {
+		c.backend.asked = nil
+		c.expect(t, exitDone, args...)
+		if asked := strings.Join(c.backend.asked, "; "); !strings.Contains(asked, newest) {
+			t.Errorf("%v asked for %s, not for %s", args, asked, newest)
+		}
+	}
+	c.expect(t, exitDone, "download", "photos@latest")
+	if got := c.backend.restores[0].ID; got != newest {
+		t.Errorf("download restored %s, not %s", got, newest)
 	}
 }

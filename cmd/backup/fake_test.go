@@ -201,6 +201,7 @@ type cli struct {
 	in      string
 	inTerm  bool // stdin and stdout are terminals
 	errTerm bool // stderr is one
+	columns int  // width of the terminals
 
 	limited   int64 // bytes of memory, by --max-memory
 	niced     int   // number of calls
@@ -229,9 +230,10 @@ func (c *cli) environment() environment {
 			}
 			return c.inTerm
 		},
-		alive: func(pid int) bool { return pid == os.Getpid() },
-		zone:  time.UTC,
-		goos:  "linux",
+		columns: func(any) int { return c.columns },
+		alive:   func(pid int) bool { return pid == os.Getpid() },
+		zone:    time.UTC,
+		goos:    "linux",
 		connect: func(_ context.Context, opt client.Options) (backend, error) {
 			c.backend.options, c.backend.status = opt, opt.Status
 			return c.backend, nil

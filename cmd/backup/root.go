@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"strings"
 
@@ -18,6 +19,7 @@ const (
 // newRoot is the command tree. Commands have English names. The first alias of a command
 // that has aliases is its Portuguese name.
 func newRoot(a *app) *cobra.Command {
+	var version bool
 	root := &cobra.Command{
 		Use:           "backup",
 		Short:         a.t("root.short"),
@@ -26,11 +28,14 @@ func newRoot(a *app) *cobra.Command {
 		SilenceUsage:  true,
 		Args:          a.unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if version {
+				return printVersion(a)
+			}
 			if a.inTerminal && a.outTerminal {
 				return runMenu(cmd.Context(), a)
 			}
 			if !a.json {
-				a.help(a.console, cmd)
+				fmt.Fprint(a.console, a.help(cmd, textWidth(a.errColumns())))
 			}
 			return a.usage("error.no-command")
 		},
@@ -57,10 +62,11 @@ func newRoot(a *app) *cobra.Command {
 	addTo(root, groupTools, newDecode(a), newVersion(a), newCompletion(a))
 	root.SetHelpCommand(newHelp(a, root))
 	root.SetHelpCommandGroupID(groupTools)
-	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.help(a.out, cmd) })
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.printHelp(cmd) })
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return a.flagError(err) })
 	root.SetOut(a.out)
 	root.SetErr(io.Discard) // the console prints errors
+	root.Flags().BoolVar(&version, "version", false, a.t("flag.version"))
 	addGlobalFlags(a, root.PersistentFlags())
 	return root
 }

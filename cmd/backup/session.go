@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"strings"
 
 	"servidor-backup/bus"
 	"servidor-backup/client"
@@ -86,4 +87,24 @@ func (a *app) connect(ctx context.Context, create bool) (*session, error) {
 		return nil, err
 	}
 	return &session{b, s}, nil
+}
+
+// latest is what may stand in place of a version's number.
+const latest = "@latest"
+
+// resolve turns NAME@latest into the id of the newest version. It returns any other id, and
+// the name of a record that itself ends so, as it is.
+func (s *session) resolve(ctx context.Context, id string) (string, error) {
+	name, ok := strings.CutSuffix(id, latest)
+	if !ok {
+		return id, nil
+	}
+	versions, err := s.Versions(ctx, name, client.ListOptions{})
+	switch code := schemas.CodeOf(err); {
+	case code == schemas.UnknownRecord || code == schemas.UnknownNickname || code == schemas.BadName:
+		return id, nil // the request for the id as it is explains itself
+	case err != nil || len(versions) == 0:
+		return id, err
+	}
+	return versions[0].ID, nil
 }

@@ -9,13 +9,14 @@ import (
 // table prints rows of cells in columns. A column is as wide as its widest cell; columns are
 // two spaces apart.
 type table struct {
-	right map[int]bool // right-aligned columns
-	rows  [][]string
+	right  map[int]bool // right-aligned columns
+	rows   [][]string
+	colors map[int]color // of rows
 }
 
 // newTable makes a table with a head. A column whose name begins with '>' is right-aligned.
 func newTable(head ...string) *table {
-	t := &table{right: map[int]bool{}}
+	t := &table{right: map[int]bool{}, colors: map[int]color{}}
 	for i, name := range head {
 		if name, ok := strings.CutPrefix(name, ">"); ok {
 			t.right[i], head[i] = true, name
@@ -38,7 +39,7 @@ func (t *table) print(line func(string)) {
 			widths[i] = max(widths[i], runewidth.StringWidth(cell))
 		}
 	}
-	for _, row := range t.rows {
+	for r, row := range t.rows {
 		var b strings.Builder
 		for i, cell := range row {
 			gap := strings.Repeat(" ", widths[i]-runewidth.StringWidth(cell))
@@ -49,6 +50,6 @@ func (t *table) print(line func(string)) {
 			}
 			b.WriteString("  ")
 		}
-		line(strings.TrimRight(b.String(), " "))
+		line(t.colors[r].paint(strings.TrimRight(b.String(), " ")))
 	}
 }

@@ -17,6 +17,9 @@ func (c *console) unknownCommand(root *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	if near, ok := otherWords[args[0]]; ok {
+		return c.usage("error.command-near", "Command", args[0], "Near", c.localName(root, near))
+	}
 	root.SuggestionsMinimumDistance = 2
 	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
 		return c.usage("error.command-near", "Command", asTyped(args[0]), "Near", c.localName(root, near[0]))
@@ -30,6 +33,37 @@ func asTyped(arg string) string {
 		return bus.Redact(arg)
 	}
 	return arg
+}
+
+// otherWords are what other programs and people call our commands.
+var otherWords = map[string]string{
+	"backup": "transmit", "save": "transmit", "create": "transmit", "snapshot": "transmit", "push": "transmit",
+	"upload": "transmit", "put": "transmit", "send": "transmit", "archive": "transmit", "copy": "transmit",
+	"salvar": "transmit", "enviar": "transmit", "copiar": "transmit", "init": "transmit", "iniciar": "transmit",
+
+	"snapshots": "list", "versions": "list", "records": "list", "archives": "list", "show": "list", "dir": "list",
+	"find": "list", "search": "list", "versões": "list", "registros": "list", "mostrar": "list", "buscar": "list",
+	"procurar": "list",
+
+	"restore": "download", "extract": "download", "get": "download", "pull": "download", "fetch": "download",
+	"recover": "download", "dump": "download", "cat": "download", "restaurar": "download", "recuperar": "download",
+	"extrair": "download",
+
+	"verify": "check", "fsck": "check", "validate": "check", "test": "check", "validar": "check", "testar": "check",
+
+	"delete": "forget", "remove": "forget", "rm": "forget", "del": "forget", "apagar": "forget",
+	"remover": "forget", "excluir": "forget", "undelete": "unforget", "undo": "unforget", "desfazer": "unforget",
+
+	"prune": "gc", "purge": "gc", "clean": "gc", "cleanup": "gc", "compact": "gc", "collect": "gc", "limpar": "gc",
+
+	"settings": "config", "setup": "config", "configure": "config", "connect": "config", "login": "config",
+	"ajustes": "config",
+
+	"server": "up", "serve": "up", "start": "up", "run": "up", "daemon": "up", "servidor": "up", "servir": "up",
+
+	"health": "status", "info": "status", "stat": "status", "stats": "status", "doctor": "status",
+	"saúde": "status", "repair": "rebuild-catalogue", "rebuild": "rebuild-catalogue",
+	"rebuild-catalog": "rebuild-catalogue", "reparar": "rebuild-catalogue",
 }
 
 // localName translates the name of a command to the user's language.
