@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -18,6 +19,9 @@ type check struct {
 	found  func(Problem)
 	until  segment.Location // the end of the store when the check began
 	report CheckReport
+
+	unread []unread
+	reads  bool // a sound record was read
 
 	sound   int64 // records to which entries point that know of no damage
 	live    int64 // bytes of live records
@@ -58,7 +62,7 @@ func (c *check) run() error {
 		return err
 	}
 	c.reportUnclaimed()
-	return nil
+	return c.markUnread()
 }
 
 // stopped returns an error when the check must stop.
@@ -112,6 +116,12 @@ func (c *check) corrupt(k index.Key, e *index.Entry, what string) error {
 
 // segment checks the bytes of one segment.
 func (c *check) segment(n uint32) error {
+	if lost := c.s.index.LostState(n); lost&index.LostWhole != 0 {
+		if lost&index.LostSettled == 0 {
+			c.emit(Problem{Segment: segmentLabel(n), What: fmt.Sprintf("the segment is lost: %v", c.s.lost[n])})
+		}
+		return nil
+	}
 	c.report.Segments++
 	f, err := c.s.segments.open(n, vfs.SequentialReadsOption)
 	if err != nil {
@@ -171,6 +181,7 @@ func (c *check) record(r *segment.Record) error {
 	if r.State == segment.Unreadable || r.State == segment.BadBody && !r.Head.IsChunk() {
 		return c.addHole(r)
 	}
+	c.reads = true
 	if !r.Head.IsChunk() {
 		return nil
 	}
@@ -194,6 +205,11 @@ func (c *check) record(r *segment.Record) error {
 		c.live += e.Size()
 		return c.corrupt(k, &e, "the bytes do not match their checksum")
 	case !e.Corrupt:
+		c.sound++
+	default: // the disk did not read it before
+		if err := c.s.index.MarkSound(&k, e.Location); err != nil {
+			return err
+		}
 		c.sound++
 	}
 	c.live += e.Size()
@@ -251,6 +267,29 @@ func (c *check) follow(k index.Key, e *index.Entry) error {
 		return c.corrupt(k, e, err.Error())
 	}
 	c.emitPart(k, e, err.Error())
+	if !isPassing(err) {
+		c.unread = append(c.unread, unread{k, e.Location})
+	}
+	return nil
+}
+
+// unread is a part that the disk did not read, nor anything behind it in its segment.
+type unread struct {
+	key index.Key
+	at  segment.Location
+}
+
+// markUnread makes the parts damaged that the disk did not read, if it read other records. A
+// disk that reads nothing at all says nothing about them: it may recover.
+func (c *check) markUnread() error {
+	if !c.reads {
+		return nil
+	}
+	for _, u := range c.unread {
+		if err := c.s.index.MarkCorrupt(&u.key, u.at); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -298,14 +337,14 @@ func (c *check) scrubAll(how ScrubOptions) error {
 			return err
 		}
 	}
-	return nil
+	return c.markUnread()
 }
 
 // scrub checks one segment. If it finds fewer bytes of live records than the index
 // counted before, some entries point to locations without a record. Then it follows
 // every entry that still points into the segment.
 func (c *check) scrub(n uint32) error {
-	if c.s.segments.wasRemoved(n) {
+	if c.s.segments.wasRemoved(n) || c.s.index.LostState(n)&index.LostWhole != 0 {
 		return nil
 	}
 	before := c.s.index.Usage(n).Live

@@ -24,10 +24,11 @@ type candidate struct {
 
 // compactable returns the segments of which at least the share dead is dead, those
 // with the fewest live bytes first. The last segment, which the writer appends to,
-// is never among them. errs are of segments that could not be examined.
+// is never among them, nor is one of which something is lost, because it may be readable
+// again one day. errs are of segments that could not be examined.
 func compactable(s *Store, dead float64) (all []candidate, errs []error) {
 	for n := uint32(1); n < s.index.State().Position.Segment; n++ {
-		if s.segments.wasRemoved(n) {
+		if s.segments.wasRemoved(n) || s.index.LostState(n) != 0 {
 			continue
 		}
 		info, err := s.dir.fs.Stat(s.segments.path(n))

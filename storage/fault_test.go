@@ -171,22 +171,44 @@ func TestIndexCannotBeWritten(t *testing.T) {
 	}
 }
 
-// A disk that cannot be read is no proof that the chunk is damaged.
+// A part that the disk does not read is not held, until the disk reads it again. A segment
+// that the disk does not read when the store is opened is not taken for one that was never
+// written.
 func TestDiskDoesNotRead(t *testing.T) {
 	fs, fault := faulty(vfs.NewMem(), errorfs.OpFileReadAt, errorfs.ErrInjected)
-	c := storagetest.NewMaker(1).Data(100)
+	m := storagetest.NewMaker(1)
+	c, later := m.Data(100), m.Data(100)
 	s := storagetest.Open(t, dir, storage.Options{FS: fs})
 	storagetest.Put(t, s, c)
 	fault.On()
-	_, err := s.Get(storagetest.Vault, c.ID)
-	storagetest.Code(t, err, schemas.DiskFailed)
+	for range 2 {
+		_, err := s.Get(storagetest.Vault, c.ID)
+		storagetest.Code(t, err, schemas.Corrupt)
+		if !errors.Is(err, errorfs.ErrInjected) {
+			t.Errorf("the error does not wrap its cause: %v", err)
+		}
+	}
 	fault.Off()
 	storagetest.Holds(t, s, c)
 	storagetest.CloseClean(t, s)
-	// Recovery must not take it for an end that was never written either.
+
 	fault.On()
-	if _, err := storage.Open(dir, storage.Options{FS: fs, RebuildIndex: true}); !errors.Is(err, errorfs.ErrInjected) {
-		t.Errorf("open says %v", err)
+	s, err := storage.Open(dir, storage.Options{FS: fs, RebuildIndex: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lost := s.Lost(); len(lost) != 1 {
+		t.Errorf("the store has lost %v", lost)
+	}
+	storagetest.Put(t, s, later)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	fault.Off()
+	s = storagetest.Open(t, dir, storage.Options{FS: fs})
+	storagetest.Holds(t, s, c, later)
+	if lost := s.Lost(); len(lost) != 0 {
+		t.Errorf("the store has lost %v", lost)
 	}
 }
 

@@ -93,10 +93,8 @@ type ScrubResult struct {
 
 // Scrub reads the store, segment by segment, as of when the scrub begins. Puts,
 // reads, sweeps and compactions go on meanwhile. A part that it finds damaged is not
-// held from then on, so the next Put replaces it. A part whose record begins in
-// bytes that the disk cannot read also counts as damaged if the disk can read bytes
-// behind them. If the disk can read nothing more of a segment, Scrub only reports
-// the problem, because the disk may recover.
+// held from then on, so the next Put replaces it. So does a part that the disk cannot
+// read, unless it can read nothing at all, because the disk may recover.
 //
 // The error is ctx's, or says that the store was closed or that the index cannot be
 // read. What was done before an error stays done.
@@ -186,5 +184,6 @@ func (s *Store) Compact(ctx context.Context, how Compaction) (done Compacted, er
 			errs = append(errs, err)
 		}
 	}
+	errs = append(errs, s.writer.turn(ctx, s.writer.settleLosses))
 	return done, errors.Join(errs...)
 }

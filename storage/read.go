@@ -11,9 +11,10 @@ import (
 
 // Get reads a whole chunk and checks it. The caller owns its memory.
 //
-// Errors are of the codes [schemas.NotHeld], [schemas.Corrupt] (which names the
-// location; from then on the chunk is not held, and the next Put of it replaces
-// it), [schemas.DiskFailed] if the disk cannot be read, and [schemas.NodeClosed].
+// Errors are of the codes [schemas.NotHeld], [schemas.Corrupt] (the record is damaged or the
+// disk cannot read it; the error names the location; from then on the chunk is not held, and
+// the next Put of it replaces it), [schemas.DiskFailed] if the process has too few resources to
+// read, and [schemas.NodeClosed]. A chunk that can be read again is held again.
 func (s *Store) Get(vault schemas.VaultID, id schemas.ChunkID) (schemas.Chunk, error) {
 	return s.getPart(index.NewKey(vault, id, schemas.Whole), true)
 }
@@ -70,24 +71,35 @@ type reader struct {
 	index    *index.Index
 }
 
-// readFound reads the chunk whose entry is e, if it is held. If the record is
-// damaged, it notes that in the index.
+// readFound reads the chunk whose entry is e, if it is held. If the record is damaged, or the
+// disk cannot read it, it notes that in the index. A record that is known to be damaged is read
+// all the same: a disk that did not read it once may do so now, and then it is held again.
 func (r *reader) readFound(k *index.Key, e *index.Entry, held, content bool) (c schemas.Chunk, err error) {
 	switch {
 	case !held:
 		return c, schemas.Errorf(schemas.NotHeld, "node %s does not hold %v; ask the other nodes it is assigned to", r.node, k)
-	case e.Corrupt:
+	case e.Corrupt && e.Segment == 0:
 		return c, r.corruptError(k, e)
 	}
-	c, err = r.readEntry(k, e, content)
-	if errors.Is(err, segment.ErrRecord) {
-		return schemas.Chunk{}, errors.Join(r.corruptError(k, e), r.index.MarkCorrupt(k, e.Location))
+	c, err = r.readEntry(k, e, content || e.Corrupt)
+	switch {
+	case err == nil && e.Corrupt:
+		if !content {
+			c.Content = nil
+		}
+		return c, r.index.MarkSound(k, e.Location)
+	case err == nil || isPassing(err):
+		return c, err
+	case !errors.Is(err, segment.ErrRecord):
+		err = fmt.Errorf("%w: %w", r.corruptError(k, e), err)
+	default:
+		err = r.corruptError(k, e)
 	}
-	return c, err
+	return schemas.Chunk{}, errors.Join(err, r.index.MarkCorrupt(k, e.Location))
 }
 
 func (r *reader) corruptError(k *index.Key, e *index.Entry) error {
-	where := "in a segment that was removed since"
+	where := "in a segment that was removed since, or lost"
 	if e.Segment != 0 {
 		where = fmt.Sprintf("in %s at offset %d", segmentLabel(e.Segment), e.Offset)
 	}

@@ -17,18 +17,27 @@ type recovery struct {
 	segments *segments
 	index    *index.Index
 	writer   *writer
+	lost     map[uint32]error // why segments cannot be used, or not wholly
 }
 
 func recoverStore(s *Store) error {
-	r := &recovery{segments: s.segments, index: s.index, writer: s.writer}
-	numbers, err := r.segments.load(s.opt.RebuildIndex)
+	r := &recovery{segments: s.segments, index: s.index, writer: s.writer, lost: map[uint32]error{}}
+	s.lost = r.lost
+	present, err := r.segments.load(s.opt.RebuildIndex)
 	if err != nil {
 		return err
 	}
 	if err := r.dropRemoved(); err != nil {
 		return err
 	}
-	return r.catchUp(numbers)
+	f, err := r.examine(present)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(r.lose(f), r.regain(f)); err != nil {
+		return err
+	}
+	return r.catchUp(f)
 }
 
 // dropRemoved makes the index forget removed segments, in case a crash interrupted a
@@ -45,33 +54,23 @@ func (r *recovery) dropRemoved() error {
 }
 
 // catchUp indexes what the segments hold behind the index's position.
-func (r *recovery) catchUp(numbers []uint32) error {
+func (r *recovery) catchUp(f *found) error {
 	from := r.index.State().Position
-	if len(numbers) == 0 {
-		if from.Segment > 0 {
-			return missingSegment(from.Segment)
-		}
-		return r.beginSegment(1)
-	}
-	last := numbers[len(numbers)-1]
-	if from.Segment > last {
-		return missingSegment(last + 1)
-	}
-	for _, n := range numbers {
+	for _, n := range f.usable {
 		if n < from.Segment {
 			continue
 		}
 		if n > from.Segment {
 			from = segment.Location{Segment: n, Offset: segment.FileHeaderSize}
 		}
-		if n == last {
-			break
+		if n == f.top {
+			return r.indexLast(from)
 		}
 		if err := r.indexFinished(from); err != nil {
 			return err
 		}
 	}
-	return r.indexLast(from)
+	return r.beginSegment(f.top + 1) // there is no segment yet, or the newest one is lost
 }
 
 // beginSegment makes the writer begin a new segment, or one whose creation was
@@ -87,36 +86,66 @@ func (r *recovery) beginSegment(n uint32) error {
 }
 
 // indexFinished indexes a segment that has a successor. All of it was synced, so
-// every record that does not match its checksums is damaged.
+// every record that does not match its checksums is damaged. If it cannot be read, it is lost,
+// wholly or in part.
 func (r *recovery) indexFinished(from segment.Location) error {
-	f, err := r.segments.open(from.Segment, vfs.SequentialReadsOption)
-	if err != nil {
+	t, err := r.readFinished(from)
+	switch {
+	case isPassing(err) || errors.Is(err, ErrNewer):
+		return err
+	case err != nil:
+		return r.loseOne(from.Segment, err)
+	}
+	if t.unread != nil {
+		r.lost[from.Segment] = fmt.Errorf("a part of it cannot be read: %w", t.unread)
+	}
+	if err := r.enter(t.records, segment.Location{Segment: from.Segment, Offset: t.size}, t.damagedHeader(from)); err != nil {
 		return err
 	}
-	tail, err := r.readTail(f, from)
-	if err == nil {
-		err = r.enter(tail.records, segment.Location{Segment: from.Segment, Offset: tail.size}, tail.damagedHeader(from))
+	return r.index.SetLost(from.Segment, t.state())
+}
+
+// readFinished reads a segment that is not written any more.
+func (r *recovery) readFinished(from segment.Location) (*tail, error) {
+	f, err := r.segments.open(from.Segment, vfs.SequentialReadsOption)
+	if err != nil {
+		return nil, err
 	}
+	t, err := r.readTail(f, from, true)
 	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("read %s: %w", segmentLabel(from.Segment), err)
+		return nil, fmt.Errorf("read %s: %w", segmentLabel(from.Segment), err)
+	}
+	return t, nil
+}
+
+// indexLast indexes the segment that was being written, and makes the writer go on with it. If
+// it cannot be read, or not be written, the writer goes on with the next one: bytes that the
+// disk does not read now must not be taken for an end that was never written.
+func (r *recovery) indexLast(from segment.Location) error {
+	f, err := r.segments.openForWriting(from.Segment)
+	if err != nil {
+		return r.skipLast(from, err)
+	}
+	tail, err := r.readTail(f, from, false)
+	if err != nil {
+		return r.skipLast(from, errors.Join(err, f.Close()))
+	}
+	if err := r.resume(f, from, tail); err != nil {
+		return errors.Join(fmt.Errorf("read %s: %w", segmentLabel(from.Segment), err), f.Close())
 	}
 	return nil
 }
 
-// indexLast indexes the segment that was being written, and makes the writer go on.
-func (r *recovery) indexLast(from segment.Location) error {
-	f, err := r.segments.openForWriting(from.Segment)
-	if err != nil {
+// skipLast indexes what can be read of the segment that was being written, and makes the writer
+// begin the next one.
+func (r *recovery) skipLast(from segment.Location, why error) error {
+	if isPassing(why) || errors.Is(why, ErrNewer) {
+		return fmt.Errorf("read %s: %w", segmentLabel(from.Segment), why)
+	}
+	if err := r.indexFinished(from); err != nil {
 		return err
 	}
-	tail, err := r.readTail(f, from)
-	if err == nil {
-		err = r.resume(f, from, tail)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("read %s: %w", segmentLabel(from.Segment), err), f.Close())
-	}
-	return nil
+	return r.beginSegment(from.Segment + 1)
 }
 
 // resume decides which records of the last segment count. The writer owns f
@@ -155,9 +184,20 @@ type tail struct {
 	header  error // what is wrong with the file header, or nil
 	records []segment.Record
 	size    int64 // of the file, in bytes
+	unread  error // why the disk could not read all of it, or nil
 }
 
-func (r *recovery) readTail(f vfs.File, from segment.Location) (*tail, error) {
+// state returns whether a part of the segment is lost.
+func (t *tail) state() index.Lost {
+	if t.unread != nil {
+		return index.LostPart
+	}
+	return 0
+}
+
+// readTail reads a segment from some offset on. With skip, bytes that the disk cannot read
+// count as damaged.
+func (r *recovery) readTail(f vfs.File, from segment.Location, skip bool) (*tail, error) {
 	t := &tail{}
 	t.header = r.segments.checkHeader(f, from.Segment)
 	if t.header != nil && !errors.Is(t.header, segment.ErrHeader) {
@@ -170,8 +210,12 @@ func (r *recovery) readTail(f vfs.File, from segment.Location) (*tail, error) {
 	if t.size, err = fileSize(f); err != nil {
 		return nil, err
 	}
+	scan.SkipUnreadable = skip
 	for {
 		record, ok, err := scan.Next()
+		if t.unread = scan.Unread(); isPassing(t.unread) {
+			err = t.unread
+		}
 		if err != nil || !ok {
 			return t, err
 		}

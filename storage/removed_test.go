@@ -48,8 +48,15 @@ func TestRemovedIsNotMissing(t *testing.T) {
 	if err := fs.Remove(missing); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := storage.Open(dir, storage.Options{FS: fs}); !errors.Is(err, storage.ErrMissing) {
-		t.Errorf("without %s: %v", names[0], err)
+	lost, err := storage.Open(dir, storage.Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := lost.Lost(); len(got) != 1 || got[0].Segment != "segments/"+names[0] {
+		t.Errorf("without %s the store has lost %v", names[0], got)
+	}
+	if err := lost.Close(); err != nil {
+		t.Error(err)
 	}
 	writeFile(t, fs, missing, b)
 	s = storagetest.Open(t, dir, storage.Options{FS: fs})
@@ -161,8 +168,17 @@ func TestRemovedNumbersAreNotUsedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := storage.Open(dir, storage.Options{FS: fs, RebuildIndex: true}); !errors.Is(err, storage.ErrMissing) {
-		t.Errorf("without any segment: %v", err)
+	s, err := storage.Open(dir, storage.Options{FS: fs, RebuildIndex: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	m := storagetest.NewMaker(2)
+	c := m.Data(100)
+	storagetest.Put(t, s, c)
+	name, _ := find(t, fs, c)
+	if lost := s.Lost(); len(lost) != 1 || dir+"/"+lost[0].Segment >= name {
+		t.Errorf("without any segment the store has lost %v and writes to %s", lost, name)
 	}
 }
 

@@ -53,11 +53,15 @@ func TestScrub(t *testing.T) {
 			if found, _ := scrub(t, s, 3); len(found) != 0 {
 				t.Errorf("behind the damage the scrub found %v", found)
 			}
+			known := s.Stats().Corrupt == 1 // a missing end is found when the store is opened
 			found, result := scrub(t, s, 0)
-			if len(found) != 1 || found[0].ID != part.ID || found[0].Part != part.Part || found[0].Vault != storagetest.Vault {
+			if known != (name == "end" || name == "all of it" || name == "in the header") || known && len(found) > 0 {
+				t.Errorf("the damage was known: %v, and the scrub found %v", known, found)
+			}
+			if !known && (len(found) != 1 || found[0].ID != part.ID || found[0].Part != part.Part || found[0].Vault != storagetest.Vault) {
 				t.Errorf("the scrub found %v", found)
 			}
-			if result.Records < 4 || result.Bytes < 1500 {
+			if result.Records < 4 || result.Bytes < 1300 {
 				t.Errorf("the scrub read %+v", result)
 			}
 			if got := partsOf(t, s, part.ID); got[0] != "" || s.Stats().Corrupt != 1 {

@@ -43,10 +43,6 @@ func (s *segments) path(n uint32) string { return s.dir.join(segmentsName, segme
 // segmentLabel is the segment's path in the store's directory, for messages.
 func segmentLabel(n uint32) string { return segmentsName + "/" + segment.FileName(n) }
 
-func missingSegment(n uint32) error {
-	return fmt.Errorf("%w: there is no %s; put it back (and %s, if that is missing too), or remove the whole store and let the other nodes heal it", ErrMissing, segmentLabel(n), removedName)
-}
-
 // create makes a segment, or rewrites the header of a segment whose creation was
 // interrupted. When it returns, the file exists after a power cut. size is the
 // file's length, which exceeds the header if leftovers follow.
@@ -76,12 +72,9 @@ func (s *segments) create(n uint32) (f vfs.File, size int64, err error) {
 	return f, size, nil
 }
 
-// open opens a segment for reading. Its error is [ErrMissing] if there is no file.
+// open opens a segment for reading.
 func (s *segments) open(n uint32, access vfs.OpenOption) (vfs.File, error) {
 	f, err := s.dir.fs.Open(s.path(n), access)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, missingSegment(n)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", segmentLabel(n), err)
 	}
@@ -186,9 +179,8 @@ func (s *segments) remove(n uint32) error {
 	return nil
 }
 
-// load reads REMOVED and returns the numbers of the segments, ascending. It
-// finishes removals that a crash interrupted. Its error is [ErrMissing] if a segment
-// is missing that was not removed. With rebuild it rebuilds a damaged REMOVED from
+// load reads REMOVED and returns the numbers of the segments that there are, ascending. It
+// finishes removals that a crash interrupted. With rebuild it rebuilds a damaged REMOVED from
 // the segments that there are.
 func (s *segments) load(rebuild bool) ([]uint32, error) {
 	all, err := segment.List(s.dir.fs, s.dir.join(segmentsName))
@@ -196,45 +188,32 @@ func (s *segments) load(rebuild bool) ([]uint32, error) {
 		return nil, err
 	}
 	list, err := s.readRemoved()
-	switch {
-	case errors.Is(err, segment.ErrHeader) && rebuild:
+	if errors.Is(err, segment.ErrHeader) && rebuild {
 		list = numbersBetween(all)
 		err = s.writeRemoved(list)
-	case err == nil:
-		err = s.finishRemoval(all, list)
 	}
 	if err != nil {
 		return nil, err
 	}
 	s.removed = list
-	all = slices.DeleteFunc(all, list.has)
-	want := uint32(1)
 	for _, n := range all {
-		for ; list.has(want); want++ {
+		if list.has(n) {
+			// If it cannot be removed, it is in nobody's way; the next start tries again.
+			_ = s.dir.fs.Remove(s.path(n))
 		}
-		if n != want {
-			return nil, missingSegment(want)
-		}
-		want++
 	}
-	// A segment is removed only long after its successor was made, so REMOVED never
-	// names the last one; and the number of a segment is never used again.
-	if len(list) > 0 && list[len(list)-1].last >= want {
-		return nil, missingSegment(list[len(list)-1].last + 1)
-	}
-	return all, nil
+	return slices.DeleteFunc(all, list.has), nil
 }
 
-func (s *segments) finishRemoval(all []uint32, list removed) error {
-	for _, n := range all {
-		if !list.has(n) {
-			continue
-		}
-		if err := s.dir.fs.Remove(s.path(n)); err != nil {
-			return fmt.Errorf("remove %s: %w", segmentLabel(n), err)
-		}
+// afterRemoved returns the number after the last one that REMOVED names, or 0. A segment is
+// removed only long after its successor was made, so there was a segment of that number.
+func (s *segments) afterRemoved() uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.removed) == 0 {
+		return 0
 	}
-	return nil
+	return s.removed[len(s.removed)-1].last + 1
 }
 
 // readRemoved reads REMOVED, if there is one.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,8 +26,6 @@ var (
 	ErrNotStore = errors.New("is not a backup store")
 	// ErrCorrupt: the store's identity, or its list of removed segments, is damaged.
 	ErrCorrupt = errors.New("the store is damaged")
-	// ErrMissing: there is no file of a segment that was not removed.
-	ErrMissing = errors.New("a segment is missing")
 )
 
 // ErrTooEarly is the error of [Store.Sweep] for a generation that must not be swept for yet,
@@ -94,8 +94,9 @@ type Store struct {
 	reader      *reader
 	writer      *writer
 
-	reindexed bool           // the index was damaged and was rebuilt when the store opened
-	writing   sync.WaitGroup // the writer's goroutine
+	lost      map[uint32]error // why segments could not be used, or not wholly, at Open
+	reindexed bool             // the index was damaged and was rebuilt when the store opened
+	writing   sync.WaitGroup   // the writer's goroutine
 	closing   sync.Once
 }
 
@@ -104,8 +105,10 @@ type Store struct {
 // index was last flushed. It rebuilds a damaged index, which reads the whole
 // store.
 //
-// Its errors are [ErrInUse], [ErrNewer], [ErrNotStore], [ErrCorrupt],
-// [ErrMissing], one of the code [schemas.DiskFull], or the disk's.
+// A segment that is missing, or cannot be used, costs what was in it; see [Store.Lost].
+//
+// Its errors are [ErrInUse], [ErrNewer], [ErrNotStore], [ErrCorrupt], one of the code
+// [schemas.DiskFull], or the disk's.
 func Open(dir string, opt Options) (s *Store, err error) {
 	opt.setDefaults()
 	s = &Store{opt: opt, dir: &directory{fs: opt.FS, path: dir}}
@@ -203,6 +206,7 @@ type Stats struct {
 	Corrupt  int64 // parts that are known to be damaged and were not replaced yet
 	Damaged  int64 // damaged stretches that recovery found and that name no chunk
 	Segments int64
+	Lost     int64 // segments that are lost; see [Store.Lost]
 
 	DiskFree, DiskTotal uint64 // bytes; 0 if the file system does not say
 
@@ -220,9 +224,16 @@ const fullMargin = 2 * maxBatchBytes
 // Stats returns the counts as of now.
 func (s *Store) Stats() Stats {
 	state := s.index.State()
+	whole := int64(0) // lost segments
+	for _, lost := range s.index.Lost() {
+		if lost&index.LostWhole != 0 {
+			whole++
+		}
+	}
 	stats := Stats{
 		Chunks: state.Chunks, Bytes: state.Bytes, Corrupt: state.Corrupt, Damaged: state.Damaged,
-		Segments:  int64(state.Position.Segment) - s.segments.removedCount(),
+		Segments:  int64(state.Position.Segment) - s.segments.removedCount() - whole,
+		Lost:      int64(len(s.Lost())),
 		Reindexed: s.reindexed, Full: s.health.full.Load(), Failed: s.health.failed(),
 	}
 	if usage, err := s.opt.FS.GetDiskUsage(s.dir.path); err == nil {
@@ -235,4 +246,18 @@ func (s *Store) Stats() Stats {
 		}
 	}
 	return stats
+}
+
+// Lost returns the segments that are lost, in the order of their numbers, as of when the store
+// was opened. It leaves out those whose parts have all been put again or forgotten, which
+// [Store.Compact] finds out.
+func (s *Store) Lost() []LostSegment {
+	states, damaged := s.index.Lost(), s.index.State().Corrupt > 0
+	var all []LostSegment
+	for _, n := range slices.Sorted(maps.Keys(s.lost)) {
+		if state := states[n]; state&index.LostSettled == 0 && (state != 0 || damaged) {
+			all = append(all, LostSegment{segmentLabel(n), s.lost[n]})
+		}
+	}
+	return all
 }

@@ -99,7 +99,7 @@ func runStoreCheck(ctx context.Context, a *app, dir string, opt storageOptions) 
 	}
 	done := jsonStore{Folder: dir, Rebuilt: opt.rebuild, Checked: opt.check}
 	if opt.rebuild {
-		if err := rebuildIndex(dir); err != nil {
+		if err := rebuildIndex(a.console, dir); err != nil {
 			return err
 		}
 		a.info(a.t("storage.rebuilt", "Folder", dir))

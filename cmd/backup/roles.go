@@ -138,6 +138,7 @@ func (r *roles) startNode(ctx context.Context, nc *nats.Conn, open func() (*stor
 	if err != nil {
 		return err
 	}
+	warnLost(r.console, opt.data, store)
 	if opt.name == "" && opt.keepName {
 		opt.name = registeredName(ctx, nc, store.NodeID())
 	}

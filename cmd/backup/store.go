@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -25,6 +26,20 @@ func isStore(dir string) bool {
 	return err == nil
 }
 
+// warnLost tells which segments of the store in dir are lost.
+func warnLost(c *console, dir string, store *storage.Store) {
+	for _, l := range store.Lost() {
+		text := c.t("storage.lost-unreadable", "Text", l.Why.Error())
+		switch {
+		case errors.Is(l.Why, fs.ErrNotExist):
+			text = c.t("storage.lost-missing")
+		case errors.Is(l.Why, storage.ErrTooShort):
+			text = c.t("storage.lost-short")
+		}
+		c.warn(filepath.Join(dir, filepath.FromSlash(l.Segment)), errors.New(text))
+	}
+}
+
 // checkStore checks a store that no node serves and calls found for each problem.
 func checkStore(ctx context.Context, dir string, found func(string)) error {
 	store, err := storage.Open(dir, storage.Options{})
@@ -36,10 +51,11 @@ func checkStore(ctx context.Context, dir string, found func(string)) error {
 }
 
 // rebuildIndex rebuilds a store's index from its segments.
-func rebuildIndex(dir string) error {
+func rebuildIndex(c *console, dir string) error {
 	store, err := storage.Open(dir, storage.Options{RebuildIndex: true})
 	if err != nil {
 		return err
 	}
+	warnLost(c, dir, store)
 	return store.Close()
 }

@@ -107,7 +107,7 @@ func (n *Node) card(state schemas.State) schemas.Node {
 	card := schemas.Node{
 		ID: n.id, Name: n.opt.Name, Zone: n.opt.Zone, Weight: n.opt.Weight, State: state,
 		Version: n.opt.Version, Capacity: int64(s.DiskTotal), Free: int64(s.DiskFree), Chunks: s.Chunks, Bytes: s.Bytes,
-		Damaged: s.Corrupt + s.Damaged,
+		Damaged: s.Corrupt + s.Damaged + s.Lost,
 	}
 	switch {
 	case s.Failed != nil:

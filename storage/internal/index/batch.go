@@ -50,7 +50,7 @@ func (x *Index) newBatchLocked() (*Batch, error) {
 		x.known = map[Key]known{}
 	}
 	clear(x.known)
-	clear(x.spoiled)
+	clear(x.flipped)
 	return &Batch{
 		index: x, batch: x.db.NewBatch(), look: look, known: x.known,
 		segments: map[uint32]Usage{}, generation: x.state.Generation,
@@ -158,11 +158,11 @@ func (b *Batch) commitLocked(position segment.Location) error {
 	state.Bytes += b.delta.Bytes
 	state.Corrupt += b.delta.Corrupt
 	state.Damaged += b.delta.Damaged
-	for k, e := range x.spoiled {
-		// The batch counted the old entry as sound when it replaced it.
+	for k, e := range x.flipped {
+		// The batch counted the entry as it was before when it replaced it.
 		if n, hit := b.known[k]; hit && n.Location != e.Location {
 			state.add(&e, -1)
-			e.Corrupt = false
+			e.Corrupt = !e.Corrupt
 			state.add(&e, +1)
 		}
 	}

@@ -8,16 +8,21 @@ import (
 
 // MarkCorrupt notes that the record of the key is damaged, unless the key's record
 // is no longer the one at the location.
-func (x *Index) MarkCorrupt(k *Key, at segment.Location) error {
+func (x *Index) MarkCorrupt(k *Key, at segment.Location) error { return x.mark(k, at, true) }
+
+// MarkSound takes back what MarkCorrupt noted, because the record could be read after all.
+func (x *Index) MarkSound(k *Key, at segment.Location) error { return x.mark(k, at, false) }
+
+func (x *Index) mark(k *Key, at segment.Location, corrupt bool) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e, ok, err := x.Get(k)
-	if err != nil || !ok || e.Corrupt || e.Location != at {
+	if err != nil || !ok || e.Corrupt == corrupt || e.Location != at {
 		return err
 	}
 	state := x.state
 	state.add(&e, -1)
-	e.Corrupt = true
+	e.Corrupt = corrupt
 	state.add(&e, +1)
 	b := x.db.NewBatch()
 	if err := b.Set(k[:], e.encode(nil), nil); err != nil {
@@ -26,7 +31,11 @@ func (x *Index) MarkCorrupt(k *Key, at segment.Location) error {
 	if err := x.commit(b, state, nil); err != nil {
 		return err
 	}
-	x.spoiled[*k] = e
+	if _, twice := x.flipped[*k]; twice {
+		delete(x.flipped, *k) // the entry is again what the batch took it for
+	} else {
+		x.flipped[*k] = e
+	}
 	return nil
 }
 

@@ -18,12 +18,13 @@
 //	'p'                                     → version u8 | segment u32 | offset i64 |
 //	                                          chunks, bytes, corrupt, damaged i64 | generation u32
 //	's' segment u32be                       → live, damaged i64
+//	'l' segment u32be                       → state u8
 //
 // 'c' is an entry. 'd' is a dead record: one to which no entry points, because its
 // chunk was forgotten or has a newer record. 'p' is the state: the position, the
 // counts and the generation. 's' is the usage of a segment: the bytes of its live
 // records, to which entries point, and the number of its damaged stretches that
-// name no chunk. Flag 1 says that a record is corrupt, flag 2 that a part is marked.
+// name no chunk. 'l' is a segment that was lost, wholly or in part; see [Lost]. Flag 1 says that a record is corrupt, flag 2 that a part is marked.
 //
 // # Generations
 //

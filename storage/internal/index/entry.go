@@ -15,6 +15,7 @@ const (
 	keyDead     = 'd'
 	keyPosition = 'p'
 	keySegment  = 's'
+	keyLost     = 'l'
 
 	stateVersion = 3
 	entrySize    = 26

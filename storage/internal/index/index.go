@@ -22,9 +22,10 @@ type Index struct {
 	mu       sync.Mutex // orders changes of state and of entries
 	state    State
 	segments map[uint32]Usage // of all segments whose usage is not zero
-	// spoiled are the entries that were found corrupt since the current batch began,
-	// which took them for sound.
-	spoiled map[Key]Entry
+	lost     map[uint32]Lost  // of all segments that were lost
+	// flipped are the entries that became corrupt, or sound again, since the current batch
+	// began, which took them for what they were before.
+	flipped map[Key]Entry
 }
 
 // State returns the state after the last batch.

@@ -76,7 +76,7 @@ func tryOpen(fsys vfs.FS, dir string, memory int64, failures Failures) (*Index, 
 	}
 	x := &Index{
 		db: db, stuck: stuck, known: map[Key]known{},
-		segments: map[uint32]Usage{}, spoiled: map[Key]Entry{},
+		segments: map[uint32]Usage{}, lost: map[uint32]Lost{}, flipped: map[Key]Entry{},
 	}
 	if err := x.load(); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -95,6 +95,9 @@ func (x *Index) load() error {
 		err = errors.Join(err, closer.Close())
 	}
 	if err != nil {
+		return err
+	}
+	if err := x.loadLost(); err != nil {
 		return err
 	}
 	return x.between([]byte{keySegment}, []byte{keySegment + 1}, func(key, value []byte) error {

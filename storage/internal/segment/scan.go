@@ -41,8 +41,8 @@ type File interface {
 // Scanner reads the records of one segment in order and checks every byte.
 type Scanner struct {
 	// SkipUnreadable makes a sector that the disk cannot read count as damaged
-	// bytes. Recovery must not set it: it would take the bytes of a disk that
-	// does not respond for bytes that were never written.
+	// bytes. Recovery must not set it for the segment that it lets the writer go on with: it
+	// would take the bytes of a disk that does not respond for bytes that were never written.
 	SkipUnreadable bool
 
 	codec *Codec
@@ -52,6 +52,8 @@ type Scanner struct {
 
 	buf   []byte // bytes of the file from offset start on
 	start int64
+
+	unread error // the first error of a sector that was skipped
 }
 
 // NewScanner returns a scanner of the file's records from at on, up to the offset
@@ -66,6 +68,9 @@ func NewScanner(codec *Codec, f File, at Location, end int64) (*Scanner, error) 
 
 // End returns the offset at which the scan ends.
 func (s *Scanner) End() int64 { return s.end }
+
+// Unread returns why the disk could not read bytes that were skipped, or nil.
+func (s *Scanner) Unread() error { return s.unread }
 
 // Next returns the next record; ok is false at the end. An error comes from the
 // disk and says nothing about the records.
@@ -163,7 +168,9 @@ func (s *Scanner) fill(offset int64, have, n int) error {
 	s.start = offset
 	err := ReadFull(s.file, s.buf[have:], offset+int64(have))
 	if err != nil && s.SkipUnreadable {
-		readSectors(s.file, s.buf[have:], offset+int64(have))
+		if unread := readSectors(s.file, s.buf[have:], offset+int64(have)); s.unread == nil {
+			s.unread = unread
+		}
 		err = nil
 	}
 	if err != nil {
@@ -186,14 +193,18 @@ func ReadFull(f io.ReaderAt, b []byte, offset int64) error {
 }
 
 // readSectors fills b sector by sector. It leaves zeros for a sector that cannot
-// be read; no checksum matches them.
-func readSectors(f io.ReaderAt, b []byte, offset int64) {
+// be read; no checksum matches them. It returns the first error.
+func readSectors(f io.ReaderAt, b []byte, offset int64) (first error) {
 	const sector = 4096
 	for len(b) > 0 {
 		part := b[:min(sector-offset%sector, int64(len(b)))]
 		if err := ReadFull(f, part, offset); err != nil {
 			clear(part)
+			if first == nil {
+				first = err
+			}
 		}
 		b, offset = b[len(part):], offset+int64(len(part))
 	}
+	return first
 }
