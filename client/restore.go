@@ -9,6 +9,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
+	"sync/atomic"
 
 	"servidor-backup/client/internal/download"
 	"servidor-backup/client/internal/restore"
@@ -28,25 +30,35 @@ type RestoreOptions struct {
 	To string
 	// Force allows existing files to be replaced.
 	Force bool
+	// NumericOwners gives files to the users and groups with the numbers that they had. Without
+	// it, those that have the same names on this machine come first.
+	NumericOwners bool
 	// Progress, if not nil, counts along.
 	Progress *Progress
 	// Warn, if not nil, is called for every path that could not be restored whole, from
-	// several goroutines.
+	// several goroutines. The error may be [ErrOwner].
 	Warn func(path string, err error)
 }
+
+// ErrOwner means that a restored path does not have its owner, because this user may not give files
+// away.
+var ErrOwner = target.ErrOwner
 
 // RestoreResult says what a restore has done.
 type RestoreResult struct {
 	Version  schemas.Version
-	Files    int64    // entries that are not folders
-	Bytes    int64    // their content
-	Received int64    // bytes that came from nodes
-	Failed   int64    // paths that could not be restored whole
-	Top      []string // the names that were made in RestoreOptions.To
+	Files    int64 // entries that are not folders
+	Bytes    int64 // their content
+	Received int64 // bytes that came from nodes
+	Failed   int64 // paths whose content could not be restored
+	// Incomplete is how many paths were restored without something that belongs to them, such
+	// as the owner, a time or an attribute, or are links or devices that cannot be made here.
+	Incomplete int64
+	Top        []string // the names that were made in RestoreOptions.To
 }
 
-// Restore writes a version, or parts of it, to a folder. Paths that are damaged are left out,
-// warned of and counted. It is an error if nothing at all could be restored. An error that wraps
+// Restore writes a version, or parts of it, to a folder. Paths that are damaged are left out, and
+// they and what could not be set of others are warned of and counted. It is an error if nothing at all could be restored. An error that wraps
 // fs.ErrExist means that a file or folder exists already and [RestoreOptions].Force is not set.
 func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResult, error) {
 	if opt.Progress == nil {
@@ -64,7 +76,11 @@ func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResul
 	if err != nil {
 		return nil, err
 	}
-	done, err := c.restore(ctx, v, opt)
+	var incomplete atomic.Int64
+	done, err := c.restore(ctx, v, opt, func(path string, err error) {
+		incomplete.Add(1)
+		opt.Warn(path, err)
+	})
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
@@ -74,14 +90,18 @@ func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResul
 	if done.FirstErr != nil && done.Files == 0 {
 		return nil, fmt.Errorf("nothing could be restored to %s: %w", opt.To, done.FirstErr)
 	}
-	res := &RestoreResult{Version: v.Version, Files: done.Files, Bytes: done.Bytes, Failed: done.Failed, Top: done.Tops}
+	res := &RestoreResult{
+		Version: v.Version, Files: done.Files, Bytes: done.Bytes, Failed: done.Failed, Incomplete: incomplete.Load(), Top: done.Tops,
+	}
 	if v.chunks != nil {
 		res.Received = v.chunks.Received()
 	}
 	return res, nil
 }
 
-func (c *Client) restore(ctx context.Context, v *version, opt RestoreOptions) (restore.Result, error) {
+// restore does the work of Restore. It calls incomplete for paths that are restored without something
+// that belongs to them.
+func (c *Client) restore(ctx context.Context, v *version, opt RestoreOptions, incomplete func(string, error)) (restore.Result, error) {
 	opt.Progress.TotalFiles.Store(v.Files)
 	opt.Progress.TotalBytes.Store(v.Bytes)
 	opt.Progress.Counted.Store(len(opt.Inside) == 0)
@@ -92,7 +112,9 @@ func (c *Client) restore(ctx context.Context, v *version, opt RestoreOptions) (r
 	if err := opt.checkTops(ctx, v, parts); err != nil {
 		return restore.Result{}, err
 	}
-	to, err := target.Open(opt.To, target.Options{Overwrite: opt.Force, Owner: os.Geteuid() == 0, Warn: opt.Warn})
+	to, err := target.Open(opt.To, target.Options{
+		Overwrite: opt.Force, Owner: runtime.GOOS != "windows", NumericOwner: opt.NumericOwners, Record: v.Record, Warn: incomplete,
+	})
 	if err != nil {
 		return restore.Result{}, err
 	}
@@ -100,7 +122,7 @@ func (c *Client) restore(ctx context.Context, v *version, opt RestoreOptions) (r
 		return v.restorePlain(to, opt.Progress)
 	}
 	return restore.Run(ctx, restore.Source{Entries: v.entries, Chunks: v.chunks}, to, parts, restore.Options{
-		Budget: transfer.Budget(c.opt.MemoryBudget), Progress: opt.Progress, Warn: opt.Warn,
+		Budget: transfer.Budget(c.opt.MemoryBudget), Progress: opt.Progress, Failed: opt.Warn, Incomplete: incomplete,
 	})
 }
 

@@ -158,7 +158,9 @@ func TestUnreadableFileIsSkipped(t *testing.T) {
 	if got := w.expect(exitPartial, told, "download", "mixed", "open", "--to", "-").out; got != "read me" {
 		t.Errorf("%q", got)
 	}
-	o = w.expect(exitPartial, told, "download", "mixed", "--to", w.sharedDir(), "--json")
+	to := w.sharedDir()
+	w.chmod(to, 0o777)
+	o = w.expect(exitPartial, told, "download", "mixed", "--to", to, "--json")
 	if got := parse[jsonRestored](t, o.out); !got.Partial || got.Failed != 0 || got.Files != 1 {
 		t.Errorf("%+v", got)
 	}

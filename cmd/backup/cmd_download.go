@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,6 +31,7 @@ func newDownload(a *app) *cobra.Command {
 	f.StringVar(&opt.To, "to", ".", a.t("download.flag-to"))
 	f.Lookup("to").DefValue = "" // the flag's text names the default, in the user's language
 	f.BoolVar(&opt.Force, "force", false, a.t("download.flag-force"))
+	f.BoolVar(&opt.NumericOwners, "numeric-ids", false, a.t("download.flag-numeric-ids"))
 	addDownloadFlags(a, f)
 	return cmd
 }
@@ -62,11 +64,13 @@ func runDownload(ctx context.Context, a *app, opt client.RestoreOptions) error {
 
 // restore restores files into a folder and prints the result.
 func restore(ctx context.Context, c *console, b backend, opt client.RestoreOptions) error {
-	opt.Progress, opt.Warn = new(client.Progress), c.warn
+	warnings := restoreWarnings{c: c}
+	opt.Progress, opt.Warn = new(client.Progress), warnings.warn
 	start := time.Now()
 	stop := c.showProgress(opt.Progress)
 	res, err := b.Restore(ctx, opt)
 	stop()
+	warnings.end()
 	if errors.Is(err, fs.ErrExist) {
 		return c.withHint(err, c.t("download.exists-hint"))
 	}
@@ -76,14 +80,54 @@ func restore(ctx context.Context, c *console, b backend, opt client.RestoreOptio
 	if err := printRestored(c, res, opt.To, time.Since(start)); err != nil {
 		return err
 	}
-	incomplete := savedIncomplete(c, &res.Version)
-	if res.Failed > 0 {
-		if incomplete != nil {
-			c.notice(incomplete.Error())
-		}
-		return c.partial("download.partial", res.Failed)
+	return missing(c, res)
+}
+
+// missing is the failure of a restore that did not restore everything, or nil. If there are several
+// reasons, the others are printed first.
+func missing(c *console, res *client.RestoreResult) error {
+	var reasons []error
+	if err := savedIncomplete(c, &res.Version); err != nil {
+		reasons = append(reasons, err)
 	}
-	return incomplete
+	if res.Incomplete > 0 {
+		reasons = append(reasons, c.partial("download.incomplete", res.Incomplete))
+	}
+	if res.Failed > 0 {
+		reasons = append(reasons, c.partial("download.partial", res.Failed))
+	}
+	if len(reasons) == 0 {
+		return nil
+	}
+	last := len(reasons) - 1
+	for _, err := range reasons[:last] {
+		c.notice(err.Error())
+	}
+	return reasons[last]
+}
+
+// namedOwners is how many paths without their owner are named. In a tree of another user, all of
+// them are, and the program says so in one line.
+const namedOwners = 3
+
+// restoreWarnings prints the warnings of a restore.
+type restoreWarnings struct {
+	c      *console
+	owners atomic.Int64 // paths without their owner
+}
+
+func (w *restoreWarnings) warn(path string, err error) {
+	if err == client.ErrOwner && w.owners.Add(1) > namedOwners && !w.c.json {
+		return // counted
+	}
+	w.c.warn(path, err)
+}
+
+// end prints how many paths were not named.
+func (w *restoreWarnings) end() {
+	if more := w.owners.Load() - namedOwners; more > 0 && !w.c.json {
+		w.c.notice(w.c.n("download.owners", more))
+	}
 }
 
 // savedIncomplete is the failure of a command that has restored from a version that was saved
@@ -97,24 +141,25 @@ func savedIncomplete(c *console, v *schemas.Version) error {
 
 // jsonRestored is the JSON of a restore.
 type jsonRestored struct {
-	ID       string   `json:"id"`
-	Name     string   `json:"name"`
-	Version  uint64   `json:"version"`
-	Files    int64    `json:"files"`
-	Bytes    int64    `json:"bytes"`
-	Received int64    `json:"received"`
-	Failed   int64    `json:"failed"`
-	Partial  bool     `json:"partial"` // the version was saved incomplete
-	Seconds  float64  `json:"seconds"`
-	To       string   `json:"to"`
-	Top      []string `json:"top"`
+	ID         string   `json:"id"`
+	Name       string   `json:"name"`
+	Version    uint64   `json:"version"`
+	Files      int64    `json:"files"`
+	Bytes      int64    `json:"bytes"`
+	Received   int64    `json:"received"`
+	Failed     int64    `json:"failed"`
+	Incomplete int64    `json:"incomplete"` // restored without something that belongs to them
+	Partial    bool     `json:"partial"`    // the version was saved incomplete
+	Seconds    float64  `json:"seconds"`
+	To         string   `json:"to"`
+	Top        []string `json:"top"`
 }
 
 func printRestored(c *console, r *client.RestoreResult, to string, d time.Duration) error {
 	if c.json {
 		return c.printJSON(jsonRestored{
 			ID: r.Version.ID, Name: r.Version.Record, Version: r.Version.Number, Files: r.Files, Bytes: r.Bytes,
-			Received: r.Received, Failed: r.Failed, Partial: r.Version.Partial, Seconds: d.Seconds(), To: to, Top: r.Top,
+			Received: r.Received, Failed: r.Failed, Incomplete: r.Incomplete, Partial: r.Version.Partial, Seconds: d.Seconds(), To: to, Top: r.Top,
 		})
 	}
 	if c.quiet {

@@ -29,7 +29,6 @@ func (File) Write([]byte) error              { return errors.ErrUnsupported }
 func (File) Stat() (o ownerAndMode, _ error) { return o, errors.ErrUnsupported }
 func (File) Chown(int, int) error            { return errors.ErrUnsupported }
 func (File) Chmod(uint32) error              { return errors.ErrUnsupported }
-func (File) MayHaveXattrs() bool             { return false }
 func (File) Close() error                    { return nil }
 
 // Mknod makes nothing: there are no fifos and devices in folders here.

@@ -52,13 +52,10 @@ func (f File) Stat() (ownerAndMode, error) {
 }
 
 // Chown changes the owner, as [Ref.Chown] does.
-func (f File) Chown(uid, gid int) error { return ignoreRefusedChown(unix.Fchown(f.fd, uid, gid)) }
+func (f File) Chown(uid, gid int) error { return unix.Fchown(f.fd, uid, gid) }
 
 // Chmod sets the twelve bits of chmod, in the Unix layout.
 func (f File) Chmod(mode uint32) error { return unix.Fchmod(f.fd, mode) }
-
-// MayHaveXattrs is [MayHaveXattrs] of the file.
-func (f File) MayHaveXattrs() bool { return mayHaveXattrs(f.fd) }
 
 // Close closes the descriptor.
 func (f File) Close() error {

@@ -1,8 +1,6 @@
 package osfs
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 
 	"github.com/pkg/xattr"
@@ -16,20 +14,12 @@ type Ref struct {
 	File *os.File // the open file or folder; nil for links, fifos and devices
 }
 
-// Chown changes the owner. A refusal by the kernel is no error unless the process is
-// root's: only root may give files away.
+// Chown changes the owner. A uid or gid of -1 is not changed.
 func (r Ref) Chown(uid, gid int) error {
 	if r.File != nil {
-		return ignoreRefusedChown(r.File.Chown(uid, gid))
+		return WithoutPath(r.File.Chown(uid, gid))
 	}
-	return ignoreRefusedChown(r.Dir.Root.Lchown(r.Name, uid, gid))
-}
-
-func ignoreRefusedChown(err error) error {
-	if os.Geteuid() != 0 && errors.Is(err, fs.ErrPermission) {
-		return nil
-	}
-	return err
+	return WithoutPath(r.Dir.Root.Lchown(r.Name, uid, gid))
 }
 
 // Chmod sets the twelve bits of chmod, in the Unix layout.

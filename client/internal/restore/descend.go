@@ -2,6 +2,7 @@ package restore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -38,7 +39,8 @@ func (r *restorer) descend(entries *survivor, p Part) error {
 			return err
 		}
 		e.Path = p.path(e.Path)
-		if e.Path == "" { // the version's top has no name in the target
+		// The version's top has no name in the target, or its folder could not be made.
+		if e.Path == "" || r.refused != "" && tree.InSubtree(e.Path, r.refused) {
 			continue
 		}
 		if p.To == "" && !strings.Contains(e.Path, "/") {
@@ -134,7 +136,7 @@ func (r *restorer) begin(e *tree.Entry, first string) error {
 		if !download.IsDamage(err) {
 			return err
 		}
-		r.warn(e.Path, fmt.Errorf("its extended attributes are lost: %w", err))
+		r.opt.Incomplete(e.Path, fmt.Errorf("its extended attributes are lost: %w", err))
 	}
 	switch {
 	case e.Type == tree.TypeDir:
@@ -146,11 +148,14 @@ func (r *restorer) begin(e *tree.Entry, first string) error {
 	case e.Type == tree.TypeFile:
 		return r.requestPieces(newFileJob(e, dir))
 	}
-	if err := r.to.Put(e); err != nil {
+	switch err := r.to.Put(e); {
+	case errors.Is(err, target.ErrLeftOut):
+		r.opt.Incomplete(e.Path, err)
+	case err != nil:
 		r.fail(e.Path, err)
-		return nil
+	default:
+		r.count(0)
 	}
-	r.count(0)
 	return nil
 }
 
@@ -176,11 +181,12 @@ func (r *restorer) completeXattrs(e *tree.Entry) error {
 	}
 }
 
-// enterDir makes a folder and enters it.
+// enterDir makes a folder and enters it. If it cannot be made, everything in it is left out.
 func (r *restorer) enterDir(e *tree.Entry) {
 	d, err := r.to.Mkdir(e)
 	if err != nil {
-		r.fail(e.Path, err)
+		r.refused = e.Path
+		r.fail(e.Path, fmt.Errorf("%w (nothing in it is restored)", err))
 		return
 	}
 	r.stack = append(r.stack, d)

@@ -144,7 +144,7 @@ func (r *restorer) release(j *fileJob) {
 		r.count(j.entry.Size)
 	} else if j.file != nil {
 		if err := j.file.Abort(); err != nil {
-			r.warn(j.entry.Path, err)
+			r.opt.Incomplete(j.entry.Path, err)
 		}
 	}
 }

@@ -69,7 +69,7 @@ func (r *restorer) endLink(job linkJob, err error) {
 func (r *restorer) tellCopies(path string, err error) {
 	if errors.Is(err, target.ErrNoLink) && !r.toldCopies {
 		r.toldCopies = true
-		r.warn(path, fmt.Errorf("names of one file become files of their own where no hard link can be made: %w", err))
+		r.opt.Incomplete(path, fmt.Errorf("names of one file become files of their own where no hard link can be made: %w", err))
 	}
 }
 

@@ -33,7 +33,7 @@ func (s *shelf) manyNames(bare bool) (v *Source, content []byte) {
 	return s.version(entries), content
 }
 
-func (s *shelf) restoreParts(to string, src *Source, parts ...Part) (done Result, warnings []string) {
+func (s *shelf) restoreParts(to string, src *Source, opt target.Options, parts ...Part) (done Result, warnings []string) {
 	s.t.Helper()
 	var mu sync.Mutex
 	warn := func(path string, err error) {
@@ -41,11 +41,12 @@ func (s *shelf) restoreParts(to string, src *Source, parts ...Part) (done Result
 		defer mu.Unlock()
 		warnings = append(warnings, fmt.Sprintf("%s: %v", path, err))
 	}
-	into, err := target.Open(to, target.Options{Owner: os.Geteuid() == 0, Warn: warn})
+	opt.Owner, opt.Warn = os.Geteuid() == 0, warn
+	into, err := target.Open(to, opt)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	done, err = Run(bustest.Context(s.t), *src, into, parts, Options{Progress: &transfer.Progress{}, Warn: warn})
+	done, err = Run(bustest.Context(s.t), *src, into, parts, Options{Progress: &transfer.Progress{}, Failed: warn, Incomplete: warn})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -76,7 +77,7 @@ func TestPartsKeepLinksBetweenThem(t *testing.T) {
 			{{From: "z", To: "z"}, {From: "d", To: "d"}},
 		} {
 			to := t.TempDir()
-			done, warnings := s.restoreParts(to, v, parts...)
+			done, warnings := s.restoreParts(to, v, target.Options{}, parts...)
 			if len(warnings) > 0 || done.Files != int64(len(parts)+1) {
 				t.Errorf("%d files were restored, with the warnings %q", done.Files, warnings)
 			}
@@ -100,7 +101,7 @@ func TestNamesOutliveTheFirst(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(to, "a"), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		done, warnings := s.restoreParts(to, v, Part{From: "."})
+		done, warnings := s.restoreParts(to, v, target.Options{}, Part{From: "."})
 		if len(warnings) != 1 || !strings.HasPrefix(warnings[0], "a: ") || done.Failed != 1 {
 			t.Errorf("%d paths failed, with the warnings %q, want one about a", done.Failed, warnings)
 		}
@@ -116,7 +117,7 @@ func TestTargetWithoutHardLinks(t *testing.T) {
 	v, content := s.manyNames(false)
 	to := t.TempDir()
 	treetest.MountMemory(t, filepath.Join(to, "d"))
-	done, warnings := s.restoreParts(to, v, Part{From: "."})
+	done, warnings := s.restoreParts(to, v, target.Options{Overwrite: true}, Part{From: "."})
 	for _, name := range []string{"a", "d/x", "d/y", "z"} {
 		wantContent(t, filepath.Join(to, name), content)
 	}

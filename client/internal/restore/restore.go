@@ -53,15 +53,16 @@ type Part struct{ From, To string }
 type Options struct {
 	Budget   transfer.Budget
 	Progress *transfer.Progress
-	// Warn is called for every path that is not restored whole, from several goroutines.
-	Warn func(path string, err error)
+	// Failed is called for every path whose content is not restored, and Incomplete for every
+	// path that is restored without something that belongs to it, both from several goroutines.
+	Failed, Incomplete func(path string, err error)
 }
 
 // Result says what a restore has done.
 type Result struct {
 	Files    int64    // entries that are not folders
 	Bytes    int64    // their content
-	Failed   int64    // paths that could not be restored whole
+	Failed   int64    // paths whose content could not be restored
 	FirstErr error    // why the first of them could not; nil if Failed is 0
 	Tops     []string // the names that were made in the target
 }
@@ -77,6 +78,7 @@ type restorer struct {
 	gathering gathering
 	written   writtenCache
 	stack     []*target.Dir // the folders that the descent is in
+	refused   string        // the last folder that could not be made
 	parts     []Part
 	links     []linkJob // other names of files, made when all files are complete
 	// firstNames maps first names of files that are outside of the parts, in the version, to
@@ -123,7 +125,7 @@ func (r *restorer) count(size int64) {
 	r.opt.Progress.Files.Add(1)
 }
 
-// fail counts and reports a path that is not restored whole.
+// fail counts and reports a path whose content is not restored.
 func (r *restorer) fail(path string, err error) {
 	r.failed.Add(1)
 	r.mu.Lock()
@@ -131,8 +133,5 @@ func (r *restorer) fail(path string, err error) {
 		r.firstErr = err
 	}
 	r.mu.Unlock()
-	r.opt.Warn(path, err)
+	r.opt.Failed(path, err)
 }
-
-// warn reports what could not be set of a path that is restored.
-func (r *restorer) warn(path string, err error) { r.opt.Warn(path, err) }

@@ -182,7 +182,7 @@ func (s *shelf) run(to string, src *Source, opt target.Options, warn func(string
 		s.t.Fatal(err)
 	}
 	return Run(bustest.Context(s.t), *src, into, []Part{{From: ".", To: "r"}},
-		Options{Progress: &transfer.Progress{}, Warn: warn})
+		Options{Progress: &transfer.Progress{}, Failed: warn, Incomplete: warn})
 }
 
 // dataGets returns how often each data chunk was fetched.

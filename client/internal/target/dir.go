@@ -4,6 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
 
 	"servidor-backup/client/internal/osfs"
 	"servidor-backup/client/internal/tree"
@@ -19,6 +23,12 @@ type Dir struct {
 	Path     string // in the target; "." for the target folder
 	parent   *Dir   // nil for the target folder
 	getsMeta bool   // made by this restore, or may be overwritten
+	// before are the names that were in the folder when the restore came to it, sorted. A
+	// folder that the restore has made has none.
+	before []string
+
+	inherits     bool // new files get an ACL from the folder; set by inheritsACL
+	askedInherit sync.Once
 
 	// Under Target.mu.
 	holds int
@@ -73,70 +83,164 @@ func (t *Target) makeDir(e *tree.Entry) (*Dir, error) {
 		t.top.entry = e
 		return t.top, nil
 	}
+	if d := t.giveEntry(e); d != nil { // made earlier for something in it
+		return d, nil
+	}
 	parent, name, err := t.holdParent(e.Path)
 	if err != nil {
 		return nil, err
 	}
-	d, err := parent.makeChild(name, e.Path)
+	d, err := parent.makeChild(name, e.Path, 0o700)
 	if err != nil {
 		parent.Release()
 		return nil, err
 	}
 	t.mu.Lock()
-	known := t.live[e.Path] // made earlier for something in it
-	if known == nil {
-		t.live[e.Path] = d
-	} else {
-		d = known
-	}
+	defer t.mu.Unlock()
 	d.entry = e
-	t.mu.Unlock()
-	if known != nil {
-		parent.Release()
-	}
+	t.live[e.Path] = d
 	return d, nil
 }
 
-// makeChild makes the folder name in d, with rights for its owner only.
-func (d *Dir) makeChild(name, path string) (*Dir, error) {
+// giveEntry returns the folder that e is the entry of, if that is held already.
+func (t *Target) giveEntry(e *tree.Entry) *Dir {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := t.live[e.Path]
+	if d != nil {
+		d.entry = e
+	}
+	return d
+}
+
+// makeChild makes the folder name in d, or takes over an existing one if overwriting is allowed.
+// The caller holds d for it.
+func (d *Dir) makeChild(name, path string, mode fs.FileMode) (*Dir, error) {
 	if err := d.disk.Acquire(); err != nil {
 		return nil, err
 	}
 	defer d.disk.Release()
-	err := d.disk.Root.Mkdir(name, 0o700)
-	getsMeta := err == nil || d.t.opt.Overwrite
-	if errors.Is(err, fs.ErrExist) {
-		err = d.makeWay(name)
+	existed, err := d.makeWay(name)
+	if err == nil && !existed {
+		err = d.explainTaken(name, osfs.WithoutPath(d.disk.Root.Mkdir(name, mode)))
+		if err == nil {
+			err = d.checkMade(name)
+		}
 	}
 	if err != nil {
-		return nil, osfs.WithoutPath(err)
+		return nil, err
 	}
 	info, err := d.disk.Root.Lstat(name)
 	if err != nil {
 		return nil, osfs.WithoutPath(err)
 	}
-	return &Dir{t: d.t, disk: d.disk.Child(name, osfs.IdentityOf(info)), Path: path, parent: d, getsMeta: getsMeta, holds: 1}, nil
+	made := &Dir{t: d.t, disk: d.disk.Child(name, osfs.IdentityOf(info)), Path: path, parent: d, getsMeta: true, holds: 1}
+	if existed {
+		if err := made.readNames(); err != nil {
+			return nil, err
+		}
+	}
+	return made, nil
 }
 
-// makeWay makes the folder name usable although something has that name: it makes a folder
-// writable for its owner, and replaces anything else by a folder if overwriting is allowed.
-func (d *Dir) makeWay(name string) error {
-	info, err := d.disk.Root.Lstat(name)
+// makeWay prepares for the folder name: if there is one that may be filled, it is made writable for
+// its owner, and if there is anything else that may be replaced, it is removed.
+func (d *Dir) makeWay(name string) (existed bool, err error) {
+	info, err := d.existing(name)
 	switch {
-	case err != nil:
-		return err
-	case info.IsDir() && d.t.opt.Overwrite && info.Mode()&0o700 != 0o700:
-		// A read-only folder from an earlier restore; its mode is set again later.
-		return d.disk.Root.Chmod(name, info.Mode()|0o700)
-	case info.IsDir():
-		return nil
+	case err != nil || info == nil:
+		return false, err
 	case !d.t.opt.Overwrite:
-		return errExists
+		return false, errExists
+	case !info.IsDir():
+		return false, osfs.WithoutPath(d.disk.Root.Remove(name))
+	case info.Mode()&0o700 != 0o700:
+		// A read-only folder from an earlier restore; its mode is set again later.
+		err = osfs.WithoutPath(d.disk.Root.Chmod(name, info.Mode()|0o700))
 	}
-	if err := d.disk.Root.Remove(name); err != nil {
+	return true, err
+}
+
+// readNames reads which names are in the folder, and removes leftovers of earlier restores.
+func (d *Dir) readNames() error {
+	names, err := d.disk.Names()
+	if err != nil {
 		return err
 	}
-	return d.disk.Root.Mkdir(name, 0o700)
+	if err := d.disk.Acquire(); err != nil {
+		return err
+	}
+	defer d.disk.Release()
+	d.before = slices.DeleteFunc(names, func(name string) bool { return d.t.removeLeftover(d, name) })
+	slices.Sort(d.before)
+	return nil
+}
+
+// existing looks at what had the name before the restore came to the folder; nil if nothing had it.
+// Only the very same name counts, also where the file system takes others for the same. d.disk must
+// be acquired.
+func (d *Dir) existing(name string) (fs.FileInfo, error) {
+	if _, found := slices.BinarySearch(d.before, name); !found {
+		return nil, nil
+	}
+	info, err := d.disk.Root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // removed meanwhile
+	}
+	return info, osfs.WithoutPath(err)
+}
+
+// mayReplace reports whether an entry that is not a folder replaces something. The error tells why
+// the entry must not be made. d.disk must be acquired.
+func (d *Dir) mayReplace(name string) (replaces bool, err error) {
+	info, err := d.existing(name)
+	switch {
+	case err != nil || info == nil:
+		return false, err
+	case info.IsDir():
+		return false, errFolder
+	case !d.t.opt.Overwrite:
+		return false, errExists
+	}
+	return true, nil
+}
+
+// explainTaken explains an error that is fs.ErrExist, about a name that nothing had when the restore
+// came to the folder. It returns other errors as they are. d.disk must be acquired.
+func (d *Dir) explainTaken(name string, err error) error {
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := d.disk.Root.Lstat(name)
+	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return fmt.Errorf("%w as a symbolic link, which was made meanwhile, and links are not followed", fs.ErrExist)
+	}
+	return fmt.Errorf("%w: it was made meanwhile, or this file system takes another name in the folder for the same", fs.ErrExist)
+}
+
+// checkMade checks that what was just made has the name that was asked for. Some file systems cut
+// off dots and spaces at the end without a word. Then it is removed. d.disk must be acquired.
+func (d *Dir) checkMade(name string) error {
+	cut := strings.TrimRight(name, ". ")
+	if cut == name || cut == "" {
+		return nil
+	}
+	made, err := d.disk.Root.Lstat(name)
+	if err != nil {
+		return osfs.WithoutPath(err)
+	}
+	if other, err := d.disk.Root.Lstat(cut); err != nil || !os.SameFile(made, other) {
+		return nil
+	}
+	return errors.Join(fmt.Errorf("the name %q is not possible here: this file system makes %q of it", name, cut),
+		osfs.WithoutPath(d.disk.Root.Remove(name)))
+}
+
+// inheritsACL reports whether new files in the folder get an ACL from it. d.disk must be acquired.
+// A folder gets its own ACL after its files.
+func (d *Dir) inheritsACL() bool {
+	d.askedInherit.Do(func() { d.inherits = osfs.InheritsACL(d.disk.Self) })
+	return d.inherits
 }
 
 // holdParent returns the folder of the entry at path, and the entry's name in it. It makes folders
@@ -167,21 +271,11 @@ func (t *Target) ensureDir(path string) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := parent.disk.Acquire(); err != nil {
-		return nil, err
-	}
-	defer parent.disk.Release()
-	err = parent.disk.Root.Mkdir(name, 0o777)
-	getsMeta := err == nil || t.opt.Overwrite
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("make the folder %q: %w", path, osfs.WithoutPath(err))
-	}
-	disk, err := parent.disk.Subdir(name, path)
+	d, err := parent.makeChild(name, path, 0o777)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("make the folder %q: %w", path, err)
 	}
 	parent.holds++
-	d := &Dir{t: t, disk: disk, Path: path, parent: parent, getsMeta: getsMeta, holds: 1}
 	t.live[path] = d
 	return d, nil
 }

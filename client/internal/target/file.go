@@ -3,6 +3,7 @@ package target
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -14,12 +15,13 @@ import (
 // File is a regular file that is being written. Ranges that are never written stay holes. Writes
 // may be concurrent. Finish or Abort must be called at the end.
 type File struct {
-	t     *Target
-	entry *tree.Entry
-	dir   *Dir
-	name  string // the final name
-	used  string // the name until the file is finished: name or a temporary one
-	file  *os.File
+	t        *Target
+	entry    *tree.Entry
+	dir      *Dir
+	name     string // the final name
+	used     string // the temporary name until the file is finished
+	replaces bool   // something had the final name before
+	file     *os.File
 
 	turn    sync.Mutex   // one writer at a time: concurrent writers would spin in the kernel
 	waiting int64        // bytes written since the last start of writeback; under turn
@@ -72,8 +74,8 @@ func (t *Target) PutFile(e *tree.Entry, content []byte) error {
 	return f.Finish()
 }
 
-// putNewFile is PutFile for an entry without special permissions or attributes, whose name nothing
-// has yet. For other entries made is false, and nothing was done.
+// putNewFile is PutFile for an entry without special permissions or attributes. For other entries
+// made is false, and nothing was done.
 func (t *Target) putNewFile(e *tree.Entry, content []byte) (made bool, err error) {
 	if int64(len(content)) != e.Size {
 		return false, nil
@@ -90,21 +92,39 @@ func (t *Target) putNewFile(e *tree.Entry, content []byte) (made bool, err error
 		return false, err
 	}
 	defer d.disk.Release()
-	return t.meta.writeNew(d.disk, name, e, content)
+	replaces, err := d.mayReplace(name)
+	if err != nil {
+		return false, err
+	}
+	used := t.temporaryName()
+	if made, err = t.meta.writeNew(d, used, e, content); !made || err != nil {
+		return made, err
+	}
+	return true, d.place(used, name, replaces)
 }
 
-// make creates the file under its name or a temporary one.
+// place gives a whole file its name, or removes the file. d.disk must be acquired.
+func (d *Dir) place(used, name string, replace bool) error {
+	err := d.disk.Place(used, name, replace)
+	if err == nil {
+		return d.checkMade(name)
+	}
+	return errors.Join(d.explainTaken(name, err), osfs.WithoutPath(d.disk.Root.Remove(used)))
+}
+
+// make creates the file under a temporary name.
 func (f *File) make() error {
 	if err := f.dir.disk.Acquire(); err != nil {
 		return err
 	}
 	defer f.dir.disk.Release()
 	var err error
-	f.used, err = f.t.makeNamed(f.dir, f.name, func(d *osfs.Dir, name string) (err error) {
-		f.file, err = d.Root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-		return osfs.WithoutPath(err)
-	})
-	return err
+	if f.replaces, err = f.dir.mayReplace(f.name); err != nil {
+		return err
+	}
+	f.used = f.t.temporaryName()
+	f.file, err = f.dir.disk.Root.OpenFile(f.used, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	return osfs.WithoutPath(err)
 }
 
 // WriteAt writes b at byte off of the file. Bytes beyond the entry's size are refused.
@@ -165,7 +185,7 @@ func (f *File) complete() error {
 	if err := f.file.Close(); err != nil {
 		return osfs.WithoutPath(err)
 	}
-	return f.dir.disk.Rename(f.used, f.name)
+	return f.dir.place(f.used, f.name, f.replaces)
 }
 
 // Abort removes the file; a file that it was to replace stays. The error tells what could not be
@@ -185,7 +205,7 @@ func (f *File) remove() error {
 		return fmt.Errorf("remove the unfinished %q: %w", f.entry.Path, err)
 	}
 	defer f.dir.disk.Release()
-	if err := f.dir.disk.Root.Remove(f.used); err != nil {
+	if err := f.dir.disk.Root.Remove(f.used); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the unfinished %q: %w", f.entry.Path, osfs.WithoutPath(err))
 	}
 	return nil

@@ -4,23 +4,50 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"servidor-backup/client/internal/osfs"
 	"servidor-backup/client/internal/tree"
 )
 
-// metaWriter gives files the metadata of entries. What cannot be set is a warning. It is safe for
-// concurrent use.
+// ErrOwner means that an entry did not get its owner, because this user may not give files away.
+var ErrOwner = errors.New("it does not have its owner, which this user may not set")
+
+// metaWriter gives files the metadata of entries. It is safe for concurrent use.
 type metaWriter struct {
 	opt *Options
 	ids *osfs.OwnerIDs
+	// keeps is set when the system has refused to give a file away. It is not asked again.
+	keeps atomic.Bool
 }
 
 func newMetaWriter(opt *Options) *metaWriter {
 	return &metaWriter{opt: opt, ids: osfs.NewOwnerIDs()}
+}
+
+// problems gathers what could not be set of an entry.
+type problems []error
+
+func (p *problems) add(what string, err error) {
+	if err != nil {
+		*p = append(*p, fmt.Errorf("%s: %w", what, osfs.WithoutPath(err)))
+	}
+}
+
+// report warns once of everything that could not be set.
+func (w *metaWriter) report(e *tree.Entry, failed problems) {
+	switch len(failed) {
+	case 0:
+	case 1:
+		w.opt.Warn(e.Path, failed[0])
+	default:
+		w.opt.Warn(e.Path, errors.Join(failed...))
+	}
 }
 
 // set gives the file name in dir, which must be acquired, the metadata of e. The name "." stands
@@ -31,19 +58,60 @@ func newMetaWriter(opt *Options) *metaWriter {
 // to set times.
 func (w *metaWriter) set(dir *osfs.Dir, name string, file *os.File, e *tree.Entry) {
 	at := osfs.Ref{Dir: dir, Name: name, File: file}
-	if w.opt.Owner {
-		w.warn(e, "set the owner", w.setOwner(at, e))
-	}
-	w.setXattrs(at, e)
-	w.warn(e, "set the time", osfs.SetTimes(dir, name, e.Mtime))
-	w.warn(e, "set the mode", w.setMode(at, e))
+	var failed problems
+	w.setOwner(at, e, &failed)
+	w.setXattrs(at, e, &failed)
+	failed.add("set the time", checkTime(dir, name, e, osfs.SetTimes(dir, name, e.Mtime)))
+	failed.add("set the mode", w.setMode(at, e))
+	w.report(e, failed)
 }
 
-func (w *metaWriter) warn(e *tree.Entry, what string, err error) {
-	if err != nil {
-		w.opt.Warn(e.Path, fmt.Errorf("%s: %w", what, osfs.WithoutPath(err)))
+// adjust is set for a file that was there with the content, size and time of e; now is what it had
+// besides. What is right is left alone, so that the next backup finds the file unchanged.
+func (w *metaWriter) adjust(dir *osfs.Dir, name string, file *os.File, e *tree.Entry, now osfs.Meta) {
+	at := osfs.Ref{Dir: dir, Name: name, File: file}
+	var failed problems
+	w.setOwner(at, e, &failed)
+	w.setXattrs(at, e, &failed)
+	if now.Mtime != e.Mtime {
+		failed.add("set the time", checkTime(dir, name, e, osfs.SetTimes(dir, name, e.Mtime)))
 	}
+	if mode, err := w.safeMode(at, e); err != nil || mode != now.Mode&0o7777 {
+		failed.add("set the mode", w.setMode(at, e))
+	}
+	w.report(e, failed)
 }
+
+// These are the times, in nanoseconds since 1970, from and before which every file system has them:
+// the FAT file systems begin with 1980, and the oldest of Linux end in January 2038.
+const (
+	firstTime = 316_000_000 * int64(time.Second)
+	lastTime  = (1<<31 - 1) * int64(time.Second)
+)
+
+// checkTime looks at a file's time after it was set, with the result err, if a file system may have
+// made another one of it. Coarser times than the entry's are as good as this file system has them.
+func checkTime(dir *osfs.Dir, name string, e *tree.Entry, err error) error {
+	if err != nil || e.Mtime >= firstTime && e.Mtime < lastTime {
+		return err
+	}
+	if e.Mtime == math.MaxInt64 || e.Mtime == math.MinInt64 {
+		return errors.New("the file had one before 1678 or after 2262, which a version cannot hold")
+	}
+	info, err := dir.Root.Lstat(name)
+	if err != nil {
+		return err
+	}
+	want, got := time.Unix(0, e.Mtime), info.ModTime()
+	if diff := got.Sub(want); info.Mode()&fs.ModeSymlink == 0 && (diff < -2*time.Second || diff > 2*time.Second) {
+		return fmt.Errorf("this file system made %s of %s", got.UTC().Format(time.RFC3339), want.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// hasOwner reports whether the entry says whom the file belonged to: versions that were made on
+// Windows, and files that came without metadata, do not.
+func hasOwner(e *tree.Entry) bool { return e.UID != 0 || e.GID != 0 || e.User != "" || e.Group != "" }
 
 // owner returns the owner of e on this machine.
 func (w *metaWriter) owner(e *tree.Entry) (uid, gid int) {
@@ -60,12 +128,58 @@ func (w *metaWriter) owner(e *tree.Entry) (uid, gid int) {
 	return uid, gid
 }
 
-func (w *metaWriter) setOwner(at osfs.Ref, e *tree.Entry) error {
+func (w *metaWriter) setOwner(at osfs.Ref, e *tree.Entry, failed *problems) {
+	if !w.opt.Owner || !hasOwner(e) {
+		return
+	}
 	uid, gid := w.owner(e)
 	if at.File != nil && osfs.IsOwnedBy(at.File, uid, gid) {
-		return nil
+		return
 	}
-	return at.Chown(uid, gid)
+	failed.addOwner(w.chown(uid, gid, at.Chown, func() (int, int, error) {
+		info, err := at.Dir.Root.Lstat(at.Name)
+		if err != nil {
+			return 0, 0, err
+		}
+		m := osfs.MetaOf(info)
+		return int(m.UID), int(m.GID), nil
+	}))
+}
+
+// addOwner is add for an error of chown.
+func (p *problems) addOwner(err error) {
+	switch {
+	case errors.Is(err, ErrOwner):
+		*p = append(*p, err)
+	default:
+		p.add("set the owner", err)
+	}
+}
+
+// chown gives a file to uid and gid by set, in which -1 changes nothing. A user who may not give
+// files away can still give them to a group of the user's own. now returns the owner that the file
+// has.
+func (w *metaWriter) chown(uid, gid int, set func(uid, gid int) error, now func() (uid, gid int, err error)) error {
+	if !w.keeps.Load() {
+		err := set(uid, gid)
+		if !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	hasUID, hasGID, err := now()
+	if err != nil {
+		return err
+	}
+	if hasUID != uid {
+		w.keeps.Store(true)
+	}
+	if hasGID != gid && set(-1, gid) == nil {
+		hasGID = gid
+	}
+	if hasUID != uid || hasGID != gid {
+		return ErrOwner
+	}
+	return nil
 }
 
 func (w *metaWriter) setMode(at osfs.Ref, e *tree.Entry) error {
@@ -76,7 +190,13 @@ func (w *metaWriter) setMode(at osfs.Ref, e *tree.Entry) error {
 	if err != nil {
 		return err
 	}
-	return at.Chmod(mode)
+	if err := at.Chmod(mode); err != nil {
+		return err
+	}
+	if mode != e.Mode&0o7777 {
+		return errors.New("without the setuid or setgid bit, which is only for its owner and group")
+	}
+	return nil
 }
 
 // safeMode returns the entry's mode, without the setuid or setgid bit if the file does not have
@@ -103,10 +223,10 @@ func (w *metaWriter) safeMode(at osfs.Ref, e *tree.Entry) (uint32, error) {
 
 // setXattrs gives the file the attributes of e. It does not set attributes that the file has
 // already, because setting some of them takes special rights even if nothing changes.
-func (w *metaWriter) setXattrs(at osfs.Ref, e *tree.Entry) {
+func (w *metaWriter) setXattrs(at osfs.Ref, e *tree.Entry, failed *problems) {
 	if !at.CanHaveXattrs() {
 		if len(e.Xattrs) > 0 {
-			w.opt.Warn(e.Path, fmt.Errorf("extended attributes of a %v cannot be set on this system", e.Type))
+			failed.add("set extended attributes", fmt.Errorf("those of a %v cannot be set on this system", e.Type))
 		}
 		return
 	}
@@ -122,63 +242,59 @@ func (w *metaWriter) setXattrs(at osfs.Ref, e *tree.Entry) {
 		if ok && value == string(x.Value) {
 			continue
 		}
-		if err := at.SetXattr(x.Name, x.Value); err != nil {
-			w.opt.Warn(e.Path, fmt.Errorf("set extended attribute %q: %w", x.Name, err))
-		}
+		failed.add(fmt.Sprintf("set extended attribute %q", x.Name), at.SetXattr(x.Name, x.Value))
 	}
 	for name := range old {
-		w.dropXattr(at, e, name)
+		dropXattr(at, name, failed)
 	}
 }
 
 // dropXattr removes an attribute that the entry does not have: one of a folder that existed
 // before, or an ACL inherited from the target folder. Attributes that the system itself puts on
 // files, such as security labels, stay.
-func (w *metaWriter) dropXattr(at osfs.Ref, e *tree.Entry, name string) {
+func dropXattr(at osfs.Ref, name string, failed *problems) {
 	if !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "system.posix_acl_") {
 		return
 	}
-	if err := at.RemoveXattr(name); err != nil {
-		w.opt.Warn(e.Path, fmt.Errorf("remove extended attribute %q: %w", name, err))
-	}
+	failed.add(fmt.Sprintf("remove extended attribute %q", name), at.RemoveXattr(name))
 }
 
-// writeNew makes a regular file with the given content and the metadata of e. For the many small
-// files of a usual tree it takes fewer system calls than creating a file, writing to it, and
-// [metaWriter.set]. made is false, and nothing was done, if something has that name already, or if
-// e has special permissions or attributes. dir must be acquired.
-func (w *metaWriter) writeNew(dir *osfs.Dir, name string, e *tree.Entry, content []byte) (made bool, err error) {
+// writeNew makes a regular file with the given content and the metadata of e, under a name that
+// nothing has. For the many small files of a usual tree it takes fewer system calls than creating a
+// file, writing to it, and [metaWriter.set]. made is false, and nothing was done, if e has special
+// permissions or attributes. d.disk must be acquired.
+func (w *metaWriter) writeNew(d *Dir, name string, e *tree.Entry, content []byte) (made bool, err error) {
 	if e.Mode&^0o777 != 0 || len(e.Xattrs) > 0 {
 		return false, nil
 	}
 	// The file has its mode from the start, unless its owner is still to change.
 	mode := e.Mode
-	if uid, gid := w.newOwner(e); uid != os.Geteuid() || gid != os.Getegid() {
+	if uid, gid := w.newOwner(e); uid != os.Geteuid() && !w.keeps.Load() || gid != os.Getegid() {
 		mode = 0o600
 	}
-	f, err := osfs.CreateFile(dir, name, mode)
-	if errors.Is(err, fs.ErrExist) || errors.Is(err, errors.ErrUnsupported) {
+	f, err := osfs.CreateFile(d.disk, name, mode)
+	if errors.Is(err, errors.ErrUnsupported) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
 	if err = f.Write(content); err == nil {
-		w.setNew(dir, name, f, e)
+		w.setNew(d, name, f, e)
 	}
 	// Some file systems report a full disk only here.
 	if closed := f.Close(); err == nil {
 		err = closed
 	}
 	if err != nil {
-		return true, errors.Join(err, osfs.WithoutPath(dir.Root.Remove(name)))
+		return true, errors.Join(err, osfs.WithoutPath(d.disk.Root.Remove(name)))
 	}
 	return true, nil
 }
 
 // newOwner returns the owner that a new file of e must have: this user, unless owners are restored.
 func (w *metaWriter) newOwner(e *tree.Entry) (uid, gid int) {
-	if !w.opt.Owner {
+	if !w.opt.Owner || !hasOwner(e) {
 		return os.Geteuid(), os.Getegid()
 	}
 	return w.owner(e)
@@ -186,19 +302,21 @@ func (w *metaWriter) newOwner(e *tree.Entry) (uid, gid int) {
 
 // setNew is set for a file that writeNew has made. It changes only what is not right from the
 // start.
-func (w *metaWriter) setNew(dir *osfs.Dir, name string, f osfs.File, e *tree.Entry) {
+func (w *metaWriter) setNew(d *Dir, name string, f osfs.File, e *tree.Entry) {
+	var failed problems
 	now, err := f.Stat()
-	w.warn(e, "look at the new file", err)
+	failed.add("look at the new file", err)
 	uid, gid := w.newOwner(e)
-	if w.opt.Owner && (now.UID != uid || now.GID != gid) {
-		w.warn(e, "set the owner", f.Chown(uid, gid))
+	if w.opt.Owner && hasOwner(e) && (now.UID != uid || now.GID != gid) {
+		failed.addOwner(w.chown(uid, gid, f.Chown, func() (int, int, error) { return now.UID, now.GID, nil }))
 	}
-	inherited := f.MayHaveXattrs()
-	if inherited {
-		w.setXattrs(osfs.Ref{Dir: dir, Name: name}, e)
+	inherits := d.inheritsACL()
+	if inherits {
+		w.setXattrs(osfs.Ref{Dir: d.disk, Name: name}, e, &failed)
 	}
-	w.warn(e, "set the time", osfs.SetTimes(dir, name, e.Mtime))
-	if inherited || now.Mode != e.Mode {
-		w.warn(e, "set the mode", f.Chmod(e.Mode))
+	failed.add("set the time", checkTime(d.disk, name, e, f.SetTimes(d.disk, name, e.Mtime)))
+	if inherits || now.Mode != e.Mode {
+		failed.add("set the mode", f.Chmod(e.Mode))
 	}
+	w.report(e, failed)
 }

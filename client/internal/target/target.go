@@ -5,25 +5,38 @@
 // checked and then used relative to its opened parent folder. A parent that is a symbolic link is
 // refused, whether this restore or somebody else made the link.
 //
-// Existing files are kept unless [Options].Overwrite is set. A file that replaces another one is
-// written under a temporary name and renamed when it is complete, so that the old file stays until
-// then. Folders are made private and writable, and get their metadata when nothing holds them any
-// more (see [Dir]). So a read-only folder can be filled, and its mtime stays as it was saved.
+// What exists is kept unless [Options].Overwrite is set: neither is a file replaced nor a folder
+// filled that this restore has not made. Whether a name is taken is found out by the call that takes
+// it, so that nothing is merged or replaced that appears meanwhile, or whose name the file system
+// takes for the same.
 //
-// What cannot be set of an entry's metadata is a warning, because its content is there. Nothing is
-// durable before [Target.Sync] returns.
+// A file appears under its name when it is whole. In this order: it is written under a temporary
+// name in its folder, gets its metadata, is closed, and gets its name in one step, by which it may
+// replace another file. A process that is killed leaves temporary names. They are recognised by
+// [Options].Record, and removed by the next restore of that record into that folder. Nothing
+// is durable before [Target.Sync] has returned: after a power cut, the size or content of a file
+// that is there may be wrong if it was not reached.
+//
+// Folders are made private and writable, and get their metadata when nothing holds them any more
+// (see [Dir]). So a read-only folder can be filled, and its mtime stays as it was saved. What cannot
+// be set of an entry's metadata is one warning for the entry, because its content is there.
 package target
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"servidor-backup/client/internal/osfs"
 	"servidor-backup/client/internal/tree"
@@ -36,15 +49,17 @@ type Options struct {
 	// that exist already the metadata of the version. A folder is never replaced by
 	// something else.
 	Overwrite bool
-	// Owner gives every entry its owner, which takes root's rights. Without it, entries
-	// belong to the user who restores them, and files of other users lose their setuid and
-	// setgid bits.
+	// Owner gives every entry its owner, which takes root's rights unless that is the user
+	// who restores. Without it, entries belong to that user. A file that does not have its
+	// owner has no setuid and setgid bits.
 	Owner bool
 	// NumericOwner takes owners by their numbers only. Without it, as in tar, a user or group
 	// name that this machine knows takes precedence over the number.
 	NumericOwner bool
-	// Warn is called with what could not be set of a written entry, perhaps concurrently.
-	// nil drops warnings.
+	// Record is the name of what is restored. It marks temporary names.
+	Record string
+	// Warn is called with what could not be set of a written entry, at most once for each,
+	// perhaps concurrently. nil drops warnings.
 	Warn func(path string, err error)
 }
 
@@ -58,6 +73,12 @@ type Target struct {
 	dirs *osfs.Dirs
 
 	top *Dir
+
+	leftovers string // how the temporary names of all restores of the record begin
+	temporary string // how the temporary names of this restore begin
+	made      atomic.Int64
+	lock      *os.File // the target folder, locked; nil if another restore has locked it
+	started   int64    // nanoseconds since 1970
 
 	mu      sync.Mutex
 	live    map[string]*Dir  // by path: folders that have not got their metadata yet
@@ -88,21 +109,70 @@ func Open(dir string, opt Options) (*Target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the target folder %s: %w", dir, osfs.WithoutPath(err))
 	}
-	names, err := top.Names()
-	if err != nil {
-		return nil, fmt.Errorf("open the target folder %s: %w", dir, err)
-	}
+	leftovers := leftoverPrefix(opt.Record)
 	t := &Target{
-		opt: opt, dirs: dirs, meta: newMetaWriter(&opt),
+		opt: opt, dirs: dirs, meta: newMetaWriter(&opt), started: time.Now().UnixNano(),
+		leftovers: leftovers, temporary: leftovers + rand.Text()[:8] + "-",
 		live: map[string]*Dir{}, writing: map[string]*File{},
 	}
-	t.top = &Dir{t: t, disk: top, Path: ".", getsMeta: getsMeta || len(names) == 0, holds: 1}
+	t.lock = lockFolder(abs)
+	t.top = &Dir{t: t, disk: top, Path: ".", holds: 1}
+	if err := t.top.readNames(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the target folder %s: %w", dir, err), t.unlock())
+	}
+	t.top.getsMeta = getsMeta || len(t.top.before) == 0
 	t.live["."] = t.top
 	return t, nil
 }
 
-// Put makes a symbolic link, a fifo or a device. A device that this process may not make is a
-// warning.
+// lockFolder opens and locks a folder. It returns nil if another process has locked it.
+func lockFolder(dir string) *os.File {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil
+	}
+	if !osfs.Lock(f) {
+		f.Close()
+		return nil
+	}
+	return f
+}
+
+func (t *Target) unlock() error {
+	if t.lock == nil {
+		return nil
+	}
+	return osfs.WithoutPath(t.lock.Close())
+}
+
+// leftoverPrefix is how the temporary names of all restores of a record begin.
+func leftoverPrefix(record string) string {
+	sum := sha256.Sum256([]byte(record))
+	return ".restore-" + hex.EncodeToString(sum[:4]) + "-"
+}
+
+// temporaryName returns a name that nothing has.
+func (t *Target) temporaryName() string { return t.temporary + strconv.FormatInt(t.made.Add(1), 36) }
+
+// removeLeftover removes what a killed restore of the same record has left under a temporary name in
+// d. Two restores into one folder must not remove each other's files: only the one that has the
+// lock removes anything, and nothing that was changed since it began.
+func (t *Target) removeLeftover(d *Dir, name string) (removed bool) {
+	if t.lock == nil || !strings.HasPrefix(name, t.leftovers) {
+		return false
+	}
+	info, err := d.disk.Root.Lstat(name)
+	if err != nil || info.IsDir() || osfs.MetaOf(info).Ctime >= t.started {
+		return false
+	}
+	return d.disk.Root.Remove(name) == nil
+}
+
+// ErrLeftOut means that an entry could not be made because this user, or this system, may not make
+// such entries here.
+var ErrLeftOut = errors.New("it was left out")
+
+// Put makes a symbolic link, a fifo, a socket or a device. The error may be [ErrLeftOut].
 func (t *Target) Put(e *tree.Entry) error {
 	err := checkPath(e.Path)
 	if err == nil {
@@ -114,8 +184,13 @@ func (t *Target) Put(e *tree.Entry) error {
 		case tree.TypeFile, tree.TypeDir:
 			err = fmt.Errorf("Put does not make a %v: this is a bug", e.Type)
 		default:
-			err = t.putSpecial(e)
+			err = t.putNode(e, func(d *osfs.Dir, name string) error {
+				return osfs.Mknod(d, name, e.Type.UnixType(), e.Rdev)
+			})
 		}
+	}
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("%w: this %v cannot be made here: %w", ErrLeftOut, e.Type, err)
 	}
 	return entryError(e, err)
 }
@@ -142,19 +217,11 @@ func checkPath(path string) error {
 	return nil
 }
 
-// errExists is the refusal to overwrite; it wraps fs.ErrExist.
-var errExists = fmt.Errorf("%w: restore into another folder, or allow overwriting", fs.ErrExist)
-
-// putSpecial makes a fifo or a device.
-func (t *Target) putSpecial(e *tree.Entry) error {
-	err := t.putNode(e, func(d *osfs.Dir, name string) error { return osfs.Mknod(d, name, e.Type.UnixType(), e.Rdev) })
-	noRight := e.Type != tree.TypeFifo && errors.Is(err, fs.ErrPermission)
-	if noRight || errors.Is(err, errors.ErrUnsupported) {
-		t.opt.Warn(e.Path, fmt.Errorf("the %v was left out: %w", e.Type, err))
-		return nil
-	}
-	return err
-}
+// These refusals wrap fs.ErrExist.
+var (
+	errExists = fmt.Errorf("%w: restore into another folder, or allow overwriting", fs.ErrExist)
+	errFolder = fmt.Errorf("%w as a folder, and folders are not replaced: move it away first", fs.ErrExist)
+)
 
 // putNode makes an entry without content by make, and sets its metadata.
 func (t *Target) putNode(e *tree.Entry, make func(d *osfs.Dir, name string) error) error {
@@ -172,28 +239,25 @@ func (t *Target) putNode(e *tree.Entry, make func(d *osfs.Dir, name string) erro
 		return err
 	}
 	t.meta.set(d.disk, used, nil, e)
-	return d.disk.Rename(used, name)
+	if err := d.disk.Rename(used, name); err != nil {
+		return err
+	}
+	return d.checkMade(name)
 }
 
 // makeNamed calls make with name or, if something has that name and may be overwritten, with a
 // temporary name. It returns the name that it used; the caller completes the entry and then
 // renames it with [osfs.Dir.Rename]. d.disk must be acquired.
 func (t *Target) makeNamed(d *Dir, name string, make func(d *osfs.Dir, name string) error) (used string, err error) {
-	err = make(d.disk, name)
-	if !errors.Is(err, fs.ErrExist) {
-		return name, err
+	replaces, err := d.mayReplace(name)
+	if err != nil {
+		return "", err
 	}
-	info, err := d.disk.Root.Lstat(name)
-	switch {
-	case err != nil:
-		return "", osfs.WithoutPath(err)
-	case info.IsDir():
-		return "", errors.New("a folder has that name, and folders are not replaced: move it away first")
-	case !t.opt.Overwrite:
-		return "", errExists
+	if used = name; replaces {
+		used = t.temporaryName()
 	}
-	used = ".restore-" + rand.Text()
-	return used, make(d.disk, used)
+	err = make(d.disk, used)
+	return used, d.explainTaken(name, err)
 }
 
 // ReadBack fills b from byte off on of a regular file that this target has written or is writing.
@@ -202,6 +266,12 @@ func (t *Target) ReadBack(path string, b []byte, off int64) error {
 	d, err := t.findDir(parents)
 	if err != nil {
 		return err
+	}
+	t.mu.Lock()
+	f := t.writing[path]
+	t.mu.Unlock()
+	if f != nil && d.ReadAt(f.used, b, off) == nil {
+		return nil
 	}
 	return d.ReadAt(name, b, off)
 }
@@ -225,6 +295,7 @@ func (t *Target) Close() {
 	}
 	t.live, t.restricted = nil, nil
 	t.dirs.Close()
+	_ = t.unlock() // the folder was only locked, not written to
 }
 
 // Sync makes everything that was written durable. One sync for all files costs a small part of
@@ -249,5 +320,5 @@ func (t *Target) Abandon() error {
 		f.file.Close() // the file is removed, so an error does not matter
 	}
 	t.dirs.Close()
-	return err
+	return errors.Join(err, t.unlock())
 }

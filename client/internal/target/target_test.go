@@ -386,10 +386,15 @@ func TestHardLinkWaitsForItsFile(t *testing.T) {
 	if err := putEntry(p, &tree.Entry{Path: "b", Type: tree.TypeFile, HardLink: "a", Size: 1}); err != nil {
 		t.Fatal(err)
 	}
-	treetest.WantNames(t, to, "a")
+	for _, name := range []string{"a", "b"} {
+		if _, err := os.Lstat(filepath.Join(to, name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is there before the file is whole (%v)", name, err)
+		}
+	}
 	if err := f.Finish(); err != nil {
 		t.Fatal(err)
 	}
+	treetest.WantNames(t, to, "a", "b")
 	a, errA := os.Stat(filepath.Join(to, "a"))
 	b, errB := os.Stat(filepath.Join(to, "b"))
 	if errA != nil || errB != nil || !os.SameFile(a, b) {
@@ -457,31 +462,28 @@ func TestMissingFoldersAreMade(t *testing.T) {
 	treetest.WantNames(t, filepath.Join(to, "a", "b"), "c", "d")
 }
 
-func TestExistingFoldersKeepTheirMetadata(t *testing.T) {
+func TestTargetFolderKeepsItsMetadata(t *testing.T) {
 	to := t.TempDir()
 	if err := errors.Join(os.Mkdir(filepath.Join(to, "sub"), 0o711), os.Chmod(to, 0o711)); err != nil {
 		t.Fatal(err)
 	}
 	p := newTestTarget(t, to, Options{})
-	for _, path := range []string{".", "sub"} {
-		e := &tree.Entry{Path: path, Type: tree.TypeDir, Mode: 0o755}
-		d, err := p.Mkdir(e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			d.Release()
-			if info, err := os.Stat(filepath.Join(to, path)); err != nil || info.Mode().Perm() != 0o711 {
-				t.Errorf("%q: %v (%v), want its own mode 0711", path, info.Mode(), err)
-			}
-		}()
+	d, err := p.Mkdir(&tree.Entry{Path: ".", Type: tree.TypeDir, Mode: 0o755})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Release()
+	p.Close()
+	if info, err := os.Stat(to); err != nil || info.Mode().Perm() != 0o711 {
+		t.Errorf("%v (%v), want its own mode 0711", info.Mode(), err)
 	}
 }
 
 // A file that gets another owner than it had does not get its setuid and setgid bits.
 func TestSetuidGoesWithItsOwner(t *testing.T) {
 	to := t.TempDir()
-	p := newTestTarget(t, to, Options{NumericOwner: true})
+	var warned []string
+	p := newTestTarget(t, to, Options{NumericOwner: true, Warn: func(path string, _ error) { warned = append(warned, path) }})
 	stranger := uint32(os.Getuid()) + 4321
 	for name, e := range map[string]*tree.Entry{
 		"mine":  {UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Mode: 0o6755},
@@ -504,5 +506,8 @@ func TestSetuidGoesWithItsOwner(t *testing.T) {
 		if got := osfs.MetaOf(info).Mode & 0o7777; got != want {
 			t.Errorf("%s has mode %#o, want %#o", name, got, want)
 		}
+	}
+	if !slices.Equal(warned, []string{"yours"}) {
+		t.Errorf("warned of %q, want only of the file without its bits", warned)
 	}
 }
