@@ -39,6 +39,9 @@ type BackupOptions struct {
 	// Without are folders to leave out wherever they are found, such as the folder in which
 	// the system itself stores backups. Folders that do not exist are ignored.
 	Without []string
+	// Reread reads everything again, also files that are unchanged by their times. Some writes
+	// change no times: those through a memory map, or on some network file systems.
+	Reread bool
 	// Compression says how much time may be spent on making chunks smaller.
 	Compression Compression
 	// Moved allows the new version to come from another host or other paths than the

@@ -129,7 +129,7 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 		Compression: p.Compression, Unchecked: s.c.opt.SkipSelfCheck, Budget: memory, Status: s.c.opt.Status,
 	})
 	opt := archive.Options{
-		Keys: s.keys, Roots: p.roots, Exclude: p.exclude, Stdin: p.Stdin, Name: p.Name,
+		Keys: s.keys, Roots: p.roots, Exclude: p.exclude, Stdin: p.Stdin, Name: p.Name, Reread: p.Reread,
 		Budget: memory, Progress: p.Progress, Warn: p.Warn,
 	}
 	if s.parent != nil && s.parent.RootKind == schemas.Tree {

@@ -42,13 +42,11 @@ func Mount(t testing.TB, kind string, args ...string) string {
 	return at
 }
 
-// MountMemory makes the folder at and mounts a file system in memory there, or skips the test.
-func MountMemory(t testing.TB, at string) {
+// MountAt mounts a file system that needs no disk, such as tmpfs or proc, on the existing folder at,
+// or skips the test.
+func MountAt(t testing.TB, at, kind string) {
 	t.Helper()
-	if err := os.Mkdir(at, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("none", at, "tmpfs", 0, ""); err != nil {
+	if err := unix.Mount("none", at, kind, 0, ""); err != nil {
 		t.Skipf("mount: %v", err)
 	}
 	unmountAfter(t, at)

@@ -11,8 +11,8 @@ func Mount(t testing.TB, kind string, _ ...string) string {
 	return ""
 }
 
-// MountMemory skips the test as well.
-func MountMemory(t testing.TB, _ string) {
+// MountAt skips the test as well.
+func MountAt(t testing.TB, _, _ string) {
 	t.Helper()
 	t.Skip("no file system is mounted here")
 }

@@ -32,6 +32,7 @@ func newTransmit(a *app) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&opt.Name, "name", "", a.t("transmit.flag-name"))
 	leave.add(a, f, &opt)
+	f.BoolVar(&opt.Reread, "reread", false, a.t("transmit.flag-reread"))
 	f.BoolVar(&opt.Moved, "moved", false, a.t("transmit.flag-moved"))
 	addUploadFlags(a, f)
 	return cmd

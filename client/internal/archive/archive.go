@@ -37,12 +37,15 @@ type Options struct {
 	Stdin   io.Reader
 	Name    string
 	Parent  *Parent // nil for a first version
+	Reread  bool    // read everything, also what is unchanged by its times
 	// Budget scales the memory for plaintext.
 	Budget   transfer.Budget
 	Progress *transfer.Progress
 	// Warn is told which paths are not saved, or not saved whole, and why. It is called
 	// concurrently.
 	Warn func(path string, err error)
+
+	now time.Time // when the backup begins; zero: now
 }
 
 // Parent is the version that the new one builds on.
@@ -135,6 +138,9 @@ func newSaver(up Uploader, opt Options) *saver {
 		gear:   chunk.NewGear(opt.Keys.CutSeed()),
 		queue:  make(chan *pendingEntry, maxPending), toRead: make(chan readGroup, maxPending),
 		shared: sharedFiles{},
+	}
+	if s.now.IsZero() {
+		s.now = time.Now()
 	}
 	s.zeros = sync.OnceValues(s.sendZeros)
 	if p := opt.Parent; p != nil {

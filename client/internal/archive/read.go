@@ -1,11 +1,14 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"time"
 
 	"servidor-backup/client/internal/chunk"
 	"servidor-backup/client/internal/osfs"
@@ -108,8 +111,24 @@ type readError struct{ err error }
 
 func (e *readError) Error() string { return e.err.Error() }
 
-// readFile reads a file once. again means that the file changed meanwhile and has to be read
-// again; the last attempt keeps what it read.
+// extent is what was read of a file.
+type extent struct {
+	end int64 // the offset up to which there was content
+	// short says that the file ended where stat or the map of its holes promised more.
+	short bool
+}
+
+// size returns the size of a file as it was read. said is what stat said.
+func (x extent) size(said int64) int64 {
+	if x.short {
+		return x.end // nothing is padded
+	}
+	return max(x.end, said) // it may end with a hole
+}
+
+// readFile reads a file once, to its end: its size, as stat says it, is a hint. again means that
+// the file changed meanwhile or has another size, and has to be read again; the last attempt keeps
+// what it read.
 func (r *reader) readFile(p *pendingEntry, last bool) (again bool, err error) {
 	e := p.Entry
 	f, before, err := p.Open()
@@ -117,76 +136,118 @@ func (r *reader) readFile(p *pendingEntry, last bool) (again bool, err error) {
 		return false, &readError{err}
 	}
 	defer f.Close()
-	fresh := osfs.ChangedJustNow(e.Ctime)
-	small := e.Size <= chunk.MinSize
-	if small && len(r.in.Gathered())+int(e.Size) > chunk.MaxSize { // it has grown since it was bundled
-		if err := r.flushShared(); err != nil {
-			return false, err
+	if p.Kind == osfs.Pseudo {
+		// Some of these files wait for something to happen. Those that cannot are not asked to.
+		_ = f.SetReadDeadline(time.Now().Add(pseudoTime))
+	}
+	fresh := osfs.MayRepeat(e.Ctime, p.Kind, time.Now())
+	gathered := -1
+	var got extent
+	if small := e.Size <= chunk.MinSize; small {
+		if len(r.in.Gathered())+int(e.Size) > chunk.MaxSize { // it has grown since it was bundled
+			if err := r.flushShared(); err != nil {
+				return false, err
+			}
 		}
-	}
-	gathered := len(r.in.Gathered())
-	var end int64
-	if small {
-		end, err = r.readSmall(e, f)
+		gathered = len(r.in.Gathered())
+		got, err = r.readSmall(e, f, p.Kind)
 	} else {
-		end, err = r.readLarge(e, f)
+		got, err = r.readLarge(e, f, p.Kind)
 	}
+	shares := gathered >= 0 && len(r.in.Gathered()) > gathered
 	if err == nil {
-		again, err = r.checkAfterRead(e, f, before, end, fresh, last)
+		again, err = r.checkAfterRead(p, f, before, got, fresh, last)
 	}
-	if small && (err != nil || again) {
+	if shares && (err != nil || again) {
 		r.in.Truncate(gathered)
 		return again, err
 	}
-	if small && end > 0 {
+	if shares {
 		r.shared = append(r.shared, e)
 	}
 	return again, err
 }
 
-// checkAfterRead checks whether a file, which was read up to the offset end, has changed since
-// it was opened. fresh says that its change time was too recent to show every change.
-func (r *reader) checkAfterRead(e *tree.Entry, f *os.File, before os.FileInfo, end int64, fresh, last bool) (again bool, err error) {
+// pseudoTime is how long a file that shows the kernel's state may keep a reader waiting.
+const pseudoTime = 10 * time.Second
+
+// checkAfterRead checks whether a file, of which got was read, has changed since it was opened, and
+// sets the entry's size. fresh says that its change time was too recent to show every change.
+func (r *reader) checkAfterRead(p *pendingEntry, f *os.File, before os.FileInfo, got extent, fresh, last bool) (again bool, err error) {
 	after, err := f.Stat()
 	if err != nil {
-		return false, &readError{err}
+		return false, &readError{osfs.WithoutPath(err)}
 	}
-	if osfs.ChangedBetween(before, after) {
-		if !last {
-			return true, nil
-		}
+	e := p.Entry
+	said, size := e.Size, got.size(e.Size)
+	changed := osfs.ChangedBetween(before, after)
+	// Sizes that mean nothing are no sign of a change.
+	differs := size != said && p.Kind != osfs.Pseudo && (p.Kind == osfs.Ordinary || said != 0)
+	if (changed || differs) && !last {
+		return true, nil
+	}
+	switch {
+	case changed:
 		r.s.reportUnreadable(e.Path, errors.New("the file changed while it was read; what was read of it is saved"))
-		// A file that shrank must not gain zeros at its end.
-		e.Size = max(end, min(e.Size, after.Size()))
-		fresh = true
+	case differs:
+		r.s.reportUnreadable(e.Path, fmt.Errorf("the file changed while it was read, or its size is not what the system says: %d bytes were read and are saved, it says %d", size, said))
 	}
-	if fresh {
+	e.Size = size
+	if fresh || changed || differs {
 		e.Ctime = 0 // so that the next backup reads it again
 	}
 	return false, nil
 }
 
-// readSmall reads a file of at most one chunk, and gathers its content, perhaps behind that of
-// others.
-func (r *reader) readSmall(e *tree.Entry, f *os.File) (end int64, err error) {
+// readSmall reads a file that has at most the bytes of one chunk, as stat says, and gathers its
+// content, perhaps behind that of others. The buffer has space for one byte more: a read that
+// leaves it empty has met the end, so that the usual file takes one call. A longer file whose size
+// is only a hint is sent like a stream.
+func (r *reader) readSmall(e *tree.Entry, f *os.File, kind osfs.Kind) (got extent, err error) {
 	size := int(e.Size)
 	e.Content = tree.Content{}
-	if size == 0 {
-		return 0, nil
+	if size == 0 && kind == osfs.Ordinary {
+		return extent{}, nil
 	}
-	free, err := r.in.Reserve(size)
+	free, err := r.in.Reserve(size + 1)
 	if err != nil {
-		return 0, err
+		return extent{}, err
 	}
-	n, err := io.ReadFull(f, free[:size])
-	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
-		return 0, &readError{err}
+	free = free[:size+1]
+	n := 0
+	for n <= size {
+		m, err := f.Read(free[n:])
+		n += m
+		if err == io.EOF || err == nil && n == size && kind == osfs.Ordinary {
+			break
+		}
+		if err != nil {
+			return extent{}, &readError{osfs.WithoutPath(err)}
+		}
 	}
-	if n > 0 { // the times of a file that has shrunk show it later
+	if n > size && kind != osfs.Ordinary {
+		begin := bytes.Clone(free[:n])
+		if err := r.flushShared(); err != nil {
+			return extent{}, err
+		}
+		return r.readOn(e, io.MultiReader(bytes.NewReader(begin), f))
+	}
+	if n > 0 {
 		e.Content = tree.Content{Bytes: int64(n), Pieces: []tree.Piece{{Len: int64(n), Skip: int64(len(r.in.Gathered()))}}}
 		r.in.Extend(n)
 	}
-	return int64(n), nil
+	return extent{int64(n), n < size}, nil
+}
+
+// readOn sends all that in yields as an entry's content.
+func (r *reader) readOn(e *tree.Entry, in io.Reader) (got extent, err error) {
+	w := tree.NewFileWriter(r.s.Keys, r.s.up.PutTree)
+	r.cutter.Reset(in, false, false)
+	if got.end, err = r.sendPieces(w, 0, false); err != nil {
+		return got, err
+	}
+	e.Content, err = w.Finish()
+	return got, err
 }
 
 // flushShared sends the gathered contents as one chunk, and sets its id in their entries.
@@ -206,28 +267,53 @@ func (r *reader) flushShared() error {
 	return r.s.up.PutData(id, plain)
 }
 
-// readLarge sends the first e.Size bytes of f, except for holes and long runs of zeros. It
-// returns the offset up to which there was content. A failure to read f is a *readError.
-func (r *reader) readLarge(e *tree.Entry, f *os.File) (end int64, err error) {
+// readLarge sends the content of f, to its end, except for holes and long runs of zeros. If the size
+// that stat said is right unless the file grows, it reads one byte more at most, to notice that: a
+// file may grow faster than it is read. A failure to read f is a *readError.
+func (r *reader) readLarge(e *tree.Entry, f *os.File, kind osfs.Kind) (got extent, err error) {
 	if err := r.flushShared(); err != nil {
-		return 0, err
+		return got, err
 	}
 	w := tree.NewFileWriter(r.s.Keys, r.s.up.PutTree)
+	longest := int64(math.MaxInt64)
+	if kind == osfs.Ordinary {
+		longest = e.Size + 1
+	}
+	in := io.NewSectionReader(f, 0, longest)
+	var seen int64 // up to where the map of holes goes
 	for region, err := range osfs.DataRegions(f, e.Size, chunk.MinZeros) {
 		if err != nil {
-			return 0, &readError{err}
+			return got, &readError{err}
 		}
-		r.cutter.Reset(io.NewSectionReader(f, region.Off, region.Len), region.Off > 0, region.Off+region.Len < e.Size)
-		got, err := r.sendPieces(w, region.Off, region.Len < e.Size)
-		if got > region.Off {
-			end = got // the file has at least this size
+		if err := r.readRegion(w, in, region, e.Size, &got); err != nil {
+			return got, err
 		}
-		if err != nil {
-			return 0, err
+		seen = region.Off + region.Len
+	}
+	if seen < e.Size { // it ends with a hole, or has grown since
+		if err := r.readRegion(w, in, osfs.Extent{Off: e.Size}, e.Size, &got); err != nil {
+			return got, err
 		}
 	}
 	e.Content, err = w.Finish()
-	return end, err
+	return got, err
+}
+
+// readRegion sends a region of a file of the given size, or, if the region reaches its end, all of
+// in that is left.
+func (r *reader) readRegion(w *tree.FileWriter, in *io.SectionReader, region osfs.Extent, size int64, got *extent) error {
+	end := region.Off + region.Len
+	length := region.Len
+	if end >= size {
+		length = in.Size() - region.Off
+	}
+	r.cutter.Reset(io.NewSectionReader(in, region.Off, length), region.Off > 0, end < size)
+	to, err := r.sendPieces(w, region.Off, region.Len < size)
+	if to > region.Off {
+		got.end = to // the file has at least this size
+	}
+	got.short = got.short || to < end
+	return err
 }
 
 // sendPieces sends the chunks that the cutter yields for content from off on, and returns the

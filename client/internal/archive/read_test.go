@@ -11,6 +11,7 @@ import (
 
 	"servidor-backup/client/internal/chunk"
 	"servidor-backup/client/internal/clienttest"
+	"servidor-backup/client/internal/osfs"
 	"servidor-backup/client/internal/seal"
 	"servidor-backup/client/internal/transfer"
 	"servidor-backup/client/internal/tree"
@@ -34,12 +35,12 @@ func TestZerosBecomeHolesOrPiecesOfOneChunk(t *testing.T) {
 		sparse[1], {Off: behind + n, Len: 300_000, ID: zeroID},
 	}
 	for name, tc := range map[string]struct {
-		write []extent // of content; nil for a stream
+		write []osfs.Extent // of content; nil for a stream
 		want  []tree.Piece
 		sent  int
 	}{
-		"holes":    {[]extent{{0, n + edge}, {behind - edge, n + 2*edge}}, sparse, 1},
-		"no holes": {[]extent{{0, int64(len(content))}}, full, 2},
+		"holes":    {[]osfs.Extent{{Off: 0, Len: n + edge}, {Off: behind - edge, Len: n + 2*edge}}, sparse, 1},
+		"no holes": {[]osfs.Extent{{Len: int64(len(content))}}, full, 2},
 		"stream":   {nil, full, 2},
 	} {
 		if name == "holes" && runtime.GOOS != "linux" {
@@ -70,7 +71,7 @@ func TestZerosBecomeHolesOrPiecesOfOneChunk(t *testing.T) {
 			if err := f.Truncate(e.Size); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := r.readLarge(e, f); err != nil {
+			if _, err := r.readLarge(e, f, osfs.Ordinary); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -83,9 +84,6 @@ func TestZerosBecomeHolesOrPiecesOfOneChunk(t *testing.T) {
 		}
 	}
 }
-
-// extent is a part of a file that the test writes.
-type extent struct{ Off, Len int64 }
 
 // fakeUploader records the ids of the chunks that it takes.
 type fakeUploader struct {

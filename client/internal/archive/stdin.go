@@ -14,18 +14,12 @@ import (
 func (r *reader) readStdin(ctx context.Context, e *tree.Entry) error {
 	in := abandonable(ctx, r.s.Stdin)
 	defer in.Close()
-	w := tree.NewFileWriter(r.s.Keys, r.s.up.PutTree)
-	r.cutter.Reset(in, false, false)
-	size, err := r.sendPieces(w, 0, false)
+	got, err := r.readOn(e, in)
 	var failed *readError
 	if errors.As(err, &failed) {
 		return fmt.Errorf("read standard input: %w", failed.err)
 	}
-	if err != nil {
-		return err
-	}
-	e.Size = size
-	e.Content, err = w.Finish()
+	e.Size = got.end
 	return err
 }
 

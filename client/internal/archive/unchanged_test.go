@@ -1,7 +1,9 @@
 package archive
 
 import (
+	"path/filepath"
 	"testing"
+	"time"
 
 	"servidor-backup/client/internal/tree"
 )
@@ -31,5 +33,23 @@ func TestFileIsUnchangedOnlyIfAllSignsAgree(t *testing.T) {
 		if got := isUnchanged(tc.e, tc.before); got != tc.want {
 			t.Errorf("%s: unchanged is %v, want %v", name, got, tc.want)
 		}
+	}
+}
+
+// When the clock was set back since the parent version, a file gets the time at which it was saved
+// a second time.
+func TestAClockThatWasSetBackIsNoticed(t *testing.T) {
+	dir, s := t.TempDir(), newShelf(t)
+	writeFile(t, filepath.Join(dir, "f"), "content")
+	v := s.save(t, nil, nil, dir)
+	for v.Unchanged == 0 { // its times are too fresh at first
+		v = s.save(t, v, nil, dir)
+	}
+	v, err := s.trySave(t, v, func(o *Options) { o.now = time.Now().Add(-time.Hour) }, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := v.entries["f"]; v.Unchanged != 1 || e.Ctime != 0 {
+		t.Errorf("the entry is %+v, want it unchanged, and read by the next backup", e)
 	}
 }

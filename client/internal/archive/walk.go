@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"servidor-backup/client/internal/osfs"
 	"servidor-backup/client/internal/scan"
 	"servidor-backup/client/internal/tree"
 )
@@ -36,7 +37,10 @@ func (s *saver) reuseOrRead(ctx context.Context, it scan.Item) error {
 	e := it.Entry
 	before, at := s.findInParent(ctx, e.Path)
 	file, further := s.shared.find(&it)
-	unchanged := !further && isUnchanged(e, before) && e.ReuseMetadata(before, s.recheck)
+	unchanged := !further && !s.Reread && isUnchanged(e, before) && e.ReuseMetadata(before, s.recheck)
+	if unchanged && osfs.MayRepeat(e.Ctime, osfs.Ordinary, s.now) {
+		e.Ctime = 0 // the clock was set back since the parent: a change may get this time again
+	}
 	if !further && !unchanged && e.Type != tree.TypeFile && !s.readRest(&it) {
 		return nil
 	}

@@ -13,10 +13,28 @@ func ChangedBetween(before, after os.FileInfo) bool {
 		unixType(before.Mode()) != unixType(after.Mode()) || b.Size != a.Size || b.Mtime != a.Mtime || b.Ctime != a.Ctime
 }
 
-// freshTime is how old a change must be, when a file is opened, for the file's times to show
-// any later change: the clocks of file systems tick some milliseconds apart.
-const freshTime = 20 * time.Millisecond
+const (
+	// freshTime is how old a change must be for the file's times to show any later change: the
+	// clocks of file systems tick some milliseconds apart.
+	freshTime = 20 * time.Millisecond
+	// coarseTick is the longest time between two ticks of clocks of whole seconds: 1 s on HFS+ and
+	// ext4 with small inodes, 2 s on FAT.
+	coarseTick = 2 * time.Second
+	// foreignTime is how much another machine's clock may be behind ours.
+	foreignTime = time.Hour
+)
 
-// ChangedJustNow reports whether a file with this change time, in nanoseconds since 1970, was
-// changed so recently that a later change may leave its times as they are.
-func ChangedJustNow(ctime int64) bool { return time.Since(time.Unix(0, ctime)) < freshTime }
+// MayRepeat reports whether a change after the moment now, on a file system of the kind, may give
+// a file this change time again, in nanoseconds since 1970. So a file that was read at that moment
+// cannot be known to be unchanged by this time. Such a time is too fresh, or in the future, because
+// a clock was set back.
+func MayRepeat(stamp int64, kind Kind, now time.Time) bool {
+	tick := freshTime
+	switch {
+	case kind != Ordinary:
+		tick = foreignTime
+	case stamp%int64(time.Second) == 0: // chance, or a coarse clock
+		tick += coarseTick
+	}
+	return now.Sub(time.Unix(0, stamp)) < tick
+}

@@ -38,3 +38,27 @@ func TestChangedBetween(t *testing.T) {
 		t.Error("another file counts as the same")
 	}
 }
+
+func TestTimesThatMayRepeat(t *testing.T) {
+	read := time.Date(2026, 3, 1, 12, 0, 10, 500_000_000, time.UTC)
+	for _, tc := range []struct {
+		what string
+		age  time.Duration
+		kind Kind
+		want bool
+	}{
+		{"a clock of nanoseconds, at once", 3 * time.Millisecond, Ordinary, true},
+		{"a clock of nanoseconds, later", 30 * time.Millisecond, Ordinary, false},
+		{"a clock of seconds, in the same", 500 * time.Millisecond, Ordinary, true},
+		{"a clock of two seconds, in the same", 1500 * time.Millisecond, Ordinary, true},
+		{"a clock of seconds, later", 2500 * time.Millisecond, Ordinary, false},
+		{"in the future", -time.Hour - time.Millisecond, Ordinary, true},
+		{"another machine's clock, soon", 50*time.Minute + time.Millisecond, Foreign, true},
+		{"another machine's clock, in the future", -time.Minute, Foreign, true},
+		{"another machine's clock, later", 2*time.Hour + time.Millisecond, Foreign, false},
+	} {
+		if got := MayRepeat(read.Add(-tc.age).UnixNano(), tc.kind, read); got != tc.want {
+			t.Errorf("%s: the time may repeat: %v, want %v", tc.what, got, tc.want)
+		}
+	}
+}

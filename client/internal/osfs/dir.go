@@ -129,3 +129,6 @@ func (d *Dir) Path(name string) string {
 	}
 	return filepath.Join(d.Root.Name(), name)
 }
+
+// FileKind returns the kind of the file system of an open file, which is on the device dev.
+func (d *Dir) FileKind(f *os.File, dev uint64) Kind { return d.set.kinds.get(dev, int(f.Fd())) }

@@ -22,6 +22,7 @@ var ErrReplaced = errors.New("was replaced by something else meanwhile")
 type Dirs struct {
 	// openDir opens a folder in its acquired parent, however many others are open.
 	openDir func(*Dir) (handle, error)
+	kinds   kinds
 
 	mu    sync.Mutex
 	limit int
@@ -86,7 +87,7 @@ func (h handle) close() {
 //
 //	both                Child, Acquire, Release, Path
 //	NewDirs only        Names, Lstat, Subdir, Rename, ReadAt; Root and Self while acquired
-//	NewWalkDirs only    List, LstatMeta, Readlink, OpenNoAtime
+//	NewWalkDirs only    List, LstatMeta, Readlink, OpenNoAtime, FileKind, Kind, IsPseudo
 type Dir struct {
 	set    *Dirs
 	parent *Dir     // nil for a top

@@ -22,7 +22,8 @@
 // [Meta] is what lstat tells, in the layout of Unix on every system: st_mode, numeric
 // owners, times in nanoseconds since 1970. [Identity] tells whether a name still stands
 // for the same file, [ChangedBetween] whether a file was changed between two looks at it, and
-// [ChangedJustNow] whether its times can be trusted to show the next change. (Whether a
+// [MayRepeat] whether its times can be trusted to show the next change. [Kind] tells how far sizes
+// and times of a file system can be relied on. (Whether a
 // file is unchanged since the last backup is decided in package archive.) [OwnerNames] and
 // [OwnerIDs] translate owners. Setting metadata is the business of [Ref], which never
 // follows a symbolic link, and of [File] for files that were just made.

@@ -185,3 +185,24 @@ func (d *Dir) openFile(name string, flags int) (*os.File, error) {
 	}
 	return os.NewFile(uintptr(fd), name), nil
 }
+
+// Kind returns the kind of the acquired folder's file system.
+func (d *Dir) Kind() Kind { return d.set.kinds.get(d.id.inode.Dev, d.fd) }
+
+// IsPseudo reports whether a name in the acquired folder is a mount point of a pseudo file system.
+// id is what LstatMeta has returned for it.
+func (d *Dir) IsPseudo(name string, id Identity) bool {
+	if id.inode.Dev == d.id.inode.Dev {
+		return false
+	}
+	var fd int
+	err := retryInterrupted(func() (err error) {
+		fd, err = unix.Openat(d.fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return false // opening the folder will tell
+	}
+	defer closeFD(fd)
+	return d.set.kinds.get(id.inode.Dev, fd) == Pseudo
+}

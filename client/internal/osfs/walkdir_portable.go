@@ -50,3 +50,9 @@ func (d *Dir) openFile(name string, flags int) (*os.File, error) {
 // hasNoXattrs reports whether a file certainly has no extended attributes. Here it never
 // knows.
 func hasNoXattrs(*os.File) bool { return false }
+
+// Kind returns the kind of the acquired folder's file system.
+func (d *Dir) Kind() Kind { return kindOf(int(d.Self.Fd())) }
+
+// IsPseudo reports false: there are no such file systems here.
+func (d *Dir) IsPseudo(string, Identity) bool { return false }

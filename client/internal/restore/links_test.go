@@ -116,7 +116,10 @@ func TestTargetWithoutHardLinks(t *testing.T) {
 	s := newShelf(t)
 	v, content := s.manyNames(false)
 	to := t.TempDir()
-	treetest.MountMemory(t, filepath.Join(to, "d"))
+	if err := os.Mkdir(filepath.Join(to, "d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	treetest.MountAt(t, filepath.Join(to, "d"), "tmpfs")
 	done, warnings := s.restoreParts(to, v, target.Options{Overwrite: true}, Part{From: "."})
 	for _, name := range []string{"a", "d/x", "d/y", "z"} {
 		wantContent(t, filepath.Join(to, name), content)

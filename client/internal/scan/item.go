@@ -3,6 +3,7 @@ package scan
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"servidor-backup/client/internal/osfs"
 	"servidor-backup/client/internal/tree"
@@ -20,7 +21,8 @@ type Item struct {
 	Path  string // as in the entry
 	Entry *tree.Entry
 	Err   error
-	Nlink uint64 // the number of names that the file has, including this one
+	Nlink uint64    // the number of names that the file has, including this one
+	Kind  osfs.Kind // of the file system; Open sets it
 
 	dir      *osfs.Dir // holds name; nil if there is nothing to open
 	name     string
@@ -35,12 +37,12 @@ type Item struct {
 // link whose target cannot be read, there is nothing to save, and Entry becomes nil.
 func (it *Item) ReadRest() error {
 	e := it.Entry
-	if osfs.ChangedJustNow(e.Ctime) {
-		e.Ctime = 0 // a change after this call could have the same time
-	}
 	err := it.dir.Acquire()
 	if err == nil {
 		defer it.dir.Release()
+		if osfs.MayRepeat(e.Ctime, it.dir.Kind(), time.Now()) {
+			e.Ctime = 0 // a change after this call could have the same time
+		}
 		if e.Type == tree.TypeSymlink {
 			if e.Target, err = it.dir.Readlink(it.name); err != nil {
 				err = fmt.Errorf("read the link: %w", err)
@@ -82,6 +84,7 @@ func (it *Item) Open() (*os.File, os.FileInfo, error) {
 	}
 	m := osfs.MetaOf(info)
 	setMeta(it.Entry, &m)
+	it.Kind = it.dir.FileKind(f, m.Dev)
 	// A change of attributes from here on changes the times that were just read.
 	it.Entry.Xattrs = nil
 	it.Err = osfs.ReadFileXattrs(f, it.Entry.AddXattr)

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"errors"
 	"slices"
 
 	"servidor-backup/client/internal/osfs"
@@ -100,7 +101,11 @@ func (l *listing) lookAt(q *queue, it Item) {
 	case q.exclude.matchFolder(&it) || l.leavesOut(q.exclude, &it):
 		return
 	}
-	if e.Type == 0 || e.Type == tree.TypeSocket {
+	switch e.Type {
+	case tree.TypeSocket:
+		return
+	case 0:
+		l.items = append(l.items, Item{Path: it.Path, Err: errors.New("it is of a kind that cannot be saved")})
 		return
 	}
 	e.Path = it.Path
@@ -111,7 +116,7 @@ func (l *listing) lookAt(q *queue, it Item) {
 		if it.name != "." {
 			sub.dir = l.dir.Child(it.name, it.identity)
 		}
-		if l.staysOut(q.exclude, e) {
+		if l.staysOut(q.exclude, e) || l.dir.IsPseudo(it.name, it.identity) {
 			sub.setDone()
 		}
 		l.subdirs = append(l.subdirs, sub)

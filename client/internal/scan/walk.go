@@ -12,8 +12,8 @@ import (
 
 // Walk visits the roots and everything below them in the order of [tree.ComparePath]: depth
 // first, names sorted bytewise, a folder before what is in it. Symbolic links are entries
-// and are not followed. Left out are sockets, other things that cannot be saved, and what
-// exclude matches.
+// and are not followed. Left out are sockets, what is mounted below a root and shows the kernel's
+// state, such as /proc, and what exclude matches.
 //
 // What cannot be read is visited as an item with an error, and the walk goes on. The walk
 // ends early with the error of visit or of ctx.
