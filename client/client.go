@@ -23,6 +23,8 @@ var (
 	// ErrNoKey is returned when a sealed version is to be read and the key file does not
 	// exist.
 	ErrNoKey = errors.New("the vault's key is not on this machine")
+	// ErrNoKeyFile is the [ErrNoKey] of a client without a key file.
+	ErrNoKeyFile = fmt.Errorf("%w: no key file is named", ErrNoKey)
 	// ErrDamaged is returned for content that is damaged, or was sealed with another key.
 	ErrDamaged = seal.ErrDamaged
 	// ErrSameName is returned when two paths of a restore would get the same name in the
@@ -149,6 +151,9 @@ func (c *Client) vaultKeys(create bool) (*seal.Keys, error) {
 	defer c.mu.Unlock()
 	if c.keys != nil {
 		return c.keys, nil
+	}
+	if c.opt.KeyFile == "" {
+		return nil, ErrNoKeyFile
 	}
 	key, err := seal.LoadKey(c.opt.KeyFile)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -26,6 +26,7 @@ type globalFlags struct {
 	server, data, nickname, keyFile, config, lang string
 	maxMemory                                     string
 	json, quiet, nice                             bool
+	begin                                         bool // --new, of commands that save or serve
 
 	// Flags of some commands only.
 	compression, limitUpload, limitDownload string

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -67,7 +66,7 @@ func setSettings(a *app, changed func(flag string) bool, unset []string) error {
 		}
 	}
 	f := a.config.file
-	data, err := absolute(a.flags.data)
+	data, err := a.config.dataFolder(a.flags.data)
 	switch {
 	case err != nil:
 		return err
@@ -109,14 +108,6 @@ func setSettings(a *app, changed func(flag string) bool, unset []string) error {
 		*s.field = s.value
 	}
 	return saveSettings(a, f)
-}
-
-// absolute makes the path of a folder independent of the working folder; "" stays "".
-func absolute(dir string) (string, error) {
-	if dir == "" {
-		return "", nil
-	}
-	return filepath.Abs(dir)
 }
 
 // saveSettings writes the settings file and says so.

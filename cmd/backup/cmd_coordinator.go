@@ -61,7 +61,7 @@ func roleServer(a *app, insecure bool) (string, error) {
 	}
 	server := a.config.server().Value
 	if server == "" {
-		return "", a.usage("error.role-server")
+		return "", a.noServer(a.usage("error.role-server"))
 	}
 	hosts, err := serverHosts(a.texts, server)
 	if err != nil {

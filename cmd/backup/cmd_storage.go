@@ -26,6 +26,10 @@ func newStorage(a *app) *cobra.Command {
 		Long:  a.t("storage.long"),
 		Args:  a.takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if opt.data, err = a.config.dataFolder(opt.data); err != nil {
+				return err
+			}
 			switch {
 			case opt.data == "":
 				return a.usage("error.no-data")
@@ -48,10 +52,16 @@ func newStorage(a *app) *cobra.Command {
 	f.StringVar(&opt.zone, "zone", "", a.t("storage.flag-zone"))
 	f.Uint32Var(&opt.weight, "weight", 0, a.t("storage.flag-weight"))
 	addMaintenanceFlags(a, f, &opt.nodeOptions, &healRate)
+	addNewFlag(a, f)
 	f.BoolVar(&opt.insecure, "insecure", false, a.t("flag.insecure"))
 	f.BoolVar(&opt.check, "check", false, a.t("storage.flag-check"))
 	f.BoolVar(&opt.rebuild, "rebuild-index", false, a.t("storage.flag-rebuild"))
 	return cmd
+}
+
+// addNewFlag adds the flag of commands that can begin backups in a folder.
+func addNewFlag(a *app, f *pflag.FlagSet) {
+	f.BoolVar(&a.flags.begin, "new", false, a.t("flag.new"))
 }
 
 // addMaintenanceFlags adds the flags that say how a node heals and scrubs.
@@ -71,6 +81,13 @@ func parseMaintenanceFlags(a *app, opt *nodeOptions, healRate string) (err error
 
 // runStorage runs one storage node until the context ends.
 func runStorage(ctx context.Context, a *app, server string, opt nodeOptions) error {
+	exists, err := isStore(opt.data)
+	if err == nil && !exists {
+		err = a.mayBegin(opt.data, "flag")
+	}
+	if err != nil {
+		return err
+	}
 	r := newRoles(a.console, server, a.memory, newLogger(a.console, slog.LevelInfo))
 	store := r.openStore(opt.data)
 	nc, err := r.connect(ctx, "storage")
@@ -78,6 +95,7 @@ func runStorage(ctx context.Context, a *app, server string, opt nodeOptions) err
 		err = r.startNode(ctx, nc, store, opt)
 	}
 	if err == nil {
+		a.begun(opt.data, !exists, false)
 		err = ready(ctx, a.console, "storage "+bus.Redact(server))
 	}
 	return errors.Join(interruptIsSuccess(ctx, err), r.stop())
@@ -94,7 +112,9 @@ type jsonStore struct {
 // runStoreCheck rebuilds the index of a store that no node serves, checks the store, or does
 // both in this order.
 func runStoreCheck(ctx context.Context, a *app, dir string, opt storageOptions) error {
-	if !isStore(dir) {
+	if exists, err := isStore(dir); err != nil {
+		return err
+	} else if !exists {
 		return a.fail("no-store", nil, "storage.no-store", "Folder", dir)
 	}
 	done := jsonStore{Folder: dir, Rebuilt: opt.rebuild, Checked: opt.check}

@@ -34,6 +34,7 @@ func newTransmit(a *app) *cobra.Command {
 	leave.add(a, f, &opt)
 	f.BoolVar(&opt.Reread, "reread", false, a.t("transmit.flag-reread"))
 	f.BoolVar(&opt.Moved, "moved", false, a.t("transmit.flag-moved"))
+	addNewFlag(a, f)
 	addUploadFlags(a, f)
 	return cmd
 }

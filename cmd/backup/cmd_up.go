@@ -29,6 +29,7 @@ const defaultCluster = "backup"
 // upOptions are the flags of "up".
 type upOptions struct {
 	nodeOptions        // of the one node; data is the folder of the whole system
+	source      string // of the setting data
 	listen      string // "": only this process can connect
 	cluster     embedded.Cluster
 	replicas    int
@@ -45,7 +46,12 @@ func newUp(a *app) *cobra.Command {
 		Long:  a.t("up.long"),
 		Args:  a.takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			opt.data = a.config.data(opt.data).Value
+			data := a.config.data(opt.data)
+			var err error
+			if opt.data, err = a.config.dataFolder(data.Value); err != nil {
+				return err
+			}
+			opt.source = data.Source
 			if err := checkUp(a, &opt, healRate); err != nil {
 				return err
 			}
@@ -61,6 +67,7 @@ func newUp(a *app) *cobra.Command {
 	f.StringVar(&opt.cluster.Name, "cluster-name", "", a.t("up.flag-cluster-name"))
 	addReplicasFlag(a, f, &opt.replicas)
 	f.StringVar(&opt.name, "name", "", a.t("flag.node-name"))
+	addNewFlag(a, f)
 	f.BoolVar(&opt.insecure, "insecure", false, a.t("flag.insecure"))
 	addMaintenanceFlags(a, f, &opt.nodeOptions, &healRate)
 	f.DurationVar(&opt.grace, "grace", 0, a.t("flag.grace"))
@@ -119,14 +126,18 @@ func loopback(host string) bool {
 
 // runUp runs a whole system until the context ends.
 func runUp(ctx context.Context, a *app, opt upOptions) error {
-	data, err := filepath.Abs(opt.data)
+	exists, err := isStore(nodeDir(opt.data))
+	if err == nil && !exists {
+		err = a.mayBegin(opt.data, opt.source)
+	}
 	if err != nil {
 		return err
 	}
 	r := newRoles(a.console, "", a.memory, newLogger(a.console, slog.LevelInfo))
-	err = startAll(ctx, r, data, opt)
+	err = startAll(ctx, r, opt.data, opt)
 	if err == nil {
-		err = serveUp(ctx, a, discovery{URL: r.url, PID: os.Getpid(), Data: data})
+		a.begun(opt.data, !exists, false)
+		err = serveUp(ctx, a, discovery{URL: r.url, PID: os.Getpid(), Data: opt.data})
 	}
 	return errors.Join(interruptIsSuccess(ctx, err), r.stop())
 }
@@ -163,9 +174,10 @@ func startAll(ctx context.Context, r *roles, data string, opt upOptions) error {
 func serveUp(ctx context.Context, a *app, d discovery) (err error) {
 	withdraw, err := a.config.announce(d)
 	if err != nil {
-		return err
+		a.info(a.t("up.not-announced", "URL", d.URL, "Detail", err.Error()))
+	} else {
+		defer func() { err = errors.Join(err, withdraw()) }()
 	}
-	defer func() { err = errors.Join(err, withdraw()) }()
 	return ready(ctx, a.console, d.URL)
 }
 

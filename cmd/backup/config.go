@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -73,11 +74,14 @@ func (c *config) settings() (settings, error) {
 	if s.Lang.Value == "" {
 		s.Lang.Value = c.words.lang
 	}
-	var err, keyErr error
+	// Without a home folder both stay empty: commands that need one of them report it.
 	if s.KeyFile.Value == "" {
-		s.KeyFile.Value, keyErr = c.defaultKeyPath(s.Nickname.Value)
+		s.KeyFile.Value, _ = c.defaultKeyPath(s.Nickname.Value)
 	}
-	s.File, err = c.path(c.flags.config)
+	s.File, _ = c.path(c.flags.config)
+	var err, keyErr error
+	s.Data.Value, err = c.atHome(s.Data.Value)
+	s.KeyFile.Value, keyErr = c.atHome(s.KeyFile.Value)
 	return s, errors.Join(err, keyErr)
 }
 
@@ -93,6 +97,18 @@ func (c *config) server() setting {
 // data is the folder to use without a server.
 func (c *config) data(flag string) setting {
 	return c.choose(flag, "BACKUP_DATA", c.file.Data)
+}
+
+// dataFolder is the absolute path of a folder that a flag names, or "".
+func (c *config) dataFolder(flag string) (string, error) {
+	if flag == "" {
+		return "", nil
+	}
+	dir, err := c.atHome(flag)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(dir)
 }
 
 // serverOrData keeps server or data, whichever has the stronger source. Both from the same
@@ -115,11 +131,13 @@ func (c *config) choose(flag, variable, file string) setting {
 	if flag != "" {
 		return setting{flag, "flag"}
 	}
-	if v := c.env.getenv(variable); v != "" {
+	// No setting begins or ends with spaces, but a file that was written elsewhere may have
+	// given the variable the end of its line.
+	if v := strings.TrimSpace(c.env.getenv(variable)); v != "" {
 		return setting{v, "environment"}
 	}
-	if file != "" {
-		return setting{file, "file"}
+	if v := strings.TrimSpace(file); v != "" {
+		return setting{v, "file"}
 	}
 	return setting{"", "default"}
 }

@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"strings"
+	"unicode/utf16"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -29,6 +31,9 @@ type fileSettings struct {
 // loadFile reads the settings file; a file that does not exist is empty.
 func (c *config) loadFile(flag string) (fileSettings, error) {
 	path, err := c.path(flag)
+	if err != nil && (flag != "" || c.env.getenv("BACKUP_CONFIG") != "") {
+		return fileSettings{}, err
+	}
 	if err != nil {
 		return fileSettings{}, nil // settings reports the error to commands that need the path
 	}
@@ -45,7 +50,7 @@ func (c *config) loadFile(flag string) (fileSettings, error) {
 // parseSettings reads TOML. Of a mistake it reports file, line and key.
 func parseSettings(path string, data []byte) (fileSettings, error) {
 	var f fileSettings
-	err := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(&f)
+	err := toml.NewDecoder(bytes.NewReader(plainText(data))).DisallowUnknownFields().Decode(&f)
 	var unknown *toml.StrictMissingError
 	var wrong *toml.DecodeError
 	switch {
@@ -58,6 +63,24 @@ func parseSettings(path string, data []byte) (fileSettings, error) {
 		return f, &settingsError{path: path, line: lineOf(wrong), detail: strings.TrimPrefix(wrong.Error(), "toml: ")}
 	}
 	return f, fmt.Errorf("read the settings in %s: %w", path, err)
+}
+
+// plainText is a text file as UTF-8 without a byte order mark, whatever editor has saved it.
+func plainText(data []byte) []byte {
+	var order binary.ByteOrder
+	switch {
+	case bytes.HasPrefix(data, []byte("\xff\xfe")):
+		order = binary.LittleEndian
+	case bytes.HasPrefix(data, []byte("\xfe\xff")):
+		order = binary.BigEndian
+	default:
+		return bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	}
+	var units []uint16
+	for data = data[2:]; len(data) >= 2; data = data[2:] {
+		units = append(units, order.Uint16(data))
+	}
+	return []byte(string(utf16.Decode(units)))
 }
 
 func lineOf(e *toml.DecodeError) int {

@@ -5,7 +5,9 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"time"
 
 	"golang.org/x/term"
@@ -23,7 +25,7 @@ type streams struct {
 type environment struct {
 	getenv   func(string) string
 	home     func() (string, error)
-	user     func() string         // name of the OS user, "" if unknown
+	user     func() string         // name or number of the OS user, "" if unknown
 	terminal func(stream any) bool // reports whether the stream is a terminal
 	columns  func(stream any) int  // width of a terminal; 0: not known, or no terminal
 	alive    func(pid int) bool    // reports whether a process with this id runs
@@ -39,7 +41,7 @@ type environment struct {
 func system() environment {
 	return environment{
 		getenv:   os.Getenv,
-		home:     os.UserHomeDir,
+		home:     systemHome,
 		user:     systemUser,
 		terminal: isTerminal,
 		columns:  columns,
@@ -58,12 +60,28 @@ func system() environment {
 	}
 }
 
-func systemUser() string {
-	u, err := user.Current()
-	if err != nil {
-		return ""
+// systemHome is the home folder. Services and scheduled jobs may run without HOME, and then
+// use the settings and keys that their user has otherwise.
+func systemHome() (string, error) {
+	home, err := os.UserHomeDir()
+	if err == nil {
+		return home, nil
 	}
-	return u.Username
+	if u, userErr := user.Current(); userErr == nil && filepath.IsAbs(u.HomeDir) {
+		return u.HomeDir, nil
+	}
+	return "", err
+}
+
+// systemUser is the name of the user. A user without a name, as in containers, has a number.
+func systemUser() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	if id := os.Getuid(); id >= 0 {
+		return strconv.Itoa(id)
+	}
+	return ""
 }
 
 func isTerminal(stream any) bool {

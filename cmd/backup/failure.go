@@ -109,6 +109,10 @@ func (x *texts) explain(err error) *failure {
 		f.code, f.text = "interrupted", x.t("error.interrupted")
 	case errors.Is(err, client.ErrNoCoordinator):
 		f.code, f.text = "no-coordinator", x.t("error.no-coordinator", "Detail", err.Error())
+	case errors.Is(err, client.ErrNoKeyFile):
+		f.text, f.hint = x.t("error.no-key-file"), x.t("hint.no-key-file")
+	case errors.Is(err, errNoHome):
+		f.hint = x.t("hint.no-home")
 	case errors.Is(err, client.ErrSameName):
 		f.hint = x.t("hint.same-name")
 	case errors.Is(err, embedded.ErrClustered):

@@ -195,13 +195,14 @@ func (s *screen) String() string {
 
 // cli runs command lines without a process.
 type cli struct {
-	backend *fake
-	vars    map[string]string // environment variables
-	home    string
-	in      string
-	inTerm  bool // stdin and stdout are terminals
-	errTerm bool // stderr is one
-	columns int  // width of the terminals
+	backend   *fake
+	vars      map[string]string // environment variables
+	home      string
+	in        string
+	inTerm    bool  // stdin and stdout are terminals
+	errTerm   bool  // stderr is one
+	columns   int   // width of the terminals
+	homeFails error // why the home folder is unknown; nil: it is home
 
 	limited   int64 // bytes of memory, by --max-memory
 	niced     int   // number of calls
@@ -222,7 +223,7 @@ func newCLI(t *testing.T) *cli {
 func (c *cli) environment() environment {
 	return environment{
 		getenv: func(name string) string { return c.vars[name] },
-		home:   func() (string, error) { return c.home, nil },
+		home:   func() (string, error) { return c.home, c.homeFails },
 		user:   func() string { return `DOMAIN\ana` },
 		terminal: func(stream any) bool {
 			if stream == any(&c.err) {

@@ -28,13 +28,41 @@ const (
 // useData makes opt connect to the backups in dir: to the system inside this command, which
 // is started if it does not run yet, or to an "up" that serves dir. Unless create is set, dir
 // must hold backups already.
-func (a *app) useData(ctx context.Context, dir string, create bool, opt *client.Options) (err error) {
-	if dir, err = filepath.Abs(dir); err != nil {
+func (a *app) useData(ctx context.Context, data setting, create bool, opt *client.Options) error {
+	dir, err := filepath.Abs(data.Value)
+	if err != nil {
 		return err
 	}
-	if isStore(dir) || !create && !isStore(nodeDir(dir)) {
-		return a.fail("no-backups", nil, "error.no-backups", "Folder", dir)
+	isNode, err := isStore(dir)
+	if err != nil {
+		return err
 	}
+	exists, err := isStore(nodeDir(dir))
+	switch {
+	case err != nil:
+		return err
+	case isNode:
+		return a.fail("no-backups", nil, "error.no-backups", "Folder", dir)
+	case !exists && !create && a.config.known(dir).Data != "":
+		return a.fail("no-backups", nil, "error.no-disk", "Folder", dir)
+	case !exists && !create:
+		return a.fail("no-backups", nil, "error.no-backups", "Folder", dir)
+	case !exists:
+		if err := a.mayBegin(dir, data.Source); err != nil {
+			return err
+		}
+	}
+	if err := a.startOrFind(ctx, dir, opt); err != nil {
+		return err
+	}
+	if create {
+		a.begun(dir, !exists, true)
+	}
+	return nil
+}
+
+// startOrFind makes opt connect to the backups in dir, which may be in use.
+func (a *app) startOrFind(ctx context.Context, dir string, opt *client.Options) (err error) {
 	for start := time.Now(); a.local == nil; {
 		a.local, err = a.startLocal(ctx, dir)
 		if !errors.Is(err, embedded.ErrInUse) && !errors.Is(err, storage.ErrInUse) {
@@ -90,16 +118,16 @@ func (a *app) endLocal() error {
 
 // servedAt is the address of the "up" that serves dir, or "".
 func (a *app) servedAt(dir string) string {
-	d, ok := a.config.discover()
-	if !ok {
-		return ""
-	}
 	ours, err := os.Stat(dir)
-	theirs, theirErr := os.Stat(d.Data)
-	if err != nil || theirErr != nil || !os.SameFile(ours, theirs) {
+	if err != nil {
 		return ""
 	}
-	return d.URL
+	for _, d := range a.config.running() {
+		if theirs, err := os.Stat(d.Data); err == nil && os.SameFile(ours, theirs) {
+			return d.URL
+		}
+	}
+	return ""
 }
 
 // inUse is the error that says which process uses dir.

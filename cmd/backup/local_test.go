@@ -135,7 +135,7 @@ func TestLimitedTransfersCanBeInterrupted(t *testing.T) {
 		{"download", "--limit-download", "1K", filepath.Base(src)},
 	} {
 		p := alone.start(args...)
-		w.eventually("the folder is in use", func() bool { return lockHolder(filepath.Join(natsDir(alone.env[0][len("BACKUP_DATA="):]), "LOCK")) > 0 })
+		w.eventually("the folder is in use", func() bool { return lockHolder(filepath.Join(natsDir(alone.data), "LOCK")) > 0 })
 		if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
 			t.Fatal(err)
 		}

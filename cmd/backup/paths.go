@@ -37,7 +37,7 @@ func (c *config) xdg(variable, inHome, windows string) (string, error) {
 	}
 	home, err := c.env.home()
 	if err != nil {
-		return "", fmt.Errorf("%w (%v): set %s to a folder", errNoHome, err, variable)
+		return "", fmt.Errorf("%w (%v)", errNoHome, err)
 	}
 	return filepath.Join(home, inHome, folder), nil
 }
@@ -45,16 +45,30 @@ func (c *config) xdg(variable, inHome, windows string) (string, error) {
 // path is the settings file.
 func (c *config) path(flag string) (string, error) {
 	if flag != "" {
-		return flag, nil
+		return c.atHome(flag)
 	}
 	if path := c.env.getenv("BACKUP_CONFIG"); path != "" {
-		return path, nil
+		return c.atHome(path)
 	}
 	dir, err := c.dir()
 	if err != nil {
 		return "", err
 	}
 	return filepath.Join(dir, "config.toml"), nil
+}
+
+// atHome replaces a leading ~ of a path by the home folder, as a shell does for arguments of
+// their own, but not in settings, variables and --flag=~/path.
+func (c *config) atHome(path string) (string, error) {
+	rest, found := strings.CutPrefix(path, "~")
+	if !found || rest != "" && !os.IsPathSeparator(rest[0]) {
+		return path, nil
+	}
+	home, err := c.env.home()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w (%v)", path, errNoHome, err)
+	}
+	return filepath.Join(home, rest), nil
 }
 
 // defaultKeyPath is the key file of a nickname's vault unless a setting names another.

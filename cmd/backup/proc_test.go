@@ -60,6 +60,7 @@ type world struct {
 	ctx  context.Context
 	home string
 	exe  string
+	data string              // of commands without a server; "" for others
 	env  []string            // in addition to the usual variables
 	cred *syscall.Credential // user of the programs; nil: the user of the test
 }
@@ -115,7 +116,11 @@ func (w *world) with(env ...string) *world {
 }
 
 // local returns w with commands that use data without a server.
-func (w *world) local(data string) *world { return w.with("BACKUP_DATA=" + data) }
+func (w *world) local(data string) *world {
+	other := *w
+	other.data = data
+	return &other
+}
 
 // dir makes a folder that is removed after the test.
 func (w *world) dir() string {
@@ -135,7 +140,12 @@ func (w *world) write(path string, content []byte) {
 }
 
 // command prepares the program with arguments.
-func (w *world) command(args ...string) *exec.Cmd { return w.prepare(w.exe, args...) }
+func (w *world) command(args ...string) *exec.Cmd {
+	if w.data != "" {
+		args = append([]string{"--data", w.data}, args...)
+	}
+	return w.prepare(w.exe, args...)
+}
 
 func (w *world) prepare(exe string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(w.ctx, exe, args...)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 
 	"servidor-backup/bus"
@@ -55,7 +56,7 @@ func (a *app) connect(ctx context.Context, create bool) (*session, error) {
 		return nil, err
 	}
 	if s.Server.Value == "" && s.Data.Value == "" {
-		return nil, a.failHint("no-server", nil, a.t("hint.no-server"), "error.no-server")
+		return nil, a.noServer(a.failHint("no-server", nil, a.t("hint.no-server"), "error.no-server"))
 	}
 	if s.Server.Value != "" {
 		if _, err := serverHosts(a.texts, s.Server.Value); err != nil {
@@ -77,7 +78,7 @@ func (a *app) connect(ctx context.Context, create bool) (*session, error) {
 		return nil, err
 	}
 	if s.Data.Value != "" {
-		if err := a.useData(ctx, s.Data.Value, create, &opt); err != nil {
+		if err := a.useData(ctx, s.Data, create, &opt); err != nil {
 			return nil, err
 		}
 	}
@@ -85,6 +86,16 @@ func (a *app) connect(ctx context.Context, create bool) (*session, error) {
 	b, err := a.env.connect(ctx, opt)
 	if err != nil {
 		return nil, err
+	}
+	if s.Server.Source == "discovery" {
+		a.tellChoice(s.Server.Value)
+	}
+	if create {
+		for _, d := range a.config.running() {
+			if slices.Contains(serverList(s.Server.Value), d.URL) {
+				a.config.remember(d.Data, true)
+			}
+		}
 	}
 	return &session{b, s}, nil
 }

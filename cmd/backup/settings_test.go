@@ -1,12 +1,16 @@
 package main
 
 import (
+	"encoding/binary"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf16"
+
+	"servidor-backup/client"
 )
 
 // writeConfig writes the default settings file.
@@ -102,10 +106,15 @@ func TestDiscovery(t *testing.T) {
 	c := newCLI(t)
 	delete(c.vars, "BACKUP_SERVER")
 	a := newApp(nil, streams{nil, &c.out, &c.err}, c.environment())
-	withdraw, err := a.config.announce(discovery{URL: "nats://127.0.0.1:7", PID: os.Getpid(), Data: "/d"})
-	if err != nil {
-		t.Fatal(err)
+	announce := func(url, data string, pid int) (withdraw func() error) {
+		t.Helper()
+		withdraw, err := a.config.announce(discovery{URL: url, PID: pid, Data: data})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return withdraw
 	}
+	withdraw := announce("nats://127.0.0.1:7", "/d", os.Getpid())
 	if s := c.shown(t); s.Server != (setting{"nats://127.0.0.1:7", "discovery"}) {
 		t.Errorf("not discovered: %+v", s)
 	}
@@ -115,27 +124,128 @@ func TestDiscovery(t *testing.T) {
 			t.Errorf("with %s, %q are skipped", servers, got)
 		}
 	}
-	withdrawDead, err := a.config.announce(discovery{URL: "nats://127.0.0.1:8", PID: os.Getpid() + 1})
-	if err != nil {
-		t.Fatal(err)
+	// One that has died does not count, and does not hide the other.
+	withdrawDead := announce("nats://127.0.0.1:8", "/e", os.Getpid()+1)
+	if s := c.shown(t); s.Server.Value != "nats://127.0.0.1:7" {
+		t.Errorf("a dead process hides a living one: %+v", s)
 	}
-	if s := c.shown(t); s.Server.Value != "" {
-		t.Errorf("a dead process was discovered: %+v", s)
+	// With several, no guess is made, unless only one of them is in use.
+	withdrawSecond := announce("nats://127.0.0.1:9", "/f", os.Getpid())
+	c.expect(t, exitFailed, "list")
+	contains(t, c.err.String(), "nats://127.0.0.1:7 (/d), nats://127.0.0.1:9 (/f)", "--server", "--data")
+	c.expect(t, exitFailed, "coordinator")
+	contains(t, c.err.String(), "nats://127.0.0.1:7 (/d)")
+	a.config.remember("/d", false)
+	c.expect(t, exitFailed, "list")
+	c.expect(t, exitDone, "transmit", ".", "--name", "x", "--server", "nats://127.0.0.1:9")
+	c.expect(t, exitDone, "list")
+	contains(t, c.err.String(), "Using the backups in /f (nats://127.0.0.1:9)", "nats://127.0.0.1:7 (/d)")
+	if c.backend.options.Server != "nats://127.0.0.1:9" {
+		t.Errorf("%+v", c.backend.options)
 	}
-	path, _ := a.config.discoveryPath()
-	if err := withdraw(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Errorf("the first \"up\" removed the file of the second: %v", err)
-	}
-	for range 2 {
-		if err := withdrawDead(); err != nil {
+	// A second "up" on the same folder replaces the first, which leaves its file alone.
+	withdrawThird := announce("nats://127.0.0.1:10", "/d", os.Getpid())
+	for _, end := range []func() error{withdraw, withdrawSecond, withdrawDead, withdrawDead} {
+		if err := end(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := os.Stat(path); !os.IsNotExist(err) {
-		t.Errorf("the file still exists: %v", err)
+	if s := c.shown(t); s.Server.Value != "nats://127.0.0.1:10" {
+		t.Errorf("after the others have ended: %+v", s)
+	}
+	if err := withdrawThird(); err != nil {
+		t.Fatal(err)
+	}
+	if s := c.shown(t); s.Server.Value != "" || len(a.config.running()) > 0 {
+		t.Errorf("after all have ended: %+v", s)
+	}
+}
+
+// The files about running "up" may be damaged, or be something else.
+func TestDiscoveryOfDamagedFiles(t *testing.T) {
+	c := newCLI(t)
+	a := newApp(nil, streams{nil, &c.out, &c.err}, c.environment())
+	dir, _ := a.config.discoveryDir()
+	if err := os.MkdirAll(filepath.Join(dir, "folder.json"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"empty": "", "half": `{"url":"nats://127`, "other": `[1]`, "nothing": "{}"} {
+		if err := os.WriteFile(filepath.Join(dir, name+".json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := a.config.announce(discovery{URL: "nats://127.0.0.1:7", PID: os.Getpid(), Data: "/d"}); err != nil {
+		t.Fatal(err)
+	}
+	if all := a.config.running(); len(all) != 1 {
+		t.Errorf("%+v", all)
+	}
+}
+
+// Settings files come from editors of all kinds.
+func TestSettingsFileOfAnyEditor(t *testing.T) {
+	text := "# cafés\nserver = ' nats://a '\nnickname = 'zoé'\nkey_file = '~/k'\n"
+	units := func(order binary.ByteOrder, text string) string {
+		var b []byte
+		for _, u := range utf16.Encode([]rune("\ufeff" + text)) {
+			b = append(b, 0, 0)
+			order.PutUint16(b[len(b)-2:], u)
+		}
+		return string(b)
+	}
+	for name, saved := range map[string]string{
+		"plain": text, "with a mark": "\xef\xbb\xbf" + text, "CRLF": strings.ReplaceAll("\xef\xbb\xbf"+text, "\n", "\r\n"),
+		"spaces": "\n\n  " + strings.ReplaceAll(text, "\n", "  \n\t"),
+		"UTF-16": units(binary.LittleEndian, text), "UTF-16, the other way": units(binary.BigEndian, text),
+	} {
+		c := newCLI(t)
+		c.vars = nil
+		c.writeConfig(t, saved)
+		if s := c.shown(t); s.Server.Value != "nats://a" || s.Nickname.Value != "zoé" || s.KeyFile.Value != filepath.Join(c.home, "k") {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+	c := newCLI(t)
+	c.vars = map[string]string{"BACKUP_SERVER": "nats://a\r", "BACKUP_NICKNAME": " \r\n"}
+	if s := c.shown(t); s.Server.Value != "nats://a" || s.Nickname.Source != "default" {
+		t.Errorf("variables with ends of lines: %+v", s)
+	}
+}
+
+// A ~ that no shell has replaced is the home folder, wherever the path comes from.
+func TestTildeIsHome(t *testing.T) {
+	c := newCLI(t)
+	c.vars = nil
+	c.writeConfig(t, "data = '~/d'\nkey_file = '~'\n")
+	if s := c.shown(t); s.Data.Value != filepath.Join(c.home, "d") || s.KeyFile.Value != c.home {
+		t.Errorf("file: %+v", s)
+	}
+	c.vars = map[string]string{"BACKUP_DATA": "~/e", "BACKUP_KEY_FILE": "~x/k", "BACKUP_CONFIG": "~/c.toml"}
+	if s := c.shown(t); s.Data.Value != filepath.Join(c.home, "e") || s.KeyFile.Value != "~x/k" || s.File != filepath.Join(c.home, "c.toml") {
+		t.Errorf("environment: %+v", s)
+	}
+	c.vars = nil
+	s := c.shown(t, "--data=~/f", "--key-file=~/k", "--config=~/g")
+	if s.Data.Value != filepath.Join(c.home, "f") || s.KeyFile.Value != filepath.Join(c.home, "k") || s.File != filepath.Join(c.home, "g") {
+		t.Errorf("flags: %+v", s)
+	}
+}
+
+// Without a home folder everything works that needs no file of it, and the error of the rest
+// says once what to name.
+func TestWithoutHome(t *testing.T) {
+	c := newCLI(t)
+	c.homeFails = errors.New("$HOME is not defined")
+	c.expect(t, exitDone, "list")
+	c.expect(t, exitDone, "config", "show")
+	c.backend.fails = client.ErrNoKeyFile
+	c.expect(t, exitFailed, "transmit", ".", "--name", "x")
+	contains(t, c.err.String(), "--key-file", "HOME")
+	for _, args := range [][]string{{"config", "--nickname", "x"}, {"list", "--config=~/x"}, {"list", "--data=~/x"}} {
+		c.expect(t, exitFailed, args...)
+		if got := c.err.String(); strings.Count(got, "home folder is unknown") != 1 || !strings.Contains(got, "--config") {
+			t.Errorf("%q: %s", args, got)
+		}
 	}
 }
 
@@ -176,12 +286,5 @@ func TestXDG(t *testing.T) {
 		if got, err := a.config.dir(); got != test.want || err != nil {
 			t.Errorf("%+v: %s, %v", test, got, err)
 		}
-	}
-	c.vars = nil
-	env := c.environment()
-	env.home = func() (string, error) { return "", fmt.Errorf("no HOME") }
-	a := newApp(nil, streams{nil, &c.out, &c.err}, env)
-	if _, err := a.config.settings(); err == nil || !strings.Contains(err.Error(), "XDG_CONFIG_HOME") {
-		t.Errorf("without a home: %v", err)
 	}
 }

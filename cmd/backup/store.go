@@ -14,30 +14,21 @@ import (
 // if "up" made the data folder.
 func storeDir(data string) string {
 	inside := nodeDir(data)
-	if !isStore(data) && isStore(inside) {
+	itself, err := isStore(data)
+	if below, belowErr := isStore(inside); !itself && err == nil && below && belowErr == nil {
 		return inside
 	}
 	return data
 }
 
-// isStore reports whether dir holds a store; the file STORE contains its identity.
-func isStore(dir string) bool {
+// isStore reports whether dir holds a store; the file STORE contains its identity. That the
+// file cannot be looked at does not mean that there is none.
+func isStore(dir string) (bool, error) {
 	_, err := os.Stat(filepath.Join(dir, "STORE"))
-	return err == nil
-}
-
-// warnLost tells which segments of the store in dir are lost.
-func warnLost(c *console, dir string, store *storage.Store) {
-	for _, l := range store.Lost() {
-		text := c.t("storage.lost-unreadable", "Text", l.Why.Error())
-		switch {
-		case errors.Is(l.Why, fs.ErrNotExist):
-			text = c.t("storage.lost-missing")
-		case errors.Is(l.Why, storage.ErrTooShort):
-			text = c.t("storage.lost-short")
-		}
-		c.warn(filepath.Join(dir, filepath.FromSlash(l.Segment)), errors.New(text))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
+	return err == nil, err
 }
 
 // checkStore checks a store that no node serves and calls found for each problem.
@@ -58,4 +49,18 @@ func rebuildIndex(c *console, dir string) error {
 	}
 	warnLost(c, dir, store)
 	return store.Close()
+}
+
+// warnLost tells which segments of the store in dir are lost.
+func warnLost(c *console, dir string, store *storage.Store) {
+	for _, l := range store.Lost() {
+		text := c.t("storage.lost-unreadable", "Text", l.Why.Error())
+		switch {
+		case errors.Is(l.Why, fs.ErrNotExist):
+			text = c.t("storage.lost-missing")
+		case errors.Is(l.Why, storage.ErrTooShort):
+			text = c.t("storage.lost-short")
+		}
+		c.warn(filepath.Join(dir, filepath.FromSlash(l.Segment)), errors.New(text))
+	}
 }
