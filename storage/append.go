@@ -323,6 +323,11 @@ func (w *writer) prepareSegment(need int64) error {
 	if w.file != nil {
 		return nil
 	}
+	return w.beginSegment()
+}
+
+// beginSegment makes the next segment.
+func (w *writer) beginSegment() error {
 	n := w.end.Segment + 1
 	file, size, err := w.segments.create(n)
 	if err != nil {

@@ -22,9 +22,51 @@ type candidate struct {
 	size, live int64 // bytes
 }
 
+// sealLast ends the last segment and begins the next one, if at least the share dead of it is
+// dead, and so many bytes that a compaction is worth it. Otherwise a store of one segment would
+// never shrink. The next segment is made first, as ever: REMOVED never names the last one.
+func (w *writer) sealLast(dead float64) error {
+	if err := w.health.refusal(); err != nil || w.file == nil {
+		return err
+	}
+	n := w.end.Segment
+	bytes, err := w.index.DeadBytes(segment.Location{Segment: n}, segment.Location{Segment: n + 1})
+	if err != nil || bytes < w.segmentSize/leastDead || float64(bytes) < dead*float64(w.size) {
+		return err
+	}
+	if err := w.finishSegment(); err != nil {
+		return w.answer(err)
+	}
+	if err := w.beginSegment(); err != nil {
+		return w.answer(err)
+	}
+	position, err := w.index.NewBatch()
+	if err != nil {
+		return err
+	}
+	return position.Commit(w.end)
+}
+
+// leastDead is the share of a whole segment, as a divisor, that must be dead in the last one
+// before it is compacted: 1 MiB of 256.
+const leastDead = 256
+
+// checkSpace refuses to empty a segment whose live records do not fit on the disk beside it:
+// moving only some of them would use up the reserve and free nothing.
+func (c *compaction) checkSpace(live int64) error {
+	if live == 0 {
+		return nil
+	}
+	return c.s.dir.checkSpace(live+live/8, c.s.writer.moveReserve())
+}
+
+// moveReserve returns the bytes that moving records leaves free: half of the reserve, but no
+// more than what the index and those who share the disk need.
+func (w *writer) moveReserve() int64 { return min(w.reserve/2, 32<<20) }
+
 // compactable returns the segments of which at least the share dead is dead, those
-// with the fewest live bytes first. The last segment, which the writer appends to,
-// is never among them, nor is one of which something is lost, because it may be readable
+// with the fewest live bytes first: they need the least space. The last segment, which the
+// writer appends to, is never among them, nor is one of which something is lost, because it may be readable
 // again one day. errs are of segments that could not be examined.
 func compactable(s *Store, dead float64) (all []candidate, errs []error) {
 	for n := uint32(1); n < s.index.State().Position.Segment; n++ {
@@ -78,7 +120,11 @@ type move struct {
 //  4. No read uses the segment any more, and the file is removed.
 func (c *compaction) run(size int64) error {
 	s := c.s
-	if s.index.Usage(c.n).Live > 0 {
+	live := s.index.Usage(c.n).Live
+	if err := c.checkSpace(live); err != nil {
+		return fmt.Errorf("move the live records of %s: %w", segmentLabel(c.n), err)
+	}
+	if live > 0 {
 		if err := c.moveAll(); err != nil {
 			return fmt.Errorf("move the live records of %s: %w", segmentLabel(c.n), err)
 		}
@@ -264,6 +310,6 @@ func (w *writer) move(moves []move) (bytes int64, err error) {
 	if len(writes) == 0 {
 		return 0, nil
 	}
-	// A compaction may use half of the reserve, so that it can empty a full disk.
-	return bytes, w.put(writes, entries, w.reserve/2)
+	// A compaction may use a part of the reserve, so that it can empty a full disk.
+	return bytes, w.put(writes, entries, w.moveReserve())
 }

@@ -211,7 +211,7 @@ func (d *directory) checkSpace(need, reserve int64) error {
 // when there is space again.
 func (d *directory) checkSpaceToOpen(reserve int64) error {
 	free, err := d.free()
-	if need := reserve / 4; err == nil && free < uint64(need) {
+	if need := min(reserve/4, 16<<20); err == nil && free < uint64(need) {
 		err = schemas.Errorf(schemas.DiskFull,
 			"the disk of node %s is full: %d bytes are free, and its index needs %d to be opened; make room, and start it again",
 			d.identity.Node, free, need)

@@ -157,7 +157,7 @@ type Compacted struct {
 
 // Compact moves the live records of segments of which much is dead to the last
 // segment and removes the emptied segments, beginning with those with the fewest
-// live bytes. Reads and puts go on meanwhile. A damaged record is not moved; its
+// live bytes. If much of the last segment is dead, it begins another one first. Reads and puts go on meanwhile. A damaged record is not moved; its
 // part stays known as damaged.
 //
 // What was done before an error, also ctx's, stays done. A segment that the disk
@@ -174,7 +174,9 @@ func (s *Store) Compact(ctx context.Context, how Compaction) (done Compacted, er
 		return done, err
 	}
 	defer s.gate.endChore()
+	sealed := s.writer.turn(ctx, func() error { return s.writer.sealLast(how.Dead) })
 	candidates, errs := compactable(s, how.Dead)
+	errs = append(errs, sealed)
 	for _, v := range candidates {
 		if err := errors.Join(ctx.Err(), s.gate.stopped(), s.health.refusal()); err != nil {
 			return done, errors.Join(append(errs, err)...)

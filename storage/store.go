@@ -40,13 +40,14 @@ var ErrOtherGeneration = errors.New("the marks belong to another collection")
 type Options struct {
 	// FS is the store's only way to the disk. Default: vfs.Default.
 	FS vfs.FS
-	// SegmentSize is the length, in bytes, that a segment grows to. Default: 256 MiB,
-	// so that a full disk has some ten thousand files and compaction moves little at
-	// a time. At most 2 GiB.
+	// SegmentSize is the length, in bytes, that a segment grows to. Default: 1/64 of the
+	// disk, from 8 to 256 MiB, so that a full disk has at most some ten thousand files and
+	// compaction moves little at a time. At most 2 GiB.
 	SegmentSize int64
-	// ReserveBytes is the free space, in bytes, below which puts are refused. The
-	// index needs it to write what is acknowledged already, and to compact. A store
-	// does not open when less than a quarter of it is free. Default: 64 MiB.
+	// ReserveBytes is the free space, in bytes, below which puts are refused. The index needs
+	// it to write what is acknowledged already, whoever shares the disk to forget versions,
+	// and compaction to hold what is live in a segment twice. A store does not open when less
+	// than a quarter of it is free, or less than 16 MiB. Default: 64 MiB and a segment.
 	ReserveBytes int64
 	// IndexMemory is the memory that the index may use, in bytes: five sixths of it
 	// to cache what it has read, and one sixth for a table that is not written out
@@ -65,18 +66,25 @@ func (o *Options) setDefaults() {
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
-	if o.SegmentSize <= 0 {
-		o.SegmentSize = 256 << 20
-	}
 	o.SegmentSize = min(o.SegmentSize, maxSegmentSize)
-	if o.ReserveBytes <= 0 {
-		o.ReserveBytes = 64 << 20
-	}
 	if o.IndexMemory <= 0 {
 		o.IndexMemory = 48 << 20
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+}
+
+// setSizes sets the sizes that depend on the disk with the directory.
+func (o *Options) setSizes(dir string) {
+	if o.SegmentSize <= 0 {
+		o.SegmentSize = 256 << 20
+		if usage, err := o.FS.GetDiskUsage(dir); err == nil {
+			o.SegmentSize = min(max(int64(usage.TotalBytes/64), 8<<20), o.SegmentSize)
+		}
+	}
+	if o.ReserveBytes <= 0 {
+		o.ReserveBytes = 64<<20 + o.SegmentSize
 	}
 }
 
@@ -115,6 +123,7 @@ func Open(dir string, opt Options) (s *Store, err error) {
 	if err := opt.FS.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the store's directory: %w", err)
 	}
+	s.opt.setSizes(dir)
 	if s.lock, err = s.dir.lock(); err != nil {
 		return nil, err
 	}
