@@ -52,6 +52,9 @@ type BackupOptions struct {
 	// Warn, if not nil, is called for every path that could not be saved whole, from several
 	// goroutines.
 	Warn func(path string, err error)
+	// Continuing, if not nil, is called if the backup continues an unfinished one, with the bytes
+	// that were sent before and are kept.
+	Continuing func(sent int64)
 }
 
 // BackupResult says what a backup has done.
@@ -68,8 +71,8 @@ type BackupResult struct {
 }
 
 // Backup saves paths as a new version of a record. Paths that cannot be read are left out, warned
-// of and counted. After any other error there is no new version, but what was sent is not sent
-// again by the next backup.
+// of and counted. After any other error there is no new version. What was sent is not sent
+// again by the next backup; if the error is an [Unfinished], it is kept for that for some days.
 func (c *Client) Backup(ctx context.Context, opt BackupOptions) (*BackupResult, error) {
 	p, err := c.plan(opt)
 	if err != nil {
@@ -105,15 +108,22 @@ func (c *Client) backupOnce(ctx context.Context, p *plan) (res *BackupResult, se
 		return nil, 0, err
 	}
 	defer s.close()
+	if s.previous != nil && p.Continuing != nil && !p.again {
+		p.Continuing(s.previous.Bytes)
+	}
 	done, err := s.save(ctx, p)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
-		return nil, 0, err
+		return nil, 0, s.leave(ctx, err)
 	}
-	res, err = s.commit(ctx, p, done)
-	return res, done.Sent, err
+	s.keeper.pause() // a checkpoint that comes after the version would name what is finished
+	if res, err = s.commit(ctx, p, done); err != nil {
+		return nil, done.Sent, s.leave(ctx, err)
+	}
+	s.keeper.end()
+	return res, done.Sent, nil
 }
 
 // mayRepeat reports whether another pass may help against the failure of a commit.

@@ -24,9 +24,11 @@ type session struct {
 	c        *Client
 	keys     *seal.Keys
 	id       string
-	token    []byte           // with which a session that has lapsed is opened again
-	parent   *schemas.Version // nil for the first version of a record
-	recheck  bool             // chunks of the parent may be lost
+	token    []byte              // with which a session that has lapsed is opened again
+	parent   *schemas.Version    // nil for the first version of a record
+	recheck  bool                // chunks of the parent may be lost
+	previous *schemas.Checkpoint // what an unfinished backup has sent; nil if there is none
+	keeper   *keeper             // of the upload; nil before it
 	vault    schemas.VaultID
 	replicas *replica.Reader
 	out      *replica.Writer
@@ -57,7 +59,7 @@ func openSession(ctx context.Context, c *Client, p *plan) (*session, error) {
 	}
 	s := &session{
 		c: c, keys: p.keys, id: rep.Session, token: rep.Token, parent: rep.Parent, recheck: rep.Recheck || p.again, vault: schemas.SealedVault(c.opt.Nickname),
-		replicas: replica.NewReader(data, rep.Map), out: out, renewed: make(chan struct{}),
+		previous: rep.Checkpoint, replicas: replica.NewReader(data, rep.Map), out: out, renewed: make(chan struct{}),
 	}
 	s.follow(&rep)
 	if s.stopWatching, err = replica.WatchMap(data, func(m *schemas.NodeMap) { s.follow(&schemas.SessionReply{Map: m}) }); err != nil {
@@ -128,6 +130,11 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 		Keys: s.keys, Vault: s.vault, Session: s.id, Replicas: s.replicas, Writer: s.out,
 		Compression: p.Compression, Unchecked: s.c.opt.SkipSelfCheck, Budget: memory, Status: s.c.opt.Status,
 	})
+	var err error
+	if s.keeper, err = s.keep(ctx, up, s.previous); err != nil {
+		up.Abandon(err)
+		return nil, err
+	}
 	opt := archive.Options{
 		Keys: s.keys, Roots: p.roots, Exclude: p.exclude, Stdin: p.Stdin, Name: p.Name, Reread: p.Reread,
 		Budget: memory, Progress: p.Progress, Warn: p.Warn,
@@ -177,4 +184,13 @@ func (s *session) commit(ctx context.Context, p *plan, done *saved) (*BackupResu
 		Version: *rep.Version, Files: done.Files, Bytes: done.Bytes, Unchanged: done.Unchanged,
 		Read: done.Read, Sent: done.Sent, Chunks: done.Chunks, Unreadable: done.Unreadable, LeftOut: p.exclude.LeftOut(),
 	}, nil
+}
+
+// leave is to be called before close if the backup has ended with err. It returns the error that
+// says what of it is kept.
+func (s *session) leave(ctx context.Context, err error) error {
+	if s.keeper == nil {
+		return err
+	}
+	return s.keeper.leave(ctx, err)
 }

@@ -69,6 +69,13 @@ func (c *Coordinator) tryOpenSession(ctx context.Context, req *schemas.SessionRe
 		}
 		s.ParentRoot = rep.Parent.Root
 	}
+	checkpoint, err := c.catalog.Checkpoint(ctx, req.Nickname, req.Record)
+	if err != nil {
+		return nil, err
+	}
+	if s.HasCheckpoint = checkpoint != nil; s.HasCheckpoint && checkpoint.Source == req.Source {
+		rep.Checkpoint = checkpoint.Message()
+	}
 	s.Basis, s.Trusted = c.members.BasisOf(destinations, rep.Parent)
 	rep.Recheck = rep.Parent != nil && !s.Trusted
 	if rep.Token, err = s.Token(); err != nil {
@@ -116,6 +123,7 @@ func (c *Coordinator) renewSession(ctx context.Context, req *schemas.RenewReques
 	}
 	s, err := c.sessions.Renew(ctx, req.Session, func(s *session.Session) {
 		rep.Durability, rep.Map = s.Durability, nil
+		s.HasCheckpoint = s.HasCheckpoint || req.Checkpoint != nil
 		destinations, err := members.FindDestinations(c.members.Map(), schemas.SealedVault(s.Nickname), false)
 		if err != nil || destinations.Durability.K != s.Durability.K {
 			// The session continues when nodes come back, with the durability it began with.
@@ -129,6 +137,15 @@ func (c *Coordinator) renewSession(ctx context.Context, req *schemas.RenewReques
 	}
 	if rep.Map == nil {
 		rep.Map, rep.Durability = c.members.Map(), s.Durability
+	}
+	if req.Checkpoint != nil && s.Committed == 0 {
+		// The session says that there is one before it is written, so that its commit removes it.
+		saved, err := c.catalog.SaveCheckpoint(ctx, &catalog.Checkpoint{Nickname: s.Nickname, Record: s.Record, Source: s.Source,
+			Root: req.Checkpoint.Root, Bytes: req.Checkpoint.Bytes})
+		if err != nil {
+			return nil, err
+		}
+		rep.Checkpoint = saved.Message()
 	}
 	return rep, nil
 }
@@ -179,6 +196,11 @@ func (c *Coordinator) commitSession(ctx context.Context, req *schemas.CommitRequ
 	}, s.Since, s.Moved)
 	if err != nil {
 		return nil, err
+	}
+	if s.HasCheckpoint { // the version has taken its place
+		if _, err := c.catalog.RemoveCheckpoint(ctx, s.Nickname, s.Record); err != nil {
+			c.opt.Log.Warn("a checkpoint could not be removed", "nickname", s.Nickname, "record", s.Record, "error", err)
+		}
 	}
 	if err := c.sessions.Close(ctx, s.ID, v.Number); err != nil {
 		c.opt.Log.Warn("a session could not be closed", "session", s.ID, "error", err)

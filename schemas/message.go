@@ -163,6 +163,19 @@ type SessionReply struct {
 	// Token, of an open only, is opaque. A client that sends it with its renewals and its
 	// commit can go on after its session has lapsed.
 	Token []byte `msgpack:"token,omitempty"`
+	// Checkpoint is what an unfinished backup of the record from the same source has sent; of a
+	// renewal that has one, it is the same with the time until which it is kept.
+	Checkpoint *Checkpoint `msgpack:"checkpoint,omitempty"`
+}
+
+// Checkpoint names what an unfinished backup has sent, so that no collection removes it before
+// the backup is continued.
+type Checkpoint struct {
+	// Root is a tree chunk. Its data edges are ids of chunks of any kind, which were sent. Its
+	// tree edge, if it has one, leads to another checkpoint chunk, with more of them.
+	Root  ChunkID `msgpack:"root"`
+	Bytes int64   `msgpack:"bytes"`           // of the messages that carried the chunks
+	Until int64   `msgpack:"until,omitempty"` // Unix ns; only a coordinator sets it
 }
 
 // RenewRequest keeps a session alive, on backup.session.renew; the answer is a
@@ -171,6 +184,8 @@ type RenewRequest struct {
 	Session string `msgpack:"session"`
 	// Token is that of the open. With it a session that has lapsed is opened again.
 	Token []byte `msgpack:"token,omitempty"`
+	// Checkpoint replaces the record's.
+	Checkpoint *Checkpoint `msgpack:"checkpoint,omitempty"`
 }
 
 // CommitRequest ends a session, on backup.session.commit. The coordinator accepts it only

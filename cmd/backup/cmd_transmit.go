@@ -54,6 +54,7 @@ func runTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 	}
 	opt.Without = backupFolders(a.config, &s.settings)
 	opt.Stdin, opt.Progress, opt.Warn = a.in, &client.Progress{Count: a.showsProgress()}, a.warn
+	opt.Continuing = func(sent int64) { a.info(a.t("transmit.continuing", "Size", a.size(sent))) }
 
 	start := time.Now()
 	stop := a.showProgress(opt.Progress)
@@ -69,6 +70,10 @@ func runTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 	if errors.As(err, &pattern) {
 		return &failure{exit: exitUsage, code: "pattern", text: a.patternError(pattern), hint: a.t("hint.help"), err: err}
 	}
+	var left *client.Unfinished
+	if errors.As(err, &left) {
+		return unfinished(a.console, left)
+	}
 	if schemas.CodeOf(err) == schemas.BadName {
 		return a.withHint(err, a.t("transmit.name-hint"))
 	}
@@ -82,6 +87,18 @@ func runTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 		return a.partial("transmit.partial", res.Unreadable)
 	}
 	return nil
+}
+
+// unfinished is the failure of a backup whose data is kept. It says until when.
+func unfinished(c *console, e *client.Unfinished) error {
+	f := *c.explain(e.Err)
+	sent, until := c.size(e.Sent), c.when(e.Until.UnixNano())
+	if f.code == "interrupted" {
+		f.text = c.t("transmit.interrupted", "Size", sent, "Date", until)
+	} else {
+		c.notice(c.t("transmit.kept", "Size", sent, "Date", until))
+	}
+	return &f
 }
 
 // backupFolders are the folders of this machine that hold the backups themselves. Saving

@@ -9,8 +9,8 @@ import (
 	"servidor-backup/schemas"
 )
 
-// Forget forgets a version, or all versions of a record if number is 0; with undo it takes
-// that back. It returns the versions that it has changed, even with an error.
+// Forget forgets a version, or all versions of a record and its checkpoint if number is 0; with
+// undo it takes that back, except for the checkpoint. It returns the versions that it has changed, even with an error.
 func (c *Catalog) Forget(ctx context.Context, nickname, record string, number uint64, undo bool) (changed []schemas.Version, err error) {
 	var all []schemas.Version
 	if number > 0 {
@@ -24,8 +24,17 @@ func (c *Catalog) Forget(ctx context.Context, nickname, record string, number ui
 		if err != nil {
 			return nil, err
 		}
+		hadCheckpoint := false
+		if !undo {
+			if hadCheckpoint, err = c.RemoveCheckpoint(ctx, nickname, record); err != nil {
+				return nil, err
+			}
+		}
 		if len(all) == 0 {
 			_, err := c.Version(ctx, nickname, record, 0)
+			if hadCheckpoint && schemas.CodeOf(err) == schemas.UnknownRecord {
+				return nil, nil
+			}
 			return nil, err // which says what is unknown
 		}
 	}

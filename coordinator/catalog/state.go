@@ -14,6 +14,7 @@ import (
 //	generations    generations
 //	collection     Collection, the newest one
 //	copies         revisionBase
+//	checkpoint.NICKNAME.RECORD    Checkpoint, with names as in the catalogue
 type State struct{ bucket *kv.Bucket }
 
 const (

@@ -7,8 +7,9 @@
 //     puts or asks for, which pins the chunk. Then sessions note it when they are opened.
 //  2. Versions that were forgotten for longer than the grace period are deleted.
 //  3. The open sessions are read: the oldest one's generation, and the versions they build on.
-//  4. The versions are read. They and the sessions' versions are the roots.
-//  5. Everything below the roots is marked at the nodes it is assigned to.
+//  4. The versions are read. They and the sessions' versions are the roots. So are checkpoints:
+//     what unfinished backups have sent.
+//  5. Everything below the roots is marked at the nodes it is assigned to, checkpoints last.
 //  6. The nodes sweep: of the chunks assigned to them, they forget those that are neither
 //     marked nor pinned by an open session, that is, in the oldest session's generation or a
 //     later one.
@@ -127,6 +128,11 @@ func collect(ctx context.Context, d *Deps, p *progress) (nodes *nodeSet, err err
 	if err := p.enter("reading the versions"); err != nil {
 		return nodes, err
 	}
+	// A commit makes the version first and then removes the checkpoint, so one of them is seen.
+	checkpoints, err := d.Catalog.Checkpoints(ctx)
+	if err != nil {
+		return nodes, err
+	}
 	versions, backup, err := readVersions(ctx, d.Catalog, nodes)
 	if err != nil {
 		return nodes, err
@@ -137,6 +143,13 @@ func collect(ctx context.Context, d *Deps, p *progress) (nodes *nodeSet, err err
 	m := newMarker(ctx, nodes, p, d.Hooks.DamageLimit)
 	if err := m.markAll(append(versions, building...), backup); err != nil {
 		return nodes, err
+	}
+	// Last, because nothing below the chunks of a checkpoint is marked with them: a tree chunk that
+	// a version shares must have been descended before.
+	for _, c := range checkpoints {
+		if err := m.markCheckpoint(schemas.SealedVault(c.Nickname), c.Root); err != nil {
+			return nodes, fmt.Errorf("the checkpoint of %s of %s: %w", c.Record, c.Nickname, err)
+		}
 	}
 	if err := p.enter("sweeping"); err != nil {
 		return nodes, err

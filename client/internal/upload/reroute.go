@@ -83,6 +83,7 @@ func (u *Uploader) answered(b *batch, err error) {
 	}
 	if err == nil {
 		u.destinations.noteProgress()
+		u.states.countAcknowledged(len(b.payload))
 		messages.Put(b.payload) // that of a failed request may still be on its way
 	}
 	u.states.acknowledge(b.ids...)

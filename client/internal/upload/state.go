@@ -71,9 +71,14 @@ type states struct {
 
 	mu      sync.Mutex
 	chunks  map[schemas.ChunkID]*chunkState
-	refused []*batch      // answered by all nodes, and not accepted by some
-	closing bool          // no more chunks come
-	drained chan struct{} // see the invariants
+	refused []*batch // answered by all nodes, and not accepted by some
+	closing bool     // no more chunks come
+	// While record is set, acknowledged are the chunks that are done because nodes have acknowledged all their parts,
+	// since they were taken last; ackedBytes counts the bytes of their batches.
+	record       bool
+	acknowledged []schemas.ChunkID
+	ackedBytes   int64
+	drained      chan struct{} // see the invariants
 }
 
 // newStates takes the budgets in bytes.
@@ -81,7 +86,7 @@ func newStates(plainBudget, flightBudget int64) *states {
 	return &states{
 		plain: semaphore.NewWeighted(plainBudget), flight: semaphore.NewWeighted(flightBudget),
 		wake:   make(chan struct{}, 1),
-		chunks: map[schemas.ChunkID]*chunkState{}, drained: make(chan struct{}),
+		chunks: map[schemas.ChunkID]*chunkState{}, drained: make(chan struct{}), record: true,
 	}
 }
 
@@ -161,8 +166,34 @@ func (s *states) acknowledge(ids ...schemas.ChunkID) {
 		c := s.inStage(sent, id)
 		if c.parts--; c.parts == 0 {
 			s.forget(id)
+			if s.record {
+				s.acknowledged = append(s.acknowledged, id)
+			}
 		}
 	}
+}
+
+// countAcknowledged counts the bytes of a batch that nodes have acknowledged.
+func (s *states) countAcknowledged(bytes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ackedBytes += int64(bytes)
+}
+
+// takeAcknowledged returns the chunks that were acknowledged since its last call, and the bytes
+// that were acknowledged so far.
+func (s *states) takeAcknowledged() (ids []schemas.ChunkID, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids, s.acknowledged = s.acknowledged, nil
+	return ids, s.ackedBytes
+}
+
+// stopRecording ends the collection of acknowledged chunks, which nobody takes any more.
+func (s *states) stopRecording() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.record, s.acknowledged = false, nil
 }
 
 // rerouteShard chooses a node for a shard of a sent chunk that its node did not accept. It

@@ -42,6 +42,8 @@ type Session struct {
 	Basis      members.Basis      `msgpack:"basis"`
 	// Trusted says that the client was told to take the parent's chunks to be held.
 	Trusted bool `msgpack:"trusted,omitempty"`
+	// HasCheckpoint says that the record may have a checkpoint, which the commit removes.
+	HasCheckpoint bool `msgpack:"has_checkpoint,omitempty"`
 	// Reopened is when the session was opened again after it had lapsed, Unix ns; 0 if it never
 	// was. What it had sent and asked for before may have been collected, or be pinned in an older
 	// generation only.
