@@ -52,7 +52,7 @@ coordinator/internal/lease    → bus/kv schemas
 coordinator/internal/session  → bus/kv schemas coordinator/members
 
 client                    → bus bus/replica schemas client/internal/archive client/internal/chunk client/internal/download client/internal/restore client/internal/scan client/internal/seal client/internal/target client/internal/transfer client/internal/tree client/internal/upload
-client/internal/seal      → schemas
+client/internal/seal      → schemas client/internal/osfs
 client/internal/chunk     → schemas
 client/internal/osfs      →
 client/internal/tree      → schemas client/internal/seal

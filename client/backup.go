@@ -74,7 +74,7 @@ type BackupResult struct {
 // of and counted. After any other error there is no new version. What was sent is not sent
 // again by the next backup; if the error is an [Unfinished], it is kept for that for some days.
 func (c *Client) Backup(ctx context.Context, opt BackupOptions) (*BackupResult, error) {
-	p, err := c.plan(opt)
+	p, err := c.plan(ctx, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ type plan struct {
 	again   bool // a pass before has failed: nothing of the parent is taken to be held
 }
 
-func (c *Client) plan(opt BackupOptions) (*plan, error) {
+func (c *Client) plan(ctx context.Context, opt BackupOptions) (*plan, error) {
 	if opt.Progress == nil {
 		opt.Progress = &Progress{}
 	}
@@ -169,7 +169,7 @@ func (c *Client) plan(opt BackupOptions) (*plan, error) {
 	if err := schemas.CheckRecord(p.Name); err != nil {
 		return nil, err
 	}
-	if p.keys, err = c.vaultKeys(true); err != nil {
+	if p.keys, err = c.keysToSave(ctx); err != nil {
 		return nil, err
 	}
 	p.source = c.key.SourceID(c.host, strings.Join(p.label.Paths, "\x00"))

@@ -1,11 +1,13 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -20,8 +22,8 @@ import (
 var (
 	// ErrNoCoordinator is returned when a NATS server answers, but no coordinator does.
 	ErrNoCoordinator = errors.New("no coordinator answers")
-	// ErrNoKey is returned when a sealed version is to be read and the key file does not
-	// exist.
+	// ErrNoKey is returned, in a [*KeyError], when the vault's key is needed and the key file
+	// does not exist.
 	ErrNoKey = errors.New("the vault's key is not on this machine")
 	// ErrNoKeyFile is the [ErrNoKey] of a client without a key file.
 	ErrNoKeyFile = fmt.Errorf("%w: no key file is named", ErrNoKey)
@@ -84,6 +86,11 @@ func Connect(ctx context.Context, opt Options) (*Client, error) {
 	if err := schemas.CheckNickname(opt.Nickname); err != nil {
 		return nil, err
 	}
+	if opt.KeyFile != "" {
+		if abs, err := filepath.Abs(opt.KeyFile); err == nil {
+			opt.KeyFile = abs // as messages show it
+		}
+	}
 	if opt.Status == nil {
 		opt.Status = func(string) {}
 	}
@@ -136,39 +143,83 @@ func (c *Client) dataConn(ctx context.Context) (*nats.Conn, error) {
 	return c.data, err
 }
 
-// KeyCreated reports whether this client made the vault's key. The user must then be told that
-// only this machine can restore until the key file is copied.
+// KeyCreated reports whether this client made the vault's key, which is then in the key file.
+// The user must be told that only this machine can restore until the file is copied.
 func (c *Client) KeyCreated() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.keyCreated
 }
 
-// vaultKeys loads the vault's key. If the key file does not exist, it makes one if create is set,
-// and otherwise returns ErrNoKey.
-func (c *Client) vaultKeys(create bool) (*seal.Keys, error) {
+// vaultKeys loads the vault's key. fingerprint is that of the vault's key, as the coordinator
+// tells it; empty if it is not known. The error is a [*KeyError] if the key is missing or is
+// another one.
+func (c *Client) vaultKeys(fingerprint []byte) (*seal.Keys, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.keys != nil {
-		return c.keys, nil
-	}
-	if c.opt.KeyFile == "" {
-		return nil, ErrNoKeyFile
-	}
-	key, err := seal.LoadKey(c.opt.KeyFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		if !create {
-			return nil, fmt.Errorf("%w: %s is missing; copy it from the machine that made the backups", ErrNoKey, c.opt.KeyFile)
+	if c.keys == nil {
+		if c.opt.KeyFile == "" {
+			return nil, ErrNoKeyFile
 		}
-		key, err = seal.CreateKey(c.opt.KeyFile)
-		c.keyCreated = err == nil
-		if errors.Is(err, fs.ErrExist) { // another backup was faster
-			key, err = seal.LoadKey(c.opt.KeyFile)
+		key, err := seal.LoadKey(c.opt.KeyFile)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &KeyError{Nickname: c.opt.Nickname, File: c.opt.KeyFile, Missing: true}
 		}
+		if err != nil {
+			return nil, err
+		}
+		c.key, c.keys = key, seal.New(key)
 	}
-	if err != nil {
+	if own := c.key.Fingerprint(); len(fingerprint) > 0 && !bytes.Equal(own[:], fingerprint) {
+		return nil, &KeyError{Nickname: c.opt.Nickname, File: c.opt.KeyFile}
+	}
+	return c.keys, nil
+}
+
+// keysToSave loads the vault's key, or makes one if the vault has none yet.
+//
+// The order keeps every key that a vault may know: the vault is asked, the key is stored
+// durably, and only then a session enters the key in the vault. If another machine was faster
+// there, the session is refused, and checkRefusal removes the key, which no vault knows.
+func (c *Client) keysToSave(ctx context.Context) (*seal.Keys, error) {
+	keys, err := c.vaultKeys(nil)
+	if !errors.Is(err, ErrNoKey) || errors.Is(err, ErrNoKeyFile) {
+		return keys, err
+	}
+	var rep schemas.ListReply
+	asked := c.ctl.requestOrRetry(ctx, schemas.SubjectList, &schemas.ListRequest{Nickname: c.opt.Nickname}, &rep)
+	if asked != nil && schemas.CodeOf(asked) != schemas.UnknownNickname {
+		return nil, asked
+	}
+	if len(rep.Fingerprint) > 0 {
 		return nil, err
 	}
-	c.key, c.keys = key, seal.New(key)
-	return c.keys, nil
+	c.mu.Lock()
+	key, err := seal.CreateKey(c.opt.KeyFile, fmt.Sprintf("Nickname %q, made on the host %q on %s.", c.opt.Nickname, c.host, time.Now().Format(time.DateOnly)))
+	if err == nil {
+		c.key, c.keys, c.keyCreated = key, seal.New(key), true
+	}
+	c.mu.Unlock()
+	if err != nil && !errors.Is(err, fs.ErrExist) { // else another backup was faster
+		return nil, err
+	}
+	return c.vaultKeys(nil)
+}
+
+// checkRefusal explains a coordinator's refusal of the key. A key that this client has made is
+// removed then: the vault has another one, so nothing is sealed with it.
+func (c *Client) checkRefusal(err error) error {
+	if schemas.CodeOf(err) != schemas.OtherKey {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wrong := &KeyError{Nickname: c.opt.Nickname, File: c.opt.KeyFile}
+	if c.keyCreated {
+		if err := seal.RemoveKey(c.opt.KeyFile, c.key); err != nil {
+			return errors.Join(wrong, fmt.Errorf("remove the new key, which is of no use: %w", err))
+		}
+		c.keys, c.keyCreated, wrong.Missing = nil, false, true
+	}
+	return wrong
 }

@@ -33,7 +33,9 @@ func (c *Client) Records(ctx context.Context, opt ListOptions) (all []schemas.Re
 // Versions lists a record's versions, newest first.
 func (c *Client) Versions(ctx context.Context, record string, opt ListOptions) ([]VersionInfo, error) {
 	var all []VersionInfo
+	var fingerprint []byte
 	err := c.list(ctx, record, opt, func(rep *schemas.ListReply) {
+		fingerprint = rep.Fingerprint
 		for _, v := range rep.Versions {
 			all = append(all, VersionInfo{Version: v})
 		}
@@ -41,7 +43,7 @@ func (c *Client) Versions(ctx context.Context, record string, opt ListOptions) (
 	if err != nil {
 		return nil, err
 	}
-	k, err := c.vaultKeys(false)
+	k, err := c.vaultKeys(fingerprint)
 	if errors.Is(err, ErrNoKey) {
 		return all, nil
 	}

@@ -41,7 +41,7 @@ func openVersion(ctx context.Context, c *Client, id string) (*version, error) {
 	if err != nil {
 		return nil, err
 	}
-	k, err := c.vaultKeys(false)
+	k, err := c.vaultKeys(rep.Fingerprint)
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func openSession(ctx context.Context, c *Client, p *plan) (*session, error) {
 		Source: p.source, Moved: p.Moved, Fingerprint: fingerprint[:],
 	}, &rep)
 	if err != nil {
-		return nil, err
+		return nil, c.checkRefusal(err)
 	}
 	out, err := replica.NewWriter(data, replica.WriterOptions{Status: c.opt.Status, Pace: c.upload.Wait})
 	if err != nil {

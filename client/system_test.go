@@ -400,6 +400,42 @@ func (c *counter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// Of two first backups on two machines one makes the key; the other is told, and keeps none.
+func TestOneOfTwoFirstBackupsMakesTheKey(t *testing.T) {
+	w := newWorld(t, 1)
+	src := filepath.Join(t.TempDir(), "x")
+	write(t, src, []byte("a"))
+	for round := range 5 {
+		dir := t.TempDir()
+		var errs [2]error
+		var clients [2]*client.Client
+		file := func(i int) string { return filepath.Join(dir, fmt.Sprint(i), "k") }
+		var both sync.WaitGroup
+		for i := range clients {
+			clients[i] = w.client(func(o *client.Options) {
+				o.Nickname, o.KeyFile = fmt.Sprint("race", round), file(i)
+			})
+			both.Go(func() {
+				_, errs[i] = clients[i].Backup(t.Context(), client.BackupOptions{Paths: []string{src}})
+			})
+		}
+		both.Wait()
+		made := 0
+		for i, err := range errs {
+			_, missing := os.Stat(file(i))
+			switch {
+			case err == nil && clients[i].KeyCreated() && missing == nil:
+				made++
+			case err == nil || clients[i].KeyCreated() || !errors.Is(err, client.ErrNoKey) || !errors.Is(missing, fs.ErrNotExist):
+				t.Errorf("machine %d: %v, made a key: %t, its file: %v", i, err, clients[i].KeyCreated(), missing)
+			}
+		}
+		if made != 1 {
+			t.Errorf("%d machines made a key, want 1", made)
+		}
+	}
+}
+
 // A record belongs to one source: the paths and the host of its first version.
 func TestNamesStandForOneSource(t *testing.T) {
 	w := newWorld(t, 1)
@@ -430,9 +466,31 @@ func TestAnotherKeyIsRefused(t *testing.T) {
 	src := filepath.Join(t.TempDir(), "x")
 	write(t, src, []byte("a"))
 	save(t, w.client(), client.BackupOptions{Paths: []string{src}})
-	stranger := w.client(func(o *client.Options) { o.KeyFile = filepath.Join(t.TempDir(), "k") })
-	if _, err := stranger.Backup(t.Context(), client.BackupOptions{Paths: []string{src}}); schemas.CodeOf(err) != schemas.OtherKey {
-		t.Errorf("a second key: %v", err)
+	missing := filepath.Join(t.TempDir(), "keys", "k")
+	stranger := w.client(func(o *client.Options) { o.KeyFile = missing })
+	if _, err := stranger.Backup(t.Context(), client.BackupOptions{Paths: []string{src}}); !errors.Is(err, client.ErrNoKey) || stranger.KeyCreated() {
+		t.Errorf("without a key: %v, made: %t", err, stranger.KeyCreated())
+	}
+	if _, err := os.Stat(filepath.Dir(missing)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something was made for a key: %v", err)
+	}
+	// A key of other backups is called that; what it cannot open is not called damaged.
+	wrong := w.client(func(o *client.Options) { o.Nickname, o.KeyFile = "other", missing })
+	save(t, wrong, client.BackupOptions{Paths: []string{src}})
+	wrong = w.client(func(o *client.Options) { o.KeyFile = missing })
+	_, saved := wrong.Backup(t.Context(), client.BackupOptions{Paths: []string{src}})
+	_, restored := wrong.Restore(t.Context(), client.RestoreOptions{ID: "x", To: t.TempDir()})
+	_, listed := wrong.Versions(t.Context(), "x", client.ListOptions{})
+	_, checked := wrong.Check(t.Context(), client.CheckOptions{})
+	_, streamed := wrong.Cat(t.Context(), "x", "", io.Discard)
+	for i, err := range []error{saved, restored, listed, checked, streamed} {
+		var mine *client.KeyError
+		if schemas.CodeOf(err) != schemas.OtherKey || !errors.As(err, &mine) || errors.Is(err, client.ErrDamaged) {
+			t.Errorf("%d: with a wrong key: %v", i, err)
+		}
+	}
+	if _, err := os.Stat(missing); err != nil {
+		t.Errorf("the key of other backups: %v", err)
 	}
 	keyless := w.client(func(o *client.Options) { o.KeyFile = filepath.Join(t.TempDir(), "none") })
 	if _, err := keyless.Restore(t.Context(), client.RestoreOptions{ID: "x", To: t.TempDir()}); !errors.Is(err, client.ErrNoKey) {

@@ -122,17 +122,18 @@ func (c *Coordinator) list(ctx context.Context, req *schemas.ListRequest) (any, 
 	if err := schemas.CheckNickname(req.Nickname); err != nil {
 		return nil, err
 	}
-	if _, err := c.catalog.Vault(ctx, req.Nickname); err != nil {
+	vault, err := c.catalog.Vault(ctx, req.Nickname)
+	if err != nil {
 		return nil, err
 	}
 	if req.Record != "" {
-		return c.listVersions(ctx, req)
+		return c.listVersions(ctx, req, vault.Fingerprint)
 	}
 	records, err := c.catalog.Records(ctx, req.Nickname, req.After, req.Forgotten)
 	if err != nil {
 		return nil, err
 	}
-	rep := &schemas.ListReply{Reply: schemas.OK, Names: []string{}}
+	rep := &schemas.ListReply{Reply: schemas.OK, Names: []string{}, Fingerprint: vault.Fingerprint}
 	for i, space := 0, listSpace; i < len(records); i++ {
 		// The answer has every name twice.
 		if space -= 2*len(records[i].Name) + 128; space < 0 {
@@ -148,8 +149,8 @@ func (c *Coordinator) list(ctx context.Context, req *schemas.ListRequest) (any, 
 // listSpace is how many bytes a list may take in an answer.
 const listSpace = schemas.MaxBatch - 1024
 
-// listVersions lists the versions of one record.
-func (c *Coordinator) listVersions(ctx context.Context, req *schemas.ListRequest) (any, error) {
+// listVersions lists the versions of one record. fingerprint is that of the vault's key.
+func (c *Coordinator) listVersions(ctx context.Context, req *schemas.ListRequest, fingerprint []byte) (any, error) {
 	var below uint64
 	if req.After != "" {
 		var err error
@@ -169,7 +170,7 @@ func (c *Coordinator) listVersions(ctx context.Context, req *schemas.ListRequest
 			return nil, err // which says what is unknown
 		}
 	}
-	rep := &schemas.ListReply{Reply: schemas.OK, Names: []string{req.Record}}
+	rep := &schemas.ListReply{Reply: schemas.OK, Names: []string{req.Record}, Fingerprint: fingerprint}
 	for i, space := 0, listSpace; i < len(versions); i++ {
 		v := &versions[i]
 		if space -= 2*len(v.Record) + len(v.Nickname) + len(v.Sealed) + 384; space < 0 && i > 0 {
@@ -198,8 +199,9 @@ func (c *Coordinator) download(ctx context.Context, req *schemas.DownloadRequest
 	nodes := c.members.Map()
 	rep := &schemas.DownloadReply{Reply: schemas.OK, Record: v.Record, Version: v}
 	if v.RootKind != schemas.Plain {
-		rep.Map = nodes
-		return rep, nil
+		vault, err := c.catalog.Vault(ctx, req.Nickname)
+		rep.Map, rep.Fingerprint = nodes, vault.Fingerprint
+		return rep, err
 	}
 	content, err := c.fetchPlain(ctx, v, nodes)
 	rep.Content = &content

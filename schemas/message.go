@@ -73,6 +73,8 @@ type ListReply struct {
 	Versions []Version `msgpack:"versions,omitempty"`
 	// Next, when not empty, is the After of the request for the rest.
 	Next string `msgpack:"next,omitempty"`
+	// Fingerprint identifies the key that seals the nickname's vault; empty if there is none.
+	Fingerprint []byte `msgpack:"fingerprint,omitempty"`
 }
 
 // DownloadRequest is the seed's BAIXAR, on backup.download. ID is a version's
@@ -91,6 +93,8 @@ type DownloadReply struct {
 	Content *[]byte  `msgpack:"conteudo_arquivo,omitempty"`
 	Version *Version `msgpack:"version,omitempty"`
 	Map     *NodeMap `msgpack:"map,omitempty"`
+	// Fingerprint identifies the key that seals the version; empty if it is plain.
+	Fingerprint []byte `msgpack:"fingerprint,omitempty"`
 }
 
 // Record is a record's entry in a list.

@@ -547,10 +547,10 @@ func TestOtherKeyIsRefused(t *testing.T) {
 	w.write(filepath.Join(src, "letter"), []byte("secret"))
 	w.transmit(src)
 	other := w.machine().with("BACKUP_SERVER=" + url)
-	other.expect(exitFailed, []string{"another key", "copy the key file", "--nickname"}, "transmit", src)
+	other.expect(exitFailed, []string{"not on this machine", "copy its file to", "--key-file", "--nickname"}, "transmit", src)
 
 	keyless := w.machine().with("BACKUP_SERVER=" + url)
-	o := keyless.expect(exitFailed, []string{"key", "copy it from the machine"}, "download", "docs", "--to", "-")
+	o := keyless.expect(exitFailed, []string{"not on this machine", "copy its file to"}, "download", "docs", "--to", "-")
 	if strings.Contains(o.out, "secret") {
 		t.Errorf("%v", o)
 	}

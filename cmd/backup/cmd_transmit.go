@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -61,6 +62,9 @@ func runTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 	res, err := s.Backup(ctx, opt)
 	stop()
 	keyFile := s.settings.KeyFile.Value
+	if abs, err := filepath.Abs(keyFile); err == nil && keyFile != "" {
+		keyFile = abs // it may be looked for from elsewhere
+	}
 	if s.KeyCreated() {
 		// Even if the backup failed: the key exists, and the next backup will not
 		// mention it.

@@ -88,6 +88,18 @@ func (x *texts) explain(err error) *failure {
 		return f
 	}
 	f = &failure{exit: exitFailed, code: "failed", text: err.Error(), err: err}
+	var key *client.KeyError
+	switch {
+	case !errors.As(err, &key):
+	case key.Missing:
+		f.code, f.text = "no-key", x.t("error.no-key", "Nickname", key.Nickname, "File", key.File)
+		f.hint = x.t("hint.no-key")
+		return f
+	default:
+		f.code, f.text = string(schemas.OtherKey), x.t("error.wrong-key", "Nickname", key.Nickname, "File", key.File)
+		f.hint = x.t("hint.no-key")
+		return f
+	}
 	if code := schemas.CodeOf(err); code != "" {
 		f.code = string(code)
 		f.text = x.optional("code."+f.code, "Detail", err.Error())

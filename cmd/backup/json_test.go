@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,6 +28,10 @@ func TestJSONKeepsTheBytesOfNames(t *testing.T) {
 	both := func(first, second string) []any {
 		return []any{base64.StdEncoding.EncodeToString([]byte(first)), base64.StdEncoding.EncodeToString([]byte(second))}
 	}
+	keyFile, err := filepath.Abs(bad)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		args []string
 		want map[string]any
@@ -35,7 +40,7 @@ func TestJSONKeepsTheBytesOfNames(t *testing.T) {
 			"group_bytes": exact, "target_bytes": exact, "hard_link_bytes": exact}},
 		{[]string{"list", "photos"}, map[string]any{"host_bytes": exact, "paths_bytes": both("/ok", bad)}},
 		{[]string{"download", "photos", "--to", bad}, map[string]any{"to_bytes": exact, "top_bytes": both(bad, "ok")}},
-		{[]string{"transmit", "photos", "--key-file", bad}, map[string]any{"key_file_bytes": exact}},
+		{[]string{"transmit", "photos", "--key-file", bad}, map[string]any{"key_file_bytes": base64.StdEncoding.EncodeToString([]byte(keyFile))}},
 	} {
 		c.expect(t, exitDone, append(test.args, "--json")...)
 		var got map[string]any

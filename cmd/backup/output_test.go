@@ -91,7 +91,7 @@ func TestOutput(t *testing.T) {
 		"forgotten":  {"list", "photos", "--forgotten"},
 		"tree":       {"list", "photos", "--tree"},
 		"nodes":      {"nodes"},
-		"transmit":   {"transmit", "photos"},
+		"transmit":   {"transmit", "photos", "--key-file", "/keys/ana.key"},
 		"download":   {"download", "photos", "--to", "/tmp"},
 		"help":       {"--help"},
 		"help-child": {"help", "storage"},
@@ -109,7 +109,7 @@ func TestOutput(t *testing.T) {
 			t.Run(name+"/"+form, func(t *testing.T) {
 				c := filled(t)
 				c.inTerm, c.vars["NO_COLOR"] = form != "json", "1"
-				args := append(slices.Clone(args), "--key-file", "ana.key")
+				args := append(slices.Clone(args[:1]), slices.Concat([]string{"--key-file", "ana.key"}, args[1:])...)
 				if form == "json" {
 					args = append(args, "--json")
 				} else {

@@ -58,7 +58,7 @@ func keyVectors(k *Keys) string {
 }
 
 func keyFileVector() string {
-	return strings.TrimPrefix(string(encodeKeyFile(testKey())), keyFileComment)
+	return strings.TrimPrefix(string(encodeKeyFile(testKey(), "of a test")), keyFileComment+"# of a test\n")
 }
 
 func sourceVectors() string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/subtle"
 	"encoding/base32"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -12,13 +13,18 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"unicode/utf16"
 
+	"servidor-backup/client/internal/osfs"
 	"servidor-backup/schemas"
 )
 
 // A key file is text: comment lines that begin with '#', and the line
 //
 //	servidor-backup-key-1 <base32 of key (32 B) and checksum (8 B)>
+//
+// A byte order mark, carriage returns, and blanks anywhere in the line or around it do no harm,
+// and editors may save the text as UTF-16.
 //
 // 40 bytes are exactly 64 base32 digits, so no spare bits can hide a typo.
 const (
@@ -34,14 +40,14 @@ var (
 )
 
 // CreateKey makes a new key and its file, which only the owner can read and which
-// is on stable storage when CreateKey returns. It makes missing parent folders. It
-// never replaces a file, not even one that appears at the same time: the error is
-// then fs.ErrExist.
-func CreateKey(path string) (VaultKey, error) {
+// is on stable storage when CreateKey returns. about is a line that tells people whose
+// key it is. CreateKey makes missing parent folders. It never replaces a file, not even
+// one that appears at the same time: the error is then fs.ErrExist.
+func CreateKey(path, about string) (VaultKey, error) {
 	key := newVaultKey()
 	err := os.MkdirAll(filepath.Dir(path), 0o700)
 	if err == nil {
-		err = writeKeyFile(path, encodeKeyFile(key))
+		err = writeKeyFile(path, encodeKeyFile(key, about))
 	}
 	if errors.Is(err, fs.ErrExist) {
 		return VaultKey{}, fmt.Errorf("the key file %s exists already: use it, or move it away first: %w", path, fs.ErrExist)
@@ -52,8 +58,9 @@ func CreateKey(path string) (VaultKey, error) {
 	return key, nil
 }
 
-// writeKeyFile makes a file at path with the whole text, or none. It uses a hard
-// link, which fails if the name is taken; a rename would replace the file there.
+// writeKeyFile makes a file at path with the whole text, or none: it writes and syncs a
+// file under another name, and then gives it the final name in a way that fails if the
+// name is taken.
 func writeKeyFile(path string, text []byte) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".key-*") // CreateTemp promises mode 0600
@@ -62,14 +69,70 @@ func writeKeyFile(path string, text []byte) error {
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
+	err = errors.Join(err, f.Sync(), checkPrivate(f, path), f.Close())
 	if err != nil {
 		return err
 	}
-	if err := os.Link(f.Name(), path); err != nil {
+	if err := giveName(f.Name(), path, text); err != nil {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// giveName gives the file at temp, whose content is text, the name path. Which way a file
+// system has differs: FAT, exFAT and SMB have no hard links, NFS has no renaming without
+// replacing. Where it has neither, the file is written under its final name; a power failure
+// during that can leave a damaged file, but not one that a vault knows.
+func giveName(temp, path string, text []byte) error {
+	err := osfs.RenameNew(temp, path)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	err = os.Link(temp, path)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		var back []byte
+		if back, err = os.ReadFile(path); err == nil && !bytes.Equal(back, text) {
+			err = errors.New("the file reads back differently")
+		}
+	}
+	if err != nil {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
+// RemoveKey removes the key file at path, if it holds this key.
+func RemoveKey(path string, key VaultKey) error {
+	if there, err := LoadKey(path); err != nil || there != key {
+		return err
+	}
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// checkPrivate refuses a key file that others may read or write. path is its name, for the
+// message. A new file that is open to others lies on a file system without permissions.
+func checkPrivate(f *os.File, path string) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	mode := info.Mode().Perm()
+	if mode&0o077 == 0 || runtime.GOOS == "windows" {
+		return nil
+	}
+	return fmt.Errorf("%w: %s has mode %04o; run: chmod 600 %s, or keep it in a folder that has permissions (FAT and exFAT have none)", errKeyExposed, path, mode, path)
 }
 
 // syncDir makes the names in dir durable. Windows has no such call and needs
@@ -93,12 +156,8 @@ func LoadKey(path string) (VaultKey, error) {
 		return VaultKey{}, fmt.Errorf("reading the key file: %w", err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
+	if err := checkPrivate(f, path); err != nil {
 		return VaultKey{}, fmt.Errorf("reading the key file: %w", err)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
-		return VaultKey{}, fmt.Errorf("%w: %s has mode %04o; run: chmod 600 %s", errKeyExposed, path, mode, path)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, keyFileMax))
 	if err != nil {
@@ -111,22 +170,26 @@ func LoadKey(path string) (VaultKey, error) {
 	return key, nil
 }
 
-func encodeKeyFile(key VaultKey) []byte {
+func encodeKeyFile(key VaultKey, about string) []byte {
 	sum := keyChecksum(key)
 	digits := base32.StdEncoding.EncodeToString(append(key[:], sum[:]...))
-	return []byte(keyFileComment + keyFileMagic + keyFileVersion + " " + digits + "\n")
+	return []byte(keyFileComment + "# " + about + "\n" + keyFileMagic + keyFileVersion + " " + digits + "\n")
 }
 
 func decodeKeyFile(text []byte) (key VaultKey, err error) {
-	line, err := keyLine(text)
+	line, err := keyLine(toUTF8(text))
 	if err != nil {
 		return key, err
 	}
-	version, digits, _ := strings.Cut(strings.TrimPrefix(line, keyFileMagic), " ")
+	words := strings.Fields(strings.TrimPrefix(line, keyFileMagic))
+	version, digits := "", ""
+	if len(words) > 0 {
+		version, digits = words[0], strings.Join(words[1:], "")
+	}
 	if version != keyFileVersion {
 		return key, schemas.Errorf(schemas.TooNew, "the key has version %q, and this program knows version %s: use a newer program", version, keyFileVersion)
 	}
-	raw, err := base32.StdEncoding.DecodeString(strings.ToUpper(strings.TrimSpace(digits)))
+	raw, err := base32.StdEncoding.DecodeString(strings.ToUpper(digits))
 	if err != nil || len(raw) != len(key)+8 {
 		return key, fmt.Errorf("%w: the key is not 64 letters and digits", errKeyDamaged)
 	}
@@ -136,6 +199,19 @@ func decodeKeyFile(text []byte) (key VaultKey, err error) {
 		return VaultKey{}, fmt.Errorf("%w: the key does not match its checksum; compare it with your copy", errKeyDamaged)
 	}
 	return key, nil
+}
+
+// toUTF8 returns the text without a byte order mark, which may say that it is in UTF-16.
+func toUTF8(text []byte) []byte {
+	order := map[string]binary.ByteOrder{"\xff\xfe": binary.LittleEndian, "\xfe\xff": binary.BigEndian}[string(text[:min(2, len(text))])]
+	if order == nil {
+		return bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	}
+	units := make([]uint16, len(text)/2-1)
+	for i := range units {
+		units[i] = order.Uint16(text[2+2*i:])
+	}
+	return []byte(string(utf16.Decode(units)))
 }
 
 // keyLine returns the only line of a key file that is neither empty nor a comment.

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
@@ -9,20 +10,21 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unicode/utf16"
 
 	"servidor-backup/schemas"
 )
 
 func TestKeyFileRoundTrip(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config", "vault.key")
-	made, err := CreateKey(path)
+	made, err := CreateKey(path, "of a test")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if read, err := LoadKey(path); err != nil || read != made {
 		t.Fatalf("read back as %v, %v", read, err)
 	}
-	if _, err := CreateKey(path); !errors.Is(err, fs.ErrExist) {
+	if _, err := CreateKey(path, "of a test"); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("creating over a key: %v", err)
 	}
 	if read, err := LoadKey(path); err != nil || read != made {
@@ -59,7 +61,7 @@ func TestOneOfConcurrentCreateKeysWins(t *testing.T) {
 	var made [8]VaultKey
 	for i := range made {
 		wg.Go(func() {
-			key, err := CreateKey(path)
+			key, err := CreateKey(path, "of a test")
 			if err != nil && !errors.Is(err, fs.ErrExist) {
 				t.Error(err)
 			}
@@ -86,9 +88,12 @@ func TestOneOfConcurrentCreateKeysWins(t *testing.T) {
 
 func TestKeyFileIsPinned(t *testing.T) {
 	const golden = "servidor-backup-key-1 AAAQEAYEAUDAOCAJBIFQYDIOB4IBCEQTCQKRMFYYDENBWHA5DYPWSE5EVMLJUKZZ\n"
-	text := string(encodeKeyFile(testKey()))
-	if _, line, _ := strings.Cut(text, "\n"); line != golden {
-		t.Errorf("the key file is %q, pinned %q", line, golden)
+	text := string(encodeKeyFile(testKey(), "of a test"))
+	if want := keyFileComment + "# of a test\n" + golden; text != want {
+		t.Errorf("the key file is %q, pinned %q", text, want)
+	}
+	if key, err := decodeKeyFile([]byte(keyFileComment + golden)); err != nil || key != testKey() {
+		t.Errorf("a key file that does not say whose it is: %v", err)
 	}
 	if !strings.HasPrefix(text, "# ") {
 		t.Error("the file has no comment that says what it is")
@@ -101,7 +106,7 @@ func TestKeyFileIsPinned(t *testing.T) {
 }
 
 func TestEverySingleWrongDigitIsFound(t *testing.T) {
-	text := string(encodeKeyFile(testKey()))
+	text := string(encodeKeyFile(testKey(), "of a test"))
 	start := strings.LastIndexByte(text, ' ') + 1
 	for i := start; i < len(text)-1; i++ {
 		for _, digit := range "A7Q0" {
@@ -113,8 +118,69 @@ func TestEverySingleWrongDigitIsFound(t *testing.T) {
 	}
 }
 
+// Editors and printouts change what has no meaning.
+func TestKeyFileSurvivesEditors(t *testing.T) {
+	text := string(encodeKeyFile(testKey(), "of Zoë"))
+	digits := text[strings.LastIndexByte(text, ' ')+1:]
+	utf16File := func(order binary.AppendByteOrder) string {
+		var b []byte
+		for _, unit := range utf16.Encode([]rune("\ufeff" + strings.ReplaceAll(text, "\n", "\r\n"))) {
+			b = order.AppendUint16(b, unit)
+		}
+		return string(b)
+	}
+	for name, changed := range map[string]string{
+		"byte order mark":      "\xef\xbb\xbf" + text,
+		"carriage returns":     strings.ReplaceAll(text, "\n", "\r\n"),
+		"UTF-16":               utf16File(binary.LittleEndian),
+		"UTF-16, big end":      utf16File(binary.BigEndian),
+		"blanks":               strings.Replace(text, digits, " \t"+digits[:8]+" "+digits[8:40]+"  "+digits[40:len(digits)-1]+" \n", 1),
+		"byte order mark only": "\xef\xbb\xbf\r\n" + text,
+	} {
+		if key, err := decodeKeyFile([]byte(changed)); err != nil || key != testKey() {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Where a file can neither be renamed without replacing another nor linked, it is written under
+// its name.
+func TestKeyFileWithoutLinks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "k")
+	text := encodeKeyFile(testKey(), "of a test")
+	if err := giveName(path+".gone", path, text); err != nil {
+		t.Fatal(err)
+	}
+	if key, err := LoadKey(path); err != nil || key != testKey() {
+		t.Errorf("read back: %v", err)
+	}
+	if err := giveName(path+".gone", path, []byte("other")); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a second file: %v", err)
+	}
+}
+
+func TestRemoveKeyRemovesOnlyThatKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "k")
+	made, err := CreateKey(path, "of a test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := RemoveKey(path, testKey()); err != nil {
+		t.Error(err)
+	}
+	if there, err := LoadKey(path); err != nil || there != made {
+		t.Errorf("another key was removed: %v", err)
+	}
+	if err := RemoveKey(path, made); err != nil {
+		t.Error(err)
+	}
+	if _, err := LoadKey(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the key is left: %v", err)
+	}
+}
+
 func TestBadKeyFilesAreRefused(t *testing.T) {
-	good := string(encodeKeyFile(testKey()))
+	good := string(encodeKeyFile(testKey(), "of a test"))
 	for name, text := range map[string]string{
 		"empty":     "",
 		"comment":   keyFileComment,
@@ -134,14 +200,14 @@ func TestBadKeyFilesAreRefused(t *testing.T) {
 }
 
 func FuzzKeyFile(f *testing.F) {
-	f.Add(encodeKeyFile(testKey()))
+	f.Add(encodeKeyFile(testKey(), "of a test"))
 	f.Add([]byte("servidor-backup-key-1 "))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		key, err := decodeKeyFile(text)
 		if err != nil {
 			return
 		}
-		if again, err := decodeKeyFile(encodeKeyFile(key)); err != nil || again != key {
+		if again, err := decodeKeyFile(encodeKeyFile(key, "")); err != nil || again != key {
 			t.Errorf("does not round-trip: %v", err)
 		}
 	})

@@ -13,7 +13,7 @@ import (
 // Windows has no permission bits.
 func TestExposedKeyFileIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "vault.key")
-	if _, err := CreateKey(path); err != nil {
+	if _, err := CreateKey(path, "of a test"); err != nil {
 		t.Fatal(err)
 	}
 	for _, mode := range []fs.FileMode{0o640, 0o604, 0o620, 0o601} {
