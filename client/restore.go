@@ -28,8 +28,12 @@ type RestoreOptions struct {
 	// To is the folder in which the restored paths appear under their own names. Default: the
 	// working directory.
 	To string
-	// Force allows existing files to be replaced.
+	// Force allows existing files to be replaced and existing folders to be filled. Files that
+	// are there already with the size and the time of the version are kept, and of others only
+	// the chunks that differ are fetched: so an interrupted restore is continued.
 	Force bool
+	// Verify compares the content of files that are kept.
+	Verify bool
 	// NumericOwners gives files to the users and groups with the numbers that they had. Without
 	// it, those that have the same names on this machine come first.
 	NumericOwners bool
@@ -49,6 +53,7 @@ type RestoreResult struct {
 	Version  schemas.Version
 	Files    int64 // entries that are not folders
 	Bytes    int64 // their content
+	Same     int64 // files that were there already, and were not fetched
 	Received int64 // bytes that came from nodes
 	Failed   int64 // paths whose content could not be restored
 	// Incomplete is how many paths were restored without something that belongs to them, such
@@ -57,9 +62,10 @@ type RestoreResult struct {
 	Top        []string // the names that were made in RestoreOptions.To
 }
 
-// Restore writes a version, or parts of it, to a folder. Paths that are damaged are left out, and
-// they and what could not be set of others are warned of and counted. It is an error if nothing at all could be restored. An error that wraps
-// fs.ErrExist means that a file or folder exists already and [RestoreOptions].Force is not set.
+// Restore writes a version, or parts of it, to a folder. Paths that are damaged are left out. They,
+// and what could not be set of other paths, are warned of and counted. It is an error if nothing at
+// all could be restored. An error that wraps fs.ErrExist means that a file or folder exists already
+// and [RestoreOptions].Force is not set.
 func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResult, error) {
 	if opt.Progress == nil {
 		opt.Progress = &Progress{}
@@ -91,7 +97,7 @@ func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResul
 		return nil, fmt.Errorf("nothing could be restored to %s: %w", opt.To, done.FirstErr)
 	}
 	res := &RestoreResult{
-		Version: v.Version, Files: done.Files, Bytes: done.Bytes, Failed: done.Failed, Incomplete: incomplete.Load(), Top: done.Tops,
+		Version: v.Version, Files: done.Files, Bytes: done.Bytes, Same: done.Same, Failed: done.Failed, Incomplete: incomplete.Load(), Top: done.Tops,
 	}
 	if v.chunks != nil {
 		res.Received = v.chunks.Received()
@@ -122,7 +128,7 @@ func (c *Client) restore(ctx context.Context, v *version, opt RestoreOptions, in
 		return v.restorePlain(to, opt.Progress)
 	}
 	return restore.Run(ctx, restore.Source{Entries: v.entries, Chunks: v.chunks}, to, parts, restore.Options{
-		Budget: transfer.Budget(c.opt.MemoryBudget), Progress: opt.Progress, Failed: opt.Warn, Incomplete: incomplete,
+		Budget: transfer.Budget(c.opt.MemoryBudget), Verify: opt.Verify, Progress: opt.Progress, Failed: opt.Warn, Incomplete: incomplete,
 	})
 }
 

@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -109,4 +110,57 @@ func names(t *testing.T, dir string) (all []string) {
 		return err
 	}))
 	return all
+}
+
+// A restore into a place where a part of the version is already fetches only what differs.
+func TestRestoreAgainFetchesWhatDiffers(t *testing.T) {
+	w := newWorld(t, 1)
+	src := filepath.Join(t.TempDir(), "photos")
+	const files, size = 40, 100_000
+	for i := range files {
+		write(t, filepath.Join(src, fmt.Sprintf("%02d", i)), clienttest.Noise(byte(i), size))
+	}
+	big := clienttest.Noise(100, 8<<20)
+	write(t, filepath.Join(src, "big"), big)
+	write(t, filepath.Join(src, "small"), []byte("some words"))
+	check(t, os.Chmod(filepath.Join(src, "00"), 0o600))
+	c := w.client()
+	save(t, c, client.BackupOptions{Paths: []string{src}})
+	to := t.TempDir()
+	at := func(name string) string { return filepath.Join(to, "photos", name) }
+	restore(t, c, client.RestoreOptions{ID: "photos", To: to})
+	again := func(verify bool, same, received int64) {
+		t.Helper()
+		res := restore(t, c, client.RestoreOptions{ID: "photos", To: to, Force: true, Verify: verify})
+		if res.Same != same || res.Received > received || res.Files != files+2 {
+			t.Errorf("%d of %d files were kept and %d bytes received, want %d and at most %d", res.Same, res.Files, res.Received, same, received)
+		}
+		if diffs := treetest.Compare(src, filepath.Join(to, "photos"), treetest.Ignore{}); len(diffs) > 0 {
+			t.Error(diffs)
+		}
+	}
+	const trees = 50_000 // the tree is read in any case
+	again(false, files+2, trees)
+	again(true, files+2, trees+20_000)
+
+	for i := range files / 2 { // as after an interruption
+		check(t, os.Remove(at(fmt.Sprintf("%02d", i))))
+	}
+	check(t, os.Chmod(at("30"), 0o640)) // the next restore sets it right
+	again(false, files/2+2, files/2*size*105/100+trees)
+
+	// A changed byte in a large file costs its chunk.
+	info, err := os.Stat(at("big"))
+	check(t, err)
+	big[5<<20] ^= 1
+	check(t, os.WriteFile(at("big"), big, 0o644))
+	again(false, files+1, 1<<20+trees)
+
+	// Size and time do not tell of this change, the content does.
+	big[3<<20] ^= 1
+	big[5<<20] ^= 1
+	check(t, os.WriteFile(at("big"), big, 0o644))
+	check(t, os.WriteFile(at("small"), []byte("same words"), 0o644))
+	check(t, os.Chtimes(at("big"), info.ModTime(), info.ModTime()))
+	again(true, files, 1<<20+trees+20_000)
 }

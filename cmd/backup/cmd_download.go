@@ -31,6 +31,7 @@ func newDownload(a *app) *cobra.Command {
 	f.StringVar(&opt.To, "to", ".", a.t("download.flag-to"))
 	f.Lookup("to").DefValue = "" // the flag's text names the default, in the user's language
 	f.BoolVar(&opt.Force, "force", false, a.t("download.flag-force"))
+	f.BoolVar(&opt.Verify, "verify", false, a.t("download.flag-verify"))
 	f.BoolVar(&opt.NumericOwners, "numeric-ids", false, a.t("download.flag-numeric-ids"))
 	addDownloadFlags(a, f)
 	return cmd
@@ -73,6 +74,9 @@ func restore(ctx context.Context, c *console, b backend, opt client.RestoreOptio
 	warnings.end()
 	if errors.Is(err, fs.ErrExist) {
 		return c.withHint(err, c.t("download.exists-hint"))
+	}
+	if errors.Is(err, context.Canceled) {
+		return c.withHint(err, c.t("download.interrupted-hint", "To", opt.To))
 	}
 	if err != nil {
 		return err
@@ -146,6 +150,7 @@ type jsonRestored struct {
 	Version    uint64   `json:"version"`
 	Files      int64    `json:"files"`
 	Bytes      int64    `json:"bytes"`
+	Same       int64    `json:"same"` // files that were there already
 	Received   int64    `json:"received"`
 	Failed     int64    `json:"failed"`
 	Incomplete int64    `json:"incomplete"` // restored without something that belongs to them
@@ -159,7 +164,7 @@ func printRestored(c *console, r *client.RestoreResult, to string, d time.Durati
 	if c.json {
 		return c.printJSON(jsonRestored{
 			ID: r.Version.ID, Name: r.Version.Record, Version: r.Version.Number, Files: r.Files, Bytes: r.Bytes,
-			Received: r.Received, Failed: r.Failed, Incomplete: r.Incomplete, Partial: r.Version.Partial, Seconds: d.Seconds(), To: to, Top: r.Top,
+			Same: r.Same, Received: r.Received, Failed: r.Failed, Incomplete: r.Incomplete, Partial: r.Version.Partial, Seconds: d.Seconds(), To: to, Top: r.Top,
 		})
 	}
 	if c.quiet {
@@ -167,6 +172,9 @@ func printRestored(c *console, r *client.RestoreResult, to string, d time.Durati
 	}
 	c.println(c.n("download.restored", r.Files, "ID", c.show(r.Version.ID), "Size", c.size(r.Bytes),
 		"Received", c.size(r.Received), "Time", c.took(d), "Rate", c.rate(r.Bytes, d)))
+	if r.Same > 0 {
+		c.println(c.n("download.same", r.Same))
+	}
 	for _, path := range r.Top {
 		c.println("  " + c.show(filepath.Join(to, path)))
 	}

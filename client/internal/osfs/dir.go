@@ -86,6 +86,13 @@ func (d *Dir) ReadAt(name string, b []byte, off int64) error {
 	return WithoutPath(err)
 }
 
+// OpenToRead opens a file in the folder for reading. It does not wait for a fifo and follows no
+// link. The folder must be acquired.
+func (d *Dir) OpenToRead(name string) (*os.File, error) {
+	file, err := d.Root.OpenFile(name, openFlags, 0)
+	return file, WithoutPath(err)
+}
+
 // OpenNoAtime opens a file in the folder for reading, without changing its access time
 // where the system allows that.
 func (d *Dir) OpenNoAtime(name string) (*os.File, error) {

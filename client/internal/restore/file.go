@@ -17,7 +17,8 @@ type fileJob struct {
 	dir     *target.Dir  // nil at the top
 	pending atomic.Int64 // pieces not delivered yet, and 1 while the descent adds pieces
 
-	whole bool // the file was written in one go, with all its content
+	old   target.Old // what the target has under the file's name; set by keep
+	whole bool       // the file was written in one go, with all its content
 
 	mu     sync.Mutex
 	file   *target.File // nil before the first piece arrives
@@ -34,6 +35,15 @@ func newFileJob(e *tree.Entry, dir *target.Dir) *fileJob {
 // requestPieces requests the content of a file. An error that ends the restore leaves the file
 // unfinished, so that it never has its name with bytes missing.
 func (r *restorer) requestPieces(job *fileJob) error {
+	kept, err := r.keep(job)
+	if err != nil {
+		return err
+	}
+	if kept {
+		r.opt.Progress.Bytes.Add(job.entry.Size)
+		job.dir.Release()
+		return nil
+	}
 	it := r.src.Entries.Pieces(r.ctx, job.entry.Content, job.entry.Size)
 	for {
 		p, ok, err := it.Next()
@@ -47,6 +57,7 @@ func (r *restorer) requestPieces(job *fileJob) error {
 			r.release(job)
 			return nil
 		}
+		r.hint(job, p)
 		job.pending.Add(1)
 		r.gathering.add(pieceRequest{job, p})
 		if err := r.dispatch(false); err != nil {
@@ -72,6 +83,10 @@ func (j *fileJob) create(r *restorer) (*target.File, error) {
 func (j *fileJob) write(r *restorer, plain []byte, off int64) error {
 	if j.entry.Size == int64(len(plain)) { // the only piece
 		j.whole = true
+		if r.equals(j, plain) && r.to.Keep(j.entry, j.dir) == nil {
+			r.same.Add(1)
+			return nil
+		}
 		return r.to.PutFile(j.entry, plain)
 	}
 	f, err := j.create(r)

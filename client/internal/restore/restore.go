@@ -51,7 +51,10 @@ type Part struct{ From, To string }
 
 // Options say how a restore works.
 type Options struct {
-	Budget   transfer.Budget
+	Budget transfer.Budget
+	// Verify compares the content of files that the target has already with the version.
+	// Otherwise a file of the same size and time is taken to be the same.
+	Verify   bool
 	Progress *transfer.Progress
 	// Failed is called for every path whose content is not restored, and Incomplete for every
 	// path that is restored without something that belongs to it, both from several goroutines.
@@ -62,6 +65,7 @@ type Options struct {
 type Result struct {
 	Files    int64    // entries that are not folders
 	Bytes    int64    // their content
+	Same     int64    // files that were there already
 	Failed   int64    // paths whose content could not be restored
 	FirstErr error    // why the first of them could not; nil if Failed is 0
 	Tops     []string // the names that were made in the target
@@ -87,9 +91,9 @@ type restorer struct {
 	toldCopies bool // it was said that names of one file become files of their own
 	tops       []string
 
-	files, bytes, failed atomic.Int64
-	mu                   sync.Mutex
-	firstErr             error // the first failure of a path
+	files, bytes, same, failed atomic.Int64
+	mu                         sync.Mutex
+	firstErr                   error // the first failure of a path
 }
 
 // Run writes parts of a version to a target, and closes the target.
@@ -104,7 +108,7 @@ func Run(ctx context.Context, src Source, to *target.Target, parts []Part, opt O
 	}
 	r.climb("")
 	to.Close()
-	done := Result{Files: r.files.Load(), Bytes: r.bytes.Load(), Failed: r.failed.Load(), FirstErr: r.firstErr, Tops: r.tops}
+	done := Result{Files: r.files.Load(), Bytes: r.bytes.Load(), Same: r.same.Load(), Failed: r.failed.Load(), FirstErr: r.firstErr, Tops: r.tops}
 	return done, to.Sync()
 }
 

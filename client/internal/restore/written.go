@@ -28,6 +28,7 @@ type writtenChunk struct {
 	path string
 	off  int64
 	len  int
+	old  bool // it was there before the restore, perhaps
 }
 
 func (c *writtenCache) add(id schemas.ChunkID, at writtenChunk) {
@@ -37,6 +38,13 @@ func (c *writtenCache) add(id schemas.ChunkID, at writtenChunk) {
 		c.now, c.old = map[schemas.ChunkID]writtenChunk{}, c.now
 	}
 	c.now[id] = at
+}
+
+// hint is add for a chunk of which no better place is known.
+func (c *writtenCache) hint(id schemas.ChunkID, at writtenChunk) {
+	if _, known := c.find(id); !known {
+		c.add(id, at)
+	}
 }
 
 func (c *writtenCache) find(id schemas.ChunkID) (writtenChunk, bool) {
@@ -63,7 +71,11 @@ func (r *restorer) serveWritten(c *chunkRequest, from writtenChunk) bool {
 	buf := chunk.Buffers.Get()
 	defer chunk.Buffers.Put(buf)
 	plain := buf[:from.len]
-	if r.to.ReadBack(from.path, plain, from.off) != nil || !r.src.Chunks.Matches(c.id, plain) {
+	read := r.to.ReadBack
+	if from.old {
+		read = r.to.ReadOld
+	}
+	if read(from.path, plain, from.off) != nil || !r.src.Chunks.Matches(c.id, plain) {
 		return false
 	}
 	for _, p := range c.pieces {

@@ -262,16 +262,21 @@ func (t *Target) makeNamed(d *Dir, name string, make func(d *osfs.Dir, name stri
 
 // ReadBack fills b from byte off on of a regular file that this target has written or is writing.
 func (t *Target) ReadBack(path string, b []byte, off int64) error {
+	t.mu.Lock()
+	f := t.writing[path]
+	t.mu.Unlock()
+	if f != nil && f.dir.disk.ReadAt(f.used, b, off) == nil {
+		return nil
+	}
+	return t.ReadOld(path, b, off)
+}
+
+// ReadOld is ReadBack for a file that was there before, until it is replaced.
+func (t *Target) ReadOld(path string, b []byte, off int64) error {
 	parents, name := tree.SplitPath(path)
 	d, err := t.findDir(parents)
 	if err != nil {
 		return err
-	}
-	t.mu.Lock()
-	f := t.writing[path]
-	t.mu.Unlock()
-	if f != nil && d.ReadAt(f.used, b, off) == nil {
-		return nil
 	}
 	return d.ReadAt(name, b, off)
 }
