@@ -248,3 +248,20 @@ func TestServiceStopWaitsForRunningRequests(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestInstancesAreTheProcessesThatAnswer(t *testing.T) {
+	nc := bustest.Connect(t, bustest.Server(t))
+	if got, err := bus.Instances(t.Context(), nc, "counted"); err != nil || len(got) != 0 {
+		t.Errorf("without a service: %v, %v", got, err)
+	}
+	newService(t, nc, bus.ServiceConfig{Name: "counted", Version: "one"})
+	newService(t, nc, bus.ServiceConfig{Name: "counted", Version: "two"})
+	newService(t, nc, bus.ServiceConfig{Name: "another"})
+	got, err := bus.Instances(t.Context(), nc, "counted")
+	if err != nil || len(got) != 2 || got[0].ID == got[1].ID {
+		t.Fatalf("%v, %v", got, err)
+	}
+	if builds := got[0].Build + got[1].Build; builds != "onetwo" && builds != "twoone" {
+		t.Errorf("the builds are %q", builds)
+	}
+}

@@ -56,8 +56,37 @@ func (c *Coordinator) status(ctx context.Context, _ *schemas.StatusRequest) (any
 	rep := &schemas.StatusReply{Reply: schemas.OK, Map: c.members.Map(), Collection: newest.Collection, Lost: newest.Lost, LostMore: newest.LostMore}
 	ctx, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()
+	var others sync.WaitGroup
+	others.Go(func() { rep.Coordinators = c.coordinators(ctx) })
+	others.Go(func() { rep.Servers = c.servers(ctx) })
 	rep.Nodes = c.nodeStatuses(ctx, rep.Map)
+	others.Wait()
 	return rep, nil
+}
+
+// coordinators are those that answer. It is empty if they cannot be asked: the rest of the
+// status is worth having without.
+func (c *Coordinator) coordinators(ctx context.Context) (all []schemas.CoordinatorStatus) {
+	instances, err := bus.Instances(ctx, c.nc, serviceName)
+	if err != nil {
+		return nil
+	}
+	for _, i := range instances {
+		all = append(all, schemas.CoordinatorStatus{ID: i.ID, Version: i.Build})
+	}
+	return all
+}
+
+// servers are the NATS servers that hold the catalogue; none if they are not known.
+func (c *Coordinator) servers(ctx context.Context) (all []schemas.ServerStatus) {
+	servers, err := c.buckets.catalogue.Servers(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, s := range servers {
+		all = append(all, schemas.ServerStatus(s))
+	}
+	return all
 }
 
 // nodeStatuses asks all reachable nodes for their status. The result is sorted by name, and

@@ -102,6 +102,9 @@ func Start(ctx context.Context, nc *nats.Conn, opt Options) (*Coordinator, error
 	return c, nil
 }
 
+// serviceName is the name of the coordinators' NATS micro service.
+const serviceName = "backup-coordinator"
+
 // buckets are all buckets of a coordinator.
 type buckets struct{ catalogue, nodes, sessions, state, leases *kv.Bucket }
 
@@ -161,7 +164,7 @@ func (c *Coordinator) start(ctx context.Context) (err error) {
 	c.loops.Go(c.spread)
 	c.loops.Go(c.guard)
 	c.service, err = bus.NewService(c.nc, bus.ServiceConfig{
-		Name:        "backup-coordinator",
+		Name:        serviceName,
 		Description: "brings clients and storage nodes together",
 		Version:     c.opt.Version,
 		Workers:     32,

@@ -190,3 +190,31 @@ func TestNodesByName(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The status counts the coordinators that answer.
+func TestStatusListsCoordinators(t *testing.T) {
+	w := newWorld(t, 1, Options{Version: "v1"})
+	w.coordinator(Options{Version: "v2"})
+	got := w.status().Coordinators
+	if len(got) != 2 || got[0].ID == got[1].ID {
+		t.Fatalf("%+v", got)
+	}
+	if versions := got[0].Version + got[1].Version; versions != "v1v2" && versions != "v2v1" {
+		t.Errorf("the versions are %q", versions)
+	}
+}
+
+// The status tells how many parts no survey has looked at yet: nothing is called intact that
+// was not looked at.
+func TestStatusTellsWhatNoSurveyHasSeen(t *testing.T) {
+	w := newWorld(t, 1, Options{})
+	w.put(w.Data(10), w.Data(10), w.Data(10))
+	survey := func() schemas.Survey { return w.status().Nodes[0].Survey }
+	if got := survey(); got.Ended == 0 && got.Newer != 3 {
+		t.Errorf("%d parts are newer than the survey, want 3", got.Newer)
+	}
+	bustest.Eventually(t, "a survey has seen all parts", func() bool {
+		got := survey()
+		return got.Ended > 0 && got.Newer == 0
+	})
+}

@@ -136,6 +136,23 @@ type StatusReply struct {
 	// LostMore says that the message has no space for all losses: other versions may have
 	// lost chunks too, and the versions in Lost may have lost more chunks than it says.
 	LostMore bool `msgpack:"lost_more,omitempty"`
+	// Coordinators are those that run, and Servers the NATS servers of a cluster that hold
+	// the catalogue. Older coordinators leave both out.
+	Coordinators []CoordinatorStatus `msgpack:"coordinators,omitempty"`
+	Servers      []ServerStatus      `msgpack:"servers,omitempty"`
+}
+
+// CoordinatorStatus is a running coordinator.
+type CoordinatorStatus struct {
+	ID      string `msgpack:"id"` // that of its NATS micro service
+	Version string `msgpack:"version"`
+}
+
+// ServerStatus is a NATS server that holds a replica of the catalogue.
+type ServerStatus struct {
+	Name    string `msgpack:"name"`
+	Leader  bool   `msgpack:"leader,omitempty"`
+	Current bool   `msgpack:"current"` // it is reachable and has the whole catalogue
 }
 
 // Lost is a version of which chunks are lost.

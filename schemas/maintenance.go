@@ -26,6 +26,9 @@ type Survey struct {
 	Ended   int64   `msgpack:"ended"`   // Unix ns, 0 before the first survey has ended
 	Running bool    `msgpack:"running"` // a newer survey is under way
 	Done    float64 `msgpack:"done"`    // progress of the running survey, 0 to 1
+	// Newer is the number of parts that have come to this node since the survey began. They
+	// are not in the figures, or not all of them.
+	Newer int64 `msgpack:"newer,omitempty"`
 	// Levels has an entry for every durability and every number of losses that chunks
 	// would survive now.
 	Levels []Level `msgpack:"levels,omitempty"`

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -151,6 +153,37 @@ func (b *Bucket) EnsureReplicas(ctx context.Context, replicas int) error {
 		}
 	}
 	return nil
+}
+
+// Server is a NATS server that holds a replica of a bucket.
+type Server struct {
+	Name    string
+	Leader  bool
+	Current bool // it is reachable and has everything
+}
+
+// Servers returns the servers that hold the bucket, sorted by name; none if a single server
+// without a cluster does.
+func (b *Bucket) Servers(ctx context.Context) ([]Server, error) {
+	if !b.clustered() {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, openTryTimeout)
+	defer cancel()
+	s, err := b.js.Stream(ctx, streamPrefix+b.name)
+	if err != nil {
+		return nil, fmt.Errorf("inspect the bucket %s: %w", b.name, err)
+	}
+	cluster := s.CachedInfo().Cluster
+	if cluster == nil || cluster.Leader == "" {
+		return nil, nil
+	}
+	all := []Server{{Name: cluster.Leader, Leader: true, Current: true}}
+	for _, r := range cluster.Replicas {
+		all = append(all, Server{Name: r.Name, Current: r.Current && !r.Offline})
+	}
+	slices.SortFunc(all, func(x, y Server) int { return strings.Compare(x.Name, y.Name) })
+	return all, nil
 }
 
 // readFirstRevision asks for the revision at which the bucket starts, which is above all

@@ -315,3 +315,40 @@ func TestReplicasNeedACluster(t *testing.T) {
 		t.Error("a lone server accepted three replicas")
 	}
 }
+
+// The servers of a bucket are those that hold it; one that has ended is not current.
+func TestServersOfABucket(t *testing.T) {
+	c := bustest.StartCluster(t, 3)
+	b := openReplicated(t, bustest.Dial(t, c.URLs(0)), "held")
+	current := func() (all, current, leaders int) {
+		servers, err := b.Servers(t.Context())
+		if err != nil {
+			return 0, 0, 0
+		}
+		for _, s := range servers {
+			if s.Current {
+				current++
+			}
+			if s.Leader {
+				leaders++
+			}
+		}
+		return len(servers), current, leaders
+	}
+	bustest.Eventually(t, "three servers hold the bucket", func() bool {
+		all, now, leaders := current()
+		return all == 3 && now == 3 && leaders == 1
+	})
+	c.Stop(2)
+	bustest.Eventually(t, "one of three servers is not current", func() bool {
+		all, now, leaders := current()
+		return all == 3 && now == 2 && leaders == 1
+	})
+	lone, err := kv.Open(t.Context(), bustest.Connect(t, bustest.Server(t)), kv.Config{Name: "lone"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if servers, err := lone.Servers(t.Context()); err != nil || servers != nil {
+		t.Errorf("a bucket without a cluster is on %v, %v", servers, err)
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -17,7 +18,10 @@ type app struct {
 	inTerminal bool
 	profiles   profiles
 	memory     float64 // share of the usual memory bounds; see memory.go
-	local      *roles  // the system that runs inside this command, if any; see local.go
+	// settle is how long after its start a node inside this command surveys what it holds; 0:
+	// the default. Most commands end before.
+	settle time.Duration
+	local  *roles // the system that runs inside this command, if any; see local.go
 }
 
 // globalFlags are the flags of every command, and the flags of some commands that are

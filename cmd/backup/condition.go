@@ -20,6 +20,7 @@ type condition struct {
 	// surveyed reports that every reachable node has surveyed all it holds under this map.
 	// Only then are the levels complete.
 	surveyed bool
+	newer    int64    // parts that came since; they are not in the levels
 	waiting  []string // what nodes wait for
 	// needsNodes are the durabilities that need more nodes than there are.
 	needsNodes []schemas.Durability
@@ -39,6 +40,7 @@ func conditionOf(s *schemas.StatusReply) condition {
 			l.Chunks = 0
 			sums[l] += chunks
 		}
+		c.newer += v.Newer
 		c.misplaced += v.Misplaced
 		c.toHeal += v.ToHeal
 		c.healed += v.Healed

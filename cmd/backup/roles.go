@@ -131,6 +131,7 @@ type nodeOptions struct {
 	weight      uint32        // 0: by the size of the disk
 	healRate    int64         // bytes per second; 0: no limit
 	scrubPeriod time.Duration // 0: the default
+	settle      time.Duration // 0: the default
 }
 
 func (r *roles) startNode(ctx context.Context, nc *nats.Conn, open func() (*storage.Store, error), opt nodeOptions) error {
@@ -153,6 +154,7 @@ func (r *roles) startNode(ctx context.Context, nc *nats.Conn, open func() (*stor
 		Budget:      r.share(nodeBudget),
 		HealRate:    opt.healRate,
 		ScrubPeriod: opt.scrubPeriod,
+		Settle:      opt.settle,
 		Log:         r.log,
 		Status:      r.console.status,
 	})

@@ -80,9 +80,12 @@ type Healer struct {
 	view     atomic.Pointer[View]
 	wake     wakeup
 	received wakeup
+	stored   atomic.Int64 // parts that were put since the start
 
 	mu     sync.Mutex
 	status schemas.Survey
+	// surveyed is what stored was when the survey began of which status has the figures.
+	surveyed int64
 }
 
 // New returns the healer of a node. The connection and the store stay the caller's. The
@@ -120,9 +123,11 @@ func (h *Healer) pace(ctx context.Context, bytes int) error {
 // Wake asks for a survey soon: something has happened to the parts of this node.
 func (h *Healer) Wake() { h.wake.send() }
 
-// Received tells the healer that a put of the named sender was stored. If another node's
-// healer sent it, this node may be the one to count the chunks now, so a survey is due.
-func (h *Healer) Received(sender string) {
+// Received tells the healer that a put of the named sender was stored, of so many parts. If
+// another node's healer sent it, this node may be the one to count the chunks now, so a survey
+// is due.
+func (h *Healer) Received(sender string, parts int) {
+	h.stored.Add(int64(parts))
 	if strings.HasPrefix(sender, senderPrefix) {
 		h.received.send()
 	}
@@ -134,6 +139,7 @@ func (h *Healer) Status() schemas.Survey {
 	defer h.mu.Unlock()
 	status := h.status
 	status.Levels = slices.Clone(status.Levels)
+	status.Newer = h.stored.Load() - h.surveyed
 	return status
 }
 

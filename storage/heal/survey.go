@@ -28,6 +28,7 @@ type survey struct {
 	levels  map[schemas.Level]int64 // chunks that this node counts
 	surplus int64                   // parts
 	jobs    map[int]int64           // this node's, by the margins of their chunks
+	stored  int64                   // parts that were put before the survey began
 	dropped int64                   // parts
 	done    int                     // passes that are done
 	passes  int                     // passes after the first
@@ -51,7 +52,7 @@ func (h *Healer) survey(ctx context.Context, repeated bool) (changed bool, err e
 	if v == nil {
 		return false, nil
 	}
-	s := &survey{h: h, view: v, repeated: repeated,
+	s := &survey{h: h, view: v, repeated: repeated, stored: h.stored.Load(),
 		levels: map[schemas.Level]int64{}, jobs: map[int]int64{}, idle: map[schemas.NodeID]bool{},
 		progress: progress{failed: map[schemas.NodeID]error{}}}
 	h.report(func(r *schemas.Survey) { r.Running, r.Done = true, 0 })
@@ -82,6 +83,7 @@ func (s *survey) changed() bool {
 
 // reportCount reports the result of the first pass.
 func (s *survey) reportCount(r *schemas.Survey) {
+	s.h.surveyed = s.stored // report holds the lock
 	r.Epoch, r.Ended = s.view.Epoch(), time.Now().UnixNano()
 	r.Misplaced, r.ToHeal, r.TimeLeft = s.surplus, 0, 0
 	for _, n := range s.jobs {

@@ -35,8 +35,10 @@ func (n *Node) put(m *bus.Message) {
 	}
 	n.puts.Go(func() {
 		defer n.putBudget.Release(size)
-		n.acknowledge(m, req.Session, n.store.Put(context.Background(), req.Vault, req.Chunks))
-		n.healer.Received(req.Session)
+		err := n.store.Put(context.Background(), req.Vault, req.Chunks)
+		// Before the answer: whoever has it and asks for the status learns of the parts.
+		n.healer.Received(req.Session, len(req.Chunks))
+		n.acknowledge(m, req.Session, err)
 	})
 }
 
