@@ -57,7 +57,7 @@ client/internal/chunk     → schemas
 client/internal/osfs      →
 client/internal/tree      → schemas client/internal/seal
 client/internal/ignore    →
-client/internal/scan      → client/internal/ignore client/internal/osfs client/internal/tree
+client/internal/scan      → client/internal/ignore client/internal/osfs client/internal/tree schemas
 client/internal/transfer  → bus schemas
 client/internal/upload    → bus/replica schemas schemas/placement schemas/erasure client/internal/chunk client/internal/seal client/internal/transfer
 client/internal/archive   → schemas client/internal/chunk client/internal/download client/internal/osfs client/internal/scan client/internal/seal client/internal/transfer client/internal/tree client/internal/upload

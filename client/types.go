@@ -49,6 +49,7 @@ const (
 	LeftByPattern       = scan.ByPattern
 	LeftByIgnoreFile    = scan.ByIgnoreFile
 	LeftCacheFolder     = scan.CacheFolder
+	LeftStoreFolder     = scan.StoreFolder
 	LeftOtherFileSystem = scan.OtherFileSystem
 	LeftTooLarge        = scan.TooLarge
 	LeftNoDump          = scan.NoDump

@@ -104,7 +104,7 @@ func (d *directory) newIdentity(opt *Options) (h segment.FileHeader, err error) 
 		return h, err
 	}
 	for _, name := range names {
-		if !slices.Contains(ownNames, name) {
+		if name != schemas.StoreMarker && !slices.Contains(ownNames, name) {
 			return h, fmt.Errorf("%s %w: it holds %q and no %s file; give an empty or a new directory", d.path, ErrNotStore, name, storeName)
 		}
 	}

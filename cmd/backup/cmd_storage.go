@@ -85,6 +85,9 @@ func runStorage(ctx context.Context, a *app, server string, opt nodeOptions) err
 	if err == nil && !exists {
 		err = a.mayBegin(opt.data, "flag")
 	}
+	if err == nil {
+		err = markNode(opt.data, exists)
+	}
 	if err != nil {
 		return err
 	}

@@ -149,6 +149,13 @@ func nodeDir(data string) string { return filepath.Join(data, "node") }
 // startAll starts server, coordinator and node. It makes both connections before it starts
 // coordinator and node, so that both connections end after coordinator and node.
 func startAll(ctx context.Context, r *roles, data string, opt upOptions) error {
+	exists, err := isStore(nodeDir(data))
+	if err == nil {
+		err = markSystem(data, exists)
+	}
+	if err != nil {
+		return err
+	}
 	store := r.openStore(nodeDir(data))
 	if err := r.startServer(ctx, natsDir(data), opt); err != nil {
 		return err

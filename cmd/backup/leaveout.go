@@ -71,6 +71,7 @@ var leftOutNames = [client.LeftReasons]string{
 	client.LeftByPattern:       "patterns",
 	client.LeftByIgnoreFile:    "ignore_files",
 	client.LeftCacheFolder:     "caches",
+	client.LeftStoreFolder:     "stores",
 	client.LeftOtherFileSystem: "file_systems",
 	client.LeftTooLarge:        "large",
 	client.LeftNoDump:          "no_dump",
@@ -106,6 +107,7 @@ func printLeftOut(c *console, l *client.LeftOut) {
 	}
 	add(client.LeftByPattern, c.n("transmit.left-patterns", l[client.LeftByPattern].Paths))
 	add(client.LeftByIgnoreFile, c.n("transmit.left-ignore-files", l[client.LeftByIgnoreFile].Paths))
+	add(client.LeftStoreFolder, c.n("transmit.left-stores", l[client.LeftStoreFolder].Paths))
 	add(client.LeftCacheFolder, c.n("transmit.left-caches", l[client.LeftCacheFolder].Paths))
 	add(client.LeftOtherFileSystem, c.n("transmit.left-file-systems", l[client.LeftOtherFileSystem].Paths))
 	add(client.LeftTooLarge, c.n("transmit.left-large", l[client.LeftTooLarge].Paths))

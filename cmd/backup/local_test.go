@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"servidor-backup/client/treetest"
+	"servidor-backup/schemas"
 )
 
 // The backups in a folder can be made and read with and without a server in turns.
@@ -58,6 +59,66 @@ func TestBackupsAreNotBackedUp(t *testing.T) {
 	w.up(data)
 	if res := w.transmit("--name", "all", src); res.ID != "all@3" || res.Files != 1 {
 		t.Errorf("%+v", res)
+	}
+}
+
+// A backup leaves out every folder that a marker marks, whoever's store it is and however the
+// server was named, and says so. What only has the marker's name is saved, and so is a folder
+// that was named.
+func TestStoresAreNotBackedUp(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	src := w.dir()
+	_, url := w.up(filepath.Join(src, "system"))
+	node := w.start("storage", "--data", filepath.Join(src, "sub", "node"), "--server", url, "--name", "b")
+	node.serves()
+	w.local(filepath.Join(src, "disk")).transmit("--name", "x", filepath.Join(w.home)) // another system
+	w.write(filepath.Join(src, "file"), []byte("x"))
+	w.write(filepath.Join(src, "no store", schemas.StoreMarker), []byte("Signature: of something else"))
+	if err := os.MkdirAll(filepath.Join(src, "no store either", schemas.StoreMarker), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		o := w.ok("--server", strings.Replace(url, "127.0.0.1", "localhost", 1), "transmit", "--name", "all", src)
+		if !strings.Contains(o.out+o.err, "3 folders that hold backups") {
+			t.Errorf("not told: %v", o)
+		}
+	}
+	tree := w.ok("list", "all", "--tree", "--server", url).out
+	for _, path := range []string{"system/", "disk/", "sub/node/"} {
+		if strings.Contains(tree, path) {
+			t.Errorf("%s was saved:\n%s", path, tree)
+		}
+	}
+	contains(t, tree, " file", "no store/"+schemas.StoreMarker, "no store either/"+schemas.StoreMarker)
+
+	// A disk that has other things too is not hidden with them.
+	disk := filepath.Join(src, "mixed")
+	w.write(filepath.Join(disk, "photo"), []byte("x"))
+	w.local(disk).transmit("--name", "x", w.home)
+	w.transmit("--name", "mixed", src, "--server", url)
+	tree = w.ok("list", "mixed", "--tree", "--server", url).out
+	if contains(t, tree, "mixed/photo"); strings.Contains(tree, "mixed/node/") || strings.Contains(tree, "mixed/nats/") {
+		t.Errorf("a store on a disk was saved:\n%s", tree)
+	}
+	w.expect(exitFailed, []string{"is not a backup store"}, "storage", "--data", w.home, "--server", url)
+	if _, err := os.Stat(filepath.Join(w.home, schemas.StoreMarker)); err == nil {
+		t.Error("a folder that is refused was marked")
+	}
+
+	// A folder that an older version has made gets its marker when it is served.
+	node.stop()
+	marker := filepath.Join(src, "sub", "node", schemas.StoreMarker)
+	if err := os.Remove(marker); err != nil {
+		t.Fatal(err)
+	}
+	node = w.start("storage", "--data", filepath.Dir(marker), "--server", url, "--name", "b")
+	node.serves()
+	if _, err := os.Stat(marker); err != nil {
+		t.Error(err)
+	}
+	node.stop()
+	if res := w.local(w.dir()).transmit("--name", "named", filepath.Dir(marker)); res.Files < 3 {
+		t.Errorf("a folder that was named: %+v", res)
 	}
 }
 

@@ -1,12 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"servidor-backup/schemas"
 	"servidor-backup/storage"
 )
 
@@ -29,6 +35,74 @@ func isStore(dir string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// markSystem marks the folder of a whole system. A folder with other things in it, such as a
+// disk, is not marked itself, because that would hide the other things from backups: what the
+// system has in it is.
+func markSystem(data string, exists bool) error {
+	others, err := hasOthers(data, filepath.Base(natsDir(data)), filepath.Base(nodeDir(data)))
+	if err != nil {
+		return err
+	}
+	if !others {
+		return mark(data, exists)
+	}
+	return errors.Join(mark(natsDir(data), exists), mark(nodeDir(data), exists))
+}
+
+// markNode marks the folder of a storage node. A folder that holds other things than a store is
+// refused later, and left as it is.
+func markNode(dir string, exists bool) error {
+	if others, err := hasOthers(dir); err != nil || others && !exists {
+		return err
+	}
+	return mark(dir, exists)
+}
+
+// hasOthers reports whether dir has anything else than a marker and what own names.
+func hasOthers(dir string, own ...string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return e.Name() != schemas.StoreMarker && !slices.Contains(own, e.Name())
+	}), err
+}
+
+// mark writes the marker of a folder with backups, before anything else is in the folder: the
+// marker is synced, gets its name, and the folder is synced. A folder that has backups already
+// may be on a medium that cannot be written.
+func mark(dir string, exists bool) error {
+	path := filepath.Join(dir, schemas.StoreMarker)
+	if text, err := os.ReadFile(path); err == nil && bytes.HasPrefix(text, []byte(schemas.StoreSignature)) {
+		return nil
+	}
+	err := writePrivate(path, []byte(schemas.StoreSignature+storeMarkerText))
+	if err == nil {
+		err = os.Chmod(path, 0o644) // another user's backup has to read it
+	}
+	if err == nil {
+		err = syncDir(dir)
+	}
+	if err != nil && !exists {
+		return fmt.Errorf("mark %s as a folder with backups: %w", dir, err)
+	}
+	return nil
+}
+
+// storeMarkerText tells a person who opens the marker what it is for.
+const storeMarkerText = `# This folder holds backups of servidor-backup. Its backups leave out what is in the folder.
+`
+
+// syncDir makes the names in a folder durable.
+func syncDir(dir string) error {
+	d, err := vfs.Default.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // checkStore checks a store that no node serves and calls found for each problem.

@@ -10,6 +10,7 @@ import (
 	"servidor-backup/client/internal/ignore"
 	"servidor-backup/client/internal/osfs"
 	"servidor-backup/client/internal/tree"
+	"servidor-backup/schemas"
 )
 
 // IgnoreFile is the name of the files in the saved folders that hold patterns.
@@ -54,6 +55,7 @@ const (
 	ByIgnoreFile                  // a pattern in an ignore file
 	CacheFolder                   // counts folders
 	OtherFileSystem               // counts folders
+	StoreFolder                   // counts folders with a [schemas.StoreMarker]
 	TooLarge
 	NoDump
 	Reasons // how many there are
@@ -221,6 +223,15 @@ const maxIgnoreFile = 1 << 20
 // readOwnRules reads what the folder, whose names are known, says about itself. It returns an
 // item for each ignore file that cannot be read: its patterns are not followed.
 func (l *listing) readOwnRules(m *Matcher) (problems []Item) {
+	if !l.isRoot && l.has(schemas.StoreMarker) {
+		text, err := l.dir.ReadStart(schemas.StoreMarker, int64(len(schemas.StoreSignature)))
+		if err == nil && string(text) == schemas.StoreSignature {
+			m.count(StoreFolder, nil)
+			// The marker is not saved: a restored one would hide what is put there later.
+			l.names = nil
+			return nil
+		}
+	}
 	if m.rules.Caches && l.has(cacheTag) {
 		if text, err := l.dir.ReadStart(cacheTag, int64(len(cacheSignature))); err == nil && string(text) == cacheSignature {
 			m.count(CacheFolder, nil)

@@ -23,6 +23,7 @@ type listing struct {
 	rules    *folderRules // of the ignore files down to this folder; nil if there are none
 	names    []string     // sorted, once they are listed
 	listed   bool
+	isRoot   bool // dir is a root: a person named it
 
 	claimed    bool          // by a helper or the walk; belongs to the queue's mu
 	done       chan struct{} // closed when the fields of the result are set
@@ -112,7 +113,7 @@ func (l *listing) lookAt(q *queue, it Item) {
 	e.User, e.Group = q.names.User(e.UID), q.names.Group(e.GID)
 	l.items = append(l.items, it)
 	if e.Type == tree.TypeDir {
-		sub := &listing{dir: l.dir, path: it.Path, scope: l.scope, rules: l.rules}
+		sub := &listing{dir: l.dir, path: it.Path, scope: l.scope, rules: l.rules, isRoot: l.rootPath != ""}
 		if it.name != "." {
 			sub.dir = l.dir.Child(it.name, it.identity)
 		}
