@@ -192,7 +192,7 @@ func (c *Coordinator) commitSession(ctx context.Context, req *schemas.CommitRequ
 		Nickname: s.Nickname, Record: s.Record, Vault: vault, Root: req.Root, RootKind: schemas.Tree,
 		Files: req.Files, Bytes: req.Bytes, Stored: req.Stored, Durability: s.Durability, Degraded: s.Degraded,
 		Session: s.ID, Source: s.Source, Sealed: req.Sealed, Partial: req.Partial,
-		Epoch: s.Basis.Epoch, Tolerates: s.Basis.Tolerates,
+		Epoch: s.Basis.Epoch, Tolerates: s.Basis.Tolerates, Losses: s.Basis.Losses,
 	}, s.Since, s.Moved)
 	if err != nil {
 		return nil, err

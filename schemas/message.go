@@ -129,8 +129,10 @@ type Version struct {
 	// Tolerates nodes; 0 if no such map is known.
 	Epoch     uint64 `msgpack:"epoch,omitempty"`
 	Tolerates uint8  `msgpack:"tolerates,omitempty"`
-	Sealed    []byte `msgpack:"sealed,omitempty"`  // host, paths, …; for the key's owner
-	Partial   bool   `msgpack:"partial,omitempty"` // some files could not be read
+	// Losses is how often nodes were known to have lost something when the version began.
+	Losses  uint64 `msgpack:"losses,omitempty"`
+	Sealed  []byte `msgpack:"sealed,omitempty"`  // host, paths, …; for the key's owner
+	Partial bool   `msgpack:"partial,omitempty"` // some files could not be read
 	// Degraded: fewer nodes than the durability needs took part. Healing makes the
 	// missing replicas or shards later.
 	Degraded bool `msgpack:"degraded,omitempty"`
@@ -237,6 +239,32 @@ type RegisterRequest struct {
 	Started int64 `msgpack:"started,omitempty"`
 	// Seq numbers the cards of one process, from 1.
 	Seq uint64 `msgpack:"seq,omitempty"`
+	// Run is the random id of this run of the node's folder, and Before are the runs of the
+	// folder before it, the oldest first. A folder that does not know the last run that the
+	// coordinators know is an older copy. Run is 0 if the node does not say.
+	Run    uint64   `msgpack:"run,omitempty"`
+	Before []uint64 `msgpack:"before,omitempty"`
+	// Position says how far the folder is written. It never falls, unless something is lost.
+	Position uint64 `msgpack:"position,omitempty"`
+}
+
+// ServingRequest says which process serves a node. Such a process publishes it on storage.serving.N
+// from time to time, and answers the question of a process that is about to serve the same node.
+type ServingRequest struct {
+	// Process is the random id of the process that asks or tells.
+	Process string `msgpack:"process"`
+	// Since is when the process registered, Unix ns on a clock that is ahead of every process
+	// that registered before; 0 in a question, from a process that has not registered.
+	Since int64 `msgpack:"since,omitempty"`
+	// Host is the name of the process's host, for people.
+	Host string `msgpack:"host,omitempty"`
+}
+
+// ServingReply answers the question of a [ServingRequest] for the process that serves the node.
+type ServingReply struct {
+	Reply
+	Host    string `msgpack:"host,omitempty"`
+	Started int64  `msgpack:"started"` // when the process started, Unix ns
 }
 
 // RegisterReply answers a [RegisterRequest] with the map's epoch.
@@ -248,6 +276,8 @@ type RegisterReply struct {
 	// Started is set when the coordinator refuses a card because it knows a newer one of the
 	// node: it is the Started of that card. The node then chooses a higher value.
 	Started int64 `msgpack:"started,omitempty"`
+	// Older says that the node's folder is an older copy of the one that was known last.
+	Older bool `msgpack:"older,omitempty"`
 }
 
 // PutReply is the answer to a put from each node of the set.

@@ -35,6 +35,7 @@ type Node struct {
 	Bytes      int64  `msgpack:"bytes"`             // size of their contents
 	Trouble    string `msgpack:"trouble,omitempty"` // why it refuses puts: "disk-full", "disk-failed"
 	Damaged    int64  `msgpack:"damaged,omitempty"` // chunks that the node knows to be damaged
+	Older      int64  `msgpack:"older,omitempty"`   // when the node last came back with an older folder, Unix ns
 }
 
 // NodeMap lists the nodes and the policies at one moment. Placement is a pure function of

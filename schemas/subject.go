@@ -38,6 +38,7 @@ const (
 	statusPrefix     = "storage.status."
 	scrubPrefix      = "storage.scrub."
 	chunksPrefix     = "storage.chunks."
+	servingPrefix    = "storage.serving."
 )
 
 // MaxSet is the largest number of nodes that a put's subject can name.
@@ -51,6 +52,7 @@ const (
 	EventSessionOpened      = "session.opened"
 	EventVersionCommitted   = "version.committed"
 	EventNodeGone           = "node.gone"
+	EventNodeOlder          = "node.older"
 	EventNodeState          = "node.state"
 	EventPolicyChanged      = "policy.changed"
 	EventVersionForgotten   = "version.forgotten"
@@ -121,3 +123,7 @@ func ScrubSubject(n NodeID) string { return scrubPrefix + string(n) }
 
 // ChunksSubject is where node n is asked which whole chunks of a vault it holds.
 func ChunksSubject(n NodeID) string { return chunksPrefix + string(n) }
+
+// ServingSubject is where processes that serve node n, of which there should be one, tell each
+// other of it.
+func ServingSubject(n NodeID) string { return servingPrefix + string(n) }

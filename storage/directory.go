@@ -25,6 +25,7 @@ const (
 	removedName    = "REMOVED"
 	generationName = "GENERATION"
 	scrubName      = "SCRUB"
+	runsName       = "RUNS"
 	segmentsName   = "segments"
 	indexName      = "index"
 
@@ -35,6 +36,7 @@ const (
 var ownNames = []string{
 	lockName, segmentsName, indexName, storeName + newSuffix,
 	removedName, removedName + newSuffix, generationName, generationName + newSuffix, scrubName, scrubName + newSuffix,
+	runsName, runsName + newSuffix,
 }
 
 // directory is a store's directory: its identity, its small files and its space.
@@ -76,7 +78,7 @@ func (d *directory) lock() (io.Closer, error) {
 // openIdentity reads the STORE file, or makes it in an empty directory. With
 // RebuildIndex it rebuilds a missing one from a segment's header.
 func (d *directory) openIdentity(opt *Options) error {
-	b, err := d.readHead(storeName)
+	b, err := d.readHead(segment.FileHeaderSize, storeName)
 	if err == nil {
 		d.identity, err = segment.DecodeFileHeader(b, segment.StoreMagic)
 		if errors.Is(err, segment.ErrHeader) {
@@ -129,7 +131,7 @@ func (d *directory) newIdentity(opt *Options) (h segment.FileHeader, err error) 
 // sound.
 func (d *directory) identityFrom(segments []uint32) (segment.FileHeader, error) {
 	for _, n := range segments {
-		b, err := d.readHead(segmentsName, segment.FileName(n))
+		b, err := d.readHead(segment.FileHeaderSize, segmentsName, segment.FileName(n))
 		if err != nil {
 			return segment.FileHeader{}, err
 		}
@@ -141,13 +143,13 @@ func (d *directory) identityFrom(segments []uint32) (segment.FileHeader, error) 
 	return segment.FileHeader{}, fmt.Errorf("%w: %s: the %s file is missing and no segment has a sound header", ErrCorrupt, d.path, storeName)
 }
 
-// readHead reads the beginning of a file, up to the length of a file header.
-func (d *directory) readHead(names ...string) ([]byte, error) {
+// readHead reads the first bytes of a file, at most size of them.
+func (d *directory) readHead(size int64, names ...string) ([]byte, error) {
 	f, err := d.fs.Open(d.join(names...))
 	if err != nil {
 		return nil, err
 	}
-	b, err := io.ReadAll(io.NewSectionReader(f, 0, segment.FileHeaderSize))
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, size))
 	return b, errors.Join(err, f.Close())
 }
 
@@ -155,7 +157,7 @@ func (d *directory) readHead(names ...string) ([]byte, error) {
 // [segment.ErrHeader] if the header is damaged or another store's, and
 // [fs.ErrNotExist] if there is no such file.
 func (d *directory) readHeader(name, magic string) (segment.FileHeader, error) {
-	b, err := d.readHead(name)
+	b, err := d.readHead(segment.FileHeaderSize, name)
 	if err != nil {
 		return segment.FileHeader{}, err
 	}
@@ -164,6 +166,15 @@ func (d *directory) readHeader(name, magic string) (segment.FileHeader, error) {
 		err = segment.ErrHeader
 	}
 	return h, err
+}
+
+// readRuns reads RUNS; it knows no runs if the file is missing or damaged.
+func (d *directory) readRuns() (ids []uint64, err error) {
+	b, err := d.readHead(segment.RunsSize, runsName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return segment.DecodeRuns(b, d.identity), err
 }
 
 // writeHeader writes a file that consists of a file header, whole or not at all.

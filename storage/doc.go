@@ -19,6 +19,7 @@
 //	REMOVED                 the numbers of removed segments: a file header and ranges
 //	GENERATION              the newest generation of collections: a file header
 //	SCRUB                   the progress of the scrub: a file header
+//	RUNS                    the last runs of the node: a file header and ids
 //	segments/00000001.seg   the data: append-only, numbered from 1
 //	index/                  Pebble: where each part is; derivable from the segments
 //

@@ -2,6 +2,8 @@ package storage
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -137,6 +139,44 @@ func (s *Store) SetScrubPosition(from uint32, ended time.Time) error {
 		ended = time.Unix(0, 0)
 	}
 	return s.dir.writeHeader(scrubName, segment.ScrubMagic, from, ended)
+}
+
+// Run is one use of a store by a node, from its start to its end. Each run names the runs before
+// it, so a folder that was brought back from an older copy does not know the latest of them.
+type Run struct {
+	ID     uint64   // random; 0 if the store has never begun a run
+	Before []uint64 // the runs before it, the oldest first; at most the last 16
+}
+
+// BeginRun begins a run. When it returns without an error, the run is on stable storage. After an
+// error, which is the disk's, the run is the last one again, and the store serves all the same.
+func (s *Store) BeginRun() (Run, error) {
+	if err := s.gate.enter(); err != nil {
+		return Run{}, err
+	}
+	defer s.gate.leave()
+	all, err := s.dir.readRuns()
+	if err == nil {
+		var id [8]byte
+		rand.Read(id[:])
+		next := append(all, max(1, binary.LittleEndian.Uint64(id[:])))
+		next = next[max(0, len(next)-segment.MaxRuns):]
+		if err = s.dir.replace(runsName, segment.EncodeRuns(next, s.dir.identity)); err == nil {
+			all = next
+		}
+	}
+	var run Run
+	if last := len(all) - 1; last >= 0 {
+		run = Run{ID: all[last], Before: all[:last:last]}
+	}
+	return run, err
+}
+
+// Position is how far the store has been written: it grows with every commit, and never falls,
+// unless what was on stable storage is not there any more.
+func (s *Store) Position() uint64 {
+	at := s.index.State().Position
+	return uint64(at.Segment)<<32 | uint64(at.Offset)
 }
 
 // Compaction are the settings of [Store.Compact]. The zero value is good.

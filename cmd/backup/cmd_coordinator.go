@@ -83,7 +83,7 @@ func runCoordinator(ctx context.Context, a *app, server string, opt coordinator.
 		err = r.startCoordinator(ctx, nc, opt)
 	}
 	if err == nil {
-		err = ready(ctx, a.console, "coordinator "+bus.Redact(server))
+		err = ready(ctx, r, "coordinator "+bus.Redact(server))
 	}
 	return errors.Join(interruptIsSuccess(ctx, err), r.stop())
 }

@@ -56,11 +56,11 @@ func nodeTable(c *console, nodes []schemas.Node) *table {
 	for i := range nodes {
 		n := &nodes[i]
 		t.add(c.show(n.Name), string(n.ID), nodeState(c.texts, n.State), dash(n.Zone), c.number(int64(n.Weight)),
-			c.number(n.Chunks), c.size(n.Bytes), c.size(n.Free), nodeTrouble(c.texts, n.Trouble))
+			c.number(n.Chunks), c.size(n.Bytes), c.size(n.Free), nodeRemarks(c, n))
 		switch {
 		case n.State == schemas.Gone:
 			c.mark(t, red)
-		case n.State == schemas.Down || n.Trouble != "":
+		case n.State == schemas.Down || n.Trouble != "" || n.Older > 0:
 			c.mark(t, yellow)
 		}
 	}
@@ -91,6 +91,18 @@ func nodeTrouble(x *texts, code string) string {
 	return x.t("nodes.trouble", "Code", quotePath(code))
 }
 
+// nodeRemarks says what is wrong with a node; "" if nothing is.
+func nodeRemarks(c *console, n *schemas.Node) string {
+	remarks := nodeTrouble(c.texts, n.Trouble)
+	if n.Older > 0 {
+		if remarks != "" {
+			remarks += "; "
+		}
+		remarks += c.t("nodes.older", "When", c.when(n.Older))
+	}
+	return remarks
+}
+
 // dash stands for an empty cell.
 func dash(s string) string {
 	if s == "" {
@@ -113,12 +125,17 @@ type jsonNode struct {
 	Version    string `json:"version"`
 	Registered string `json:"registered"`
 	Trouble    string `json:"trouble,omitempty"`
+	Older      string `json:"older,omitempty"` // when it last came back with an older folder
 }
 
 func nodeJSON(n *schemas.Node) jsonNode {
-	return jsonNode{
+	j := jsonNode{
 		ID: string(n.ID), Name: n.Name, State: string(n.State), Zone: n.Zone, Weight: n.Weight, Chunks: n.Chunks,
 		Bytes: n.Bytes, Free: n.Free, Capacity: n.Capacity, Version: n.Version,
 		Registered: stamp(n.Registered), Trouble: n.Trouble,
 	}
+	if n.Older > 0 {
+		j.Older = stamp(n.Older)
+	}
+	return j
 }

@@ -157,6 +157,11 @@ func printStatus(c *console, s *schemas.StatusReply, sum *condition) {
 		c.println("")
 	}
 	printCondition(c, sum)
+	for i := range s.Map.Nodes {
+		if n := &s.Map.Nodes[i]; n.Older > 0 {
+			c.println(c.t("status.older", "Node", c.show(n.Name), "When", c.when(n.Older)))
+		}
+	}
 	printLost(c, s)
 	for i := range s.Nodes {
 		printScrub(c, &s.Nodes[i])

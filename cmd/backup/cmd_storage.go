@@ -99,7 +99,7 @@ func runStorage(ctx context.Context, a *app, server string, opt nodeOptions) err
 	}
 	if err == nil {
 		a.begun(opt.data, !exists, false)
-		err = ready(ctx, a.console, "storage "+bus.Redact(server))
+		err = ready(ctx, r, "storage "+bus.Redact(server))
 	}
 	return errors.Join(interruptIsSuccess(ctx, err), r.stop())
 }

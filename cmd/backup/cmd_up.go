@@ -137,7 +137,7 @@ func runUp(ctx context.Context, a *app, opt upOptions) error {
 	err = startAll(ctx, r, opt.data, opt)
 	if err == nil {
 		a.begun(opt.data, !exists, false)
-		err = serveUp(ctx, a, discovery{URL: r.url, PID: os.Getpid(), Data: opt.data})
+		err = serveUp(ctx, a, r, discovery{URL: r.url, PID: os.Getpid(), Data: opt.data})
 	}
 	return errors.Join(interruptIsSuccess(ctx, err), r.stop())
 }
@@ -178,19 +178,20 @@ func startAll(ctx context.Context, r *roles, data string, opt upOptions) error {
 }
 
 // serveUp publishes the system's address for clients of this host until the context ends.
-func serveUp(ctx context.Context, a *app, d discovery) (err error) {
+func serveUp(ctx context.Context, a *app, r *roles, d discovery) (err error) {
 	withdraw, err := a.config.announce(d)
 	if err != nil {
 		a.info(a.t("up.not-announced", "URL", d.URL, "Detail", err.Error()))
 	} else {
 		defer func() { err = errors.Join(err, withdraw()) }()
 	}
-	return ready(ctx, a.console, d.URL)
+	return ready(ctx, r, d.URL)
 }
 
 // ready prints the line by which programs see that a role serves, and waits until the
-// context ends. The line is the same in every language.
-func ready(ctx context.Context, c *console, what string) error {
+// context ends, or the node cannot go on. The line is the same in every language.
+func ready(ctx context.Context, r *roles, what string) error {
+	c := r.console
 	if c.json {
 		if err := c.printJSON(map[string]string{"ready": what}); err != nil {
 			return err
@@ -201,8 +202,16 @@ func ready(ctx context.Context, c *console, what string) error {
 	if err := c.out.Flush(); err != nil {
 		return err
 	}
-	<-ctx.Done()
-	return nil
+	var failed <-chan struct{}
+	if r.node != nil {
+		failed = r.node.Failed()
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-failed:
+		return r.node.Err()
+	}
 }
 
 // interruptIsSuccess turns the error of a start that a signal interrupted into success.

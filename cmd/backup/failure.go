@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
 	"strings"
 	"syscall"
+	"time"
 	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
@@ -14,6 +16,7 @@ import (
 	"servidor-backup/bus/embedded"
 	"servidor-backup/client"
 	"servidor-backup/schemas"
+	"servidor-backup/storage/node"
 )
 
 // Exit codes, as the help lists them.
@@ -109,6 +112,7 @@ func (x *texts) explain(err error) *failure {
 		}
 		return f
 	}
+	var running *node.RunningError
 	var mistake *settingsError
 	switch {
 	case errors.As(err, &mistake) && mistake.key != "":
@@ -117,6 +121,10 @@ func (x *texts) explain(err error) *failure {
 	case errors.As(err, &mistake):
 		f.code = "settings"
 		f.text = x.t("error.setting-bad", "File", mistake.path, "Line", mistake.line, "Detail", mistake.detail)
+	case errors.As(err, &running):
+		f.code, f.hint = "node-running", x.t("hint.node-running")
+		f.text = x.t("error.node-running", "ID", string(running.Node), "Host", cmp.Or(running.Host, x.t("error.some-process")),
+			"Since", running.Since.Format(time.DateTime))
 	case errors.Is(err, context.Canceled):
 		f.code, f.text = "interrupted", x.t("error.interrupted")
 	case errors.Is(err, client.ErrNoCoordinator):

@@ -28,6 +28,7 @@ type roles struct {
 	url     string           // of the NATS server
 	server  *embedded.Server // the server itself, if it runs in this process
 	memory  float64          // share of the usual memory bounds
+	node    *node.Node       // the node, if one runs in this process
 	stops   []func() error
 
 	serverLog *slog.Logger // of the NATS server; nil: none
@@ -143,14 +144,16 @@ func (r *roles) startNode(ctx context.Context, nc *nats.Conn, open func() (*stor
 	if opt.name == "" && opt.keepName {
 		opt.name = registeredName(ctx, nc, store.NodeID())
 	}
+	host, _ := os.Hostname()
 	if opt.name == "" {
-		opt.name, _ = os.Hostname() // without a host name, the node is called by its id
+		opt.name = host // without a host name, the node is called by its id
 	}
 	n, err := node.Start(ctx, nc, store, node.Options{
 		Name:        opt.name,
 		Zone:        opt.zone,
 		Weight:      opt.weight,
 		Version:     programVersion(),
+		Host:        host,
 		Budget:      r.share(nodeBudget),
 		HealRate:    opt.healRate,
 		ScrubPeriod: opt.scrubPeriod,
@@ -161,6 +164,7 @@ func (r *roles) startNode(ctx context.Context, nc *nats.Conn, open func() (*stor
 	if err != nil {
 		return err
 	}
+	r.node = n
 	r.onStop(n.Stop)
 	return nil
 }

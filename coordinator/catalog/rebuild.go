@@ -100,7 +100,7 @@ func (c *Catalog) mergeBackup(ctx context.Context, m *merge, nodes *schemas.Node
 	})
 	// The epochs of a lost bucket say nothing: nodes must be asked what they hold of a version.
 	for _, v := range m.versions {
-		v.version.Epoch, v.version.Tolerates = 0, 0
+		v.version.Epoch, v.version.Tolerates, v.version.Losses = 0, 0, 0
 	}
 	return highestRevision, err
 }

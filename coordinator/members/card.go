@@ -14,6 +14,16 @@ type card struct {
 	Drain bool `msgpack:"drain,omitempty"`
 	// Empty says that the node held nothing when it was removed.
 	Empty bool `msgpack:"empty,omitempty"`
+
+	// Run is the last run of the node's folder that is known, 0 if none is, and Position how far
+	// the folder was written when the run registered or ended.
+	Run      uint64 `msgpack:"run,omitempty"`
+	Position uint64 `msgpack:"position,omitempty"`
+	// Losses counts what no version that began before can rest on: the node came back with an
+	// older folder, or it ceased to know of damage, which was healed or went with its segment.
+	Losses uint64 `msgpack:"losses,omitempty"`
+	// Damage says that the node knows of damage.
+	Damage bool `msgpack:"damage,omitempty"`
 }
 
 // cardOrder is the position of a card among all cards of a node.
@@ -75,10 +85,10 @@ func (c *card) drain() {
 	}
 }
 
-// takeBack ends draining, or the removal of the node. A node that was removed is down until
-// its next heartbeat.
+// takeBack ends draining, or the removal of the node, and the remark that it came back with an
+// older folder. A node that was removed is down until its next heartbeat.
 func (c *card) takeBack() {
-	c.Drain, c.Empty = false, false
+	c.Drain, c.Empty, c.Older = false, false, 0
 	switch c.State {
 	case schemas.Draining:
 		c.enterState(schemas.Up)

@@ -85,6 +85,8 @@ type member struct {
 type heard struct {
 	latest      schemas.Node // what the node last said of itself
 	order       cardOrder    // of latest
+	run         uint64       // of the node's folder, with latest
+	position    uint64       // likewise
 	respondedAt time.Time    // when the node last responded, or since when it could have been heard
 	responded   bool         // to this coordinator
 }

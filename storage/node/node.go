@@ -41,6 +41,8 @@ type Options struct {
 	Weight uint32
 	// Version is the version of the program.
 	Version string
+	// Host is the name of the host, for the message to a process that wants to serve the same node.
+	Host string
 	// Budget bounds the unacknowledged bytes of all senders together; default 32 MiB. That
 	// keeps a disk busy, and stays under the 64 MiB at which NATS closes a connection.
 	Budget int64
@@ -86,21 +88,35 @@ type Node struct {
 	// started and cards order the node's cards: see schemas.RegisterRequest.
 	started int64
 	cards   uint64
+	folder  storage.Run // this run of the store
+	claim   *claim
 }
 
 // Start serves store on nc and registers. It returns when the node serves and has
-// registered, or ctx ends; it waits for a coordinator that is missing. The store and the
-// connection stay the caller's.
+// registered, or ctx ends; it waits for a coordinator that is missing. If another process serves
+// the node, the error is a [RunningError]. The store and the connection stay the caller's.
 func Start(ctx context.Context, nc *nats.Conn, store *storage.Store, opt Options) (*Node, error) {
-	n := &Node{nc: nc, store: store, id: store.NodeID(), opt: opt, started: time.Now().UnixNano()}
+	n := &Node{nc: nc, store: store, id: store.NodeID(), opt: opt, claim: newClaim(nc, store.NodeID(), opt.Host)}
+	n.started = n.claim.began
 	n.setDefaults()
 	n.windows = newWindows(n.opt.Budget)
 	n.putBudget = semaphore.NewWeighted(2 * n.opt.Budget)
 	n.scrubber = newScrubber(n)
 	n.run, n.stop = context.WithCancel(context.Background())
-	if err := n.serve(); err != nil {
+	err := n.claim.make(ctx)
+	if err == nil {
+		err = n.serve()
+	}
+	if err != nil {
 		return nil, errors.Join(err, n.Stop())
 	}
+	n.loops.Go(func() {
+		select {
+		case <-n.claim.lost:
+			n.stop() // no put is taken any more
+		case <-n.run.Done():
+		}
+	})
 	registered := make(chan struct{})
 	n.loops.Go(func() { n.keepRegistered(n.run, registered) })
 	n.loops.Go(func() { n.healer.Run(n.run) })
@@ -108,6 +124,8 @@ func Start(ctx context.Context, nc *nats.Conn, store *storage.Store, opt Options
 	select {
 	case <-registered:
 		return n, nil
+	case <-n.claim.lost:
+		return nil, errors.Join(n.claim.by, n.Stop())
 	case <-ctx.Done():
 		return nil, errors.Join(ctx.Err(), n.Stop())
 	}
@@ -192,13 +210,28 @@ func (n *Node) Stop() error {
 		n.healer.Close()
 	}
 	n.loops.Wait()
-	n.publishCard(schemas.Down)
+	// A process that has not registered, or ends for the sake of another one, is not the node.
+	if n.claim.since.Load() > 0 && n.Err() == nil {
+		n.publishCard(schemas.Down)
+	}
 	var err error
 	if n.service != nil {
 		err = n.service.Stop()
 	}
 	n.puts.Wait()
+	n.claim.end()
 	return err
+}
+
+// Failed is closed when the node cannot go on; [Node.Err] says why. The caller stops it then.
+func (n *Node) Failed() <-chan struct{} { return n.claim.lost }
+
+// Err is why the node cannot go on: a [RunningError]; nil if it can.
+func (n *Node) Err() error {
+	if n.claim.isLost() {
+		return n.claim.by
+	}
+	return nil
 }
 
 // status answers what the node is, holds and does.

@@ -31,6 +31,7 @@ func (n *Node) keepRegistered(run context.Context, first chan struct{}) {
 	}
 	connected := n.nc.StatusChanged(nats.CONNECTED)
 	defer n.nc.RemoveStatusListener(connected)
+	n.beginRun()
 	next := time.NewTimer(0)
 	defer next.Stop()
 	registered := false
@@ -41,6 +42,8 @@ func (n *Node) keepRegistered(run context.Context, first chan struct{}) {
 		case <-connected:
 			registered = false
 		case <-started:
+			registered = false
+		case <-n.claim.again:
 			registered = false
 		case <-next.C:
 		}
@@ -53,12 +56,16 @@ func (n *Node) keepRegistered(run context.Context, first chan struct{}) {
 		} else {
 			registered, wait = true, heartbeat
 			n.heartbeat = heartbeat
+			n.claim.registered(n.started)
 			n.opt.Status("")
 			if first != nil {
 				close(first)
 				first = nil
 			}
 			n.healer.FetchMap(run, epoch)
+		}
+		if registered {
+			n.claim.announce()
 		}
 		next.Reset(wait)
 	}
@@ -82,6 +89,9 @@ func (n *Node) register(ctx context.Context) (heartbeat time.Duration, epoch uin
 	// A coordinator that knows a later start refuses the card: the clock was set back since an
 	// earlier process of this node started.
 	n.started = max(n.started, rep.Started+1)
+	if rep.Older {
+		n.opt.Log.Warn("this folder is an older state of the node's folder: what the node held later is lost, and the next backups save it again")
+	}
 	return max(time.Duration(rep.Heartbeat), minHeartbeat), rep.Epoch, err
 }
 
@@ -98,7 +108,20 @@ func (n *Node) publishCard(state schemas.State) {
 // node. It must not be called from two goroutines at once.
 func (n *Node) cardMessage(state schemas.State) *schemas.RegisterRequest {
 	n.cards++
-	return &schemas.RegisterRequest{Protocol: schemas.ProtocolVersion, Node: n.card(state), Started: n.started, Seq: n.cards}
+	return &schemas.RegisterRequest{
+		Protocol: schemas.ProtocolVersion, Node: n.card(state), Started: n.started, Seq: n.cards,
+		Run: n.folder.ID, Before: n.folder.Before, Position: n.store.Position(),
+	}
+}
+
+// beginRun begins a run of the store, before the node registers: once the coordinators know a run,
+// the folder must know it too, or it looks like an older state of itself. A folder that cannot be
+// written does not change, so it goes on as the run before.
+func (n *Node) beginRun() {
+	var err error
+	if n.folder, err = n.store.BeginRun(); err != nil {
+		n.opt.Log.Info("the start of the node could not be noted in its folder", "error", err)
+	}
 }
 
 // card describes the node as it is now.

@@ -26,6 +26,7 @@ const (
 	RemovedMagic    = "SBKREMVD"
 	GenerationMagic = "SBKGENER"
 	ScrubMagic      = "SBKSCRUB"
+	RunsMagic       = "SBKRUNSX"
 )
 
 var (
