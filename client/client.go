@@ -57,6 +57,10 @@ type Options struct {
 	MemoryBudget float64
 	// SkipSelfCheck leaves out opening every chunk again after sealing it.
 	SkipSelfCheck bool
+	// Wait is how long a backup or restore that is under way waits for a server or a coordinator
+	// that is gone, and a backup for storage nodes; 0 means DefaultWait. The end of the context
+	// ends every wait at once.
+	Wait time.Duration
 	// Status is called with what the client waits for, and with "" when it goes on, from
 	// several goroutines. It must not block. nil is allowed.
 	Status func(text string)
@@ -94,6 +98,9 @@ func Connect(ctx context.Context, opt Options) (*Client, error) {
 	if opt.Status == nil {
 		opt.Status = func(string) {}
 	}
+	if opt.Wait == 0 {
+		opt.Wait = DefaultWait
+	}
 	c := &Client{opt: opt, host: opt.Host, upload: transfer.NewThrottle(opt.UploadLimit), download: transfer.NewThrottle(opt.DownloadLimit)}
 	if c.host == "" {
 		host, err := os.Hostname()
@@ -106,7 +113,7 @@ func Connect(ctx context.Context, opt Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.ctl = &control{nc: nc, status: opt.Status}
+	c.ctl = &control{nc: nc, status: opt.Status, wait: opt.Wait}
 	if opt.InProcess == nil {
 		c.ctl.server = bus.Redact(opt.Server)
 	}

@@ -14,23 +14,29 @@ import (
 )
 
 const (
-	// coordinatorTime is how long a coordinator that has responded before may be unreachable,
-	// because it restarts.
+	// coordinatorTime is how long a coordinator that has responded before may be unreachable when
+	// a backup or restore begins, because it restarts; less if Options.Wait is less.
 	coordinatorTime = 20 * time.Second
 	// coordinatorPause is the time between two attempts to reach a coordinator.
 	coordinatorPause = 200 * time.Millisecond
 	// answerTime is how long the first attempt of a retried request waits for its answer.
 	answerTime = 30 * time.Second
-	// serverTime is how long the server may be unreachable in the middle of work.
-	serverTime = 60 * time.Second
+	// stopGap is from when on a pause between two looks at the server, one second apart, means
+	// that this process was stopped. The server was not silent for that time.
+	stopGap = 5 * time.Second
 )
+
+// DefaultWait is how long a backup or restore under way waits for what is gone, unless
+// Options.Wait says otherwise.
+const DefaultWait = 15 * time.Minute
 
 // control sends requests to the coordinators.
 type control struct {
 	nc        *nats.Conn
 	server    string // its URLs; "" for a server of this process
 	status    func(text string)
-	responded atomic.Bool // a coordinator has responded before
+	wait      time.Duration // Options.Wait
+	responded atomic.Bool   // a coordinator has responded before
 }
 
 // where names the server in messages.
@@ -38,7 +44,7 @@ func (ctl *control) where() string {
 	if ctl.server == "" {
 		return "the server of this process"
 	}
-	return ctl.server
+	return bus.Redact(ctl.server)
 }
 
 // request sends one request.
@@ -68,7 +74,7 @@ func (ctl *control) requestOrRetry(ctx context.Context, subject string, req any,
 	if ctx.Err() != nil || !died && !stops && !(responded && isUnreachable(err)) {
 		return err
 	}
-	limited, cancel := context.WithTimeout(ctx, coordinatorTime)
+	limited, cancel := context.WithTimeout(ctx, min(coordinatorTime, ctl.wait))
 	defer cancel()
 	if again := ctl.retry(limited, subject, req, rep); limited.Err() == nil || ctx.Err() != nil {
 		return again
@@ -77,10 +83,15 @@ func (ctl *control) requestOrRetry(ctx context.Context, subject string, req any,
 }
 
 // retry sends a request until it is answered, or until no coordinator has been reachable for
-// coordinatorTime. It sends the request again if the answer was lost with the connection, so the
+// Options.Wait. It sends the request again if the answer was lost with the connection, so the
 // request must be one that may be sent twice.
 func (ctl *control) retry(ctx context.Context, subject string, req any, rep bus.Reply) error {
 	var since time.Time // of the first attempt that found no coordinator
+	defer func() {
+		if !since.IsZero() {
+			ctl.status("")
+		}
+	}()
 	for timeout := answerTime; ; {
 		err := ctl.requestWithin(ctx, timeout, subject, req, rep)
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
@@ -94,17 +105,20 @@ func (ctl *control) retry(ctx context.Context, subject string, req any, rep bus.
 		}
 		if since.IsZero() {
 			since = time.Now()
+			until := since.Add(ctl.wait)
+			if deadline, limited := ctx.Deadline(); limited && deadline.Before(until) {
+				until = deadline
+			}
+			ctl.status(waitText("a coordinator at "+ctl.where(), since, until))
 		}
-		if time.Since(since) > coordinatorTime {
+		if time.Since(since) > ctl.wait {
 			return err
 		}
-		ctl.status("waiting for a coordinator")
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(coordinatorPause):
 		}
-		ctl.status("")
 	}
 }
 
@@ -139,27 +153,43 @@ func (ctl *control) requestWithin(ctx context.Context, timeout time.Duration, su
 	return err
 }
 
-// watchServer returns a context that ends when the server has been unreachable for serverTime. The
-// cause of its end is then an error that says so.
+// watchServer returns a context that ends when the server has been unreachable for Options.Wait. The
+// cause of its end is then an error that says so. Meanwhile the status says what is waited for.
 func (ctl *control) watchServer(ctx context.Context) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
-		for last := time.Now(); ; {
+		waiting := false
+		for last, looked := time.Now(), time.Now(); ; {
 			select {
 			case <-ctx.Done():
 				return
-			case now := <-tick.C:
-				if ctl.nc.IsConnected() {
-					last = now
-				} else if now.Sub(last) > serverTime {
-					cancel(fmt.Errorf("%w at %s for %v: try again; what was stored is not sent twice", bus.ErrNoServer, ctl.where(), serverTime))
+			case <-tick.C:
+				now := time.Now()
+				if pause := now.Sub(looked); pause > stopGap {
+					last = last.Add(pause)
+				}
+				looked = now
+				switch {
+				case ctl.nc.IsConnected():
+					last, waiting = now, false // the connection says that it is back
+				case now.Sub(last) > ctl.wait:
+					cancel(fmt.Errorf("%w at %s for %v: try again; what was stored is not sent twice", bus.ErrNoServer, ctl.where(), ctl.wait))
+				case !waiting:
+					waiting = true
+					ctl.status(waitText("the server "+ctl.where(), last, last.Add(ctl.wait)))
 				}
 			}
 		}
 	}()
 	return ctx, cancel
+}
+
+// waitText says what is waited for, since when, and until when at most.
+func waitText(what string, since, until time.Time) string {
+	const clock = "15:04"
+	return fmt.Sprintf("waiting for %s, silent since %s (given up at %s)", what, since.Format(clock), until.Format(clock))
 }
 
 // explainUnresponsive adds to the error of an unresponsive node what the user can do about it.

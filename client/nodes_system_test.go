@@ -350,7 +350,7 @@ func TestABackupWaitsForACoordinator(t *testing.T) {
 		}
 		done <- err
 	}()
-	for text := ""; text != "waiting for a coordinator"; {
+	for text := ""; !strings.HasPrefix(text, "waiting for a coordinator at "); {
 		text = bustest.Receive(t, "the client says that it waits", said)
 	}
 	again := start()

@@ -49,7 +49,8 @@ func openVersion(ctx context.Context, c *Client, id string) (*version, error) {
 		return nil, err
 	}
 	v.chunks = download.NewReader(download.Options{
-		Keys: k, Vault: v.Vault, Replicas: replica.NewReader(data, rep.Map), Throttle: c.download,
+		Connected: c.ctl.nc.IsConnected,
+		Keys:      k, Vault: v.Vault, Replicas: replica.NewReader(data, rep.Map), Throttle: c.download,
 		NewestMap: c.Nodes, Status: c.opt.Status,
 	})
 	v.entries = tree.NewReader(v.chunks.TreeNodes, v.Root)

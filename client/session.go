@@ -128,7 +128,7 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 	memory := transfer.Budget(s.c.opt.MemoryBudget)
 	up := upload.New(ctx, upload.Options{
 		Keys: s.keys, Vault: s.vault, Session: s.id, Replicas: s.replicas, Writer: s.out,
-		Compression: p.Compression, Unchecked: s.c.opt.SkipSelfCheck, Budget: memory, Status: s.c.opt.Status,
+		Compression: p.Compression, Unchecked: s.c.opt.SkipSelfCheck, Budget: memory, Status: s.c.opt.Status, Wait: s.c.opt.Wait,
 	})
 	var err error
 	if s.keeper, err = s.keep(ctx, up, s.previous); err != nil {
@@ -144,7 +144,8 @@ func (s *session) save(ctx context.Context, p *plan) (*saved, error) {
 			ID: s.parent.ID, Root: s.parent.Root, Recheck: s.recheck,
 			NewGetter: func() tree.Getter {
 				return download.NewReader(download.Options{
-					Keys: s.keys, Vault: s.vault, Replicas: s.replicas, Status: s.c.opt.Status,
+					Connected: s.c.ctl.nc.IsConnected,
+					Keys:      s.keys, Vault: s.vault, Replicas: s.replicas, Status: s.c.opt.Status,
 				}).TreeNodes
 			},
 		}

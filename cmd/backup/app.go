@@ -34,6 +34,7 @@ type globalFlags struct {
 
 	// Flags of some commands only.
 	compression, limitUpload, limitDownload string
+	wait                                    time.Duration
 }
 
 // newApp prepares what has to exist before the arguments are parsed. Help and usage errors

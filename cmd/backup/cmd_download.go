@@ -34,6 +34,7 @@ func newDownload(a *app) *cobra.Command {
 	f.BoolVar(&opt.Verify, "verify", false, a.t("download.flag-verify"))
 	f.BoolVar(&opt.NumericOwners, "numeric-ids", false, a.t("download.flag-numeric-ids"))
 	addDownloadFlags(a, f)
+	addWaitFlag(a, f)
 	return cmd
 }
 

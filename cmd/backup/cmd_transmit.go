@@ -37,6 +37,7 @@ func newTransmit(a *app) *cobra.Command {
 	f.BoolVar(&opt.Moved, "moved", false, a.t("transmit.flag-moved"))
 	addNewFlag(a, f)
 	addUploadFlags(a, f)
+	addWaitFlag(a, f)
 	return cmd
 }
 

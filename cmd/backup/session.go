@@ -73,6 +73,7 @@ func (a *app) connect(ctx context.Context, create bool) (*session, error) {
 		KeyFile:      s.KeyFile.Value,
 		Status:       a.status,
 		MemoryBudget: a.memory,
+		Wait:         max(a.flags.wait, 0),
 	}
 	if err := a.config.setLimits(&s, &opt); err != nil {
 		return nil, err

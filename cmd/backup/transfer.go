@@ -19,6 +19,11 @@ func addDownloadFlags(a *app, f *pflag.FlagSet) {
 	f.StringVar(&a.flags.limitDownload, "limit-download", "", a.t("flag.limit-download"))
 }
 
+// addWaitFlag adds the flag that says how long a command under way waits for what is gone.
+func addWaitFlag(a *app, f *pflag.FlagSet) {
+	f.DurationVar(&a.flags.wait, "wait", client.DefaultWait, a.t("flag.wait"))
+}
+
 // setLimits sets the rate limits of opt from the settings.
 func (c *config) setLimits(s *settings, opt *client.Options) (err error) {
 	if opt.UploadLimit, err = c.rate(s.LimitUpload, "limit-upload", "BACKUP_LIMIT_UPLOAD", "limit_upload"); err != nil {

@@ -49,6 +49,8 @@ type Options struct {
 	Throttle *transfer.Throttle // of the received bytes; nil is no limit
 	// NewestMap asks for the newest node map; if it is nil, the map is not renewed.
 	NewestMap func(context.Context) (*schemas.NodeMap, error)
+	// Connected reports whether the server is connected; nil stands for always.
+	Connected func() bool
 	// Status is told what the reader waits for, and "" when it goes on.
 	Status func(text string)
 }
@@ -67,7 +69,7 @@ type Reader struct {
 func NewReader(opt Options) *Reader {
 	return &Reader{
 		opt: opt, first: opt.Replicas.Map(),
-		retry: transfer.Retry{Responded: opt.Replicas.Responded, Limit: retryLimit, Status: opt.Status},
+		retry: transfer.Retry{Responded: opt.Replicas.Responded, Limit: retryLimit, Status: opt.Status, Connected: opt.Connected},
 	}
 }
 

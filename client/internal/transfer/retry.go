@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"servidor-backup/bus"
@@ -25,6 +26,11 @@ type Retry struct {
 	Responded func() bool       // reports whether any storage node has responded so far
 	Limit     time.Duration     // how long a question is repeated
 	Status    func(text string) // is told what the policy waits for, and "" afterwards
+	// Connected reports whether the connection to the server is there. While it is lost, the time
+	// does not count: whoever watches the server ends ctx. nil stands for always.
+	Connected func() bool
+
+	back atomic.Int64 // when the connection was last found to be lost, Unix ns
 }
 
 // Do calls try until it succeeds, until it fails for another reason than unresponsive nodes,
@@ -48,6 +54,12 @@ func (p *Retry) Pause(ctx context.Context, start time.Time, err error) error {
 	limit := p.Limit
 	if errors.Is(err, bus.ErrNoResponders) && !p.Responded() {
 		limit = firstResponseLimit
+	}
+	if p.Connected != nil && !p.Connected() {
+		p.back.Store(time.Now().UnixNano())
+	}
+	if back := time.Unix(0, p.back.Load()); back.After(start) {
+		start = back
 	}
 	again := IsUnresponsive(err) || schemas.CodeOf(err) == schemas.NoNode && p.Responded()
 	if !again || ctx.Err() != nil || time.Since(start) > limit {

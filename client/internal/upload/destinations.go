@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// giveUpAfter is how long an upload lasts without progress, before it fails: while there are
-	// too few nodes, while nodes refuse data, or while no node answers a question.
+	// giveUpAfter is how long an upload lasts without progress, unless Options.Wait says otherwise:
+	// while there are too few nodes, while nodes refuse data, or while no node answers a question.
 	giveUpAfter = 60 * time.Second
 	// avoidTime is how long a node that did not accept data is avoided while there are enough
 	// other nodes; shortAvoidTime the same while there are not.
@@ -31,6 +31,7 @@ type destinations struct {
 	nodes  nodeInfo
 	vault  schemas.VaultID
 	status func(string)
+	limit  time.Duration // how long to go on without progress
 
 	mu        sync.Mutex
 	nodeMap   *schemas.NodeMap     // the map of placement
@@ -61,7 +62,7 @@ type avoided struct {
 }
 
 func newDestinations(nodes nodeInfo, vault schemas.VaultID, status func(string)) *destinations {
-	return &destinations{nodes: nodes, vault: vault, status: status, avoided: map[schemas.NodeID]avoided{}}
+	return &destinations{nodes: nodes, vault: vault, status: status, limit: giveUpAfter, avoided: map[schemas.NodeID]avoided{}}
 }
 
 // noteProgress notes that nodes have accepted data.
@@ -80,7 +81,7 @@ func (ds *destinations) noteFailure(failure *replica.PartialFailure) error {
 	if ds.failing.IsZero() {
 		ds.failing = now
 	}
-	if now.Sub(ds.failing) > giveUpAfter {
+	if now.Sub(ds.failing) > ds.limit {
 		return failure
 	}
 	for _, id := range failure.Nodes {
@@ -202,7 +203,7 @@ func (ds *destinations) checkProspect(n int, now time.Time) error {
 	if ds.progress.After(since) {
 		since = ds.progress
 	}
-	if !ds.nodes.Responded() || now.Sub(since) > giveUpAfter {
+	if !ds.nodes.Responded() || now.Sub(since) > ds.limit {
 		return schemas.Errorf(schemas.NoNode, "too few storage nodes for this backup: %s: start more and run it again; what is stored already is not sent again", text)
 	}
 	ds.setStatus("waiting for storage nodes: " + text)

@@ -33,6 +33,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"servidor-backup/bus/replica"
 	"servidor-backup/client/internal/chunk"
@@ -64,6 +65,9 @@ type Options struct {
 	Unchecked bool
 	// Budget scales the bytes that are held in memory.
 	Budget transfer.Budget
+	// Wait is how long the upload goes on without progress while storage nodes are gone or refuse
+	// data; 0 is a minute.
+	Wait time.Duration
 	// Status is told what the upload waits for, and "" when it goes on.
 	Status func(text string)
 }
@@ -103,14 +107,18 @@ type pendingChunk struct {
 
 // New starts an upload. The caller ends it with Finish or Abandon; the end of ctx is a failure.
 func New(ctx context.Context, opt Options) *Uploader {
+	if opt.Wait == 0 {
+		opt.Wait = giveUpAfter
+	}
 	u := &Uploader{
 		opt:          opt,
 		states:       newStates(opt.Budget.Bytes(plainBudget), opt.Budget.Bytes(flightBudget)),
-		retry:        transfer.Retry{Responded: opt.Replicas.Responded, Limit: giveUpAfter, Status: opt.Status},
+		retry:        transfer.Retry{Responded: opt.Replicas.Responded, Limit: opt.Wait, Status: opt.Status},
 		destinations: newDestinations(opt.Replicas, opt.Vault, opt.Status),
 		queued:       make(chan *pendingChunk, maxAsked),
 		wanted:       make(chan *pendingChunk),
 	}
+	u.destinations.limit = opt.Wait
 	sealers := runtime.GOMAXPROCS(0)
 	if opt.Compression == seal.CompressAuto {
 		u.levels = newLevelChooser(sealers)
