@@ -66,7 +66,8 @@ type BackupResult struct {
 	Read       int64 // bytes read from files
 	Sent       int64 // bytes sent to nodes; a request to several nodes counts once
 	Chunks     int64 // new chunks
-	Unreadable int64 // paths that could not be saved whole
+	Unreadable int64 // paths whose content could not be saved whole
+	Incomplete int64 // paths that were saved without something that belongs to them
 	LeftOut    LeftOut
 }
 

@@ -176,14 +176,14 @@ func (s *session) commit(ctx context.Context, p *plan, done *saved) (*BackupResu
 	var rep schemas.CommitReply
 	err = s.c.ctl.retry(ctx, schemas.SubjectSessionCommit, &schemas.CommitRequest{
 		Session: s.id, Root: done.Root, Files: done.Files, Bytes: done.Bytes, Stored: done.Stored,
-		Sealed: sealed, Partial: done.Unreadable > 0, Token: s.token,
+		Sealed: sealed, Partial: done.Unreadable+done.Incomplete > 0, Token: s.token,
 	}, &rep)
 	if err != nil {
 		return nil, fmt.Errorf("commit the version: %w", err)
 	}
 	return &BackupResult{
 		Version: *rep.Version, Files: done.Files, Bytes: done.Bytes, Unchanged: done.Unchanged,
-		Read: done.Read, Sent: done.Sent, Chunks: done.Chunks, Unreadable: done.Unreadable, LeftOut: p.exclude.LeftOut(),
+		Read: done.Read, Sent: done.Sent, Chunks: done.Chunks, Unreadable: done.Unreadable, Incomplete: done.Incomplete, LeftOut: p.exclude.LeftOut(),
 	}, nil
 }
 

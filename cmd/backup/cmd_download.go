@@ -101,6 +101,12 @@ func missing(c *console, res *client.RestoreResult) error {
 	if res.Failed > 0 {
 		reasons = append(reasons, c.partial("download.partial", res.Failed))
 	}
+	return lastOf(c, reasons)
+}
+
+// lastOf prints all but the last of several reasons why a command did not do everything, and returns
+// the last, or nil if there are none.
+func lastOf(c *console, reasons []error) error {
 	if len(reasons) == 0 {
 		return nil
 	}

@@ -16,6 +16,7 @@ import (
 func newTransmit(a *app) *cobra.Command {
 	var opt client.BackupOptions
 	var leave leaveOutFlags
+	var command bool
 	cmd := &cobra.Command{
 		Use:     "transmit " + a.t("transmit.args"),
 		Aliases: []string{"transmitir"},
@@ -24,6 +25,11 @@ func newTransmit(a *app) *cobra.Command {
 		Args:    a.takes(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.Paths = args
+			if command {
+				run := newCommandOutput(cmd.Context(), args)
+				defer run.end()
+				opt.Paths, opt.Stdin = []string{"-"}, run
+			}
 			if err := leave.apply(a, &opt); err != nil {
 				return err
 			}
@@ -33,6 +39,7 @@ func newTransmit(a *app) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&opt.Name, "name", "", a.t("transmit.flag-name"))
 	leave.add(a, f, &opt)
+	f.BoolVar(&command, "command", false, a.t("transmit.flag-command"))
 	f.BoolVar(&opt.Reread, "reread", false, a.t("transmit.flag-reread"))
 	f.BoolVar(&opt.Moved, "moved", false, a.t("transmit.flag-moved"))
 	addNewFlag(a, f)
@@ -55,7 +62,10 @@ func runTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 		return err
 	}
 	opt.Without = backupFolders(a.config, &s.settings)
-	opt.Stdin, opt.Progress, opt.Warn = a.in, &client.Progress{Count: a.showsProgress()}, a.warn
+	if opt.Stdin == nil {
+		opt.Stdin = a.in
+	}
+	opt.Progress, opt.Warn = &client.Progress{Count: a.showsProgress()}, a.warn
 	opt.Continuing = func(sent int64) { a.info(a.t("transmit.continuing", "Size", a.size(sent))) }
 
 	start := time.Now()
@@ -70,6 +80,10 @@ func runTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 		// Even if the backup failed: the key exists, and the next backup will not
 		// mention it.
 		a.notice(a.t("transmit.key", "File", keyFile))
+	}
+	var command *commandError
+	if errors.As(err, &command) {
+		return &failure{exit: exitFailed, code: "command", text: a.t("transmit.command-failed", "Command", a.show(command.line), "Why", command.err.Error()), err: err}
 	}
 	var pattern *client.PatternError
 	if errors.As(err, &pattern) {
@@ -88,10 +102,19 @@ func runTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 	if err := printTransmitted(a.console, res, time.Since(start), s.KeyCreated(), keyFile); err != nil {
 		return err
 	}
-	if res.Unreadable > 0 {
-		return a.partial("transmit.partial", res.Unreadable)
+	return incompleteBackup(a.console, res)
+}
+
+// incompleteBackup is the failure of a backup that did not save all of it, or nil.
+func incompleteBackup(c *console, res *client.BackupResult) error {
+	var reasons []error
+	if res.Incomplete > 0 {
+		reasons = append(reasons, c.partial("transmit.incomplete", res.Incomplete))
 	}
-	return nil
+	if res.Unreadable > 0 {
+		reasons = append(reasons, c.partial("transmit.partial", res.Unreadable))
+	}
+	return lastOf(c, reasons)
 }
 
 // unfinished is the failure of a backup whose data is kept. It says until when.
@@ -150,6 +173,7 @@ type jsonTransmitted struct {
 	Sent       int64   `json:"sent"`
 	Chunks     int64   `json:"chunks"`
 	Unreadable int64   `json:"unreadable"`
+	Incomplete int64   `json:"incomplete"` // saved without something that belongs to them
 	LeftOut    leftOut `json:"left_out"`
 	Durability string  `json:"durability"`
 	Seconds    float64 `json:"seconds"`
@@ -163,7 +187,7 @@ func printTransmitted(c *console, r *client.BackupResult, d time.Duration, keyCr
 		return c.printJSON(jsonTransmitted{
 			ID: v.ID, Name: v.Record, Version: v.Number, Created: stamp(v.Created),
 			Files: r.Files, Bytes: r.Bytes, Unchanged: r.Unchanged, Read: r.Read, Sent: r.Sent,
-			Chunks: r.Chunks, Unreadable: r.Unreadable, LeftOut: leftOut(r.LeftOut), Durability: v.Durability.String(),
+			Chunks: r.Chunks, Unreadable: r.Unreadable, Incomplete: r.Incomplete, LeftOut: leftOut(r.LeftOut), Durability: v.Durability.String(),
 			Seconds: d.Seconds(), KeyCreated: keyCreated, KeyFile: keyFile,
 		})
 	}

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"runtime"
 	"sync"
@@ -68,7 +69,8 @@ type Result struct {
 	Bytes      int64 // their content
 	Unchanged  int64 // files that were not read again
 	Read       int64 // bytes that were read from files
-	Unreadable int64 // paths that are not saved, or not saved whole
+	Unreadable int64 // paths whose content is not saved, or not as it was at one moment
+	Incomplete int64 // paths that are saved without something that belongs to them
 }
 
 // Uploader takes chunks in the clear and sends them to the nodes. It is an interface so
@@ -110,7 +112,8 @@ type saver struct {
 	bundler bundler
 	shared  sharedFiles
 
-	files, bytes, unchanged, read, unreadable atomic.Int64
+	files, bytes, unchanged, read, unreadable, incomplete atomic.Int64
+	firstErr                                              atomic.Pointer[error] // why the first path is not saved; nil if all are
 }
 
 // pendingEntry is an entry on its way into the tree.
@@ -185,9 +188,12 @@ func (s *saver) run(ctx context.Context) (*Result, error) {
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, cause
 	}
+	if err := s.checkSaved(); err != nil {
+		return nil, err
+	}
 	return &Result{
 		Root: root, Files: s.files.Load(), Bytes: s.bytes.Load(), Unchanged: s.unchanged.Load(),
-		Read: s.read.Load(), Unreadable: s.unreadable.Load(),
+		Read: s.read.Load(), Unreadable: s.unreadable.Load(), Incomplete: s.incomplete.Load(),
 	}, nil
 }
 
@@ -223,10 +229,28 @@ func (s *saver) countDone() {
 	}
 }
 
-// reportUnreadable warns of a path that is not saved, or not saved whole, and counts it.
+// reportUnreadable warns of a path whose content is not saved, or not as it was at one moment, and
+// counts it.
 func (s *saver) reportUnreadable(path string, err error) {
 	s.unreadable.Add(1)
+	s.firstErr.CompareAndSwap(nil, &err)
 	s.Warn(path, err)
+}
+
+// reportIncomplete warns of a path that is saved without something that belongs to it, and counts
+// it.
+func (s *saver) reportIncomplete(path string, err error) {
+	s.incomplete.Add(1)
+	s.Warn(path, err)
+}
+
+// checkSaved returns an error if there is nothing but failures and folders: as the newest version
+// of a record, the new one would hide those that have its files.
+func (s *saver) checkSaved() error {
+	if err := s.firstErr.Load(); err != nil && s.files.Load() == 0 {
+		return fmt.Errorf("nothing could be saved, so there is no new version: %w", *err)
+	}
+	return nil
 }
 
 // push sends v. It reports false if ctx ends first.

@@ -15,8 +15,9 @@
 //     names of a file get what was read under its first name (sharedFile).
 //
 // A version contains every path that could be read. A path that could not be, or only in part, is
-// a warning and is counted in [Result].Unreadable. Any other failure ends all steps, and there
-// is no version. An entry whose file may change without a sign in its times gets the change
+// a warning and is counted in [Result].Unreadable; one that lacks attributes, in Incomplete. Any
+// other failure ends all steps, and there is no version; there is none either if no file was saved
+// and something could not be. An entry whose file may change without a sign in its times gets the change
 // time 0, so that the next backup reads it again.
 //
 // The words: an entry is pending until the tree has it; the parent is the version that this one

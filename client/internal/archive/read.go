@@ -98,7 +98,7 @@ func (r *reader) readEntry(ctx context.Context, p *pendingEntry) error {
 		}
 		if !again {
 			if p.Err != nil {
-				s.reportUnreadable(e.Path, p.Err)
+				s.reportIncomplete(e.Path, p.Err)
 				e.Ctime = 0 // so that the next backup tries again
 			}
 			return s.moveXattrs(e)
@@ -374,7 +374,7 @@ func (s *saver) moveXattrs(e *tree.Entry) error {
 	}
 	b, err := tree.EncodeXattrs(e.Xattrs)
 	if err != nil {
-		s.reportUnreadable(e.Path, fmt.Errorf("its extended attributes are left out: %w", err))
+		s.reportIncomplete(e.Path, fmt.Errorf("its extended attributes are left out: %w", err))
 		e.Xattrs, e.Ctime = nil, 0
 		return nil
 	}

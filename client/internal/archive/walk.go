@@ -87,8 +87,12 @@ func (s *saver) findInParent(ctx context.Context, path string) (*tree.Entry, tre
 // readRest reads what lstat does not tell of an entry that is no file. It reports false if there
 // is nothing to save.
 func (s *saver) readRest(it *scan.Item) bool {
-	if err := it.ReadRest(); err != nil {
+	err := it.ReadRest()
+	switch {
+	case it.Entry == nil:
 		s.reportUnreadable(it.Path, err)
+	case err != nil:
+		s.reportIncomplete(it.Path, err)
 	}
 	return it.Entry != nil
 }

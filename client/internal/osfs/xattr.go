@@ -41,8 +41,8 @@ func visitXattrs(names []string, err error, visit func(name string, value []byte
 		if errors.Is(err, xattr.ENOATTR) {
 			continue // removed after the listing
 		}
-		if err != nil {
-			failed = errors.Join(failed, xattrError("read extended attribute "+strconv.Quote(name), err))
+		if err != nil { // also one that is not supported: it was listed, so it is there
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", "read extended attribute "+strconv.Quote(name), xattrCause(err)))
 			continue
 		}
 		// The value is in a buffer that may be many times its size.

@@ -18,12 +18,16 @@ type Root struct {
 
 	isDir bool
 	named string // as Abs, before links are resolved
+	err   error  // why nothing can be saved of it; nil unless there are other roots
 }
 
 // NewRoots returns the roots for paths that a person gave, sorted by the paths of their
 // entries. The content of a lone folder is saved without the folder's name, because the
 // record has its own name. A lone file, and each of several paths, appears under its base
 // name. A path that is itself a symbolic link stands for what the link points to.
+//
+// A path that does not exist, or has no content to save, is an error if it is alone or all paths
+// are so. Otherwise the walk visits it as an item with an error.
 func NewRoots(paths []string) ([]Root, error) {
 	if len(paths) == 0 {
 		return nil, errors.New("no path to save was given")
@@ -35,6 +39,13 @@ func NewRoots(paths []string) ([]Root, error) {
 			return nil, err
 		}
 		roots = append(roots, r)
+	}
+	if !slices.ContainsFunc(roots, func(r Root) bool { return r.err == nil }) {
+		var err error
+		for _, r := range roots {
+			err = errors.Join(err, r.err)
+		}
+		return nil, err
 	}
 	slices.SortFunc(roots, func(a, b Root) int { return cmp.Compare(a.Path, b.Path) })
 	for i := 1; i < len(roots); i++ {
@@ -50,20 +61,64 @@ func newRoot(path string, alone bool) (Root, error) {
 	if err != nil {
 		return Root{}, fmt.Errorf("save %s: %w", path, err)
 	}
-	abs, err := filepath.EvalSymlinks(named)
-	if err != nil {
-		return Root{}, fmt.Errorf("save %s: %w", path, osfs.WithoutPath(err))
+	abs, err := resolve(named, maxLinks)
+	var info os.FileInfo
+	if err == nil {
+		info, err = os.Lstat(abs)
 	}
-	info, err := os.Lstat(abs)
-	if err != nil {
-		return Root{}, fmt.Errorf("save %s: %w", path, osfs.WithoutPath(err))
+	if err == nil {
+		err = hasContent(info.Mode())
 	}
-	base := filepath.Base(named)
+	r := Root{Abs: abs, Path: filepath.Base(named), named: named}
+	if err != nil {
+		r.err = fmt.Errorf("save %s: %w", path, osfs.WithoutPath(err))
+		return r, nil
+	}
+	r.isDir = info.IsDir()
 	switch {
-	case alone && info.IsDir():
-		base = "."
-	case base == string(filepath.Separator):
+	case alone && r.isDir:
+		r.Path = "."
+	case r.Path == string(filepath.Separator):
 		return Root{}, fmt.Errorf("%s has no name under which it could be saved beside other paths: save it alone", path)
 	}
-	return Root{Abs: abs, Path: base, isDir: info.IsDir(), named: named}, nil
+	return r, nil
+}
+
+// hasContent returns why something that a person named has no content to save, or nil.
+func hasContent(mode os.FileMode) error {
+	what := "a socket"
+	switch {
+	case mode.IsRegular() || mode.IsDir():
+		return nil
+	case mode&os.ModeDevice != 0:
+		what = "a device"
+	case mode&os.ModeNamedPipe != 0:
+		what = "a pipe"
+	case mode&os.ModeSocket == 0:
+		what = "neither a file nor a folder"
+	}
+	return fmt.Errorf("it is %s, which has no content to save", what)
+}
+
+// maxLinks is how many symbolic links that lead nowhere may follow each other.
+const maxLinks = 40
+
+// resolve resolves the symbolic links in a path. With an error, it returns what the path stands for
+// when what is missing is there, as for a disk that is not mounted: so the record's source stays
+// the same.
+func resolve(path string, links int) (string, error) {
+	abs, err := filepath.EvalSymlinks(path)
+	dir, name := filepath.Split(path)
+	if err == nil || links == 0 || name == "" {
+		return cmp.Or(abs, path), err
+	}
+	dir, _ = resolve(filepath.Clean(dir), links)
+	path = filepath.Join(dir, name)
+	if to, linkErr := os.Readlink(path); linkErr == nil {
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(dir, to)
+		}
+		path, _ = resolve(to, links-1)
+	}
+	return path, err
 }

@@ -45,6 +45,9 @@ func newWalker(ctx context.Context, exclude *Matcher, visit func(Item) error) *w
 
 // walkRoot walks one root. A person named it, so hardly anything leaves it out.
 func (w *walker) walkRoot(r Root) error {
+	if r.err != nil {
+		return w.visit(Item{Path: r.Path, Err: r.err})
+	}
 	if w.queue.exclude.dropsRoot(&r) {
 		return nil
 	}
