@@ -106,7 +106,7 @@ var only = map[string][]string{
 	"github.com/pelletier/":   {"cmd/backup"},
 	"github.com/nicksnyder/":  {"cmd/backup"},
 	"github.com/vbauerster/":  {"cmd/backup"},
-	"github.com/nats-io/nuid": {"bus", "bus/embedded", "bus/kv", "bus/replica", "coordinator", "coordinator/internal/lease", "storage/heal", "storage/node", "client", "cmd/backup"},
+	"github.com/nats-io/nuid": {"bus", "bus/embedded", "bus/kv", "bus/replica", "coordinator", "coordinator/catalog", "coordinator/internal/lease", "storage/heal", "storage/node", "client", "cmd/backup"},
 }
 
 // process are names of the standard library by which a package reads its environment,

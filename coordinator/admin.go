@@ -16,6 +16,9 @@ func (c *Coordinator) forget(ctx context.Context, req *schemas.ForgetRequest) (a
 	if err := schemas.CheckNickname(req.Nickname); err != nil {
 		return nil, err
 	}
+	if err := c.copies.checkKnown(ctx); err != nil {
+		return nil, err
+	}
 	record, number, err := schemas.ParseVersionID(req.ID)
 	if err != nil {
 		return nil, err
@@ -34,12 +37,21 @@ func (c *Coordinator) forget(ctx context.Context, req *schemas.ForgetRequest) (a
 	return rep, err
 }
 
+// policy answers backup.policy. The policies of a lost catalogue are not known.
+func (c *Coordinator) policy(ctx context.Context, req *schemas.PolicyRequest) (any, error) {
+	if err := c.copies.checkCatalogue(ctx); err != nil {
+		return nil, err
+	}
+	return c.members.SetPolicy(ctx, req)
+}
+
 // rebuild answers backup.rebuild.
 func (c *Coordinator) rebuild(ctx context.Context, _ *schemas.RebuildRequest) (any, error) {
 	rep, err := c.catalog.Rebuild(ctx)
 	if err != nil {
 		return nil, err
 	}
+	c.copies.reset()
 	c.event(schemas.EventCatalogueRebuilt, c.id, "", "the catalogue was rebuilt from the storage nodes: %d values", rep.Keys)
 	return rep, nil
 }
@@ -49,6 +61,9 @@ const statusTime = 2 * time.Second
 
 // status answers backup.status.
 func (c *Coordinator) status(ctx context.Context, _ *schemas.StatusRequest) (any, error) {
+	if err := c.copies.checkCatalogue(ctx); err != nil {
+		return nil, err
+	}
 	newest, err := c.catalog.Collection(ctx)
 	if err != nil {
 		return nil, err

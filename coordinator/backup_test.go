@@ -81,7 +81,7 @@ func TestCollectionOfTheBackup(t *testing.T) {
 	}
 	before := settled("at first", 0)
 	live, forgotten := versionKey(nickname, "r", 2), versionKey(nickname, "r", 1)
-	if len(before) != 4 || before[live].IsZero() || before[forgotten].IsZero() { // and the vault, and f
+	if len(before) != 5 || before[live].IsZero() || before[forgotten].IsZero() { // and the id, the vault, and f
 		t.Fatalf("the backup is %v", before)
 	}
 	w.forget("r@1", false)

@@ -43,6 +43,9 @@ type Options struct {
 	// ForgetGrace is how long ago a version must have been forgotten to be collected;
 	// default 24 h.
 	ForgetGrace time.Duration
+	// BeginAnew goes on with a catalogue that knows less than the copies of one on the nodes.
+	// Otherwise all requests of clients are refused until the catalogue is rebuilt.
+	BeginAnew bool
 	// LeaseTerm is how long a job stays undone after its coordinator has died; default 15 s.
 	LeaseTerm time.Duration
 }
@@ -81,6 +84,7 @@ type Coordinator struct {
 	sessions *session.Store
 	leases   *lease.Leases
 	writer   *replica.Writer
+	copies   *copies
 	run      context.Context // until Stop
 	stop     context.CancelFunc
 	loops    sync.WaitGroup
@@ -144,12 +148,14 @@ func (c *Coordinator) open(ctx context.Context) (err error) {
 		Map:          func() *schemas.NodeMap { return c.members.Map() },
 		Put:          c.put,
 	})
+	c.copies = newCopies(c)
 	c.members = members.New(b.nodes, members.Options{
 		Log:           c.opt.Log,
 		DownAfter:     c.opt.DownAfter,
 		Grace:         c.opt.Grace,
 		Event:         c.event,
 		PolicyWritten: c.catalog.QueueBackup,
+		System:        c.catalog.SystemID,
 	})
 	return nil
 }
@@ -163,6 +169,7 @@ func (c *Coordinator) start(ctx context.Context) (err error) {
 	}
 	c.loops.Go(c.spread)
 	c.loops.Go(c.guard)
+	c.loops.Go(c.copies.watch)
 	c.service, err = bus.NewService(c.nc, bus.ServiceConfig{
 		Name:        serviceName,
 		Description: "brings clients and storage nodes together",
@@ -196,7 +203,7 @@ func (c *Coordinator) serve() error {
 		bus.Handle(c.service, "status", schemas.SubjectStatus, c.status),
 		bus.Handle(c.service, "gc", schemas.SubjectCollect, c.collect),
 		bus.Handle(c.service, "forget", schemas.SubjectForget, c.forget),
-		bus.Handle(c.service, "policy", schemas.SubjectPolicy, c.members.SetPolicy),
+		bus.Handle(c.service, "policy", schemas.SubjectPolicy, c.policy),
 		bus.Handle(c.service, "node-state", schemas.SubjectNodeState, c.members.SetState),
 	)
 }

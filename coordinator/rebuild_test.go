@@ -71,7 +71,7 @@ func TestRebuild(t *testing.T) {
 			t.Errorf("a collection runs for an empty catalogue: %+v", c)
 		}
 		rep := w.rebuild()
-		if want := int64(2 + 1 + 2 + 4 + 1 + round); rep.Keys != want { // vaults, a policy, versions of r, f and g
+		if want := int64(1 + 2 + 1 + 2 + 4 + 1 + round); rep.Keys != want { // the id, vaults, a policy, versions of r, f and g
 			t.Errorf("%d values were written, want %d", rep.Keys, want)
 		}
 		if names := w.list(nickname); !slices.Equal(names, []string{"f", "r"}) {
@@ -112,14 +112,21 @@ func TestRebuild(t *testing.T) {
 	}
 }
 
-// lose starts a new server with an empty catalogue, and the nodes with the stores they have.
+// lose starts a new server with an empty catalogue, which begins anew, and the nodes with the
+// stores they have.
 func (w *world) lose(nodes ...*runningNode) (lost *world) {
+	w.t.Helper()
+	return w.loseWith(Options{CollectEvery: -1, BeginAnew: true}, nodes...)
+}
+
+// loseWith is lose with a coordinator of these options.
+func (w *world) loseWith(opt Options, nodes ...*runningNode) (lost *world) {
 	w.t.Helper()
 	w.c.catalog.ScanBackup()
 	w.backedUp()
 	lost = &world{Maker: w.Maker, t: w.t, server: bustest.Server(w.t)}
 	lost.nc = bustest.Connect(w.t, lost.server)
-	lost.c = lost.coordinator(Options{CollectEvery: -1})
+	lost.c = lost.coordinator(opt)
 	for i, n := range nodes {
 		if err := n.Stop(); err != nil {
 			w.t.Fatal(err)

@@ -28,6 +28,9 @@ func (c *Coordinator) transmit(ctx context.Context, req *schemas.TransmitRequest
 	if err != nil {
 		return nil, err
 	}
+	if err := c.copies.checkKnown(ctx); err != nil {
+		return nil, err
+	}
 	if err := c.catalog.EnterVault(ctx, req.Nickname, nil); err != nil {
 		return nil, err
 	}
@@ -122,6 +125,9 @@ func (c *Coordinator) list(ctx context.Context, req *schemas.ListRequest) (any, 
 	if err := schemas.CheckNickname(req.Nickname); err != nil {
 		return nil, err
 	}
+	if err := c.copies.checkKnown(ctx); err != nil {
+		return nil, err
+	}
 	vault, err := c.catalog.Vault(ctx, req.Nickname)
 	if err != nil {
 		return nil, err
@@ -186,6 +192,9 @@ func (c *Coordinator) listVersions(ctx context.Context, req *schemas.ListRequest
 // with what a client needs to fetch and unseal it.
 func (c *Coordinator) download(ctx context.Context, req *schemas.DownloadRequest) (any, error) {
 	if err := schemas.CheckNickname(req.Nickname); err != nil {
+		return nil, err
+	}
+	if err := c.copies.checkKnown(ctx); err != nil {
 		return nil, err
 	}
 	record, number, err := schemas.ParseVersionID(req.ID)

@@ -156,8 +156,9 @@ func TestNoNode(t *testing.T) {
 		t.Errorf("%q does not say that none has registered", err)
 	}
 	wantCode(t, w.request(schemas.SubjectSessionOpen, opening("r"), &schemas.SessionReply{}), schemas.NoNode)
-	wantCode(t, w.request(schemas.SubjectList, &schemas.ListRequest{Nickname: "ana"}, &schemas.ListReply{}), schemas.UnknownNickname)
+	wantCode(t, w.request(schemas.SubjectList, &schemas.ListRequest{Nickname: "ana"}, &schemas.ListReply{}), schemas.NoNode)
 	n := w.node()
+	wantCode(t, w.request(schemas.SubjectList, &schemas.ListRequest{Nickname: "ana"}, &schemas.ListReply{}), schemas.UnknownNickname)
 	if err := send(); err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,9 @@ func (c *Coordinator) openSession(ctx context.Context, req *schemas.SessionReque
 	if err != nil {
 		return nil, err
 	}
+	if err := c.copies.checkKnown(ctx); err != nil {
+		return nil, err
+	}
 	if err := c.catalog.EnterVault(ctx, req.Nickname, req.Fingerprint); err != nil {
 		return nil, err
 	}
@@ -152,6 +155,9 @@ func (c *Coordinator) renewSession(ctx context.Context, req *schemas.RenewReques
 
 // commitSession answers backup.session.commit.
 func (c *Coordinator) commitSession(ctx context.Context, req *schemas.CommitRequest) (any, error) {
+	if err := c.copies.checkKnown(ctx); err != nil {
+		return nil, err
+	}
 	s, err := c.getSession(ctx, req.Session, req.Token)
 	if err != nil {
 		return nil, err

@@ -10,8 +10,8 @@ import (
 
 // JetStream may lose its data while coordinators run: its servers come back with nothing, or
 // an administrator deletes the streams. Then nothing that a coordinator knows holds any more. So it
-// stops and another one starts in its place, with an empty catalogue, as if everything had just
-// been started. That needs no further rules.
+// stops and another one starts in its place, as if everything had just been started. It finds that
+// the nodes have copies of a catalogue, and refuses requests until that is rebuilt (copies.go).
 //
 // No bucket is made in place of one that still exists. A bucket is taken to be lost only after
 // that was said several times in a row (kv.Bucket.Lost), and a coordinator that starts looks
@@ -69,8 +69,10 @@ func (c *Coordinator) restart(run context.Context) *Coordinator {
 	if err := c.Stop(); err != nil {
 		log.Warn("the coordinator did not stop in good order", "error", err)
 	}
+	opt := c.opt
+	opt.BeginAnew = false // it was said of the catalogue that the coordinator began with
 	for logged := ""; ; {
-		next, err := Start(run, c.nc, c.opt)
+		next, err := Start(run, c.nc, opt)
 		if err == nil || run.Err() != nil {
 			return next
 		}

@@ -81,8 +81,8 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// If NATS loses all data while two coordinators and a node run, these go on without help, with an
-// empty catalogue, and the catalogue can be rebuilt.
+// If NATS loses all data while two coordinators and a node run, these go on without help. They say
+// that the catalogue is lost until it is rebuilt.
 func TestCatalogueIsLostUnderCoordinators(t *testing.T) {
 	lose := map[string]func(*world){
 		"the server comes back empty": func(w *world) {
@@ -121,14 +121,14 @@ func TestCatalogueIsLostUnderCoordinators(t *testing.T) {
 			bustest.Eventually(t, "a coordinator that knows the node saves", func() bool {
 				return w.request(schemas.SubjectTransmit, &schemas.TransmitRequest{Nickname: nickname, Record: "f", Content: &content}, &schemas.TransmitReply{}) == nil
 			})
-			node.hasBackups(w, 2)
+			node.hasBackups(w, 3) // and the id
 			before := node.follows(w, 0)
 
 			lose(w)
 			epoch := node.follows(w, before)
-			wantCode(t, w.eventually(schemas.SubjectList, &schemas.ListRequest{Nickname: nickname}, &schemas.ListReply{}), schemas.UnknownNickname)
+			wantCode(t, w.eventually(schemas.SubjectList, &schemas.ListRequest{Nickname: nickname}, &schemas.ListReply{}), schemas.CatalogueLost)
 			var rep schemas.RebuildReply
-			if err := w.eventually(schemas.SubjectRebuild, &schemas.RebuildRequest{}, &rep); err != nil || rep.Keys != 2 {
+			if err := w.eventually(schemas.SubjectRebuild, &schemas.RebuildRequest{}, &rep); err != nil || rep.Keys != 3 {
 				t.Fatalf("%d values were written, %v", rep.Keys, err)
 			}
 			if got, err := w.content("f@1"); err != nil || got != "old" {

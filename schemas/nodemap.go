@@ -52,6 +52,9 @@ type NodeMap struct {
 	// needs, as long as the content can be read back. Healing makes the missing replicas
 	// or shards later.
 	Degraded bool `msgpack:"degraded,omitempty"`
+	// System identifies the catalogue: random, made when the catalogue was begun, and brought
+	// back with it. It is empty before that, and from coordinators of early releases.
+	System string `msgpack:"system,omitempty"`
 }
 
 // VaultPolicy is the durability of one vault.

@@ -37,6 +37,7 @@ const (
 	Unavailable     Code = "unavailable"      // the catalogue or a node did not answer in time
 	TooNew          Code = "too-new"          // the sender speaks a newer protocol than this program
 	UnknownNode     Code = "unknown-node"     // no storage node has that name
+	CatalogueLost   Code = "catalogue-lost"   // storage nodes have copies of a catalogue that knows more than this one
 	NotNow          Code = "not-now"          // the present state does not allow it; the sentence says why
 	Internal        Code = "internal"         // a bug or a broken catalogue entry
 )

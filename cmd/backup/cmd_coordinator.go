@@ -37,6 +37,7 @@ func newCoordinator(a *app) *cobra.Command {
 	addReplicasFlag(a, cmd.Flags(), &opt.Replicas)
 	cmd.Flags().BoolVar(&insecure, "insecure", false, a.t("flag.insecure"))
 	cmd.Flags().DurationVar(&opt.Grace, "grace", 0, a.t("flag.grace"))
+	cmd.Flags().BoolVar(&opt.BeginAnew, "begin-anew", false, a.t("flag.begin-anew"))
 	return cmd
 }
 

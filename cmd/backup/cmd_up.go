@@ -35,6 +35,7 @@ type upOptions struct {
 	replicas    int
 	insecure    bool
 	grace       time.Duration // for nodes that are down; 0: the default
+	beginAnew   bool          // although nodes have copies of a catalogue
 }
 
 func newUp(a *app) *cobra.Command {
@@ -71,6 +72,7 @@ func newUp(a *app) *cobra.Command {
 	f.BoolVar(&opt.insecure, "insecure", false, a.t("flag.insecure"))
 	addMaintenanceFlags(a, f, &opt.nodeOptions, &healRate)
 	f.DurationVar(&opt.grace, "grace", 0, a.t("flag.grace"))
+	f.BoolVar(&opt.beginAnew, "begin-anew", false, a.t("flag.begin-anew"))
 	return cmd
 }
 
@@ -168,7 +170,7 @@ func startAll(ctx context.Context, r *roles, data string, opt upOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := r.startCoordinator(ctx, forCoordinator, coordinator.Options{Grace: opt.grace, Replicas: opt.replicas}); err != nil {
+	if err := r.startCoordinator(ctx, forCoordinator, coordinator.Options{Grace: opt.grace, Replicas: opt.replicas, BeginAnew: opt.beginAnew}); err != nil {
 		return err
 	}
 	if err := r.server.Remember(); err != nil { // the coordinator has made its buckets

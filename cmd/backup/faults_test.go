@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -254,14 +255,14 @@ func (h *history) loseCatalogue() {
 			return err != nil || registered.Before(lost) || n.State != "up" && n.State != "draining"
 		})
 	})
-	// Nobody has noticed the loss yet, so backups go on.
 	before := map[*writer]map[string]string{}
 	for _, wr := range h.writers {
 		before[wr] = wr.startOver()
-		for range wr.rng.IntN(3) {
-			h.w.eventually("a client saves", func() bool { return wr.save().code == exitDone })
-		}
 	}
+	h.w.eventually("the loss is noticed", func() bool {
+		o := h.admin.run("list", "--json")
+		return o.code == exitFailed && strings.Contains(o.err, "catalogue-lost")
+	})
 	moved := map[string]map[string]string{}
 	for _, wr := range h.writers {
 		moved[wr.nickname] = map[string]string{}

@@ -82,6 +82,16 @@ func filled(t *testing.T) *cli {
 	return c
 }
 
+// A rebuild waits for nodes that are not up, and then names them and changes nothing.
+func TestRebuildWaitsForNodes(t *testing.T) {
+	c := filled(t)
+	c.expect(t, exitFailed, "rebuild-catalogue", "--key-file", "ana.key", "--wait", "10s")
+	contains(t, c.err.String(), "nothing was rebuilt", "cellar", "--without-missing")
+	if c.out.String() != "" {
+		t.Errorf("stdout: %s", c.out.String())
+	}
+}
+
 // TestOutput compares the output of commands in both languages and as JSON with golden files.
 func TestOutput(t *testing.T) {
 	for name, args := range map[string][]string{
@@ -101,7 +111,7 @@ func TestOutput(t *testing.T) {
 		"check":      {"check", "photos", "--read-data=5%"},
 		"policy":     {"policy"},
 		"gc":         {"gc"},
-		"rebuild":    {"rebuild-catalogue"},
+		"rebuild":    {"rebuild-catalogue", "--without-missing"},
 		"forget":     {"forget", "photos"},
 		"drain":      {"node", "drain", "attic"},
 	} {
@@ -116,8 +126,11 @@ func TestOutput(t *testing.T) {
 					args = append(args, "--lang", form)
 				}
 				code := exitDone
-				if name == "status" {
+				switch name {
+				case "status":
 					code = exitEndangered // the prepared system has lost chunks
+				case "rebuild":
+					code = exitPartial // and a node that is down
 				}
 				c.expect(t, code, args...)
 				golden(t, name+"."+form, c.out.String())

@@ -71,7 +71,7 @@ func (c *Catalog) RunBackup(run context.Context) {
 
 // isBackedUp reports whether values of that key are backed up.
 func (c *Catalog) isBackedUp(key string) bool {
-	return strings.HasPrefix(key, versionPrefix) || strings.HasPrefix(key, vaultPrefix) || strings.HasPrefix(key, c.opt.PolicyPrefix)
+	return key == systemKey || strings.HasPrefix(key, versionPrefix) || strings.HasPrefix(key, vaultPrefix) || strings.HasPrefix(key, c.opt.PolicyPrefix)
 }
 
 // bucketOf is the bucket of a key that is backed up.

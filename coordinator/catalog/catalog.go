@@ -1,7 +1,8 @@
 // Package catalog is the catalogue: what was saved, by whom, under which name.
 //
-// Its bucket has three kinds of keys, in which every name is made a token by kv.Token:
+// Its bucket has four kinds of keys, in which every name is made a token by kv.Token:
 //
+//	system                            System: the id of the catalogue
 //	vault.NICKNAME                    Vault
 //	record.NICKNAME.RECORD            Head: what lists show
 //	version.NICKNAME.RECORD.NUMBER    schemas.Version; NUMBER has ten digits
@@ -22,12 +23,14 @@
 // Storage nodes keep a backup of the catalogue: each vault, version and policy is a plain chunk
 // in a vault of its own. A rebuild merges all that the nodes know into the catalogue that is
 // there, after JetStream has lost its data. A collection is refused while the nodes know more
-// than the catalogue.
+// than the catalogue, and so are the requests of clients ([Catalog.Missing]).
 package catalog
 
 import (
 	"context"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 
@@ -65,6 +68,8 @@ type Catalog struct {
 	policies  *kv.Bucket
 	toBackUp  chan string   // keys that are to be backed up
 	scan      chan struct{} // wakes a scan for values without a backup
+	system    atomic.Pointer[System]
+	missing   sync.Mutex // held while a Missing is filled
 }
 
 // New uses buckets. Nothing is backed up before [Catalog.RunBackup].

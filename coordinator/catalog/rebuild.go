@@ -52,7 +52,7 @@ func (c *Catalog) Rebuild(ctx context.Context) (*schemas.RebuildReply, error) {
 	}
 	rep.Moved = m.moves()
 	c.ScanBackup()
-	return rep, nil
+	return rep, c.Begin(held)
 }
 
 func (c *Catalog) logMoves(m *merge) {
@@ -124,6 +124,9 @@ func (c *Catalog) mergeOnce(ctx context.Context, m *merge, highestRevision map[*
 	})
 	if err != nil {
 		return 0, 0, err
+	}
+	if now := w.now[systemKey]; now != nil && !now.Deleted {
+		m.values[systemKey] = now // the id of a catalogue never changes
 	}
 	for b, r := range highestRevision {
 		behind = max(behind, r-min(r, reached[b]))

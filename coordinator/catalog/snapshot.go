@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -21,30 +20,44 @@ func (c *Catalog) Snapshot(ctx context.Context, nodes *schemas.NodeMap, holders 
 	if err != nil {
 		return nil, err
 	}
-	known := knowledge{revisions: map[string]uint64{}, sessions: map[string]bool{}}
+	unreadable := ""
+	current, known, err := c.knowledge(ctx, func(e *schemas.CatalogueEntry, v *schemas.Version) {
+		switch {
+		case v != nil && !e.Deleted:
+			visit(v)
+		case v == nil && strings.HasPrefix(e.Key, versionPrefix) && len(e.Value) > 0:
+			unreadable = e.Key
+		}
+	})
+	if err == nil && unreadable != "" {
+		err = schemas.Errorf(schemas.Internal, "the version %s cannot be read", unreadable)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return current, c.checkBackup(ctx, nodes, without(backup, current), known)
+}
+
+// knowledge returns what the catalogue says, and the chunks of its current backup. It calls
+// visit with every entry; v is nil if that is no version, or one that cannot be read.
+func (c *Catalog) knowledge(ctx context.Context, visit func(e *schemas.CatalogueEntry, v *schemas.Version)) (current []schemas.ChunkID, known knowledge, err error) {
+	known = knowledge{revisions: map[string]uint64{}, sessions: map[string]bool{}}
 	err = c.Entries(ctx, func(e *schemas.CatalogueEntry) error {
 		chunk, err := BackupChunk(e)
 		if err != nil {
 			return err
 		}
 		current, known.revisions[e.Key] = append(current, chunk.ID), e.Revision
-		if !strings.HasPrefix(e.Key, versionPrefix) || len(e.Value) == 0 {
-			return nil
+		v := new(schemas.Version)
+		if !strings.HasPrefix(e.Key, versionPrefix) || len(e.Value) == 0 || schemas.Unmarshal(e.Value, v) != nil {
+			v = nil
+		} else {
+			known.sessions[v.Session] = true
 		}
-		var v schemas.Version
-		if err := schemas.Unmarshal(e.Value, &v); err != nil {
-			return fmt.Errorf("the version %s: %w", e.Key, err)
-		}
-		known.sessions[v.Session] = true
-		if !e.Deleted {
-			visit(&v)
-		}
+		visit(e, v)
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return current, c.checkBackup(ctx, nodes, without(backup, current), known)
+	return current, known, err
 }
 
 // without returns the ids that are not among others. It reuses ids.
@@ -87,6 +100,9 @@ type knowledge struct {
 // sessions: a catalogue that was rebuilt may have given a key to another version.
 func (k *knowledge) lacks(e *schemas.CatalogueEntry) bool {
 	revision, known := k.revisions[e.Key]
+	if e.Key == systemKey {
+		return !known // a catalogue that was merged keeps its own id
+	}
 	if known && revision < e.Revision {
 		return true
 	}

@@ -33,7 +33,17 @@ func (m *Members) Map() *schemas.NodeMap {
 		return strings.Compare(string(a.ID), string(b.ID))
 	})
 	m.fillPolicies(out)
+	if m.opt.System != nil {
+		out.System = m.opt.System()
+	}
 	return out
+}
+
+// Epoch is the epoch of the map as of now.
+func (m *Members) Epoch() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.epoch
 }
 
 // Serve answers backup.nodes.

@@ -51,6 +51,9 @@ type Options struct {
 	Grace time.Duration
 	// Event publishes an event.
 	Event func(kind, subject, owner, text string, args ...any)
+	// System returns the catalogue's id, for the map; "" before it is known. nil
+	// is allowed.
+	System func() string
 	// PolicyWritten is called with the key of each policy that was written.
 	PolicyWritten func(key string)
 }
