@@ -47,6 +47,9 @@ type BackupOptions struct {
 	// Moved allows the new version to come from another host or other paths than the
 	// record's versions before.
 	Moved bool
+	// Recheck takes nothing of the version before to be held: the nodes are asked for every chunk
+	// that is reused, and what they miss, or know to be damaged, is read and sent again.
+	Recheck bool
 	// Progress, if not nil, counts along.
 	Progress *Progress
 	// Warn, if not nil, is called for every path that could not be saved whole, from several

@@ -9,6 +9,7 @@ import (
 	"servidor-backup/client"
 	"servidor-backup/client/internal/clienttest"
 	"servidor-backup/client/treetest"
+	"servidor-backup/schemas"
 	"servidor-backup/storage"
 	"servidor-backup/storage/node"
 )
@@ -88,5 +89,42 @@ func TestBackupAfterANodeCameBackWithAnOlderFolder(t *testing.T) {
 	}
 	if again := save(t, c, client.BackupOptions{Paths: []string{src}}); again.Read > 0 {
 		t.Errorf("the backup after that reads %d bytes again", again.Read)
+	}
+}
+
+// Chunks that a node has lost without a trace are saved again by a backup that rechecks, also under
+// a version whose files are all unchanged.
+func TestRecheckSendsWhatIsLost(t *testing.T) {
+	w := newWorld(t, 1)
+	src := filepath.Join(treetest.TempDir(t), "src")
+	write(t, filepath.Join(src, "large"), clienttest.Noise(2, 3_000_000))
+	write(t, filepath.Join(src, "small"), clienttest.Noise(3, 3000))
+	settle(t, src)
+	c := w.client()
+	save(t, c, client.BackupOptions{Paths: []string{src}})
+	save(t, c, client.BackupOptions{Paths: []string{src}})
+	vault := schemas.SealedVault("ana")
+	var lost []storage.PartID
+	err := w.stores[0].Each(t.Context(), storage.Cursor{Vault: vault}, func(h storage.Held) bool {
+		if h.Vault == vault && h.Kind == schemas.Data && len(lost) < 3 {
+			lost = append(lost, h.PartID)
+		}
+		return h.Vault == vault
+	})
+	if err == nil {
+		_, err = w.stores[0].Drop(t.Context(), vault, lost, func() bool { return true })
+	}
+	if err != nil || len(lost) < 3 {
+		t.Fatalf("%d chunks are lost: %v", len(lost), err)
+	}
+	if again := save(t, c, client.BackupOptions{Paths: []string{src}}); again.Read > 0 {
+		t.Fatalf("the node is asked without a reason, so this test shows nothing: %+v", again)
+	}
+	again := save(t, c, client.BackupOptions{Paths: []string{src}, Recheck: true})
+	if again.Read == 0 || again.Chunks < 3 {
+		t.Errorf("the backup that rechecks reads %d bytes and sends %d chunks", again.Read, again.Chunks)
+	}
+	if res, err := c.Check(t.Context(), client.CheckOptions{Read: 1}); err != nil || res.Damaged > 0 {
+		t.Errorf("after that: %+v, %v", res, err)
 	}
 }

@@ -48,7 +48,7 @@ func openSession(ctx context.Context, c *Client, p *plan) (*session, error) {
 	var rep schemas.SessionReply
 	err = c.ctl.requestOrRetry(ctx, schemas.SubjectSessionOpen, &schemas.SessionRequest{
 		Protocol: schemas.ProtocolVersion, Nickname: c.opt.Nickname, Record: p.Name,
-		Source: p.source, Moved: p.Moved, Fingerprint: fingerprint[:],
+		Source: p.source, Moved: p.Moved, Fingerprint: fingerprint[:], Recheck: p.Recheck || p.again,
 	}, &rep)
 	if err != nil {
 		return nil, c.checkRefusal(err)
@@ -58,7 +58,7 @@ func openSession(ctx context.Context, c *Client, p *plan) (*session, error) {
 		return nil, err
 	}
 	s := &session{
-		c: c, keys: p.keys, id: rep.Session, token: rep.Token, parent: rep.Parent, recheck: rep.Recheck || p.again, vault: schemas.SealedVault(c.opt.Nickname),
+		c: c, keys: p.keys, id: rep.Session, token: rep.Token, parent: rep.Parent, recheck: rep.Recheck || p.Recheck || p.again, vault: schemas.SealedVault(c.opt.Nickname),
 		previous: rep.Checkpoint, replicas: replica.NewReader(data, rep.Map), out: out, renewed: make(chan struct{}),
 	}
 	s.follow(&rep)

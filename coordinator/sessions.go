@@ -79,7 +79,11 @@ func (c *Coordinator) tryOpenSession(ctx context.Context, req *schemas.SessionRe
 	if s.HasCheckpoint = checkpoint != nil; s.HasCheckpoint && checkpoint.Source == req.Source {
 		rep.Checkpoint = checkpoint.Message()
 	}
-	s.Basis, s.Trusted = c.members.BasisOf(destinations, rep.Parent)
+	basedOn := rep.Parent
+	if req.Recheck {
+		basedOn = nil
+	}
+	s.Basis, s.Trusted = c.members.BasisOf(destinations, basedOn)
 	rep.Recheck = rep.Parent != nil && !s.Trusted
 	if rep.Token, err = s.Token(); err != nil {
 		return nil, err

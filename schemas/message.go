@@ -152,6 +152,8 @@ type SessionRequest struct {
 	// Fingerprint (16 bytes) identifies the vault's key, so that two machines with
 	// different keys cannot write to one vault.
 	Fingerprint []byte `msgpack:"fingerprint"`
+	// Recheck asks that nothing of the parent is taken to be held.
+	Recheck bool `msgpack:"recheck,omitempty"`
 }
 
 // SessionReply answers a [SessionRequest].

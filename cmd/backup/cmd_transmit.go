@@ -41,6 +41,7 @@ func newTransmit(a *app) *cobra.Command {
 	leave.add(a, f, &opt)
 	f.BoolVar(&command, "command", false, a.t("transmit.flag-command"))
 	f.BoolVar(&opt.Reread, "reread", false, a.t("transmit.flag-reread"))
+	f.BoolVar(&opt.Recheck, "recheck", false, a.t("transmit.flag-recheck"))
 	f.BoolVar(&opt.Moved, "moved", false, a.t("transmit.flag-moved"))
 	addNewFlag(a, f)
 	addUploadFlags(a, f)
