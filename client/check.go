@@ -219,7 +219,7 @@ func (ck *checker) checkData(ctx context.Context, v *version, ids []schemas.Chun
 	}
 	for batch := range slices.Chunk(ask, replica.MaxIDs) {
 		held, err := v.chunks.Recoverable(ctx, batch)
-		if err != nil {
+		if err != nil && !download.IsDamage(err) {
 			return err
 		}
 		for i, id := range batch {

@@ -190,9 +190,9 @@ func (f *fetch) search(indexes []int) {
 
 // fetchFrom asks one node for chunks until each has come or failed.
 func (f *fetch) fetchFrom(node schemas.NodeID, indexes []int) {
-	late := false
+	late, size := false, MaxIDs
 	for len(indexes) > 0 {
-		batch := indexes[:min(len(indexes), MaxIDs)]
+		batch := indexes[:min(len(indexes), size)]
 		rep, err := f.request(node, batch, func() {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -201,6 +201,18 @@ func (f *fetch) fetchFrom(node schemas.NodeID, indexes []int) {
 		if err == nil && len(rep.Chunks)+len(rep.Failed) == 0 {
 			err = schemas.Errorf(schemas.Internal, "node %s answered a request for chunks with none", node)
 		}
+		var bad undecodable
+		if errors.As(err, &bad) && len(batch) > 1 {
+			size = len(batch) / 2 // one chunk must not cost the others that would come with it
+			continue
+		}
+		if errors.As(err, &bad) {
+			err = schemas.Errorf(schemas.Corrupt, "the answer of storage node %s cannot be read: %v", node, bad.error)
+			f.recordAnswer(batch, nil, err, late)
+			indexes = indexes[1:]
+			continue
+		}
+		size = min(2*size, MaxIDs)
 		rest := []int(nil)
 		if err == nil {
 			rest, err = f.accept(node, rep, indexes)
@@ -296,8 +308,15 @@ func (f *fetch) request(node schemas.NodeID, indexes []int, late func()) (*schem
 	if err != nil {
 		return nil, err
 	}
-	return schemas.DecodeChunks(b)
+	rep, err := schemas.DecodeChunks(b)
+	if err != nil && rep == nil {
+		return nil, undecodable{err}
+	}
+	return rep, err
 }
+
+// undecodable is the error about an answer that is no message.
+type undecodable struct{ error }
 
 // accept delivers the chunks of an answer and returns, in order, the indexes of the chunks
 // that the answer says nothing about.

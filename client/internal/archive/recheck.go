@@ -28,7 +28,11 @@ func (s *saver) isRecoverable(ctx context.Context, e *tree.Entry) (bool, error) 
 				ids = append(ids, p.ID)
 			}
 		}
-		if all, err := s.up.Recoverable(ctx, ids); err != nil || !all {
+		all, err := s.up.Recoverable(ctx, ids)
+		if download.IsDamage(err) {
+			return false, nil // the disk of a node that may hold it does not answer
+		}
+		if err != nil || !all {
 			return false, err
 		}
 	}

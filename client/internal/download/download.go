@@ -210,11 +210,19 @@ func otherReplica(err error) error {
 	return err
 }
 
-// IsDamage reports whether err is about a single chunk, which is damaged or lost, and not about
-// the way to it: files without that chunk can still be restored.
+// IsDamage reports whether err is about a single chunk, which is damaged, lost, or on a disk that
+// does not give it, and not about the way to it: files without that chunk can still be restored.
 func IsDamage(err error) bool {
-	code := schemas.CodeOf(err)
-	return code == schemas.Corrupt || code == schemas.NotHeld || errors.Is(err, seal.ErrDamaged)
+	if errors.Is(err, seal.ErrDamaged) {
+		return true
+	}
+	switch schemas.CodeOf(err) {
+	case schemas.Corrupt, schemas.NotHeld:
+		return true
+	case schemas.DiskFailed: // beside it, another node may not have responded
+		return !transfer.IsUnresponsive(err)
+	}
+	return false
 }
 
 // errNoLongerUp says that a node which was reachable at the start no longer is, and may hold

@@ -26,6 +26,9 @@ type fakeNode struct {
 	keys   *seal.Keys
 	chunks map[schemas.ChunkID]schemas.Chunk
 	gets   atomic.Int64
+	others map[schemas.NodeID]schemas.Chunk // what a node has instead of its only chunk
+
+	broken, garbled map[schemas.ChunkID]bool // the disk does not give it; the answer with it is no message
 }
 
 // startNode starts nodes with the given ids. They share a connection and the chunks, which
@@ -34,11 +37,11 @@ func startNode(t *testing.T, ids ...schemas.NodeID) *fakeNode {
 	t.Helper()
 	n := &fakeNode{
 		nc: bustest.Connect(t, bustest.Server(t)), keys: seal.New(seal.VaultKey{1}),
-		chunks: map[schemas.ChunkID]schemas.Chunk{},
+		chunks: map[schemas.ChunkID]schemas.Chunk{}, broken: map[schemas.ChunkID]bool{}, garbled: map[schemas.ChunkID]bool{},
 	}
 	for _, id := range ids {
 		for subject, answer := range map[string]func(*schemas.IDsRequest) ([]byte, error){
-			schemas.GetSubject(id): n.get, schemas.HaveSubject(id): n.have,
+			schemas.GetSubject(id): func(req *schemas.IDsRequest) ([]byte, error) { return n.get(id, req) }, schemas.HaveSubject(id): n.have,
 		} {
 			_, err := n.nc.Subscribe(subject, func(m *nats.Msg) {
 				req, err := schemas.DecodeIDs(m.Data)
@@ -62,12 +65,20 @@ func startNode(t *testing.T, ids ...schemas.NodeID) *fakeNode {
 	return n
 }
 
-func (n *fakeNode) get(req *schemas.IDsRequest) ([]byte, error) {
+func (n *fakeNode) get(node schemas.NodeID, req *schemas.IDsRequest) ([]byte, error) {
 	n.gets.Add(1)
 	rep := schemas.NewChunks(nil)
 	var failed []schemas.Failed
 	for _, id := range req.IDs {
-		if c, held := n.chunks[id]; held {
+		if n.garbled[id] {
+			return []byte{0xc1}, nil
+		}
+		if n.broken[id] {
+			failed = append(failed, schemas.Failed{ID: id, Code: schemas.DiskFailed, Message: "input/output error"})
+		} else if c, held := n.chunks[id]; held {
+			if other, instead := n.others[node]; instead {
+				c = other
+			}
 			rep.Add(&c)
 		} else {
 			failed = append(failed, schemas.Failed{ID: id, Code: schemas.NotHeld, Message: "not here"})
@@ -185,6 +196,66 @@ func TestDamagedReplicaIsReplaced(t *testing.T) {
 		}
 		if asked := n.gets.Load(); asked != int64(nodes) {
 			t.Errorf("with %d nodes: %d requests", nodes, asked)
+		}
+	}
+}
+
+// What is wrong with one chunk costs that chunk alone: a frame whose first byte is wrong, although
+// its checksum is right; a disk that does not give it; an answer that is no message.
+func TestOneBadChunkCostsNoOther(t *testing.T) {
+	n := startNode(t, "only")
+	good := [][]byte{clienttest.Noise(1, 5000), clienttest.Noise(2, 5000), clienttest.Noise(3, 5000)}
+	var ids []schemas.ChunkID
+	for _, content := range good {
+		ids = append(ids, n.data(t, content))
+	}
+	for name, spoil := range map[string]func(id schemas.ChunkID){
+		"first byte": func(id schemas.ChunkID) {
+			c := n.chunks[id]
+			c.Content = append([]byte{9}, c.Content[1:]...)
+			c.Sum = c.Checksum()
+			n.chunks[id] = c
+		},
+		"disk":   func(id schemas.ChunkID) { n.broken[id] = true },
+		"answer": func(id schemas.ChunkID) { n.garbled[id] = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad := n.data(t, clienttest.Noise(9, 5000))
+			defer delete(n.broken, bad)
+			defer delete(n.garbled, bad)
+			spoil(bad)
+			r := n.reader(&schemas.NodeMap{Nodes: []schemas.Node{upNode("only")}}, nil)
+			var got atomic.Int64
+			err := r.Fetch(t.Context(), []schemas.ChunkID{ids[0], ids[1], bad, ids[2]}, func(_ int, c *schemas.Chunk) error {
+				p, err := r.Open(c)
+				if err == nil {
+					got.Add(1)
+					p.Release()
+				}
+				return err
+			})
+			if !IsDamage(err) || got.Load() != 3 {
+				t.Errorf("%d of 3 good chunks came, and the error is %v", got.Load(), err)
+			}
+		})
+	}
+}
+
+// A frame whose first byte is wrong on one node is taken from another one.
+func TestFrameOfAnotherVersionIsReplaced(t *testing.T) {
+	n := startNode(t, "good", "worse")
+	content := clienttest.Noise(1, 5000)
+	id := n.data(t, content)
+	bad := n.chunks[id]
+	bad.Content = append([]byte{9}, bad.Content[1:]...)
+	bad.Sum = bad.Checksum()
+	n.others = map[schemas.NodeID]schemas.Chunk{"worse": bad}
+	m := &schemas.NodeMap{Nodes: []schemas.Node{upNode("good"), upNode("worse")}, Durability: schemas.Durability{K: 1, M: 1}}
+	for range 10 { // whichever of them is asked first
+		r := n.reader(m, nil)
+		b, err := r.AppendPiece(t.Context(), nil, tree.Piece{ID: id, Len: 5000})
+		if err != nil || !bytes.Equal(b, content) {
+			t.Fatalf("%d bytes, %v", len(b), err)
 		}
 	}
 }

@@ -16,8 +16,8 @@
 // would be found only at a restore.
 //
 // A frame opens as the chunk that it was sealed as, or not at all. Whatever is wrong with
-// it, the error is [ErrDamaged]; only a frame of a newer version has the code
-// [schemas.TooNew] instead. Opening allocates no more than a chunk's size, whatever a
+// it, the error is [ErrDamaged]; a frame whose first byte says that it is of a newer version
+// has the code [schemas.TooNew] as well. Opening allocates no more than a chunk's size, whatever a
 // frame claims.
 //
 // docs/formats.md specifies the key file, the derivation of keys, ids and the frame, with

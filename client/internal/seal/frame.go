@@ -53,6 +53,14 @@ const _ = uint(schemas.MaxContent - MaxPlain - Overhead)
 // replica of the chunk may be whole.
 var ErrDamaged = errors.New("damaged, or sealed with another key")
 
+// newerFrame is the error about a frame whose first byte says that it is of a newer version. No
+// checksum of ours covers that byte before the frame is opened, so the frame may as well be
+// damaged: the error is ErrDamaged too.
+type newerFrame struct{ error }
+
+func (e newerFrame) Unwrap() error        { return e.error }
+func (e newerFrame) Is(target error) bool { return target == ErrDamaged }
+
 func errWrongID(id schemas.ChunkID) error {
 	return fmt.Errorf("chunk %s does not match its id: %w", id.Short(), ErrDamaged)
 }
@@ -191,7 +199,7 @@ func (k *Keys) encrypt(dst []byte, id schemas.ChunkID, p *Packed) error {
 // decrypt appends to dst what a frame encrypts. On an error it returns dst.
 func (k *Keys) decrypt(dst []byte, id schemas.ChunkID, frame []byte) ([]byte, error) {
 	if len(frame) > 0 && frame[0] > frameVersion {
-		return dst, schemas.Errorf(schemas.TooNew, "chunk %s is sealed in version %d, and this program knows version %d: use a newer program", id.Short(), frame[0], frameVersion)
+		return dst, newerFrame{schemas.Errorf(schemas.TooNew, "chunk %s is sealed in version %d, and this program knows version %d: use a newer program, or replace the chunk if it is damaged", id.Short(), frame[0], frameVersion)}
 	}
 	if len(frame) < 1+nonceSize+tagSize || frame[0] != frameVersion || len(frame) > schemas.MaxContent {
 		return dst, fmt.Errorf("chunk %s is not a sealed frame: %w", id.Short(), ErrDamaged)
