@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"errors"
+	"math"
 
 	"servidor-backup/client/internal/tree"
 	"servidor-backup/schemas"
@@ -47,6 +48,9 @@ func (s *saver) addToTree(ctx context.Context, w *tree.Writer, p *pendingEntry) 
 	}
 	if err != nil {
 		return err
+	}
+	if e.Mtime == math.MaxInt64 || e.Mtime == math.MinInt64 {
+		s.reportIncomplete(e.Path, errors.New("its modification time is before 1678 or after 2262, which cannot be kept: the nearest that can be is saved"))
 	}
 	if p.file != nil && p.file.entry == nil {
 		first := *e

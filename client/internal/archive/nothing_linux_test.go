@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -67,5 +68,27 @@ func TestPathsThatCannotBeSavedAreNamed(t *testing.T) {
 	}
 	if _, err := scan.NewRoots([]string{"/dev/null"}); err == nil || !strings.Contains(err.Error(), "a device") {
 		t.Errorf("a device: got %v", err)
+	}
+}
+
+// A time that the format does not hold is told at every backup, also of an unchanged file.
+func TestTimesThatCannotBeKeptAreTold(t *testing.T) {
+	dir, s := t.TempDir(), newShelf(t)
+	path := filepath.Join(dir, "f")
+	writeFile(t, path, "content")
+	far := time.Date(2400, 1, 1, 0, 0, 0, 0, time.UTC)
+	times := []unix.Timespec{{Sec: far.Unix()}, {Sec: far.Unix()}}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, times, 0); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || !info.ModTime().Equal(far) {
+		t.Skipf("this file system does not keep the time: %v, %v", info.ModTime(), err)
+	}
+	v := s.save(t, nil, nil, dir)
+	for v.Unchanged == 0 { // its times are too fresh at first
+		v = s.save(t, v, nil, dir)
+	}
+	if v.Incomplete != 1 || v.Unreadable != 0 || len(v.warnings) != 1 || !strings.Contains(v.warnings[0], "time") {
+		t.Errorf("%d paths are incomplete, with the warnings %q, want 1", v.Incomplete, v.warnings)
 	}
 }
