@@ -5,7 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"servidor-backup/client/internal/download"
 	"servidor-backup/client/internal/target"
 	"servidor-backup/client/internal/tree"
 )
@@ -30,40 +29,6 @@ func newFileJob(e *tree.Entry, dir *target.Dir) *fileJob {
 	j.pending.Store(1)
 	dir.Hold()
 	return j
-}
-
-// requestPieces requests the content of a file. An error that ends the restore leaves the file
-// unfinished, so that it never has its name with bytes missing.
-func (r *restorer) requestPieces(job *fileJob) error {
-	kept, err := r.keep(job)
-	if err != nil {
-		return err
-	}
-	if kept {
-		r.opt.Progress.Bytes.Add(job.entry.Size)
-		job.dir.Release()
-		return nil
-	}
-	it := r.src.Entries.Pieces(r.ctx, job.entry.Content, job.entry.Size)
-	for {
-		p, ok, err := it.Next()
-		if err != nil && !download.IsDamage(err) {
-			return err
-		}
-		if err != nil {
-			job.fail(r, err)
-		}
-		if err != nil || !ok {
-			r.release(job)
-			return nil
-		}
-		r.hint(job, p)
-		job.pending.Add(1)
-		r.gathering.add(pieceRequest{job, p})
-		if err := r.dispatch(false); err != nil {
-			return err
-		}
-	}
 }
 
 // create returns the file to write to, and makes it at the first call. It returns nil if the job
@@ -142,25 +107,6 @@ func (j *fileJob) fail(r *restorer, err error) {
 	j.mu.Unlock()
 	if !again {
 		r.fail(j.entry.Path, err)
-	}
-}
-
-// release counts one piece, or the descent, as done. The last release finishes the file.
-func (r *restorer) release(j *fileJob) {
-	if j.pending.Add(-1) > 0 {
-		return
-	}
-	defer j.dir.Release()
-	if !j.failed {
-		if err := j.finish(r); err != nil {
-			j.fail(r, err)
-			return
-		}
-		r.count(j.entry.Size)
-	} else if j.file != nil {
-		if err := j.file.Abort(); err != nil {
-			r.opt.Incomplete(j.entry.Path, err)
-		}
 	}
 }
 
