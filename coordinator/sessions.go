@@ -266,6 +266,9 @@ func (c *Coordinator) reopenSession(ctx context.Context, id string, token []byte
 	if err := checkSession(&schemas.SessionRequest{Nickname: s.Nickname, Record: s.Record, Fingerprint: s.Fingerprint}); err != nil {
 		return err
 	}
+	if err := c.copies.checkKnown(ctx); err != nil {
+		return err
+	}
 	if err := c.catalog.EnterVault(ctx, s.Nickname, s.Fingerprint); err != nil {
 		return err
 	}
