@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -70,7 +71,8 @@ func (c *Client) Check(ctx context.Context, opt CheckOptions) (*CheckResult, err
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
 		}
-		if download.IsDamage(err) {
+		var unreadable *labelError
+		if download.IsDamage(err) || errors.As(err, &unreadable) {
 			ck.report(id, "", err)
 			err = nil
 		}

@@ -34,10 +34,16 @@ func openLabel(k *seal.Keys, v *schemas.Version) (*label, error) {
 		err = fmt.Errorf("it belongs to another version, of %q: %w", l.Record, seal.ErrDamaged)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the label of %s: %w", v.ID, err)
+		return nil, &labelError{fmt.Errorf("open the label of %s: %w", v.ID, err)}
 	}
 	return l, nil
 }
+
+// labelError says that a version's label cannot be opened, whatever the reason. It says nothing
+// about other versions.
+type labelError struct{ error }
+
+func (e *labelError) Unwrap() error { return e.error }
 
 func readLabel(k *seal.Keys, sealed []byte, l *label) error {
 	plain, err := k.OpenLabel(sealed)

@@ -45,10 +45,18 @@ func TestLabelsBelongToTheirVersion(t *testing.T) {
 		"nothing":                   func(v *schemas.Version) { v.Sealed = nil },
 		"a data chunk as the label": func(v *schemas.Version) { v.Sealed = frame },
 	} {
-		v := v
+		sound, v := v, v
 		change(&v)
 		if l, err := openLabel(k, &v); !errors.Is(err, seal.ErrDamaged) {
 			t.Errorf("%s: %+v, %v", what, l, err)
+		}
+		if len(v.Sealed) == 0 {
+			continue // as of a plain version
+		}
+		all := []VersionInfo{{Version: v}, {Version: sound}}
+		openLabels(k, all)
+		if all[0].Unreadable == nil || all[0].Host != "" || all[1].Unreadable != nil || all[1].Host != "here" {
+			t.Errorf("%s: the list is %+v", what, all)
 		}
 	}
 }

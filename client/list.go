@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"servidor-backup/client/internal/seal"
 	"servidor-backup/schemas"
 )
 
@@ -14,6 +15,9 @@ type VersionInfo struct {
 	schemas.Version
 	Host  string   // where it was saved
 	Paths []string // what was saved, absolute
+	// Unreadable says why the label cannot be opened; nil if it can. Nothing of such a version
+	// can be restored, and it has no Host and no Paths.
+	Unreadable error
 }
 
 // ListOptions say what to list.
@@ -50,6 +54,12 @@ func (c *Client) Versions(ctx context.Context, record string, opt ListOptions) (
 	if err != nil {
 		return nil, err
 	}
+	openLabels(k, all)
+	return all, nil
+}
+
+// openLabels opens the labels of all. One that cannot be opened does not hide the others.
+func openLabels(k *seal.Keys, all []VersionInfo) {
 	for i := range all {
 		v := &all[i]
 		if len(v.Sealed) == 0 {
@@ -57,11 +67,11 @@ func (c *Client) Versions(ctx context.Context, record string, opt ListOptions) (
 		}
 		l, err := openLabel(k, &v.Version)
 		if err != nil {
-			return nil, err
+			v.Unreadable = err
+			continue
 		}
 		v.Host, v.Paths = l.Host, l.Paths
 	}
-	return all, nil
 }
 
 // list calls page for every page of a listing: of records or, if record is not empty, of its

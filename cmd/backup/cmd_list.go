@@ -98,6 +98,7 @@ type jsonVersion struct {
 	Forgotten  string   `json:"forgotten,omitempty"` // time at which it was forgotten
 	Host       string   `json:"host,omitempty"`
 	Paths      []string `json:"paths,omitempty"`
+	Unreadable bool     `json:"unreadable,omitempty"` // the label cannot be opened
 }
 
 // listVersions prints the versions of a record, or only the version that id names.
@@ -127,6 +128,20 @@ func listVersions(ctx context.Context, a *app, id string, opt client.ListOptions
 			return schemas.Errorf(schemas.UnknownVersion, "%q has no version %d", name, number)
 		}
 	}
+	unreadable := int64(0)
+	for i := range versions {
+		if err := versions[i].Unreadable; err != nil {
+			unreadable++
+			a.warn(versions[i].ID, err)
+		}
+	}
+	if err := printVersions(a, versions); err != nil || unreadable == 0 {
+		return err
+	}
+	return a.partial("list.unreadable-count", unreadable)
+}
+
+func printVersions(a *app, versions []client.VersionInfo) error {
 	if a.json {
 		return printVersionsJSON(a.console, versions)
 	}
@@ -159,6 +174,9 @@ func origin(c *console, v *client.VersionInfo) string {
 	if v.Host != "" {
 		from = c.show(v.Host) + ":" + from
 	}
+	if v.Unreadable != nil {
+		from = c.t("list.unreadable")
+	}
 	if v.Partial {
 		from = strings.TrimSpace(from + " " + c.t("list.partial"))
 	}
@@ -174,7 +192,7 @@ func printVersionsJSON(c *console, versions []client.VersionInfo) error {
 		out := jsonVersion{
 			ID: v.ID, Name: v.Record, Version: v.Number, Created: stamp(v.Created), Files: v.Files,
 			Bytes: v.Bytes, Stored: v.Stored, Durability: v.Durability.String(), Partial: v.Partial,
-			Host: v.Host, Paths: v.Paths,
+			Host: v.Host, Paths: v.Paths, Unreadable: v.Unreadable != nil,
 		}
 		if v.Forgotten > 0 {
 			out.Forgotten = stamp(v.Forgotten)

@@ -82,6 +82,17 @@ func filled(t *testing.T) *cli {
 	return c
 }
 
+// A version whose label cannot be opened is listed as unreadable, beside the others.
+func TestUnreadableVersionIsListed(t *testing.T) {
+	c := filled(t)
+	c.backend.versions[0] = client.VersionInfo{Version: testVersion(3), Unreadable: client.ErrDamaged}
+	c.expect(t, exitPartial, "list", "photos", "--key-file", "ana.key")
+	contains(t, c.out.String(), "(unreadable)", "photos@3", "photos@2", "desk:")
+	contains(t, c.err.String(), "photos@3", "1 version cannot be read")
+	c.expect(t, exitPartial, "list", "photos", "--key-file", "ana.key", "--json")
+	contains(t, c.out.String(), `"unreadable":true`)
+}
+
 // A rebuild waits for nodes that are not up, and then names them and changes nothing.
 func TestRebuildWaitsForNodes(t *testing.T) {
 	c := filled(t)
