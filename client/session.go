@@ -33,6 +33,7 @@ type session struct {
 	replicas *replica.Reader
 	out      *replica.Writer
 
+	committing   bool // a commit was sent, which may have succeeded even if that is not known
 	stopRenewing context.CancelFunc
 	renewed      chan struct{} // closed when renewing has stopped
 	stopWatching func()        // ends the subscription to the node map
@@ -114,7 +115,23 @@ func (s *session) close() {
 	s.stopWatching()
 	s.stopRenewing()
 	<-s.renewed
+	if !s.committing {
+		s.end()
+	}
 	s.out.Close()
+}
+
+// endTimeout bounds the time for telling the coordinator that a session ends.
+const endTimeout = 2 * time.Second
+
+// end tells the coordinator that the session will not be committed, so that collections need not
+// wait until it lapses: they may have to make space for the next backup. It lapses all the same
+// if the coordinator is not told.
+func (s *session) end() {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	var rep schemas.SessionReply
+	_ = s.c.ctl.request(ctx, schemas.SubjectSessionRenew, &schemas.RenewRequest{Session: s.id, End: true}, &rep)
 }
 
 // saved is what was saved for a new version.
@@ -174,6 +191,7 @@ func (s *session) commit(ctx context.Context, p *plan, done *saved) (*BackupResu
 	ctx, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
 	var rep schemas.CommitReply
+	s.committing = true
 	err = s.c.ctl.retry(ctx, schemas.SubjectSessionCommit, &schemas.CommitRequest{
 		Session: s.id, Root: done.Root, Files: done.Files, Bytes: done.Bytes, Stored: done.Stored,
 		Sealed: sealed, Partial: done.Unreadable+done.Incomplete > 0, Token: s.token,

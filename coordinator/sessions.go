@@ -154,6 +154,9 @@ func (c *Coordinator) renewSession(ctx context.Context, req *schemas.RenewReques
 		}
 		rep.Checkpoint = saved.Message()
 	}
+	if req.End && s.Committed == 0 {
+		return rep, c.sessions.Delete(ctx, s.ID)
+	}
 	return rep, nil
 }
 

@@ -233,6 +233,28 @@ func TestSessionLapses(t *testing.T) {
 	wantCode(t, renew("nosuch"), schemas.UnknownSession)
 }
 
+// A session that its client ends is no longer there at once, so that collections need not wait for
+// it; one that was committed stays, so that its commit can be repeated.
+func TestSessionEnds(t *testing.T) {
+	w := newWorld(t, 1, Options{})
+	failed, committed := w.open(opening("failed")), w.open(opening("committed"))
+	tr := w.newTree(1, 1)
+	w.put(tr.all...)
+	if _, err := w.commit(committed.Session, tr.root); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{failed.Session, committed.Session} {
+		if err := w.request(schemas.SubjectSessionRenew, &schemas.RenewRequest{Session: id, End: true}, &schemas.SessionReply{}); err != nil {
+			t.Error(err)
+		}
+	}
+	_, _, err := w.c.sessions.Get(bustest.Context(t), failed.Session)
+	wantCode(t, err, schemas.UnknownSession)
+	if _, err := w.commit(committed.Session, tr.root); err != nil {
+		t.Errorf("the commit is repeated: %v", err)
+	}
+}
+
 // A session becomes one version, however often and at however many coordinators it is committed.
 func TestCommitTwice(t *testing.T) {
 	w := newWorld(t, 1, Options{})

@@ -194,6 +194,9 @@ type RenewRequest struct {
 	Token []byte `msgpack:"token,omitempty"`
 	// Checkpoint replaces the record's.
 	Checkpoint *Checkpoint `msgpack:"checkpoint,omitempty"`
+	// End ends the session, which was not committed and will not be: collections need not wait
+	// until it lapses.
+	End bool `msgpack:"end,omitempty"`
 }
 
 // CommitRequest ends a session, on backup.session.commit. The coordinator accepts it only
