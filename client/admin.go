@@ -69,6 +69,20 @@ func (c *Client) Status(ctx context.Context) (*schemas.StatusReply, error) {
 	return rep, err
 }
 
+// Nicknames lists the nicknames under which something was saved, sorted.
+func (c *Client) Nicknames(ctx context.Context) (all []string, err error) {
+	for req := new(schemas.NicknamesRequest); ; {
+		var rep schemas.NicknamesReply
+		if err := c.ctl.request(ctx, schemas.SubjectNicknames, req, &rep); err != nil {
+			return nil, err
+		}
+		all = append(all, rep.Nicknames...)
+		if req.After = rep.Next; req.After == "" {
+			return all, nil
+		}
+	}
+}
+
 // Scrub makes a node read back everything that it holds. node is a name or an id; "" means every
 // reachable node. It returns the names of the nodes that have started.
 func (c *Client) Scrub(ctx context.Context, node string) (names []string, err error) {

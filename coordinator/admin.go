@@ -45,6 +45,26 @@ func (c *Coordinator) policy(ctx context.Context, req *schemas.PolicyRequest) (a
 	return c.members.SetPolicy(ctx, req)
 }
 
+// nicknames answers backup.nicknames.
+func (c *Coordinator) nicknames(ctx context.Context, req *schemas.NicknamesRequest) (any, error) {
+	if err := c.copies.checkCatalogue(ctx); err != nil {
+		return nil, err
+	}
+	all, err := c.catalog.Nicknames(ctx, req.After)
+	if err != nil {
+		return nil, err
+	}
+	rep := &schemas.NicknamesReply{Reply: schemas.OK, Nicknames: []string{}}
+	for i, space := 0, listSpace; i < len(all); i++ {
+		if space -= len(all[i]) + 8; space < 0 {
+			rep.Next = all[i-1]
+			break
+		}
+		rep.Nicknames = append(rep.Nicknames, all[i])
+	}
+	return rep, nil
+}
+
 // rebuild answers backup.rebuild.
 func (c *Coordinator) rebuild(ctx context.Context, _ *schemas.RebuildRequest) (any, error) {
 	rep, err := c.catalog.Rebuild(ctx)

@@ -188,3 +188,19 @@ func TestForgetGrace(t *testing.T) {
 		t.Errorf("the list is %v", got)
 	}
 }
+
+func TestNicknames(t *testing.T) {
+	w := newWorld(t, 1, Options{})
+	for _, name := range []string{"rui", "ana", "eva"} {
+		w.transmit(name, "r", "content of "+name)
+	}
+	for after, want := range map[string][]string{"": {"ana", "eva", "rui"}, "ana": {"eva", "rui"}, "rui": {}} {
+		var rep schemas.NicknamesReply
+		if err := w.request(schemas.SubjectNicknames, &schemas.NicknamesRequest{After: after}, &rep); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(rep.Nicknames, want) || rep.Next != "" {
+			t.Errorf("after %q come %q and %q, want %q", after, rep.Nicknames, rep.Next, want)
+		}
+	}
+}

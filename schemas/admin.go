@@ -55,6 +55,19 @@ type NodeStateReply struct {
 	Map *NodeMap `msgpack:"map,omitempty"`
 }
 
+// NicknamesRequest lists the nicknames that have a vault, on backup.nicknames.
+type NicknamesRequest struct {
+	// After continues a list that did not fit one message: the Next of the previous answer.
+	After string `msgpack:"after,omitempty"`
+}
+
+// NicknamesReply answers a [NicknamesRequest] with nicknames, sorted.
+type NicknamesReply struct {
+	Reply
+	Nicknames []string `msgpack:"apelidos"`
+	Next      string   `msgpack:"next,omitempty"` // not empty if there are more
+}
+
 // ForgetRequest forgets versions, on backup.forget, or with Undo brings forgotten versions
 // back. A forgotten version can be brought back until it is collected.
 type ForgetRequest struct {

@@ -16,6 +16,7 @@ const (
 	SubjectPolicy    = "backup.policy"
 	SubjectNodeState = "backup.node.state"
 	SubjectForget    = "backup.forget"
+	SubjectNicknames = "backup.nicknames"
 	SubjectCollect   = "backup.gc"
 	SubjectRebuild   = "backup.rebuild"
 	SubjectStatus    = "backup.status"

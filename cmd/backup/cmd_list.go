@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,7 +12,7 @@ import (
 )
 
 func newList(a *app) *cobra.Command {
-	var tree bool
+	var tree, nicknames bool
 	var opt client.ListOptions
 	cmd := &cobra.Command{
 		Use:     "list " + a.t("list.args"),
@@ -22,6 +23,10 @@ func newList(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			switch {
+			case nicknames && (tree || opt.Forgotten || len(args) > 0):
+				return a.usage("list.nicknames-alone")
+			case nicknames:
+				return listNicknames(ctx, a)
 			case tree && len(args) == 0:
 				return a.usage("list.tree-of-what")
 			case tree && opt.Forgotten:
@@ -37,6 +42,7 @@ func newList(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&tree, "tree", false, a.t("list.flag-tree"))
+	cmd.Flags().BoolVar(&nicknames, "nicknames", false, a.t("list.flag-nicknames"))
 	cmd.Flags().BoolVar(&opt.Forgotten, "forgotten", false, a.t("list.flag-forgotten"))
 	return cmd
 }
@@ -73,14 +79,65 @@ func listRecords(ctx context.Context, a *app, opt client.ListOptions) error {
 		return nil
 	}
 	if len(records) == 0 {
-		a.info(a.t("list.nothing", "Nickname", s.settings.Nickname.Value))
-		return nil
+		return explainNothing(ctx, a, s)
 	}
 	t := newTable(a.t("list.name"), ">"+a.t("list.versions"), a.t("list.latest"), ">"+a.t("list.files"), ">"+a.t("list.size"))
 	for _, r := range records {
 		t.add(a.show(r.Name), a.number(int64(r.Versions)), a.when(r.Created), a.number(r.Files), a.size(r.Bytes))
 	}
 	t.print(a.row)
+	return nil
+}
+
+// explainNothing says why a list of records is empty: all are forgotten, or the backups are
+// under another nickname.
+func explainNothing(ctx context.Context, a *app, s *session) error {
+	mine := s.settings.Nickname.Value
+	forgotten, err := s.Records(ctx, client.ListOptions{Forgotten: true})
+	if err != nil {
+		return err
+	}
+	if n := int64(len(forgotten)); n > 0 {
+		a.info(a.n("list.all-forgotten", n, "Nickname", mine))
+		return nil
+	}
+	a.info(a.t("list.nothing", "Nickname", mine))
+	others, err := s.Nicknames(ctx)
+	if err != nil {
+		return nil // an older coordinator does not know; the list itself is complete
+	}
+	others = slices.DeleteFunc(others, func(n string) bool { return n == mine })
+	if len(others) > 0 {
+		shown := others[:min(len(others), maxNicknames)]
+		if len(shown) < len(others) {
+			shown = append(slices.Clip(shown), "…")
+		}
+		a.info(a.t("list.others", "Nicknames", a.show(strings.Join(shown, ", ")), "First", a.show(others[0])))
+	}
+	return nil
+}
+
+// maxNicknames is how many nicknames an empty list names.
+const maxNicknames = 10
+
+// listNicknames prints the nicknames under which something was saved.
+func listNicknames(ctx context.Context, a *app) error {
+	s, err := a.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	all, err := s.Nicknames(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range all {
+		if !a.json {
+			a.println(a.show(n))
+		} else if err := a.printJSON(map[string]string{"nickname": n}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

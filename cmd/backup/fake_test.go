@@ -27,6 +27,8 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 type fake struct {
 	keyCreated bool
 	records    []schemas.Record
+	forgotten  []schemas.Record
+	nicknames  []string
 	versions   []client.VersionInfo
 	entries    []*client.Entry
 	nodes      []schemas.Node
@@ -93,9 +95,14 @@ func (f *fake) work(ctx context.Context, p *client.Progress, warn func(string, e
 	return f.fails
 }
 
-func (f *fake) Records(context.Context, client.ListOptions) ([]schemas.Record, error) {
+func (f *fake) Records(_ context.Context, opt client.ListOptions) ([]schemas.Record, error) {
+	if opt.Forgotten {
+		return append(slices.Clone(f.records), f.forgotten...), f.fails
+	}
 	return f.records, f.fails
 }
+
+func (f *fake) Nicknames(context.Context) ([]string, error) { return f.nicknames, f.fails }
 
 func (f *fake) Versions(_ context.Context, record string, opt client.ListOptions) ([]client.VersionInfo, error) {
 	f.asked = append(f.asked, "versions "+record)

@@ -292,6 +292,17 @@ func TestEmptySystem(t *testing.T) {
 	c := newCLI(t)
 	c.expect(t, exitDone, "list")
 	contains(t, c.err.String(), "Nothing is saved under the nickname ana yet.")
+	c.backend.nicknames = []string{"ana", "root", "rui"}
+	c.expect(t, exitDone, "list")
+	contains(t, c.err.String(), "under the nickname ana yet.", "There is something under: root, rui (--nickname root).")
+	c.backend.forgotten = []schemas.Record{{Name: "old"}}
+	c.expect(t, exitDone, "list")
+	contains(t, c.err.String(), `1 record is forgotten ("backup list --forgotten")`)
+	c.expect(t, exitDone, "list", "--nicknames")
+	if c.out.String() != "ana\nroot\nrui\n" {
+		t.Errorf("nicknames: %s", c.out.String())
+	}
+	c.backend.forgotten = nil
 	c.expect(t, exitDone, "list", "--json")
 	if all := c.out.String() + c.err.String(); all != "" {
 		t.Errorf("with --json: %q", all)

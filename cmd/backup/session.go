@@ -23,6 +23,7 @@ type backend interface {
 	Cat(ctx context.Context, id, inside string, w io.Writer) (*schemas.Version, error)
 	Check(ctx context.Context, opt client.CheckOptions) (*client.CheckResult, error)
 	Nodes(ctx context.Context) (*schemas.NodeMap, error)
+	Nicknames(ctx context.Context) ([]string, error)
 
 	Policy(ctx context.Context, set *schemas.Policy, nickname string) (*schemas.PolicyReply, error)
 	SetNodeState(ctx context.Context, node string, state schemas.State, force bool) (*schemas.NodeMap, error)

@@ -82,6 +82,22 @@ func (c *Catalog) Vault(ctx context.Context, nickname string) (v Vault, err erro
 	return v, err
 }
 
+// Nicknames lists the nicknames that have a vault and come after the given one, sorted.
+func (c *Catalog) Nicknames(ctx context.Context, after string) (all []string, err error) {
+	err = c.catalogue.Scan(ctx, vaultPrefix+"*", func(e kv.Entry) error {
+		var v Vault
+		if err := e.Decode(&v); err != nil {
+			return err
+		}
+		if v.Nickname > after {
+			all = append(all, v.Nickname)
+		}
+		return nil
+	})
+	slices.Sort(all)
+	return all, err
+}
+
 // Head reads a record's head; a zero one if there is none.
 func (c *Catalog) Head(ctx context.Context, nickname, record string) (h Head, err error) {
 	_, err = c.catalogue.Get(ctx, recordKey(nickname, record), &h)
