@@ -102,7 +102,9 @@ func (f *fake) Records(_ context.Context, opt client.ListOptions) ([]schemas.Rec
 	return f.records, f.fails
 }
 
-func (f *fake) Nicknames(context.Context) ([]string, error) { return f.nicknames, f.fails }
+func (f *fake) Nicknames(context.Context) ([]string, error) {
+	return slices.Clone(f.nicknames), f.fails
+}
 
 func (f *fake) Versions(_ context.Context, record string, opt client.ListOptions) ([]client.VersionInfo, error) {
 	f.asked = append(f.asked, "versions "+record)
