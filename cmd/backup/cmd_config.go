@@ -1,8 +1,6 @@
 package main
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"io"
 	"slices"
@@ -121,53 +119,6 @@ func saveSettings(a *app, f fileSettings) error {
 	}
 	a.info(a.t("config.saved", "File", path))
 	return nil
-}
-
-// askSettings asks for server, nickname and language, and saves the answers.
-func askSettings(ctx context.Context, a *app, p *prompter) error {
-	s, err := a.config.settings()
-	if err != nil {
-		return err
-	}
-	f := a.config.file
-	if s.Data.Value == "" {
-		preset := cmp.Or(s.Server.Value, defaultServer)
-		if !strings.Contains(preset, "://") {
-			preset = "nats://" + preset // askOr shows no password of it
-		}
-		if f.Server, err = askValid(ctx, p, a.t("config.ask-server"), preset, a.checkServers); err != nil {
-			return err
-		}
-		f.Data = "" // server and data exclude each other
-	}
-	if f.Nickname, err = askValid(ctx, p, a.t("config.ask-nickname"), s.Nickname.Value, schemas.CheckNickname); err != nil {
-		return err
-	}
-	question := a.t("config.ask-lang", "Languages", strings.Join(languages, ", "))
-	if f.Lang, err = askValid(ctx, p, question, a.lang, a.checkLanguage); err != nil {
-		return err
-	}
-	f.Lang = matchLanguage(f.Lang)
-	if err := saveSettings(a, f); err != nil {
-		return err
-	}
-	*a.texts = *newTexts(a.config.language(a.flags.lang)) // the chosen language, from now on
-	return nil
-}
-
-// askValid asks until check accepts the answer.
-func askValid(ctx context.Context, p *prompter, question, preset string, check func(string) error) (string, error) {
-	for {
-		value, err := p.askOr(ctx, question, preset)
-		if err != nil {
-			return "", err
-		}
-		if err := check(value); err == nil {
-			return value, nil
-		} else {
-			p.c.report(err)
-		}
-	}
 }
 
 // checkLanguage checks the name of a language.

@@ -217,6 +217,8 @@ type cli struct {
 	niced     int   // number of calls
 	niceFails error
 
+	connectFails error
+
 	out, err screen
 }
 
@@ -245,6 +247,9 @@ func (c *cli) environment() environment {
 		zone:    time.UTC,
 		goos:    "linux",
 		connect: func(_ context.Context, opt client.Options) (backend, error) {
+			if c.connectFails != nil {
+				return nil, c.connectFails
+			}
 			c.backend.options, c.backend.status = opt, opt.Status
 			return c.backend, nil
 		},

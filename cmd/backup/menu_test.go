@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -47,13 +50,13 @@ func TestMenuGoesOnAfterAnError(t *testing.T) {
 // If no server is known, the menu asks for the settings first, and then uses the chosen
 // language.
 func TestMenuAsksForSettingsFirst(t *testing.T) {
-	c := typed(t, "not a server", "nats://box:1", "a/b", "ana", "xx", "pt", "5")
+	c := typed(t, "xx", "pt", "3", "2", "not a server", "nats://box:1", "a/b", "ana", "5")
 	delete(c.vars, "BACKUP_SERVER")
 	c.expect(t, exitDone)
 	out := c.out.String()
-	contains(t, out, "First the settings", "Server [nats://127.0.0.1:4222]:", "Nickname [ana]:",
-		"Language (en, pt) [en]:", "1. Transmitir")
-	contains(t, c.err.String(), "is not the address", "not allowed", `language "xx"`)
+	contains(t, out, "First the settings", "Language (en, pt) [en]:", "1. uma pasta", "2. um servidor",
+		"Servidor [nats://127.0.0.1:4222]:", "Apelido [ana]:", "1. Transmitir")
+	contains(t, c.err.String(), `language "xx"`, "escolha 1 ou 2", "não é o endereço", "not allowed")
 	if s := c.shown(t); s.Server.Value != "nats://box:1" || s.Lang.Value != "pt" {
 		t.Errorf("saved %+v", s)
 	}
@@ -93,4 +96,37 @@ func TestConfigWithoutAnswers(t *testing.T) {
 	c.in = ""
 	c.expect(t, exitFailed, "config")
 	contains(t, c.err.String(), "settings were not changed")
+}
+
+// Backups can go to a folder. One that holds none yet is begun only on request, and a path that
+// cannot be a folder is asked for again.
+func TestMenuTakesAFolder(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	place := filepath.Join(dir, "disk")
+	c := typed(t, "", "1", file, filepath.Join(dir, "no", "where"), place, "n", place, "y", "", "5")
+	delete(c.vars, "BACKUP_SERVER")
+	c.expect(t, exitDone)
+	contains(t, c.out.String(), "Folder:", place+" holds no backups yet. Begin there? [y/N]")
+	contains(t, c.err.String(), file+" is not a folder", "no such file")
+	if s := c.shown(t); s.Data.Value != place || s.Server.Value != "" {
+		t.Errorf("saved %+v", s)
+	}
+}
+
+// A server that does not answer is kept only on request.
+func TestMenuTriesTheServer(t *testing.T) {
+	c := typed(t, "", "2", "nats://box:1", "", "nats://box:2", "y", "", "5")
+	delete(c.vars, "BACKUP_SERVER")
+	c.connectFails = errors.New("nobody answers")
+	c.expect(t, exitDone)
+	if n := strings.Count(c.err.String(), "backup: nobody answers"); n != 2 {
+		t.Errorf("%d errors in:\n%s", n, c.err.String())
+	}
+	if s := c.shown(t); s.Server.Value != "nats://box:2" {
+		t.Errorf("saved %+v", s)
+	}
 }

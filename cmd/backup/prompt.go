@@ -73,3 +73,30 @@ func (p *prompter) askOr(ctx context.Context, question, preset string) (string, 
 	}
 	return line, err
 }
+
+// askSome is askOr that asks again until there is an answer; without a preset, Enter alone is
+// none.
+func (p *prompter) askSome(ctx context.Context, question, preset string) (string, error) {
+	for {
+		var line string
+		var err error
+		if preset == "" {
+			line, err = p.ask(ctx, question+":")
+		} else {
+			line, err = p.askOr(ctx, question, preset)
+		}
+		if line != "" || err != nil {
+			return line, err
+		}
+	}
+}
+
+// askYes asks a question that is answered with yes or no. Enter alone is no.
+func (p *prompter) askYes(ctx context.Context, question string) (bool, error) {
+	line, err := p.ask(ctx, question+" "+p.c.t("prompt.yes-no"))
+	switch strings.ToLower(line) {
+	case "y", "yes", "s", "sim":
+		return true, err
+	}
+	return false, err
+}
