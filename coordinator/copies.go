@@ -115,7 +115,7 @@ func (p *copies) compare(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if lost != nil && p.lost == nil {
-		p.c.opt.Log.Error("the catalogue is lost", "error", lost)
+		p.c.opt.Log.Warn("the catalogue is lost", "error", lost)
 	}
 	p.lost, p.failed, p.epoch, p.started = lost, failed, nodes.Epoch, started
 	for _, n := range asked {

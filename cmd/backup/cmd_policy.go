@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"servidor-backup/schemas"
+	"servidor-backup/schemas/placement"
 )
 
 func newPolicy(a *app) *cobra.Command {
@@ -60,11 +61,14 @@ func newGrace(a *app) *cobra.Command {
 		Short:   a.t("policy.grace-short"),
 		Args:    a.takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			grace, err := time.ParseDuration(args[0])
-			if err != nil || grace <= 0 {
-				return a.usage("policy.bad-grace", "Value", args[0])
+			var ns int64 // 0 is auto
+			if args[0] != "auto" {
+				grace, err := time.ParseDuration(args[0])
+				if err != nil || grace <= 0 {
+					return a.usage("policy.bad-grace", "Value", args[0])
+				}
+				ns = int64(grace)
 			}
-			ns := int64(grace)
 			return runPolicy(cmd.Context(), a, &schemas.Policy{Grace: &ns}, "")
 		},
 	}
@@ -94,20 +98,34 @@ func runPolicy(ctx context.Context, a *app, set *schemas.Policy, nickname string
 	if a.json {
 		return a.printJSON(policyJSON(p))
 	}
-	printPolicy(a.console, p)
+	m, err := s.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	printPolicy(a.console, p, placement.NewAssigned(m).Len())
 	return nil
 }
 
-func printPolicy(c *console, p *schemas.PolicyReply) {
+// printPolicy prints policies. nodes is the number of nodes that chunks can be assigned to.
+func printPolicy(c *console, p *schemas.PolicyReply, nodes int) {
+	degraded := p.Policy.Degraded != nil && *p.Policy.Degraded
+	needs := func(d schemas.Durability) {
+		if d.Nodes() > nodes && !degraded {
+			c.println(c.alarm(yellow, c.t("policy.needs-nodes", "Durability", d.String(),
+				"Wanted", c.number(int64(d.Nodes())), "Nodes", c.number(int64(nodes)))))
+		}
+	}
 	if p.Policy.Durability == nil {
 		c.println(c.t("policy.auto", "Durability", c.durability(p.Effective)))
 	} else {
 		c.println(c.durability(p.Effective))
 	}
+	needs(p.Effective)
 	for _, n := range p.Nicknames {
 		c.println(c.t("policy.nickname", "Nickname", c.show(n.Nickname), "Durability", c.durability(n.Durability)))
+		needs(n.Durability)
 	}
-	if p.Policy.Degraded != nil && *p.Policy.Degraded {
+	if degraded {
 		c.println(c.t("policy.degraded"))
 	}
 	if g := p.Policy.Grace; g != nil {

@@ -203,6 +203,9 @@ func printTransmitted(c *console, r *client.BackupResult, d time.Duration, keyCr
 			"Time", c.took(d), "Rate", c.rate(r.Read, d)))
 	}
 	printLeftOut(c, &r.LeftOut)
-	c.println(c.durability(v.Durability))
+	// That there is one copy is told once: who keeps backups in one place knows it.
+	if v.Durability.Nodes() > 1 || v.Number == 1 {
+		c.println(c.durability(v.Durability))
+	}
 	return nil
 }

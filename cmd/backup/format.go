@@ -43,6 +43,8 @@ func (x *texts) took(d time.Duration) string {
 	switch {
 	case d < time.Second:
 		return x.numbers.Sprintf("%d ms", d.Milliseconds())
+	case d < time.Minute && d%time.Second == 0:
+		return x.numbers.Sprintf("%d s", d/time.Second)
 	case d < time.Minute:
 		return x.numbers.Sprintf("%.1f s", d.Seconds())
 	}

@@ -179,8 +179,10 @@ func (m *Members) writeDefault(ctx context.Context, set *schemas.Policy) (revisi
 		if set.Degraded != nil {
 			p.Degraded = set.Degraded
 		}
-		if set.Grace != nil {
-			p.Grace = set.Grace
+		if g := set.Grace; g != nil {
+			if p.Grace = g; *g == 0 {
+				p.Grace = nil
+			}
 		}
 		return true, nil
 	})
