@@ -28,6 +28,7 @@ type reader struct {
 	cutter *chunk.Cutter
 	// shared are the small files whose contents are gathered for one chunk.
 	shared []*tree.Entry
+	again  bool // what is read was counted before
 }
 
 // newReader returns a reader. Its intake must be closed.
@@ -140,7 +141,8 @@ func (r *reader) readFile(p *pendingEntry, last bool) (again bool, err error) {
 		// Some of these files wait for something to happen. Those that cannot are not asked to.
 		_ = f.SetReadDeadline(time.Now().Add(pseudoTime))
 	}
-	fresh := osfs.MayRepeat(e.Ctime, p.Kind, time.Now())
+	opened := time.Now()
+	fresh := osfs.MayRepeat(e.Ctime, p.Kind, opened)
 	gathered := -1
 	var got extent
 	if small := e.Size <= chunk.MinSize; small {
@@ -155,8 +157,17 @@ func (r *reader) readFile(p *pendingEntry, last bool) (again bool, err error) {
 		got, err = r.readLarge(e, f, p.Kind)
 	}
 	shares := gathered >= 0 && len(r.in.Gathered()) > gathered
+	same := true
+	if err == nil && p.Kind != osfs.Pseudo && osfs.MayRepeat(e.Ctime, osfs.Ordinary, opened) {
+		if shares {
+			same, err = readsAs(f, r.in.Gathered()[gathered:])
+		} else {
+			same, err = r.readsSame(e, f, p.Kind)
+		}
+		same = same && (p.Err != nil || hasXattrs(f, e))
+	}
 	if err == nil {
-		again, err = r.checkAfterRead(p, f, before, got, fresh, last)
+		again, err = r.checkAfterRead(p, f, before, got, fresh, !same, last)
 	}
 	if shares && (err != nil || again) {
 		r.in.Truncate(gathered)
@@ -171,16 +182,51 @@ func (r *reader) readFile(p *pendingEntry, last bool) (again bool, err error) {
 // pseudoTime is how long a file that shows the kernel's state may keep a reader waiting.
 const pseudoTime = 10 * time.Second
 
+// A file that changed just now may change again within the same tick of the file system's clock:
+// its times do not show that, and what is read may be of two moments. So it is read twice, and what
+// reads the same is of one moment. readsAs reports whether a file still has the content b.
+func readsAs(f *os.File, b []byte) (bool, error) {
+	now := make([]byte, len(b)+1)
+	n, err := f.ReadAt(now, 0)
+	if err != nil && err != io.EOF {
+		return false, &readError{osfs.WithoutPath(err)}
+	}
+	return bytes.Equal(now[:n], b), nil
+}
+
+// readsSame reports whether a file, whose content was sent as the entry has it, still has it.
+func (r *reader) readsSame(e *tree.Entry, f *os.File, kind osfs.Kind) (bool, error) {
+	if e.Size <= chunk.MinSize {
+		if kind != osfs.Ordinary {
+			return true, nil // it has a size that is only a hint, or no time to rely on
+		}
+		return readsAs(f, nil)
+	}
+	before := *e
+	r.again = true
+	_, err := r.readLarge(e, f, kind)
+	r.again = false
+	return err == nil && before.Equal(e), err
+}
+
+// hasXattrs reports whether a file still has the attributes that its entry has.
+func hasXattrs(f *os.File, e *tree.Entry) bool {
+	var now tree.Entry
+	err := osfs.ReadFileXattrs(f, now.AddXattr)
+	return err == nil && now.Equal(&tree.Entry{Xattrs: e.Xattrs})
+}
+
 // checkAfterRead checks whether a file, of which got was read, has changed since it was opened, and
-// sets the entry's size. fresh says that its change time was too recent to show every change.
-func (r *reader) checkAfterRead(p *pendingEntry, f *os.File, before os.FileInfo, got extent, fresh, last bool) (again bool, err error) {
+// sets the entry's size. fresh says that its change time was too recent to show every change, torn
+// that its content did change.
+func (r *reader) checkAfterRead(p *pendingEntry, f *os.File, before os.FileInfo, got extent, fresh, torn, last bool) (again bool, err error) {
 	after, err := f.Stat()
 	if err != nil {
 		return false, &readError{osfs.WithoutPath(err)}
 	}
 	e := p.Entry
 	said, size := e.Size, got.size(e.Size)
-	changed := osfs.ChangedBetween(before, after)
+	changed := torn || osfs.ChangedBetween(before, after)
 	// Sizes that mean nothing are no sign of a change.
 	differs := size != said && p.Kind != osfs.Pseudo && (p.Kind == osfs.Ordinary || said != 0)
 	if (changed || differs) && !last {
@@ -332,7 +378,9 @@ func (r *reader) sendPieces(w *tree.FileWriter, off int64, sparse bool) (int64, 
 			return off, &readError{err}
 		}
 		n := int64(len(plain.Bytes) + zeros)
-		r.s.countRead(n)
+		if !r.again {
+			r.s.countRead(n)
+		}
 		var id schemas.ChunkID
 		if zeros > 0 && !sparse {
 			id, err = r.s.zeros()

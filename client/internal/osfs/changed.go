@@ -9,8 +9,8 @@ import (
 // between two looks at it.
 func ChangedBetween(before, after os.FileInfo) bool {
 	b, a := MetaOf(before), MetaOf(after)
-	return !os.SameFile(before, after) ||
-		unixType(before.Mode()) != unixType(after.Mode()) || b.Size != a.Size || b.Mtime != a.Mtime || b.Ctime != a.Ctime
+	return !os.SameFile(before, after) || b.Mode != a.Mode || b.UID != a.UID || b.GID != a.GID ||
+		b.Size != a.Size || b.Mtime != a.Mtime || b.Ctime != a.Ctime
 }
 
 const (

@@ -27,6 +27,7 @@ type Item struct {
 	dir      *osfs.Dir // holds name; nil if there is nothing to open
 	name     string
 	identity osfs.Identity
+	owners   *osfs.OwnerNames
 }
 
 // ReadRest reads what lstat does not tell: the target of a symbolic link, and extended
@@ -82,8 +83,11 @@ func (it *Item) Open() (*os.File, os.FileInfo, error) {
 		f.Close()
 		return nil, nil, fmt.Errorf("open %q: %w", it.Path, osfs.WithoutPath(err))
 	}
-	m := osfs.MetaOf(info)
-	setMeta(it.Entry, &m)
+	m, e := osfs.MetaOf(info), it.Entry
+	if m.UID != e.UID || m.GID != e.GID { // it got another owner since the walk
+		e.User, e.Group = it.owners.User(m.UID), it.owners.Group(m.GID)
+	}
+	setMeta(e, &m)
 	it.Kind = it.dir.FileKind(f, m.Dev)
 	// A change of attributes from here on changes the times that were just read.
 	it.Entry.Xattrs = nil

@@ -53,3 +53,26 @@ func TestDeviceEntryHasItsNumber(t *testing.T) {
 		return nil
 	})
 }
+
+// A file that gets another owner between the walk and its opening has the names of that owner: a
+// restore goes by them.
+func TestOpenedItemsNameTheirOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root may give files away")
+	}
+	dir := t.TempDir()
+	makeFiles(t, dir, "f")
+	var it Item
+	walkAll(t, []string{dir}, nil, func(last Item) error { it = last; return nil })
+	if err := os.Lchown(filepath.Join(dir, "f"), 54321, 54321); err != nil {
+		t.Fatal(err)
+	}
+	f, _, err := it.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if e := it.Entry; e.UID != 54321 || e.GID != 54321 || e.User != "" || e.Group != "" {
+		t.Errorf("it belongs to %d:%d with the names %q and %q, want 54321:54321 without names", e.UID, e.GID, e.User, e.Group)
+	}
+}

@@ -68,7 +68,7 @@ func (l *listing) read(q *queue) {
 	l.items = append(make([]Item, 0, len(l.items)+len(names)), l.items...)
 	entries := make([]tree.Entry, len(names))
 	for i, name := range names {
-		it := Item{Path: l.rootPath, Entry: &entries[i], Err: err, dir: l.dir, name: name}
+		it := Item{Path: l.rootPath, Entry: &entries[i], Err: err, dir: l.dir, name: name, owners: q.names}
 		if l.rootPath == "" {
 			it.Path = tree.JoinPath(l.path, name)
 		}
