@@ -3,7 +3,9 @@
 # make test       all tests, with the race detector
 # make check      all checks of CI besides tests: format, vet, staticcheck, builds
 # make faults     FAULTS (5) random histories of faults on a cluster, within FAULTS_TIME (20m),
-#                 and the long crash tests, and a backup that is killed and cut off again and again
+#                 and the long crash tests
+# make histories  HISTORIES (200) random histories of trees that change between and during backups,
+#                 with the trees in HISTORIES_DIR, on the file system that is to be tried
 # make fuzz       every fuzz target for FUZZTIME (20000x: 20,000 inputs)
 # make bench      measure this system and others with BENCH_SETS: tables and plots in BENCH_DIR
 # make scale      measure how this system behaves as things grow: SCALE_SCENARIOS at size SCALE=1
@@ -18,6 +20,8 @@ GO       ?= go
 FUZZTIME ?= 20000x
 FAULTS   ?= 5
 FAULTS_TIME ?= 20m
+HISTORIES     ?= 200
+HISTORIES_DIR ?=
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  := -s -w $(if $(VERSION),-X main.version=$(VERSION))
 
@@ -36,7 +40,7 @@ SCALE_SCENARIOS ?=
 SCALE_FLAGS     ?=
 comma        := ,
 
-.PHONY: build demo test check faults fuzz bench scale simulate profile bench-stages bench-index bench-program clean
+.PHONY: build demo test check faults histories fuzz bench scale simulate profile bench-stages bench-index bench-program clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/backup
@@ -62,6 +66,9 @@ faults:
 	BACKUP_LONG=1 BACKUP_FAULTS=$(FAULTS) $(GO) test -timeout $(FAULTS_TIME) -count 1 -v -run '^TestFaults$$' ./cmd/backup
 	BACKUP_LONG=1 $(GO) test -timeout 20m -count 1 -skip '^TestFaults$$' ./cmd/backup ./storage
 	BACKUP_LONG=1 $(GO) test -timeout 20m -count 1 -v -run '^TestCollectionMemory$$' ./coordinator
+
+histories:
+	BACKUP_LONG=1 BACKUP_HISTORIES=$(HISTORIES) BACKUP_HISTORIES_DIR=$(HISTORIES_DIR) $(GO) test -timeout 0 -count 1 -v -run '^TestHistories$$' ./client
 
 # FUZZTIME counts inputs instead of time: before Go 1.27, a run with a time limit may fail at
 # its end without a finding (go.dev/issue/75804).

@@ -32,7 +32,6 @@ type roles struct {
 	stops   []func() error
 
 	serverLog *slog.Logger // of the NATS server; nil: none
-	readOnly  bool         // the store is opened for reading only
 }
 
 func newRoles(c *console, url string, memory float64, log *slog.Logger) *roles {
@@ -112,7 +111,7 @@ func (r *roles) share(usual int64) int64 { return int64(r.memory * float64(usual
 // store.
 func (r *roles) openStore(dir string) (wait func() (*storage.Store, error)) {
 	wait = sync.OnceValues(func() (*storage.Store, error) {
-		return storage.Open(dir, storage.Options{IndexMemory: r.share(indexMemory), ReadOnly: r.readOnly})
+		return storage.Open(dir, storage.Options{IndexMemory: r.share(indexMemory)})
 	})
 	go wait()
 	r.onStop(func() error {

@@ -99,9 +99,6 @@ func (a *app) connect(ctx context.Context, create bool) (*session, error) {
 			}
 		}
 	}
-	if a.local != nil && a.local.readOnly {
-		b = readOnly{b, a.readOnlyError(s.Data.Value)}
-	}
 	return &session{b, s}, nil
 }
 

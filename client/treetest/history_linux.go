@@ -1,0 +1,354 @@
+package treetest
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// History changes a tree at random, as programs and people do between backups and during them.
+// Equal seeds make equal trees and equal changes, as far as the file system allows each. When
+// changes happen during a backup is not of the seed.
+type History struct {
+	rng *rand.Rand
+	dir string
+	// moments are the states that paths had during a backup; nil between backups.
+	moments Moments
+}
+
+// NewHistory fills the existing folder dir with a small random tree.
+func NewHistory(dir string, seed uint64) *History {
+	h := &History{rng: rand.New(rand.NewPCG(seed, 2)), dir: dir}
+	for range 3 + h.rng.IntN(12) {
+		h.make()
+	}
+	for range h.rng.IntN(12) {
+		h.event()
+	}
+	return h
+}
+
+// Change makes some changes.
+func (h *History) Change() {
+	for range h.rng.IntN(6) {
+		h.event()
+	}
+}
+
+// ChangeUntil makes changes until done is closed, and returns the states that they went through.
+func (h *History) ChangeUntil(done <-chan struct{}) Moments {
+	h.moments = Moments{}
+	for range 60 {
+		select {
+		case <-done:
+			return h.end()
+		case <-time.After(time.Duration(h.rng.IntN(3000)) * time.Microsecond):
+		}
+		h.event()
+	}
+	<-done
+	return h.end()
+}
+
+func (h *History) end() Moments {
+	m := h.moments
+	h.moments = nil
+	return m
+}
+
+// Pick returns a random number below n.
+func (h *History) Pick(n int) int { return h.rng.IntN(n) }
+
+// oddNames are names that programs stumble over. Which of them there are is up to the file system.
+var oddNames = []string{
+	" ", "-rf", "...", ".hidden", "new\nline", "cr\r", `quote"'`, `back\slash`, "*?[a-z]", "%s%d", "\x01\x7f", "\xff\xfe",
+	"half\xc3", "açaí", "ac\u0327ai\u0301", "日本語", "🎒", "con", "trailing.", "A", "a", "a!", "a.b", strings.Repeat("n", 200),
+}
+
+// oddTimes are times that naive arithmetic gets wrong, as seconds and nanoseconds since 1970.
+var oddTimes = []unix.Timespec{
+	{}, {Nsec: 1}, {Sec: -1, Nsec: 999_999_999}, {Sec: -2_000_000_000, Nsec: 1}, {Sec: 1 << 31, Nsec: 5}, {Sec: 1<<31 - 1},
+	{Sec: 9_300_000_000}, {Sec: 10_413_792_000, Nsec: 7}, {Sec: -9_300_000_000}, {Sec: 4_102_444_800, Nsec: 999_999_999},
+	{Sec: 315_532_800}, {Sec: 1_700_000_000, Nsec: 1},
+}
+
+// sizes are those of files: around the bounds of pages, bundles and chunks.
+var sizes = []int{
+	0, 0, 1, 1, 100, 100, 4095, 4096, 4097, 9000, 9000, 20_000, 20_000, 64<<10 - 1, 64 << 10, 64<<10 + 1, 100_000, 128<<10 + 1,
+	300_000, 300_000, 1 << 20, 2<<20 + 1,
+}
+
+// name returns a new or old name in one of the tree's folders.
+func (h *History) name() string {
+	name := oddNames[h.rng.IntN(len(oddNames))]
+	if h.rng.IntN(2) == 0 {
+		name = fmt.Sprintf("f%d", h.rng.IntN(20))
+	}
+	return filepath.Join(h.folder(), name)
+}
+
+// paths returns the paths of one kind in the tree, sorted.
+func (h *History) paths(want func(os.FileMode) bool) (all []string) {
+	_ = filepath.WalkDir(h.dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && path != h.dir && want(d.Type()) {
+			all = append(all, path)
+		}
+		return nil
+	})
+	return all
+}
+
+func (h *History) pick(all []string) string {
+	if len(all) == 0 {
+		return ""
+	}
+	return all[h.rng.IntN(len(all))]
+}
+
+func (h *History) folder() string {
+	return h.pick(append(h.paths(os.FileMode.IsDir), h.dir))
+}
+
+func (h *History) file() string { return h.pick(h.paths(os.FileMode.IsRegular)) }
+
+func (h *History) any() string { return h.pick(h.paths(func(os.FileMode) bool { return true })) }
+
+// content returns n bytes of one of several kinds.
+func (h *History) content(n int) []byte {
+	switch h.rng.IntN(4) {
+	case 0:
+		return Text(n)
+	case 1:
+		return bytes.Repeat([]byte{byte(h.rng.IntN(2))}, n)
+	}
+	return fill(make([]byte, n), h.rng.Uint64())
+}
+
+func (h *History) size() int { return sizes[h.rng.IntN(len(sizes))] }
+
+// step does one thing that changes the paths. During a backup it notes the states around it.
+func (h *History) step(do func() error, paths ...string) {
+	if h.moments != nil {
+		before := h.alsoChanged(paths)
+		h.moments.note(h.dir, before)
+		defer func() {
+			after := h.alsoChanged(paths)
+			h.moments.noteNew(h.dir, after)
+			h.moments.note(h.dir, union(before, after))
+		}()
+	}
+	_ = do() // what the file system refuses does not happen; the states tell
+}
+
+// alsoChanged returns the paths, and those that change with them: their folders, what is in them,
+// and other names of the same files.
+func (h *History) alsoChanged(paths []string) []string {
+	all := slices.Clone(paths)
+	inodes := map[fileID]bool{}
+	for _, p := range paths {
+		all = append(all, filepath.Dir(p))
+		if info, err := os.Lstat(p); err == nil && !info.IsDir() {
+			inodes[sysOf(info).id] = true
+		}
+		all = append(all, h.moments.below(h.dir, p)...)
+	}
+	_ = filepath.WalkDir(h.dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return nil
+		}
+		info, err := d.Info()
+		inside := slices.ContainsFunc(paths, func(p string) bool { return strings.HasPrefix(path, p+"/") })
+		if inside || err == nil && !d.IsDir() && inodes[sysOf(info).id] {
+			all = append(all, path)
+		}
+		return nil
+	})
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// make makes something new.
+func (h *History) make() {
+	path := h.name()
+	switch h.rng.IntN(10) {
+	case 0, 1:
+		h.step(func() error { return os.Mkdir(path, 0o755) }, path)
+	case 2:
+		target := []string{"f1", "nowhere", "..", "/etc/passwd", strings.Repeat("t/", 100), "\xff\n"}[h.rng.IntN(6)]
+		h.step(func() error { return os.Symlink(target, path) }, path)
+	case 3:
+		h.step(func() error { return unix.Mkfifo(path, 0o640) }, path)
+	case 4:
+		h.sparse(path)
+	case 5:
+		h.link(path)
+	default:
+		h.write(path, h.content(h.size()))
+	}
+}
+
+// write writes a file, anew if there is one.
+func (h *History) write(path string, content []byte) {
+	f := h.open(path, os.O_CREATE|os.O_TRUNC)
+	h.overwrite(f, path, content, 0)
+}
+
+// open opens a file for writing, unless it is something else. It returns nil after an error.
+func (h *History) open(path string, flag int) (f *os.File) {
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() || path == "" {
+		return nil
+	}
+	h.step(func() (err error) {
+		f, err = os.OpenFile(path, os.O_WRONLY|unix.O_NOFOLLOW|flag, 0o644)
+		if err != nil {
+			f = nil
+		}
+		return err
+	}, path)
+	return f
+}
+
+// overwrite writes content at off, and closes the file. During a backup it does so page by page,
+// so that a page is the most that changes in one moment.
+func (h *History) overwrite(f *os.File, path string, content []byte, off int64) {
+	if f == nil {
+		return
+	}
+	defer f.Close()
+	for len(content) > 0 {
+		n := len(content)
+		if h.moments != nil {
+			// The first and last parts show whether content was read between them. Notes cost
+			// time, so what is between them is written in large steps.
+			n = min(n, 4096-int(off%4096))
+			if len(content) > 64<<10 {
+				content = content[:64<<10]
+			}
+		}
+		h.step(func() error { _, err := f.WriteAt(content[:n], off); return err }, path)
+		content, off = content[n:], off+int64(n)
+	}
+}
+
+func (h *History) sparse(path string) {
+	f := h.open(path, os.O_CREATE|os.O_TRUNC)
+	if f == nil {
+		return
+	}
+	defer f.Close()
+	size := int64(h.size())
+	h.step(func() error { return f.Truncate(size) }, path)
+	for range h.rng.IntN(3) {
+		off := h.rng.Int64N(size + 1)
+		h.step(func() error { _, err := f.WriteAt(h.content(1+h.rng.IntN(3000)), off); return err }, path)
+	}
+}
+
+func (h *History) link(path string) {
+	if from := h.file(); from != "" {
+		h.step(func() error { return os.Link(from, path) }, path, from)
+	}
+}
+
+// remove removes a path, whatever it is, and what is in it, one by one.
+func (h *History) remove(path string) {
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		entries, _ := os.ReadDir(path)
+		for _, e := range entries {
+			h.remove(filepath.Join(path, e.Name()))
+		}
+	}
+	h.step(func() error { return os.Remove(path) }, path)
+}
+
+// setTime sets the time of a path itself.
+func (h *History) setTime(path string, t unix.Timespec) {
+	h.step(func() error {
+		return unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
+	}, path)
+}
+
+// mtime returns the time of a path.
+func mtime(path string) unix.Timespec {
+	var st unix.Stat_t
+	_ = unix.Lstat(path, &st)
+	return st.Mtim
+}
+
+// sizeOf returns the size of a file.
+func sizeOf(path string) int {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0
+	}
+	return int(info.Size())
+}
+
+// event changes one thing.
+func (h *History) event() {
+	path, file := h.any(), h.file()
+	if path == "" || file == "" {
+		h.make()
+		return
+	}
+	switch h.rng.IntN(18) {
+	case 0: // appended to
+		h.overwrite(h.open(file, 0), file, h.content(h.size()), int64(sizeOf(file)))
+	case 1: // cut short or made longer
+		size := int64(h.size())
+		h.step(func() error { return os.Truncate(file, size) }, file)
+	case 2, 3: // same size, written in place
+		h.overwrite(h.open(file, 0), file, fill(make([]byte, sizeOf(file)), h.rng.Uint64()), 0)
+	case 4: // same size, and the time set back
+		before := mtime(file)
+		h.overwrite(h.open(file, 0), file, fill(make([]byte, sizeOf(file)), h.rng.Uint64()), 0)
+		h.setTime(file, before)
+	case 5: // replaced by a rename, as editors do
+		fresh := file + "~"
+		h.write(fresh, fill(make([]byte, sizeOf(file)), h.rng.Uint64()))
+		if h.rng.IntN(2) == 0 {
+			h.setTime(fresh, mtime(file))
+		}
+		h.step(func() error { return os.Rename(fresh, file) }, fresh, file)
+	case 6: // removed and made again, often with the same inode
+		size, before := sizeOf(file), mtime(file)
+		h.remove(file)
+		if h.rng.IntN(2) == 0 {
+			file = h.name()
+		}
+		h.write(file, fill(make([]byte, size), h.rng.Uint64()))
+		if h.rng.IntN(2) == 0 {
+			h.setTime(file, before)
+		}
+	case 7:
+		h.remove(path)
+	case 8:
+		to := h.name()
+		h.step(func() error { return os.Rename(path, to) }, path, to)
+	case 9:
+		h.link(h.name())
+	case 10:
+		h.setTime(path, oddTimes[h.rng.IntN(len(oddTimes))])
+	case 11:
+		h.setTime(path, unix.NsecToTimespec(time.Now().UnixNano()))
+	case 12:
+		mode := []uint32{0, 0o400, 0o444, 0o600, 0o755, 0o777, 0o4755, 0o2755, 0o1777}[h.rng.IntN(9)]
+		h.step(func() error { return unix.Fchmodat(unix.AT_FDCWD, path, mode, unix.AT_SYMLINK_NOFOLLOW) }, path)
+	case 13:
+		h.step(func() error { return os.Lchown(path, 1000+h.rng.IntN(3), 2000+h.rng.IntN(3)) }, path)
+	case 14:
+		name, value := fmt.Sprintf("user.%d", h.rng.IntN(3)), h.content(h.rng.IntN(3000))
+		h.step(func() error { return unix.Lsetxattr(path, name, value, 0) }, path)
+	case 15:
+		h.step(func() error { return unix.Lremovexattr(path, fmt.Sprintf("user.%d", h.rng.IntN(3))) }, path)
+	default:
+		h.make()
+	}
+}
