@@ -33,6 +33,10 @@ type Options struct {
 	Cluster *Cluster
 	// Log receives the server's warnings and errors; nil discards them.
 	Log *slog.Logger
+	// Failed is called at most once, with ErrFailed, when a lone server cannot write its data
+	// any more, until it is started anew. It must not call Shutdown. It may be nil. In a cluster
+	// the other servers go on, and it is not called.
+	Failed func(error)
 }
 
 // Server is an embedded NATS server with JetStream. Everything that JetStream
@@ -43,6 +47,7 @@ type Server struct {
 	lock      io.Closer
 	clustered bool
 	expected  int // number of servers in the cluster, according to the routes
+	unwatch   func()
 }
 
 // startTimeout bounds the recovery of JetStream's state, which is small: it has the
@@ -68,17 +73,28 @@ func Start(opt Options) (*Server, error) {
 	}
 	o, err := natsOptions(opt)
 	var ns *server.Server
+	errorLogged := make(chan struct{}, 1)
 	if err == nil {
-		ns, err = startOn(opt.Dir, o, opt.Log)
+		ns, err = startOn(opt.Dir, o, &serverLog{log: opt.Log, errorLogged: errorLogged})
 	}
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &Server{ns: ns, dir: opt.Dir, lock: lock, clustered: opt.Cluster != nil, expected: len(o.Routes)}, nil
+	s := &Server{ns: ns, dir: opt.Dir, lock: lock, clustered: opt.Cluster != nil, expected: len(o.Routes), unwatch: func() {}}
+	if opt.Failed != nil && opt.Cluster == nil {
+		stop := make(chan struct{})
+		var watcher sync.WaitGroup
+		watcher.Go(func() { watch(ns, errorLogged, stop, opt.Failed) })
+		s.unwatch = func() {
+			close(stop)
+			watcher.Wait()
+		}
+	}
+	return s, nil
 }
 
 // startOn starts a server that recovers all streams in dir; see guard for the order.
-func startOn(dir string, o *server.Options, log *slog.Logger) (*server.Server, error) {
+func startOn(dir string, o *server.Options, log *serverLog) (*server.Server, error) {
 	if err := bringBack(dir); err != nil {
 		return nil, fmt.Errorf("bring back the streams' files: %w", err)
 	}
@@ -134,18 +150,17 @@ func natsOptions(opt Options) (*server.Options, error) {
 	return o, nil
 }
 
-func startNATS(o *server.Options, log *slog.Logger, streams []stream) (*server.Server, error) {
+func startNATS(o *server.Options, log *serverLog, streams []stream) (*server.Server, error) {
 	ns, err := server.NewServer(o)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the NATS server: %w", err)
 	}
-	var fatal atomic.Pointer[string]
-	said := &warnings{starting: true}
-	ns.SetLoggerV2(&serverLog{log: log, fatal: &fatal, said: said}, false, false, false)
+	log.said.starting = true
+	ns.SetLoggerV2(log, false, false, false)
 	ns.Start()
 	for deadline := time.Now().Add(startTimeout); ; {
 		if ns.ReadyForConnections(50 * time.Millisecond) {
-			warned := said.end()
+			warned := log.said.end()
 			err := checkRecovered(ns, streams)
 			if err == nil {
 				return ns, nil
@@ -154,7 +169,7 @@ func startNATS(o *server.Options, log *slog.Logger, streams []stream) (*server.S
 			ns.WaitForShutdown()
 			return nil, recoveryError(err, warned)
 		}
-		if text := fatal.Load(); text != nil || time.Now().After(deadline) {
+		if text := log.fatal.Load(); text != nil || time.Now().After(deadline) {
 			ns.Shutdown()
 			ns.WaitForShutdown()
 			if text == nil {
@@ -201,6 +216,7 @@ func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn()
 // Shutdown ends the server with its connections, notes where its streams end, and unlocks the
 // directory.
 func (s *Server) Shutdown() error {
+	s.unwatch()
 	s.ns.Shutdown()
 	s.ns.WaitForShutdown()
 	return errors.Join(s.rememberEnd(), s.lock.Close())
@@ -209,9 +225,10 @@ func (s *Server) Shutdown() error {
 // serverLog writes the server's log to slog: warnings and errors at their levels,
 // notices at debug level. It stores the first fatal line instead of exiting.
 type serverLog struct {
-	log   *slog.Logger
-	fatal *atomic.Pointer[string]
-	said  *warnings
+	log         *slog.Logger
+	fatal       atomic.Pointer[string]
+	said        warnings
+	errorLogged chan<- struct{} // gets a value for errors, unless it holds one already
 }
 
 // warnings are what the server says while it starts: only its log tells why it could not
@@ -249,7 +266,13 @@ func (l *serverLog) Warnf(format string, v ...any) {
 	l.said.add(fmt.Sprintf(format, v...))
 	l.write(l.log.Warn, format, v)
 }
-func (l *serverLog) Errorf(format string, v ...any) { l.write(l.log.Error, format, v) }
+func (l *serverLog) Errorf(format string, v ...any) {
+	l.write(l.log.Error, format, v)
+	select {
+	case l.errorLogged <- struct{}{}:
+	default:
+	}
+}
 func (l *serverLog) Debugf(format string, v ...any) {}
 func (l *serverLog) Tracef(format string, v ...any) {}
 

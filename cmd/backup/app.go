@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"time"
 
@@ -22,6 +23,8 @@ type app struct {
 	// the default. Most commands end before.
 	settle time.Duration
 	local  *roles // the system that runs inside this command, if any; see local.go
+	// abandon ends the context of the command, with the reason as its cause.
+	abandon context.CancelCauseFunc
 }
 
 // globalFlags are the flags of every command, and the flags of some commands that are

@@ -136,6 +136,7 @@ func runUp(ctx context.Context, a *app, opt upOptions) error {
 		return err
 	}
 	r := newRoles(a.console, "", a.memory, newLogger(a.console, slog.LevelInfo))
+	r.failed = a.abandon
 	err = startAll(ctx, r, opt.data, opt)
 	if err == nil {
 		a.begun(opt.data, !exists, false)
@@ -218,6 +219,9 @@ func ready(ctx context.Context, r *roles, what string) error {
 
 // interruptIsSuccess turns the error of a start that a signal interrupted into success.
 func interruptIsSuccess(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, embedded.ErrFailed) {
+		return cause
+	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}

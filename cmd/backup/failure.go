@@ -137,6 +137,10 @@ func (x *texts) explain(err error) *failure {
 		f.hint = x.t("hint.same-name")
 	case errors.Is(err, embedded.ErrClustered):
 		f.hint = x.t("hint.clustered")
+	case errors.Is(err, embedded.ErrFailed):
+		f.code = "catalogue-not-written"
+		f.text = x.t("error.catalogue-not-written", "Detail", err.Error())
+		f.hint = x.t("hint.catalogue-not-written")
 	case errors.Is(err, embedded.ErrUnreadable):
 		f.code = "catalogue-unreadable"
 		f.text = x.t("error.catalogue-unreadable", "Detail", err.Error())

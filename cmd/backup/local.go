@@ -99,7 +99,7 @@ func (a *app) useLocal(opt *client.Options, err error) error {
 func (a *app) startLocal(ctx context.Context, dir string) (*roles, error) {
 	memory := max(a.memory/2, leastShare) // the client gets the other half
 	r := newRoles(a.console, "", memory, newSentences(a.console))
-	r.serverLog = nil
+	r.serverLog, r.failed = nil, a.abandon
 	if err := startAll(ctx, r, dir, upOptions{nodeOptions: nodeOptions{keepName: true, settle: a.settle}}); err != nil {
 		return nil, errors.Join(err, r.stop())
 	}

@@ -28,9 +28,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"servidor-backup/bus/embedded"
 )
 
 func main() {
@@ -49,9 +52,14 @@ func main() {
 // run carries out one command line and returns the exit code.
 func run(ctx context.Context, args []string, std streams, env environment) int {
 	a := newApp(args, std, env)
+	ctx, a.abandon = context.WithCancelCause(ctx)
+	defer a.abandon(nil)
 	root := newRoot(a)
 	root.SetArgs(append([]string{}, args...)) // with nil, cobra would read os.Args
 	err := root.ExecuteContext(ctx)
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, embedded.ErrFailed) {
+		err = cause // it is why the command was interrupted
+	}
 	if profileErr := a.profiles.stop(); err == nil {
 		err = profileErr
 	}

@@ -32,6 +32,8 @@ type roles struct {
 	stops   []func() error
 
 	serverLog *slog.Logger // of the NATS server; nil: none
+	readOnly  bool         // the store is opened for reading only
+	failed    func(error)  // ends the command when the server in this process has failed
 }
 
 func newRoles(c *console, url string, memory float64, log *slog.Logger) *roles {
@@ -54,7 +56,7 @@ func (r *roles) stop() error {
 // startServer starts a NATS server with its data in dir and waits for the other servers of
 // its cluster. The parts that start afterwards connect to it without a socket.
 func (r *roles) startServer(ctx context.Context, dir string, opt upOptions) error {
-	so := embedded.Options{Dir: dir, Listen: opt.listen, Log: r.serverLog}
+	so := embedded.Options{Dir: dir, Listen: opt.listen, Log: r.serverLog, Failed: r.failed}
 	if opt.cluster.Listen != "" {
 		so.Cluster = &opt.cluster
 		so.Cluster.Name = cmp.Or(so.Cluster.Name, defaultCluster)
