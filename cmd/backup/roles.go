@@ -32,7 +32,6 @@ type roles struct {
 	stops   []func() error
 
 	serverLog *slog.Logger // of the NATS server; nil: none
-	readOnly  bool         // the store is opened for reading only
 	failed    func(error)  // ends the command when the server in this process has failed
 }
 
