@@ -37,6 +37,13 @@ type RestoreOptions struct {
 	// NumericOwners gives files to the users and groups with the numbers that they had. Without
 	// it, those that have the same names on this machine come first.
 	NumericOwners bool
+	// MapNames gives entries whose names are not possible in To other ones: a byte that is not
+	// possible, and a % before two hex digits, become % and two hex digits. Without it, such
+	// entries are failures, which wrap [ErrName].
+	MapNames bool
+	// Mapped, if not nil, is called for every entry whose own name is mapped, with its path and
+	// with the path under which it is made, from one goroutine.
+	Mapped func(path, as string)
 	// Progress, if not nil, counts along.
 	Progress *Progress
 	// Warn, if not nil, is called for every path that could not be restored whole, from
@@ -47,6 +54,10 @@ type RestoreOptions struct {
 // ErrOwner means that a restored path does not have its owner, because this user may not give files
 // away.
 var ErrOwner = target.ErrOwner
+
+// ErrName means that a path could not be restored because the system, or the file system of the
+// target folder, cannot have its name.
+var ErrName = target.ErrName
 
 // RestoreResult says what a restore has done.
 type RestoreResult struct {
@@ -59,6 +70,7 @@ type RestoreResult struct {
 	// Incomplete is how many paths were restored without something that belongs to them, such
 	// as the owner, a time or an attribute, or are links or devices that cannot be made here.
 	Incomplete int64
+	Mapped     int64    // entries whose own names are mapped, of [RestoreOptions].MapNames
 	Top        []string // the names that were made in RestoreOptions.To
 }
 
@@ -72,6 +84,14 @@ func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResul
 	}
 	if opt.Warn == nil {
 		opt.Warn = func(string, error) {}
+	}
+	var mapped int64
+	tell := opt.Mapped
+	opt.Mapped = func(path, as string) {
+		mapped++
+		if tell != nil {
+			tell(path, as)
+		}
 	}
 	if opt.To == "" {
 		opt.To = "."
@@ -97,7 +117,7 @@ func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResul
 		return nil, fmt.Errorf("nothing could be restored to %s: %w", opt.To, done.FirstErr)
 	}
 	res := &RestoreResult{
-		Version: v.Version, Files: done.Files, Bytes: done.Bytes, Same: done.Same, Failed: done.Failed, Incomplete: incomplete.Load(), Top: done.Tops,
+		Version: v.Version, Files: done.Files, Bytes: done.Bytes, Same: done.Same, Failed: done.Failed, Incomplete: incomplete.Load(), Mapped: mapped, Top: done.Tops,
 	}
 	if v.chunks != nil {
 		res.Received = v.chunks.Received()
@@ -124,11 +144,17 @@ func (c *Client) restore(ctx context.Context, v *version, opt RestoreOptions, in
 	if err != nil {
 		return restore.Result{}, err
 	}
+	var names *target.Mapper
+	if opt.MapNames {
+		if names, err = to.Mapper(); err != nil {
+			return restore.Result{}, errors.Join(err, to.Abandon())
+		}
+	}
 	if v.plain != nil {
-		return v.restorePlain(to, opt.Progress)
+		return v.restorePlain(to, names, opt)
 	}
 	return restore.Run(ctx, restore.Source{Entries: v.entries, Chunks: v.chunks}, to, parts, restore.Options{
-		Budget: transfer.Budget(c.opt.MemoryBudget), Verify: opt.Verify, Progress: opt.Progress, Failed: opt.Warn, Incomplete: incomplete,
+		Budget: transfer.Budget(c.opt.MemoryBudget), Verify: opt.Verify, Progress: opt.Progress, Names: names, Mapped: opt.Mapped, Failed: opt.Warn, Incomplete: incomplete,
 	})
 }
 
@@ -217,13 +243,17 @@ func (opt *RestoreOptions) checkTops(ctx context.Context, v *version, parts []re
 }
 
 // restorePlain writes the only file of a version that is not sealed.
-func (v *version) restorePlain(to *target.Target, progress *Progress) (restore.Result, error) {
+func (v *version) restorePlain(to *target.Target, names *target.Mapper, opt RestoreOptions) (restore.Result, error) {
 	e := v.plainEntry()
+	if as, mapped := names.Enter(e.Path); mapped {
+		opt.Mapped(e.Path, as)
+		e.Path = as
+	}
 	if err := to.PutFile(e, *v.plain); err != nil {
 		return restore.Result{}, errors.Join(err, to.Abandon())
 	}
-	progress.Files.Add(1)
-	progress.Bytes.Add(e.Size)
+	opt.Progress.Files.Add(1)
+	opt.Progress.Bytes.Add(e.Size)
 	to.Close()
 	return restore.Result{Files: 1, Bytes: e.Size, Tops: []string{e.Path}}, to.Sync()
 }

@@ -33,6 +33,7 @@ func newDownload(a *app) *cobra.Command {
 	f.BoolVar(&opt.Force, "force", false, a.t("download.flag-force"))
 	f.BoolVar(&opt.Verify, "verify", false, a.t("download.flag-verify"))
 	f.BoolVar(&opt.NumericOwners, "numeric-ids", false, a.t("download.flag-numeric-ids"))
+	f.BoolVar(&opt.MapNames, "map-names", false, a.t("download.flag-map-names"))
 	addDownloadFlags(a, f)
 	addWaitFlag(a, f)
 	return cmd
@@ -68,6 +69,7 @@ func runDownload(ctx context.Context, a *app, opt client.RestoreOptions) error {
 func restore(ctx context.Context, c *console, b backend, opt client.RestoreOptions) error {
 	warnings := restoreWarnings{c: c}
 	opt.Progress, opt.Warn = new(client.Progress), warnings.warn
+	opt.Mapped = func(path, as string) { tellMapped(c, path, as) }
 	start := time.Now()
 	stop := c.showProgress(opt.Progress)
 	res, err := b.Restore(ctx, opt)
@@ -125,20 +127,42 @@ const namedOwners = 3
 type restoreWarnings struct {
 	c      *console
 	owners atomic.Int64 // paths without their owner
+	names  atomic.Int64 // paths whose names are not possible in the target
 }
 
 func (w *restoreWarnings) warn(path string, err error) {
 	if err == client.ErrOwner && w.owners.Add(1) > namedOwners && !w.c.json {
 		return // counted
 	}
+	if errors.Is(err, client.ErrName) {
+		w.names.Add(1)
+	}
 	w.c.warn(path, err)
 }
 
-// end prints how many paths were not named.
+// end prints how many paths were not named, and what to do about names that are not possible.
 func (w *restoreWarnings) end() {
 	if more := w.owners.Load() - namedOwners; more > 0 && !w.c.json {
 		w.c.notice(w.c.n("download.owners", more))
 	}
+	if w.names.Load() > 0 {
+		w.c.notice(w.c.t("download.map-names-hint"))
+	}
+}
+
+// jsonMapped is the JSON of an entry that is restored under another name.
+type jsonMapped struct {
+	Path string `json:"path"`
+	As   string `json:"as"`
+}
+
+// tellMapped tells that the entry at path is restored under another name.
+func tellMapped(c *console, path, as string) {
+	if c.json {
+		c.object("mapped", jsonMapped{Path: path, As: as})
+		return
+	}
+	c.info(c.t("download.mapped", "Path", quotePath(path), "As", quotePath(as)))
 }
 
 // savedIncomplete is the failure of a command that has restored from a version that was saved
@@ -161,6 +185,7 @@ type jsonRestored struct {
 	Received   int64    `json:"received"`
 	Failed     int64    `json:"failed"`
 	Incomplete int64    `json:"incomplete"` // restored without something that belongs to them
+	Mapped     int64    `json:"mapped"`     // restored under other names
 	Partial    bool     `json:"partial"`    // the version was saved incomplete
 	Seconds    float64  `json:"seconds"`
 	To         string   `json:"to"`
@@ -171,7 +196,7 @@ func printRestored(c *console, r *client.RestoreResult, to string, d time.Durati
 	if c.json {
 		return c.printJSON(jsonRestored{
 			ID: r.Version.ID, Name: r.Version.Record, Version: r.Version.Number, Files: r.Files, Bytes: r.Bytes,
-			Same: r.Same, Received: r.Received, Failed: r.Failed, Incomplete: r.Incomplete, Partial: r.Version.Partial, Seconds: d.Seconds(), To: to, Top: r.Top,
+			Same: r.Same, Received: r.Received, Failed: r.Failed, Incomplete: r.Incomplete, Mapped: r.Mapped, Partial: r.Version.Partial, Seconds: d.Seconds(), To: to, Top: r.Top,
 		})
 	}
 	if c.quiet {

@@ -14,11 +14,6 @@ import (
 // descendAll descends all parts and dispatches all requests.
 func (r *restorer) descendAll(parts []Part) error {
 	for _, p := range parts {
-		if p.To != "" {
-			r.tops = append(r.tops, p.To)
-		}
-	}
-	for _, p := range parts {
 		entries := r.src.Entries.Iterate(r.ctx, ".")
 		if p.From != "." {
 			entries = r.src.Entries.Subtree(r.ctx, p.From)
@@ -27,6 +22,9 @@ func (r *restorer) descendAll(parts []Part) error {
 			return err
 		}
 		r.climb("")
+		if p.To != "" {
+			r.tops = append(r.tops, r.opt.Names.Path(p.To))
+		}
 	}
 	return r.dispatch(true)
 }
@@ -38,10 +36,15 @@ func (r *restorer) descend(entries *survivor, p Part) error {
 		if err != nil || !ok {
 			return err
 		}
-		e.Path = p.path(e.Path)
+		path := p.path(e.Path)
+		var mapped bool
+		e.Path, mapped = r.opt.Names.Enter(path)
 		// The version's top has no name in the target, or its folder could not be made.
 		if e.Path == "" || r.refused != "" && tree.InSubtree(e.Path, r.refused) {
 			continue
+		}
+		if mapped {
+			r.opt.Mapped(path, e.Path)
 		}
 		if p.To == "" && !strings.Contains(e.Path, "/") {
 			r.tops = append(r.tops, e.Path)
@@ -68,7 +71,7 @@ func (r *restorer) descend(entries *survivor, p Part) error {
 func (r *restorer) mapFirstName(e *tree.Entry) (left bool, err error) {
 	first := e.HardLink
 	for _, p := range r.parts {
-		if e.HardLink = p.path(first); e.HardLink != "" {
+		if e.HardLink = r.opt.Names.Path(p.path(first)); e.HardLink != "" {
 			return false, nil
 		}
 	}

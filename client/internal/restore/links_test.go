@@ -35,6 +35,11 @@ func (s *shelf) manyNames(bare bool) (v *Source, content []byte) {
 
 func (s *shelf) restoreParts(to string, src *Source, opt target.Options, parts ...Part) (done Result, warnings []string) {
 	s.t.Helper()
+	return s.restoreNamed(to, src, opt, Options{}, parts...)
+}
+
+func (s *shelf) restoreNamed(to string, src *Source, opt target.Options, how Options, parts ...Part) (done Result, warnings []string) {
+	s.t.Helper()
 	var mu sync.Mutex
 	warn := func(path string, err error) {
 		mu.Lock()
@@ -46,7 +51,8 @@ func (s *shelf) restoreParts(to string, src *Source, opt target.Options, parts .
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	done, err = Run(bustest.Context(s.t), *src, into, parts, Options{Progress: &transfer.Progress{}, Failed: warn, Incomplete: warn})
+	how.Progress, how.Failed, how.Incomplete = &transfer.Progress{}, warn, warn
+	done, err = Run(bustest.Context(s.t), *src, into, parts, how)
 	if err != nil {
 		s.t.Fatal(err)
 	}

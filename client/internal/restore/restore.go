@@ -56,6 +56,10 @@ type Options struct {
 	// Otherwise a file of the same size and time is taken to be the same.
 	Verify   bool
 	Progress *transfer.Progress
+	// Names, if not nil, maps names that the target cannot have. Mapped is called for each entry
+	// whose own name is mapped, from one goroutine.
+	Names  *target.Mapper
+	Mapped func(path, as string)
 	// Failed is called for every path whose content is not restored, and Incomplete for every
 	// path that is restored without something that belongs to it, both from several goroutines.
 	Failed, Incomplete func(path string, err error)

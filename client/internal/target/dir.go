@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"servidor-backup/client/internal/osfs"
 	"servidor-backup/client/internal/tree"
@@ -122,7 +123,7 @@ func (d *Dir) makeChild(name, path string, mode fs.FileMode) (*Dir, error) {
 	defer d.disk.Release()
 	existed, err := d.makeWay(name)
 	if err == nil && !existed {
-		err = d.explainTaken(name, osfs.WithoutPath(d.disk.Root.Mkdir(name, mode)))
+		err = d.explainName(name, osfs.WithoutPath(d.disk.Root.Mkdir(name, mode)))
 		if err == nil {
 			err = d.checkMade(name)
 		}
@@ -205,9 +206,13 @@ func (d *Dir) mayReplace(name string) (replaces bool, err error) {
 	return true, nil
 }
 
-// explainTaken explains an error that is fs.ErrExist, about a name that nothing had when the restore
-// came to the folder. It returns other errors as they are. d.disk must be acquired.
-func (d *Dir) explainTaken(name string, err error) error {
+// explainName explains an error about a name that nothing had when the restore came to the folder,
+// if that name is taken or is not possible. It returns other errors as they are. d.disk must be
+// acquired.
+func (d *Dir) explainName(name string, err error) error {
+	if errors.Is(err, syscall.EINVAL) && impossible(name) {
+		return fmt.Errorf("%w: %q (%w)", ErrName, name, err)
+	}
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -232,7 +237,7 @@ func (d *Dir) checkMade(name string) error {
 	if other, err := d.disk.Root.Lstat(cut); err != nil || !os.SameFile(made, other) {
 		return nil
 	}
-	return errors.Join(fmt.Errorf("the name %q is not possible here: this file system makes %q of it", name, cut),
+	return errors.Join(fmt.Errorf("%w: %q (this file system makes %q of it)", ErrName, name, cut),
 		osfs.WithoutPath(d.disk.Root.Remove(name)))
 }
 

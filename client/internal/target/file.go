@@ -109,7 +109,7 @@ func (d *Dir) place(used, name string, replace bool) error {
 	if err == nil {
 		return d.checkMade(name)
 	}
-	return errors.Join(d.explainTaken(name, err), osfs.WithoutPath(d.disk.Root.Remove(used)))
+	return errors.Join(d.explainName(name, err), osfs.WithoutPath(d.disk.Root.Remove(used)))
 }
 
 // make creates the file under a temporary name.

@@ -203,6 +203,10 @@ func entryError(e *tree.Entry, err error) error {
 	return nil
 }
 
+// ErrName means that the system, or the file system of the target, cannot have a name. [Mapper] finds
+// another one for it.
+var ErrName = errors.New("a name that is not possible here")
+
 // checkPath returns why nothing may be written at path, or nil.
 func checkPath(path string) error {
 	if err := tree.CheckPath(path); err != nil {
@@ -210,8 +214,8 @@ func checkPath(path string) error {
 	}
 	// A name from another system can be a device, a stream or a path on Windows.
 	for part := range strings.SplitSeq(path, "/") {
-		if !filepath.IsLocal(part) || filepath.Separator != '/' && strings.ContainsAny(part, `\:`) {
-			return fmt.Errorf("the name %q is not possible on this system", part)
+		if !filepath.IsLocal(part) || filepath.Separator != '/' && impossible(part) {
+			return fmt.Errorf("%w: %q", ErrName, part)
 		}
 	}
 	return nil
@@ -257,7 +261,7 @@ func (t *Target) makeNamed(d *Dir, name string, make func(d *osfs.Dir, name stri
 		used = t.temporaryName()
 	}
 	err = make(d.disk, used)
-	return used, d.explainTaken(name, err)
+	return used, d.explainName(name, err)
 }
 
 // ReadBack fills b from byte off on of a regular file that this target has written or is writing.
