@@ -3,7 +3,7 @@
 # make test       all tests, with the race detector
 # make check      all checks of CI besides tests: format, vet, staticcheck, builds
 # make faults     FAULTS (5) random histories of faults on a cluster, within FAULTS_TIME (20m),
-#                 and the long crash tests
+#                 and the long crash tests, and a backup that is killed and cut off again and again
 # make histories  HISTORIES (200) random histories of trees that change between and during backups,
 #                 with the trees in HISTORIES_DIR, on the file system that is to be tried
 # make fuzz       every fuzz target for FUZZTIME (20000x: 20,000 inputs)

@@ -23,6 +23,7 @@ type link struct {
 	mode  linkMode
 	conns map[net.Conn]struct{}
 	ended bool
+	sent  int64 // bytes that came from the program
 	work  sync.WaitGroup
 }
 
@@ -159,6 +160,9 @@ func (l *link) relay(from, to net.Conn, stopping linkMode) {
 			l.mu.Lock()
 			for (l.mode == linkSilent || l.mode == stopping) && !l.ended {
 				l.cond.Wait()
+			}
+			if stopping == linkDeaf {
+				l.sent += int64(n)
 			}
 			l.mu.Unlock()
 			if _, err := to.Write(b[:n]); err != nil {
