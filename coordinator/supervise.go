@@ -27,28 +27,55 @@ const (
 	restartRetry = time.Second
 )
 
+// Running is a coordinator in whose place another one starts when its buckets are lost.
+type Running struct {
+	end         context.CancelFunc
+	supervising sync.WaitGroup
+
+	mu  sync.Mutex
+	now *Coordinator // nil if it was lost, and Stop was called before another one had started
+}
+
 // Run starts a coordinator like [Start], and starts another one in its place when its buckets
-// are lost. stop ends it.
-func Run(ctx context.Context, nc *nats.Conn, opt Options) (stop func() error, err error) {
+// are lost.
+func Run(ctx context.Context, nc *nats.Conn, opt Options) (*Running, error) {
 	c, err := Start(ctx, nc, opt)
 	if err != nil {
 		return nil, err
 	}
 	run, end := context.WithCancel(context.Background())
-	var supervising sync.WaitGroup
-	supervising.Go(func() {
+	r := &Running{end: end, now: c}
+	r.supervising.Go(func() {
 		for c != nil && c.waitUntilLost(run) {
 			c = c.restart(run)
+			r.mu.Lock()
+			r.now = c
+			r.mu.Unlock()
 		}
 	})
-	return func() error {
-		end()
-		supervising.Wait()
-		if c == nil {
-			return nil
-		}
-		return c.Stop()
-	}, nil
+	return r, nil
+}
+
+// BackUp waits until the nodes have copies of all that this coordinator has written to the
+// catalogue, or have refused them. Call it before the nodes stop.
+func (r *Running) BackUp(ctx context.Context) error {
+	r.mu.Lock()
+	c := r.now
+	r.mu.Unlock()
+	if c == nil {
+		return nil
+	}
+	return c.catalog.FlushBackup(ctx)
+}
+
+// Stop ends the coordinator after the requests under way.
+func (r *Running) Stop() error {
+	r.end()
+	r.supervising.Wait()
+	if r.now == nil {
+		return nil
+	}
+	return r.now.Stop()
 }
 
 // waitUntilLost waits until the coordinator's buckets are lost, and reports true; or until run

@@ -19,12 +19,12 @@ import (
 // the test.
 func (w *world) supervised() {
 	w.t.Helper()
-	stop, err := Run(bustest.Context(w.t), bustest.Connect(w.t, w.server), Options{})
+	running, err := Run(bustest.Context(w.t), bustest.Connect(w.t, w.server), Options{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() {
-		if err := stop(); err != nil {
+		if err := running.Stop(); err != nil {
 			w.t.Error(err)
 		}
 	})

@@ -177,7 +177,11 @@ func startAll(ctx context.Context, r *roles, data string, opt upOptions) error {
 	if err := r.server.Remember(); err != nil { // the coordinator has made its buckets
 		return err
 	}
-	return r.startNode(ctx, forNode, store, opt.nodeOptions)
+	if err := r.startNode(ctx, forNode, store, opt.nodeOptions); err != nil {
+		return err
+	}
+	r.onStop(r.backUp)
+	return nil
 }
 
 // serveUp publishes the system's address for clients of this host until the context ends.

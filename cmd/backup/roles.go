@@ -23,13 +23,14 @@ import (
 // between them. They stop in the reverse order of their start, so a part never outlives what
 // it depends on.
 type roles struct {
-	console *console
-	log     *slog.Logger
-	url     string           // of the NATS server
-	server  *embedded.Server // the server itself, if it runs in this process
-	memory  float64          // share of the usual memory bounds
-	node    *node.Node       // the node, if one runs in this process
-	stops   []func() error
+	console     *console
+	log         *slog.Logger
+	url         string           // of the NATS server
+	server      *embedded.Server // the server itself, if it runs in this process
+	coordinator *coordinator.Running
+	memory      float64    // share of the usual memory bounds
+	node        *node.Node // the node, if one runs in this process
+	stops       []func() error
 
 	serverLog *slog.Logger // of the NATS server; nil: none
 	failed    func(error)  // ends the command when the server in this process has failed
@@ -89,11 +90,26 @@ func (r *roles) connect(ctx context.Context, name string) (*nats.Conn, error) {
 // startCoordinator starts a coordinator; it fills in Version and Log of the options.
 func (r *roles) startCoordinator(ctx context.Context, nc *nats.Conn, opt coordinator.Options) error {
 	opt.Version, opt.Log = programVersion(), r.log
-	stop, err := coordinator.Run(ctx, nc, opt)
+	running, err := coordinator.Run(ctx, nc, opt)
 	if err != nil {
 		return err
 	}
-	r.onStop(stop)
+	r.coordinator = running
+	r.onStop(running.Stop)
+	return nil
+}
+
+// backUpTime is how long the end of a process may wait for copies of the catalogue.
+const backUpTime = 5 * time.Second
+
+// backUp waits until the node has copies of what was written to the catalogue: a command that
+// ends at once would leave none of its own version.
+func (r *roles) backUp() error {
+	ctx, cancel := context.WithTimeout(context.Background(), backUpTime)
+	defer cancel()
+	if err := r.coordinator.BackUp(ctx); err != nil {
+		r.log.Warn("the catalogue's backup is not complete; the next start completes it", "error", err)
+	}
 	return nil
 }
 

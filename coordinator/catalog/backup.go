@@ -57,6 +57,9 @@ func (c *Catalog) RunBackup(run context.Context) {
 			return
 		case key := <-c.toBackUp:
 			err = c.backUpKey(run, key)
+		case flushed := <-c.flush:
+			err = c.backUpQueue(run)
+			close(flushed)
 		case <-c.scan:
 			next.Reset(0)
 		case <-next.C:
@@ -66,6 +69,36 @@ func (c *Catalog) RunBackup(run context.Context) {
 		if err != nil && run.Err() == nil {
 			c.opt.Log.Warn("the catalogue's backup is not complete", "error", err)
 		}
+	}
+}
+
+// backUpQueue backs up what waits for its backup now.
+func (c *Catalog) backUpQueue(ctx context.Context) error {
+	for {
+		select {
+		case key := <-c.toBackUp:
+			if err := c.backUpKey(ctx, key); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+// FlushBackup waits until everything that was queued has been backed up, or could not be.
+func (c *Catalog) FlushBackup(ctx context.Context) error {
+	flushed := make(chan struct{})
+	select {
+	case c.flush <- flushed:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-flushed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

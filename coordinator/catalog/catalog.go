@@ -66,8 +66,9 @@ type Catalog struct {
 	leases    *lease.Leases
 	catalogue *kv.Bucket
 	policies  *kv.Bucket
-	toBackUp  chan string   // keys that are to be backed up
-	scan      chan struct{} // wakes a scan for values without a backup
+	toBackUp  chan string        // keys that are to be backed up
+	flush     chan chan struct{} // closed when the queue is empty
+	scan      chan struct{}      // wakes a scan for values without a backup
 	system    atomic.Pointer[System]
 	missing   sync.Mutex // held while a Missing is filled
 }
@@ -75,5 +76,5 @@ type Catalog struct {
 // New uses buckets. Nothing is backed up before [Catalog.RunBackup].
 func New(nc *nats.Conn, b Buckets, leases *lease.Leases, opt Options) *Catalog {
 	return &Catalog{State: &State{b.State}, nc: nc, opt: opt, leases: leases, catalogue: b.Catalogue, policies: b.Policies,
-		toBackUp: make(chan string, backupQueue), scan: make(chan struct{}, 1)}
+		toBackUp: make(chan string, backupQueue), scan: make(chan struct{}, 1), flush: make(chan chan struct{})}
 }
