@@ -92,6 +92,9 @@ func (d *directory) openIdentity(opt *Options) error {
 	if d.identity, err = d.newIdentity(opt); err != nil {
 		return err
 	}
+	if opt.ReadOnly {
+		return fmt.Errorf("%s %w", d.path, ErrNotStore)
+	}
 	if err := d.replace(storeName, d.identity.Encode()); err != nil {
 		return fmt.Errorf("write the store's identity: %w", err)
 	}

@@ -17,11 +17,12 @@ type recovery struct {
 	segments *segments
 	index    *index.Index
 	writer   *writer
+	readOnly bool
 	lost     map[uint32]error // why segments cannot be used, or not wholly
 }
 
 func recoverStore(s *Store) error {
-	r := &recovery{segments: s.segments, index: s.index, writer: s.writer, lost: map[uint32]error{}}
+	r := &recovery{segments: s.segments, index: s.index, writer: s.writer, readOnly: s.opt.ReadOnly, lost: map[uint32]error{}}
 	s.lost = r.lost
 	present, err := r.segments.load(s.opt.RebuildIndex)
 	if err != nil {
@@ -76,6 +77,9 @@ func (r *recovery) catchUp(f *found) error {
 // beginSegment makes the writer begin a new segment, or one whose creation was
 // interrupted.
 func (r *recovery) beginSegment(n uint32) error {
+	if r.readOnly {
+		return nil
+	}
 	file, size, err := r.segments.create(n)
 	if err != nil {
 		return err
@@ -122,6 +126,9 @@ func (r *recovery) readFinished(from segment.Location) (*tail, error) {
 // it cannot be read, or not be written, the writer goes on with the next one: bytes that the
 // disk does not read now must not be taken for an end that was never written.
 func (r *recovery) indexLast(from segment.Location) error {
+	if r.readOnly {
+		return r.readLast(from)
+	}
 	f, err := r.segments.openForWriting(from.Segment)
 	if err != nil {
 		return r.skipLast(from, err)
@@ -134,6 +141,19 @@ func (r *recovery) indexLast(from segment.Location) error {
 		return errors.Join(fmt.Errorf("read %s: %w", segmentLabel(from.Segment), err), f.Close())
 	}
 	return nil
+}
+
+// readLast indexes the last segment of a store that is not written. Its torn end does not count.
+func (r *recovery) readLast(from segment.Location) error {
+	t, err := r.readFinished(from)
+	switch {
+	case isPassing(err) || errors.Is(err, ErrNewer):
+		return err
+	case err != nil:
+		return r.loseOne(from.Segment, err)
+	}
+	records, end := cutTorn(t.records, from, max(t.proven(), from.Offset))
+	return r.enter(records, end, 0)
 }
 
 // skipLast indexes what can be read of the segment that was being written, and makes the writer

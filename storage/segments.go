@@ -24,7 +24,7 @@ type segments struct {
 	files *fileCache
 
 	mu      sync.Mutex
-	removed removed
+	removed segment.Removed
 	// reading is held for reading from the moment a read looks up a location until it
 	// has read there, and for writing while a segment is removed.
 	reading sync.RWMutex
@@ -145,20 +145,20 @@ func (s *segments) readAt(b []byte, at segment.Location) error {
 func (s *segments) wasRemoved(n uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.removed.has(n)
+	return s.removed.Has(n)
 }
 
 func (s *segments) removedCount() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.removed.count()
+	return s.removed.Count()
 }
 
 // remove deletes the file of a segment in which nothing is live. REMOVED names the
 // segment before, so that it is not missed after a crash.
 func (s *segments) remove(n uint32) error {
 	s.mu.Lock()
-	all := s.removed.with(n)
+	all := s.removed.With(n)
 	s.mu.Unlock()
 	if err := s.writeRemoved(all); err != nil {
 		return err
@@ -189,7 +189,7 @@ func (s *segments) load(rebuild bool) ([]uint32, error) {
 	}
 	list, err := s.readRemoved()
 	if errors.Is(err, segment.ErrHeader) && rebuild {
-		list = numbersBetween(all)
+		list = segment.NumbersBetween(all)
 		err = s.writeRemoved(list)
 	}
 	if err != nil {
@@ -197,12 +197,12 @@ func (s *segments) load(rebuild bool) ([]uint32, error) {
 	}
 	s.removed = list
 	for _, n := range all {
-		if list.has(n) {
+		if list.Has(n) {
 			// If it cannot be removed, it is in nobody's way; the next start tries again.
 			_ = s.dir.fs.Remove(s.path(n))
 		}
 	}
-	return slices.DeleteFunc(all, list.has), nil
+	return slices.DeleteFunc(all, list.Has), nil
 }
 
 // afterRemoved returns the number after the last one that REMOVED names, or 0. A segment is
@@ -213,11 +213,11 @@ func (s *segments) afterRemoved() uint32 {
 	if len(s.removed) == 0 {
 		return 0
 	}
-	return s.removed[len(s.removed)-1].last + 1
+	return s.removed.Last() + 1
 }
 
 // readRemoved reads REMOVED, if there is one.
-func (s *segments) readRemoved() (removed, error) {
+func (s *segments) readRemoved() (segment.Removed, error) {
 	f, err := s.dir.fs.Open(s.dir.join(removedName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -233,7 +233,7 @@ func (s *segments) readRemoved() (removed, error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, fmt.Errorf("read %s: %w", removedName, err)
 	}
-	r, err := decodeRemoved(b, s.dir.identity)
+	r, err := segment.DecodeRemoved(b, s.dir.identity)
 	if errors.Is(err, segment.ErrHeader) {
 		err = fmt.Errorf("%w: %s, which tells removed segments from missing ones: %w; open with RebuildIndex to go on with the segments that there are", ErrCorrupt, removedName, err)
 	}
@@ -242,8 +242,8 @@ func (s *segments) readRemoved() (removed, error) {
 
 // writeRemoved writes REMOVED, whole or not at all. The numbers in it are never
 // used again.
-func (s *segments) writeRemoved(r removed) error {
-	if err := s.dir.replace(removedName, r.encode(s.dir.identity)); err != nil {
+func (s *segments) writeRemoved(r segment.Removed) error {
+	if err := s.dir.replace(removedName, r.Encode(s.dir.identity)); err != nil {
 		return fmt.Errorf("write %s: %w", removedName, err)
 	}
 	return nil

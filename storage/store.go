@@ -13,6 +13,7 @@ import (
 
 	"servidor-backup/schemas"
 	"servidor-backup/storage/internal/index"
+	"servidor-backup/storage/internal/overlay"
 	"servidor-backup/storage/internal/segment"
 )
 
@@ -22,6 +23,8 @@ var (
 	ErrInUse = errors.New("is in use by another process")
 	// ErrNewer: a newer version of this program wrote the store.
 	ErrNewer = segment.ErrNewer
+	// ErrReadOnly is why a store that was opened with ReadOnly refuses puts; see [Stats].
+	ErrReadOnly = errors.New("the store is opened for reading only")
 	// ErrNotStore: the directory holds something else.
 	ErrNotStore = errors.New("is not a backup store")
 	// ErrCorrupt: the store's identity, or its list of removed segments, is damaged.
@@ -58,6 +61,11 @@ type Options struct {
 	// RebuildIndex rebuilds the index from the segments, and the identity too if
 	// its file is missing. It reads the whole store.
 	RebuildIndex bool
+	// ReadOnly opens a store that cannot be written, or of which nothing should be changed:
+	// nothing in its directory is made, changed or locked, not even after a crash. Puts,
+	// sweeps and compactions are refused; see [ErrReadOnly]. Whoever opens it sees to it that
+	// no process writes to the store.
+	ReadOnly bool
 }
 
 const maxSegmentSize = 2 << 30
@@ -119,6 +127,9 @@ type Store struct {
 // [schemas.DiskFull], or the disk's.
 func Open(dir string, opt Options) (s *Store, err error) {
 	opt.setDefaults()
+	if opt.ReadOnly {
+		opt.FS = overlay.New(opt.FS)
+	}
 	s = &Store{opt: opt, dir: &directory{fs: opt.FS, path: dir}}
 	if err := opt.FS.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the store's directory: %w", err)
@@ -152,6 +163,9 @@ func (s *Store) open() (err error) {
 	}
 	if err = s.openIndex(); err != nil {
 		return err
+	}
+	if s.opt.ReadOnly {
+		s.health.fail(ErrReadOnly)
 	}
 	s.generations = &generations{dir: s.dir, index: s.index}
 	if err = s.generations.load(); err != nil {

@@ -159,8 +159,13 @@ func startAll(ctx context.Context, r *roles, data string, opt upOptions) error {
 	if err != nil {
 		return err
 	}
-	store := r.openStore(nodeDir(data))
-	if err := r.startServer(ctx, natsDir(data), opt); err != nil {
+	return startOn(ctx, r, natsDir(data), nodeDir(data), opt)
+}
+
+// startOn is startAll with the folders of server and node.
+func startOn(ctx context.Context, r *roles, nats, node string, opt upOptions) error {
+	store := r.openStore(node)
+	if err := r.startServer(ctx, nats, opt); err != nil {
 		return err
 	}
 	forCoordinator, err := r.connect(ctx, "coordinator")

@@ -52,7 +52,7 @@ func (a *app) useData(ctx context.Context, data setting, create bool, opt *clien
 			return err
 		}
 	}
-	if err := a.startOrFind(ctx, dir, opt); err != nil {
+	if err := a.startOrFind(ctx, dir, exists, create, opt); err != nil {
 		return err
 	}
 	if create {
@@ -61,10 +61,20 @@ func (a *app) useData(ctx context.Context, data setting, create bool, opt *clien
 	return nil
 }
 
-// startOrFind makes opt connect to the backups in dir, which may be in use.
-func (a *app) startOrFind(ctx context.Context, dir string, opt *client.Options) (err error) {
+// startOrFind makes opt connect to the backups in dir, which may be in use. If they exist and
+// cannot be written, they can be read, unless the command saves.
+func (a *app) startOrFind(ctx context.Context, dir string, exists, save bool, opt *client.Options) (err error) {
 	for start := time.Now(); a.local == nil; {
 		a.local, err = a.startLocal(ctx, dir)
+		if isReadOnly(err) && exists {
+			if save {
+				if isFull(err) {
+					return err
+				}
+				return a.readOnlyError(dir)
+			}
+			a.local, err = a.startReadOnly(ctx, dir)
+		}
 		if !errors.Is(err, embedded.ErrInUse) && !errors.Is(err, storage.ErrInUse) {
 			return a.useLocal(opt, err)
 		}

@@ -13,7 +13,7 @@ import (
 // has, or it is unknown. It must not be called for a file that this process has locked:
 // closing the file would unlock it.
 func lockHolder(path string) int {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := os.Open(path)
 	if err != nil {
 		return 0
 	}

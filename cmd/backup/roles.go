@@ -34,6 +34,7 @@ type roles struct {
 
 	serverLog *slog.Logger // of the NATS server; nil: none
 	failed    func(error)  // ends the command when the server in this process has failed
+	readOnly  bool         // the store is opened for reading only
 }
 
 func newRoles(c *console, url string, memory float64, log *slog.Logger) *roles {
@@ -128,7 +129,7 @@ func (r *roles) share(usual int64) int64 { return int64(r.memory * float64(usual
 // store.
 func (r *roles) openStore(dir string) (wait func() (*storage.Store, error)) {
 	wait = sync.OnceValues(func() (*storage.Store, error) {
-		return storage.Open(dir, storage.Options{IndexMemory: r.share(indexMemory)})
+		return storage.Open(dir, storage.Options{IndexMemory: r.share(indexMemory), ReadOnly: r.readOnly})
 	})
 	go wait()
 	r.onStop(func() error {

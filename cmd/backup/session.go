@@ -99,6 +99,9 @@ func (a *app) connect(ctx context.Context, create bool) (*session, error) {
 			}
 		}
 	}
+	if a.local != nil && a.local.readOnly {
+		b = readOnly{b, a.readOnlyError(s.Data.Value)}
+	}
 	return &session{b, s}, nil
 }
 

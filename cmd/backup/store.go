@@ -108,6 +108,9 @@ func syncDir(dir string) error {
 // checkStore checks a store that no node serves and calls found for each problem.
 func checkStore(ctx context.Context, dir string, found func(string)) error {
 	store, err := storage.Open(dir, storage.Options{})
+	if isReadOnly(err) {
+		store, err = storage.Open(dir, storage.Options{ReadOnly: true})
+	}
 	if err != nil {
 		return err
 	}

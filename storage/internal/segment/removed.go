@@ -1,22 +1,21 @@
-package storage
+package segment
 
 import (
 	"encoding/binary"
 	"slices"
 
 	"github.com/zeebo/blake3"
-
-	"servidor-backup/storage/internal/segment"
 )
 
-// removed are the numbers of removed segments, as ascending ranges that do not
+// Removed are the numbers of removed segments, as ascending ranges that do not
 // touch. The file REMOVED holds them, so that a missing segment can be told from a
 // removed one.
-type removed []numberRange
+type Removed []numberRange
 
 type numberRange struct{ first, last uint32 }
 
-func (r removed) has(n uint32) bool {
+// Has reports whether n is among the numbers.
+func (r Removed) Has(n uint32) bool {
 	_, found := slices.BinarySearchFunc(r, n, func(x numberRange, n uint32) int {
 		switch {
 		case x.last < n:
@@ -29,9 +28,9 @@ func (r removed) has(n uint32) bool {
 	return found
 }
 
-// with returns the numbers of r and n.
-func (r removed) with(n uint32) removed {
-	if r.has(n) {
+// With returns the numbers of r and n.
+func (r Removed) With(n uint32) Removed {
+	if r.Has(n) {
 		return r
 	}
 	i, _ := slices.BinarySearchFunc(r, n, func(x numberRange, n uint32) int {
@@ -52,17 +51,25 @@ func (r removed) with(n uint32) removed {
 	return all
 }
 
-// count returns how many numbers there are.
-func (r removed) count() (n int64) {
+// Count returns how many numbers there are.
+func (r Removed) Count() (n int64) {
 	for _, x := range r {
 		n += int64(x.last) - int64(x.first) + 1
 	}
 	return n
 }
 
-// numbersBetween returns the numbers below the last of all that are not in all,
+// Last returns the largest number, or 0.
+func (r Removed) Last() uint32 {
+	if len(r) == 0 {
+		return 0
+	}
+	return r[len(r)-1].last
+}
+
+// NumbersBetween returns the numbers below the last of all that are not in all,
 // which is ascending.
-func numbersBetween(all []uint32) (r removed) {
+func NumbersBetween(all []uint32) (r Removed) {
 	next := uint32(1)
 	for _, n := range all {
 		if next < n {
@@ -73,10 +80,10 @@ func numbersBetween(all []uint32) (r removed) {
 	return r
 }
 
-// encode returns the bytes of REMOVED: a file header whose number is the number of
+// Encode returns the bytes of REMOVED: a file header whose number is the number of
 // ranges, the ranges, and the BLAKE3-256 of everything before it.
-func (r removed) encode(identity segment.FileHeader) []byte {
-	identity.Magic, identity.Number = segment.RemovedMagic, uint32(len(r))
+func (r Removed) Encode(identity FileHeader) []byte {
+	identity.Magic, identity.Number = RemovedMagic, uint32(len(r))
 	b := identity.Encode()
 	for _, x := range r {
 		b = binary.LittleEndian.AppendUint32(b, x.first)
@@ -86,22 +93,22 @@ func (r removed) encode(identity segment.FileHeader) []byte {
 	return append(b, sum[:]...)
 }
 
-// decodeRemoved decodes the bytes of REMOVED. Its error wraps [segment.ErrHeader] or
+// DecodeRemoved decodes the bytes of REMOVED. Its error wraps [ErrHeader] or
 // [ErrNewer].
-func decodeRemoved(b []byte, identity segment.FileHeader) (r removed, err error) {
-	h, err := segment.DecodeFileHeader(b, segment.RemovedMagic)
+func DecodeRemoved(b []byte, identity FileHeader) (r Removed, err error) {
+	h, err := DecodeFileHeader(b, RemovedMagic)
 	if err != nil {
 		return nil, err
 	}
-	end := segment.FileHeaderSize + 8*int64(h.Number)
+	end := FileHeaderSize + 8*int64(h.Number)
 	if h.Node != identity.Node || h.Salt != identity.Salt || int64(len(b)) != end+32 || blake3.Sum256(b[:end]) != [32]byte(b[end:]) {
-		return nil, segment.ErrHeader
+		return nil, ErrHeader
 	}
 	last := uint32(0)
-	for b := b[segment.FileHeaderSize:end]; len(b) > 0; b = b[8:] {
+	for b := b[FileHeaderSize:end]; len(b) > 0; b = b[8:] {
 		x := numberRange{binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])}
 		if x.first <= last || x.last < x.first {
-			return nil, segment.ErrHeader
+			return nil, ErrHeader
 		}
 		r, last = append(r, x), x.last
 	}
