@@ -6,6 +6,7 @@
 #                 and the long crash tests, and a backup that is killed and cut off again and again
 # make histories  HISTORIES (200) random histories of trees that change between and during backups,
 #                 with the trees in HISTORIES_DIR, on the file system that is to be tried
+# make wine-test  tests of WINE_PACKAGES for Windows, under Wine; skips where Wine is not installed
 # make fuzz       every fuzz target for FUZZTIME (20000x: 20,000 inputs)
 # make bench      measure this system and others with BENCH_SETS: tables and plots in BENCH_DIR
 # make scale      measure how this system behaves as things grow: SCALE_SCENARIOS at size SCALE=1
@@ -19,6 +20,7 @@
 GO       ?= go
 FUZZTIME ?= 20000x
 FAULTS   ?= 5
+WINE_PACKAGES ?= ./client/internal/ignore ./client/internal/seal ./client/internal/tree
 FAULTS_TIME ?= 20m
 HISTORIES     ?= 200
 HISTORIES_DIR ?=
@@ -40,7 +42,7 @@ SCALE_SCENARIOS ?=
 SCALE_FLAGS     ?=
 comma        := ,
 
-.PHONY: build demo test check faults histories fuzz bench scale simulate profile bench-stages bench-index bench-program clean
+.PHONY: build demo test wine-test check faults histories fuzz bench scale simulate profile bench-stages bench-index bench-program clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/backup
@@ -50,6 +52,10 @@ demo: build
 
 test:
 	$(GO) test -race -timeout 20m ./...
+
+wine-test:
+	scripts/wine/test.sh $(WINE_PACKAGES)
+	scripts/wine/test.sh -run 'Map|Plain' ./client/internal/target
 
 check:
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted by gofmt: $$unformatted"; exit 1; fi
