@@ -212,6 +212,9 @@ func checkPath(path string) error {
 	if err := tree.CheckPath(path); err != nil {
 		return err
 	}
+	if path == "." {
+		return nil
+	}
 	// A name from another system can be a device, a stream or a path on Windows.
 	for part := range strings.SplitSeq(path, "/") {
 		if !filepath.IsLocal(part) || filepath.Separator != '/' && impossible(part) {
