@@ -75,7 +75,7 @@ func askFolder(ctx context.Context, a *app, p *prompter, preset string) (string,
 		}
 		dir, err := a.config.dataFolder(answer)
 		if err == nil {
-			err = a.checkPlace(dir)
+			err = checkPlace(a.texts, dir)
 		}
 		if err != nil {
 			a.report(err)
@@ -96,7 +96,7 @@ func askFolder(ctx context.Context, a *app, p *prompter, preset string) (string,
 }
 
 // checkPlace checks that dir is a folder, or can be made in one.
-func (x *texts) checkPlace(dir string) error {
+func checkPlace(x *texts, dir string) error {
 	info, err := os.Stat(dir)
 	if os.IsNotExist(err) {
 		info, err = os.Stat(filepath.Dir(dir))

@@ -49,7 +49,7 @@ func runStatus(ctx context.Context, a *app) error {
 				"ID", a.show(schemas.VersionID(newest.Name, newest.Latest)), "When", a.when(newest.Created)))
 		}
 	}
-	return a.verdict(status, &c)
+	return verdict(a.texts, status, &c)
 }
 
 // How long status waits for the nodes to have surveyed what they hold: in a system of
@@ -134,7 +134,7 @@ func printServers(c *console, s *schemas.StatusReply) {
 
 // verdict is the error that makes a program notice that data is lost or endangered; nil
 // if it is neither, as far as the nodes have looked.
-func (x *texts) verdict(s *schemas.StatusReply, c *condition) error {
+func verdict(x *texts, s *schemas.StatusReply, c *condition) error {
 	switch {
 	case len(s.Lost) > 0 || s.LostMore || c.has(levelLost):
 		return &failure{exit: exitEndangered, code: "lost", text: x.t("status.error-lost"), hint: x.t("status.lost-hint")}

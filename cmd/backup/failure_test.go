@@ -43,6 +43,7 @@ func TestUsageErrors(t *testing.T) {
 		{`unknown command "restore"; did you mean "download"`, []string{"restore"}},
 		{`unknown command "snapshots"; did you mean "list"`, []string{"snapshots"}},
 		{`unknown command "zzz"`, []string{"zzz"}},
+		{`"0s" is not a valid value for --wait`, []string{"transmit", "a", "--wait", "0s"}},
 		{`unknown flag --bogus`, []string{"list", "--bogus"}},
 		{`unknown flag -x`, []string{"list", "-x"}},
 		{`--name needs a value`, []string{"transmit", "a", "--name"}},

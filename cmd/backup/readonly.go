@@ -36,11 +36,11 @@ func (a *app) startReadOnly(ctx context.Context, dir string) (*roles, error) {
 	}
 	memory := max(a.memory/2, leastShare) // the client gets the other half
 	r := newRoles(a.console, "", memory, newSentences(a.console))
-	r.serverLog, r.readOnly = nil, true
+	r.serverLog, r.readOnly, r.failed = nil, true, a.abandon
 	nats, err := copyToTemp(natsDir(dir))
 	if err == nil {
 		r.onStop(func() error { return os.RemoveAll(nats) })
-		err = startOn(ctx, r, nats, nodeDir(dir), upOptions{nodeOptions: nodeOptions{data: nodeDir(dir), keepName: true}})
+		err = startOn(ctx, r, nats, nodeDir(dir), upOptions{nodeOptions: nodeOptions{data: nodeDir(dir), keepName: true, settle: a.settle}})
 	}
 	if err != nil {
 		return nil, errors.Join(err, r.stop())

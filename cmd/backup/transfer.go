@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"time"
+
 	"github.com/spf13/pflag"
 
 	"servidor-backup/client"
@@ -21,7 +24,8 @@ func addDownloadFlags(a *app, f *pflag.FlagSet) {
 
 // addWaitFlag adds the flag that says how long a command under way waits for what is gone.
 func addWaitFlag(a *app, f *pflag.FlagSet) {
-	f.DurationVar(&a.flags.wait, "wait", client.DefaultWait, a.t("flag.wait"))
+	a.flags.wait = client.DefaultWait
+	f.Var((*positiveTime)(&a.flags.wait), "wait", a.t("flag.wait"))
 }
 
 // setLimits sets the rate limits of opt from the settings.
@@ -96,3 +100,20 @@ func (c *config) mistake(s setting, text string) error {
 	}
 	return &failure{exit: exitFailed, code: "settings", text: text}
 }
+
+// positiveTime is the value of a flag that takes a time above zero.
+type positiveTime time.Duration
+
+var _ pflag.Value = (*positiveTime)(nil)
+
+func (p *positiveTime) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if err == nil && d <= 0 {
+		err = errors.New("not above zero")
+	}
+	*p = positiveTime(d)
+	return err
+}
+
+func (p *positiveTime) String() string { return time.Duration(*p).String() }
+func (p *positiveTime) Type() string   { return "duration" }
