@@ -10,9 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -220,63 +218,4 @@ func (s *Server) Shutdown() error {
 	s.ns.Shutdown()
 	s.ns.WaitForShutdown()
 	return errors.Join(s.rememberEnd(), s.lock.Close())
-}
-
-// serverLog writes the server's log to slog: warnings and errors at their levels,
-// notices at debug level. It stores the first fatal line instead of exiting.
-type serverLog struct {
-	log         *slog.Logger
-	fatal       atomic.Pointer[string]
-	said        warnings
-	errorLogged chan<- struct{} // gets a value for errors, unless it holds one already
-}
-
-// warnings are what the server says while it starts: only its log tells why it could not
-// recover a stream.
-type warnings struct {
-	mu       sync.Mutex
-	starting bool
-	texts    []string
-}
-
-func (w *warnings) add(text string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.starting {
-		w.texts = append(w.texts, strings.TrimSpace(text))
-	}
-}
-
-// end ends the start, and returns what the server has said.
-func (w *warnings) end() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.starting = false
-	return w.texts
-}
-
-func (l *serverLog) write(f func(string, ...any), format string, v []any) {
-	if l.log != nil {
-		f("nats: " + fmt.Sprintf(format, v...))
-	}
-}
-
-func (l *serverLog) Noticef(format string, v ...any) { l.write(l.log.Debug, format, v) }
-func (l *serverLog) Warnf(format string, v ...any) {
-	l.said.add(fmt.Sprintf(format, v...))
-	l.write(l.log.Warn, format, v)
-}
-func (l *serverLog) Errorf(format string, v ...any) {
-	l.write(l.log.Error, format, v)
-	select {
-	case l.errorLogged <- struct{}{}:
-	default:
-	}
-}
-func (l *serverLog) Debugf(format string, v ...any) {}
-func (l *serverLog) Tracef(format string, v ...any) {}
-
-func (l *serverLog) Fatalf(format string, v ...any) {
-	text := fmt.Sprintf(format, v...)
-	l.fatal.CompareAndSwap(nil, &text)
 }
