@@ -371,7 +371,7 @@ func TestCheckReportsDamage(t *testing.T) {
 	c := filled(t)
 	c.backend.warns = map[string]error{"a/b": errors.New("lost")}
 	c.expect(t, exitFailed, "check", "--read-data")
-	contains(t, c.err.String(), "photos@3/a/b: lost", "1 path cannot be restored", "back them up again")
+	contains(t, c.err.String(), "photos@3/a/b: lost", "1 path cannot be restored", `save them again with "backup transmit --recheck"`)
 	for _, bad := range []string{"5", "-1%", "101%", "x%"} {
 		c.expect(t, exitUsage, "verificar", "photos@3", "--read-data="+bad)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -38,8 +39,8 @@ func TestEmptyFlagsAreRefused(t *testing.T) {
 	c := newCLI(t)
 	a := newApp(nil, streams{nil, &c.out, &c.err}, c.environment())
 	tried := 0
-	var visit func(cmd *cobra.Command, path []string)
-	visit = func(cmd *cobra.Command, path []string) {
+	var visit func(ctx context.Context, cmd *cobra.Command, path []string)
+	visit = func(ctx context.Context, cmd *cobra.Command, path []string) {
 		try := func(f *pflag.Flag) {
 			if f.Value.Type() == "bool" || cmd.Name() == "help" {
 				return
@@ -49,7 +50,7 @@ func TestEmptyFlagsAreRefused(t *testing.T) {
 			if cmd.Args != nil && cmd.Args(cmd, nil) != nil {
 				args = append(args, "x") // the command has to have an argument
 			}
-			if code := c.run(t.Context(), args...); code != exitUsage || !strings.Contains(c.err.String(), f.Name) {
+			if code := c.run(ctx, args...); code != exitUsage || !strings.Contains(c.err.String(), f.Name) {
 				t.Errorf("%q: exit code %d, %s", args, code, c.err.String())
 			}
 		}
@@ -58,10 +59,10 @@ func TestEmptyFlagsAreRefused(t *testing.T) {
 			cmd.InheritedFlags().VisitAll(try)
 		}
 		for _, child := range cmd.Commands() {
-			visit(child, append(path[:len(path):len(path)], child.Name()))
+			visit(ctx, child, append(path[:len(path):len(path)], child.Name()))
 		}
 	}
-	synctest.Test(t, func(*testing.T) { visit(newRoot(a), nil) })
+	synctest.Test(t, func(t *testing.T) { visit(t.Context(), newRoot(a), nil) })
 	if tried < 200 {
 		t.Errorf("only %d flags were tried", tried)
 	}

@@ -94,7 +94,9 @@ func TestChangesDuringTheReadingAreTold(t *testing.T) {
 			if v.Unreadable != 1 || len(v.warnings) != 1 || !strings.Contains(v.warnings[0], "changed while it was read") {
 				t.Errorf("%d paths are counted, with the warnings %q", v.Unreadable, v.warnings)
 			}
-			if int64(len(got)) != v.Bytes || strings.Contains(string(got), "\x00") {
+			// A file that is cut off while the kernel copies a page of it reads as zeros there.
+			zeros := strings.Contains(string(got), "\x00") && name != "keeps shrinking"
+			if int64(len(got)) != v.Bytes || zeros || name == "keeps shrinking" && len(got) >= size {
 				t.Errorf("%d bytes are saved and %d counted, or some were added", len(got), v.Bytes)
 			}
 			if v.entries["f"].Ctime != 0 {
