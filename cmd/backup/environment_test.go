@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -60,6 +61,11 @@ func TestWithoutAHome(t *testing.T) {
 
 // A hang-up ends a role cleanly, unless nohup has asked to ignore it.
 func TestHangUp(t *testing.T) {
+	// A process begins with signals ignored that this one ignores, as under nohup, and with the
+	// default for those that it handles.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	w := newWorld(t, time.Minute)
 	p, _ := w.upRaw(w.dir())
 	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
