@@ -3,6 +3,7 @@ package coordinator
 import (
 	"cmp"
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -170,6 +171,10 @@ func (p *copies) hasCopies(ctx context.Context, n *schemas.Node) (bool, error) {
 	defer cancel()
 	var rep schemas.ChunkIDsReply
 	err := bus.Request(ctx, p.c.nc, schemas.ChunksSubject(n.ID), &schemas.ChunksRequest{Vault: schemas.CatalogueVault()}, &rep)
+	if errors.Is(err, bus.ErrNoResponders) && n.Version == "" {
+		// Our nodes tell their version. This is another program, which keeps no copies.
+		return false, nil
+	}
 	return len(rep.IDs) > 0, err
 }
 

@@ -80,7 +80,7 @@ func (w *world) node() *runningNode {
 func (w *world) nodeOn(store *storage.Store) *runningNode {
 	w.t.Helper()
 	nc := bustest.Connect(w.t, w.server)
-	n, err := node.Start(bustest.Context(w.t), nc, store, node.Options{Weight: 1})
+	n, err := node.Start(bustest.Context(w.t), nc, store, node.Options{Weight: 1, Version: "v1"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
