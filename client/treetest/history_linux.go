@@ -1,7 +1,6 @@
 package treetest
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -120,13 +119,18 @@ func (h *History) file() string { return h.pick(h.paths(os.FileMode.IsRegular)) 
 
 func (h *History) any() string { return h.pick(h.paths(func(os.FileMode) bool { return true })) }
 
-// content returns n bytes of one of several kinds.
+// content returns n bytes of one of several kinds. They have been written to: the kernel takes memory
+// that has not in several steps, and so writes to a file in several moments.
 func (h *History) content(n int) []byte {
 	switch h.rng.IntN(4) {
 	case 0:
 		return Text(n)
 	case 1:
-		return bytes.Repeat([]byte{byte(h.rng.IntN(2))}, n)
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(n % 2)
+		}
+		return b
 	}
 	return fill(make([]byte, n), h.rng.Uint64())
 }

@@ -190,11 +190,10 @@ func (t *Tree) Differences(got *Tree, moments Moments, named map[string]bool) (d
 	return append(diffs, t.linkDifferences(got, moments, isNamed)...)
 }
 
-// moved reports whether a folder above the path came or went. A walk that has opened it goes on in
-// it, wherever it is.
+// moved reports whether the path, or a folder above it, came or went. What a program has opened
+// there stays open, wherever it is, and may change under another name.
 func (m Moments) moved(path string) bool {
-	for path != "." {
-		path = filepath.Dir(path)
+	for ; path != "."; path = filepath.Dir(path) {
 		if slices.Contains(m[path], State{}) {
 			return true
 		}
