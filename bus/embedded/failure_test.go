@@ -7,8 +7,7 @@ import (
 )
 
 // A lone server tells when JetStream has given up, which it does after a write that fails. Until
-// then, and when it is shut down, it tells nothing. TestRefusedCalls of cmd/backup has writes
-// that fail.
+// then, and when it is shut down, it tells nothing.
 func TestServerTellsThatItCannotWrite(t *testing.T) {
 	failed := make(chan error, 1)
 	s, err := Start(Options{Dir: t.TempDir(), Failed: func(err error) { failed <- err }})
