@@ -197,7 +197,8 @@ type Compacted struct {
 
 // Compact moves the live records of segments of which much is dead to the last
 // segment and removes the emptied segments, beginning with those with the fewest
-// live bytes. If much of the last segment is dead, it begins another one first. Reads and puts go on meanwhile. A damaged record is not moved; its
+// live bytes. If much of the last segment is dead, it begins another one first. Reads and puts go
+// on meanwhile. A damaged record is not moved; its
 // part stays known as damaged.
 //
 // What was done before an error, also ctx's, stays done. A segment that the disk

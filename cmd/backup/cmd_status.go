@@ -193,6 +193,8 @@ func printCondition(c *console, sum *condition) {
 	switch {
 	case len(sum.levels) == 0 && sum.surveyed:
 		c.println(c.t("status.nothing"))
+	case sum.intact() && sum.newer > 0:
+		c.println(c.t("status.surveyed-intact"))
 	case sum.intact():
 		c.println(c.t("status.all-intact"))
 	case !sum.surveyed:

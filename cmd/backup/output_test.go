@@ -327,6 +327,16 @@ func TestIntact(t *testing.T) {
 	}
 	s := state()
 	c := conditionOf(s)
+	for newer, want := range map[int64]string{0: "Everything is intact.", 8: "Everything that was surveyed is intact."} {
+		out := newCLI(t)
+		x := newConsole(newTexts("en"), streams{nil, &out.out, &out.err}, out.environment())
+		fresh := conditionOf(state())
+		fresh.newer = newer
+		printCondition(x, &fresh)
+		if err := x.out.Flush(); err != nil || !strings.HasPrefix(out.out.String(), want+"\n") {
+			t.Errorf("with %d newer parts: %s (%v)", newer, out.out.String(), err)
+		}
+	}
 	if !c.intact() || len(c.levels) != 1 || c.levels[0].Chunks != 14 {
 		t.Errorf("%+v", c)
 	}

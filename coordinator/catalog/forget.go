@@ -10,7 +10,8 @@ import (
 )
 
 // Forget forgets a version, or all versions of a record and its checkpoint if number is 0; with
-// undo it takes that back, except for the checkpoint. It returns the versions that it has changed, even with an error.
+// undo it takes that back, except for the checkpoint. It returns the versions that it has changed,
+// even with an error.
 func (c *Catalog) Forget(ctx context.Context, nickname, record string, number uint64, undo bool) (changed []schemas.Version, err error) {
 	var all []schemas.Version
 	if number > 0 {

@@ -73,7 +73,8 @@ type states struct {
 	chunks  map[schemas.ChunkID]*chunkState
 	refused []*batch // answered by all nodes, and not accepted by some
 	closing bool     // no more chunks come
-	// While record is set, acknowledged are the chunks that are done because nodes have acknowledged all their parts,
+	// While record is set, acknowledged are the chunks that are done because nodes have
+	// acknowledged all their parts,
 	// since they were taken last; ackedBytes counts the bytes of their batches.
 	record       bool
 	acknowledged []schemas.ChunkID

@@ -24,7 +24,8 @@
 // chunk was forgotten or has a newer record. 'p' is the state: the position, the
 // counts and the generation. 's' is the usage of a segment: the bytes of its live
 // records, to which entries point, and the number of its damaged stretches that
-// name no chunk. 'l' is a segment that was lost, wholly or in part; see [Lost]. Flag 1 says that a record is corrupt, flag 2 that a part is marked.
+// name no chunk. 'l' is a segment that was lost, wholly or in part; see [Lost]. Flag 1 says that a
+// record is corrupt, flag 2 that a part is marked.
 //
 // # Generations
 //
