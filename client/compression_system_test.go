@@ -41,7 +41,8 @@ func TestAutoCompressionUsesTheTimeThatALimitLeaves(t *testing.T) {
 	write(t, filepath.Join(src, "file"), distantRepeats(1, 14<<20))
 	try := func(c seal.Compression, limit int64) (sent, perSecond int64) {
 		saver := w.client(func(o *client.Options) {
-			o.Nickname, o.UploadLimit = c.String(), limit // another vault with the same key: the same chunks
+			// Another vault with the same key: the same chunks.
+			o.Nickname, o.UploadLimit = fmt.Sprint(c, limit), limit
 		})
 		start := time.Now()
 		sent = save(t, saver, client.BackupOptions{Paths: []string{src}, Name: "text", Compression: c}).Sent
@@ -53,9 +54,19 @@ func TestAutoCompressionUsesTheTimeThatALimitLeaves(t *testing.T) {
 	}
 	off, _ := try(seal.CompressOff, 0)
 	fast, perSecond := try(seal.CompressFast, 0)
-	auto, _ := try(seal.CompressAuto, min(perSecond/6, 3<<20))
-	t.Logf("of %d bytes, fast sent %d (%d a second), auto %d", off, fast, perSecond, auto)
-	if auto > fast*99/100 || fast > off*97/100 {
-		t.Errorf("of %d bytes, fast sent %d and auto %d", off, fast, auto)
+	if fast > off*97/100 {
+		t.Fatalf("of %d bytes, fast sent %d", off, fast)
+	}
+	// Sealing takes as much longer as other programs make it. So a network that is too fast for
+	// this moment is tried again much slower.
+	for limit := min(perSecond/6, 3<<20); ; limit /= 4 {
+		auto, _ := try(seal.CompressAuto, limit)
+		t.Logf("of %d bytes, fast sent %d (%d a second), auto %d at %d a second", off, fast, perSecond, auto, limit)
+		switch {
+		case auto <= fast*99/100:
+			return
+		case limit < perSecond/20:
+			t.Fatalf("of %d bytes, fast sent %d and auto %d", off, fast, auto)
+		}
 	}
 }

@@ -289,7 +289,7 @@ func (c *cluster) healed(w *world, within time.Duration) {
 			return
 		}
 		if time.Now().After(deadline) {
-			w.Fatalf("not intact after %v: %+v", within, s)
+			w.Fatalf("not intact after %v: %s", within, w.run("status", "--json").out)
 		}
 		select {
 		case <-w.ctx.Done():

@@ -22,12 +22,16 @@ type writer struct {
 	nickname string
 	links    []*link
 	rng      *rand.Rand
-	src      string
-	stop     chan struct{}
-	halting  sync.Once
-	done     sync.WaitGroup
+	// dir holds all folders of the writer. It is made before the writer begins, so it is removed
+	// after the writer has ended.
+	dir     string
+	src     string
+	stop    chan struct{}
+	halting sync.Once
+	done    sync.WaitGroup
 
-	read atomic.Int64 // versions restored during the faults
+	read  atomic.Int64 // versions restored during the faults
+	paths atomic.Int64 // made by newPath
 
 	mu           sync.Mutex
 	acknowledged map[string]string // id of the version → copy of its content
@@ -36,7 +40,8 @@ type writer struct {
 
 func (h *history) newWriter(nickname string, rng *rand.Rand) *writer {
 	h.w.Helper()
-	wr := &writer{h: h, nickname: nickname, rng: rng, src: h.w.dir(), stop: make(chan struct{}), acknowledged: map[string]string{}}
+	wr := &writer{h: h, nickname: nickname, rng: rng, dir: h.w.dir(), stop: make(chan struct{}), acknowledged: map[string]string{}}
+	wr.src = wr.newPath("source")
 	wr.w, wr.links = h.client(nickname)
 	for i := range 30 {
 		wr.w.write(filepath.Join(wr.src, fmt.Sprintf("d%d", i%4), fmt.Sprintf("f%d", i)), random(rng.Uint64(), rng.IntN(200_000)))
@@ -44,6 +49,11 @@ func (h *history) newWriter(nickname string, rng *rand.Rand) *writer {
 	wr.w.write(filepath.Join(wr.src, "large"), random(rng.Uint64(), 5*mib))
 	wr.done.Go(wr.run)
 	return wr
+}
+
+// newPath returns a path for a new folder.
+func (wr *writer) newPath(name string) string {
+	return filepath.Join(wr.dir, fmt.Sprint(name, "-", wr.paths.Add(1)))
 }
 
 // run saves until it is stopped.
@@ -71,7 +81,7 @@ func (wr *writer) save() outcome {
 		i := wr.rng.IntN(40)
 		wr.w.write(filepath.Join(wr.src, fmt.Sprintf("d%d", i%4), fmt.Sprintf("f%d", i)), random(wr.rng.Uint64(), wr.rng.IntN(300_000)))
 	}
-	want := filepath.Join(wr.w.dir(), "want")
+	want := wr.newPath("want")
 	if out, err := exec.Command("cp", "-a", wr.src, want).CombinedOutput(); err != nil {
 		return outcome{code: exitFailed, err: fmt.Sprintf("cp: %v: %s", err, out)}
 	}
@@ -97,7 +107,7 @@ func (wr *writer) readOne() {
 	id := ids[wr.rng.IntN(len(ids))]
 	want := wr.acknowledged[id]
 	wr.mu.Unlock()
-	to := filepath.Join(wr.w.dir(), "to")
+	to := wr.newPath("to")
 	o := wr.w.run("download", "--json", id, "--to", to)
 	switch {
 	case o.code == exitDone:
@@ -179,7 +189,7 @@ func (wr *writer) restoresAll() int {
 	wr.w.Helper()
 	restores := func(id, want string) {
 		wr.w.Helper()
-		to := filepath.Join(wr.w.dir(), "to")
+		to := wr.newPath("to")
 		wr.w.download(id, "--to", to)
 		wr.w.same(want, filepath.Join(to, filepath.Base(wr.src)))
 		wr.discard(to)
