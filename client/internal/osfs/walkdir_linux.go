@@ -155,6 +155,9 @@ func (id Identity) Matches(info os.FileInfo) bool {
 	return ok && id.inode == Inode{uint64(st.Dev), st.Ino}
 }
 
+// Equal reports whether both are the identity of one file.
+func (id Identity) Equal(o Identity) bool { return id == o }
+
 // Readlink reads a symbolic link in the acquired folder.
 func (d *Dir) Readlink(name string) (string, error) {
 	for size := 256; ; size *= 2 {

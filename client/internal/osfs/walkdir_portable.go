@@ -35,6 +35,9 @@ func IdentityOf(info os.FileInfo) Identity { return Identity{info} }
 // Matches reports whether info describes the file with this identity.
 func (id Identity) Matches(info os.FileInfo) bool { return os.SameFile(id.info, info) }
 
+// Equal reports whether both are the identity of one file.
+func (id Identity) Equal(o Identity) bool { return os.SameFile(id.info, o.info) }
+
 // Readlink reads a symbolic link in the acquired folder.
 func (d *Dir) Readlink(name string) (string, error) {
 	to, err := d.Root.Readlink(name)

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"servidor-backup/client/internal/tree"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"servidor-backup/client/internal/osfs"
+	"servidor-backup/client/internal/tree"
 )
 
 // Open must neither wait for the writer of a fifo nor follow a link.
@@ -74,5 +76,69 @@ func TestOpenedItemsNameTheirOwner(t *testing.T) {
 	defer f.Close()
 	if e := it.Entry; e.UID != 54321 || e.GID != 54321 || e.User != "" || e.Group != "" {
 		t.Errorf("it belongs to %d:%d with the names %q and %q, want 54321:54321 without names", e.UID, e.GID, e.User, e.Group)
+	}
+}
+
+// What ReadRest reads of a path that has changed since the walk looked at it belongs to what else
+// the entry says.
+func TestReadRestIsOfOneMoment(t *testing.T) {
+	dir := t.TempDir()
+	makeFiles(t, dir, "d/", "other/")
+	past := unix.NsecToTimespec(1e18)
+	for _, name := range []string{"d", "other"} {
+		path := filepath.Join(dir, name)
+		if err := unix.Setxattr(path, "user.of", []byte(name), 0); err != nil {
+			t.Skipf("no attributes here: %v", err)
+		}
+		setTimes(t, path, past)
+	}
+	if err := os.Symlink("old", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	items := func() map[string]Item {
+		all := map[string]Item{}
+		walkAll(t, []string{dir}, nil, func(it Item) error { all[filepath.Base(it.Path)] = it; return nil })
+		return all
+	}
+	seen := items()
+	if err := errors.Join(
+		unix.Setxattr(filepath.Join(dir, "d"), "user.of", []byte("new"), 0),
+		os.Chmod(filepath.Join(dir, "d"), 0o700),
+	); err != nil {
+		t.Fatal(err)
+	}
+	later := unix.NsecToTimespec(1.1e18)
+	setTimes(t, filepath.Join(dir, "d"), later)
+	it := seen["d"]
+	if err := it.ReadRest(); err != nil {
+		t.Fatal(err)
+	}
+	if e := it.Entry; e.Mtime != later.Nano() || e.Mode != 0o700 || string(e.Xattrs[0].Value) != "new" {
+		t.Errorf("changed: the entry has the time %d, mode %o and attributes %q", e.Mtime, e.Mode, e.Xattrs)
+	}
+
+	// A folder that was replaced is kept without the other one's attributes, a link is not saved.
+	if err := errors.Join(
+		os.Rename(filepath.Join(dir, "d"), filepath.Join(dir, "gone")),
+		os.Rename(filepath.Join(dir, "other"), filepath.Join(dir, "d")),
+		os.Symlink("new", filepath.Join(dir, "fresh")),
+		os.Rename(filepath.Join(dir, "fresh"), filepath.Join(dir, "link")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	it = seen["d"]
+	if err := it.ReadRest(); !errors.Is(err, osfs.ErrReplaced) || it.Entry == nil || it.Entry.Xattrs != nil {
+		t.Errorf("replaced folder: %v, and the entry %+v", err, it.Entry)
+	}
+	it = seen["link"]
+	if err := it.ReadRest(); !errors.Is(err, osfs.ErrReplaced) || it.Entry != nil {
+		t.Errorf("replaced link: %v, and the entry %+v", err, it.Entry)
+	}
+}
+
+func setTimes(t *testing.T, path string, to unix.Timespec) {
+	t.Helper()
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{to, to}, 0); err != nil {
+		t.Fatal(err)
 	}
 }
