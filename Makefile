@@ -20,7 +20,8 @@
 GO       ?= go
 FUZZTIME ?= 20000x
 FAULTS   ?= 5
-WINE_PACKAGES ?= ./client/internal/ignore ./client/internal/seal ./client/internal/tree
+WINE_PACKAGES ?= ./client/internal/archive ./client/internal/ignore ./client/internal/osfs \
+	./client/internal/seal ./client/internal/tree
 FAULTS_TIME ?= 20m
 HISTORIES     ?= 200
 HISTORIES_DIR ?=

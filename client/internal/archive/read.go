@@ -220,9 +220,9 @@ func hasXattrs(f *os.File, e *tree.Entry) bool {
 // sets the entry's size. fresh says that its change time was too recent to show every change, torn
 // that its content did change.
 func (r *reader) checkAfterRead(p *pendingEntry, f *os.File, before os.FileInfo, got extent, fresh, torn, last bool) (again bool, err error) {
-	after, err := f.Stat()
+	after, err := osfs.Stat(f)
 	if err != nil {
-		return false, &readError{osfs.WithoutPath(err)}
+		return false, &readError{err}
 	}
 	e := p.Entry
 	said, size := e.Size, got.size(e.Size)

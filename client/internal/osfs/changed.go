@@ -6,10 +6,10 @@ import (
 )
 
 // ChangedBetween reports whether a file was written to, replaced or given other metadata
-// between two looks at it.
+// between two looks at it by [Stat].
 func ChangedBetween(before, after os.FileInfo) bool {
 	b, a := MetaOf(before), MetaOf(after)
-	return !os.SameFile(before, after) || b.Mode != a.Mode || b.UID != a.UID || b.GID != a.GID ||
+	return !IdentityOf(before).Matches(after) || b.Mode != a.Mode || b.UID != a.UID || b.GID != a.GID ||
 		b.Size != a.Size || b.Mtime != a.Mtime || b.Ctime != a.Ctime
 }
 

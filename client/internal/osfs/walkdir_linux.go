@@ -142,8 +142,8 @@ func (d *Dir) LstatMeta(name string) (m Meta, id Identity, err error) {
 // Identity tells whether a name still stands for the file that was looked at.
 type Identity struct{ inode Inode }
 
-// IdentityOf returns the identity of the file that info describes. info comes from package
-// os.
+// IdentityOf returns the identity of the file that info describes. info comes from package os
+// or from [Stat].
 func IdentityOf(info os.FileInfo) Identity {
 	st := info.Sys().(*syscall.Stat_t)
 	return Identity{Inode{uint64(st.Dev), st.Ino}}

@@ -18,22 +18,28 @@ func (d *Dir) List([]byte) ([]string, error) { return d.Names() }
 
 // LstatMeta looks at a name in the acquired folder.
 func (d *Dir) LstatMeta(name string) (Meta, Identity, error) {
-	info, err := d.Root.Lstat(name)
+	info, err := lstat(d, name)
 	if err != nil {
 		return Meta{}, Identity{}, WithoutPath(err)
 	}
-	return MetaOf(info), Identity{info}, nil
+	return MetaOf(info), IdentityOf(info), nil
 }
 
 // Identity tells whether a name still stands for the file that was looked at.
 type Identity struct{ info os.FileInfo }
 
-// IdentityOf returns the identity of the file that info describes. info comes from package
-// os.
-func IdentityOf(info os.FileInfo) Identity { return Identity{info} }
+// IdentityOf returns the identity of the file that info describes. info comes from package os or
+// from [Stat].
+func IdentityOf(info os.FileInfo) Identity {
+	info = ofPackageOS(info)
+	// On Windows, package os may ask for a file's id by its path, and not before two files are
+	// compared. By then the path may be another file's.
+	os.SameFile(info, info)
+	return Identity{info}
+}
 
 // Matches reports whether info describes the file with this identity.
-func (id Identity) Matches(info os.FileInfo) bool { return os.SameFile(id.info, info) }
+func (id Identity) Matches(info os.FileInfo) bool { return os.SameFile(id.info, ofPackageOS(info)) }
 
 // Equal reports whether both are the identity of one file.
 func (id Identity) Equal(o Identity) bool { return os.SameFile(id.info, o.info) }

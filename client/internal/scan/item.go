@@ -123,7 +123,7 @@ func (it *Item) Open() (*os.File, os.FileInfo, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("open %q: %w", it.Path, err)
 	}
-	info, err := f.Stat()
+	info, err := osfs.Stat(f)
 	if err == nil && !it.identity.Matches(info) {
 		err = fmt.Errorf("the file %w", osfs.ErrReplaced)
 	}
