@@ -148,6 +148,7 @@ func (w *warnings) named() map[string]bool {
 func (r *historyRun) save() {
 	var warned warnings
 	var moments treetest.Moments
+	reread := r.h.Pick(6) == 0
 	done, changed := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(changed)
@@ -155,7 +156,7 @@ func (r *historyRun) save() {
 			moments = r.h.ChangeUntil(done)
 		}
 	}()
-	res, err := r.c.Backup(r.t.Context(), client.BackupOptions{Paths: []string{r.src}, Warn: warned.warn})
+	res, err := r.c.Backup(r.t.Context(), client.BackupOptions{Paths: []string{r.src}, Warn: warned.warn, Reread: reread})
 	close(done)
 	<-changed
 	if err != nil {
@@ -239,6 +240,29 @@ func (r *historyRun) restore() {
 	}
 	for _, d := range v.tree.Part(part).Differences(got, v.moments.Part(part), named) {
 		r.errorf("%s, part %q: %s", v.id, part, d)
+	}
+	if r.h.Pick(3) == 0 {
+		r.restoreAgain(opt, filepath.Join(to, top), got)
+	}
+}
+
+// restoreAgain restores what was restored before into the same folder, of which much is damaged
+// meanwhile. Then it is there again, as before.
+func (r *historyRun) restoreAgain(opt client.RestoreOptions, dir string, want *treetest.Tree) {
+	check(r.t, r.h.Damage(dir))
+	opt.Force, opt.Verify = true, true
+	opt.Warn = nil // the same as before
+	if _, err := r.c.Restore(r.t.Context(), opt); err != nil {
+		r.errorf("restore %q again: %v", opt.Inside, err)
+		return
+	}
+	got, err := treetest.TakeTree(dir)
+	if err != nil {
+		r.errorf("%v", err)
+		return
+	}
+	for _, d := range want.Differences(got, nil, nil) {
+		r.errorf("restored again, %s, part %q: %s", opt.ID, opt.Inside, d)
 	}
 }
 

@@ -1,6 +1,7 @@
 package treetest
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -20,11 +21,18 @@ type History struct {
 	dir string
 	// moments are the states that paths had during a backup; nil between backups.
 	moments Moments
+	// page holds what is written in one moment.
+	page []byte
+	// hasChangeTime says that the file system keeps times that nobody can set.
+	hasChangeTime bool
+	// hasCase says that "a" and "A" are two names.
+	hasCase bool
 }
 
 // NewHistory fills the existing folder dir with a small random tree.
 func NewHistory(dir string, seed uint64) *History {
-	h := &History{rng: rand.New(rand.NewPCG(seed, 2)), dir: dir}
+	h := &History{rng: rand.New(rand.NewPCG(seed, 2)), dir: dir, page: make([]byte, pageSize)}
+	h.probe()
 	for range 3 + h.rng.IntN(12) {
 		h.make()
 	}
@@ -32,6 +40,21 @@ func NewHistory(dir string, seed uint64) *History {
 		h.event()
 	}
 	return h
+}
+
+// probe finds out what the file system tells apart. FAT and exFAT have no change times: the system
+// shows the modification time in their place.
+func (h *History) probe() {
+	h.hasChangeTime, h.hasCase = true, true
+	path := filepath.Join(h.dir, "probe")
+	defer os.Remove(path)
+	var st unix.Stat_t
+	if os.WriteFile(path, nil, 0o600) != nil || os.Chtimes(path, time.Unix(1e9, 0), time.Unix(1e9, 0)) != nil || unix.Lstat(path, &st) != nil {
+		return
+	}
+	h.hasChangeTime = st.Ctim.Sec != 1e9
+	_, err := os.Lstat(filepath.Join(h.dir, "PROBE"))
+	h.hasCase = err != nil
 }
 
 // Change makes some changes.
@@ -90,13 +113,16 @@ func (h *History) name() string {
 	if h.rng.IntN(2) == 0 {
 		name = fmt.Sprintf("f%d", h.rng.IntN(20))
 	}
+	if name == "A" && !h.hasCase {
+		name = "a" // what happens to one would happen to the other, unnoticed here
+	}
 	return filepath.Join(h.folder(), name)
 }
 
 // paths returns the paths of one kind in the tree, sorted.
 func (h *History) paths(want func(os.FileMode) bool) (all []string) {
 	_ = filepath.WalkDir(h.dir, func(path string, d os.DirEntry, err error) error {
-		if err == nil && path != h.dir && want(d.Type()) {
+		if err == nil && path != h.dir && !isHidden(path) && want(d.Type()) {
 			all = append(all, path)
 		}
 		return nil
@@ -119,36 +145,64 @@ func (h *History) file() string { return h.pick(h.paths(os.FileMode.IsRegular)) 
 
 func (h *History) any() string { return h.pick(h.paths(func(os.FileMode) bool { return true })) }
 
-// content returns n bytes of one of several kinds. They have been written to: the kernel takes memory
-// that has not in several steps, and so writes to a file in several moments.
+// content returns n bytes of one of several kinds.
 func (h *History) content(n int) []byte {
 	switch h.rng.IntN(4) {
 	case 0:
 		return Text(n)
 	case 1:
-		b := make([]byte, n)
-		for i := range b {
-			b[i] = byte(n % 2)
-		}
-		return b
+		return bytes.Repeat([]byte{byte(h.rng.IntN(2))}, n)
 	}
 	return fill(make([]byte, n), h.rng.Uint64())
 }
 
 func (h *History) size() int { return sizes[h.rng.IntN(len(sizes))] }
 
-// step does one thing that changes the paths. During a backup it notes the states around it.
-func (h *History) step(do func() error, paths ...string) {
+// step does one thing that changes the paths. During a backup it notes the states around it, and
+// between them those that between returns for the two states of a path; between may be nil.
+func (h *History) step(between func(before, after State) []State, do func() error, paths ...string) {
 	if h.moments != nil {
 		before := h.alsoChanged(paths)
-		h.moments.note(h.dir, before)
+		h.moments.note(h.dir, before, nil)
 		defer func() {
 			after := h.alsoChanged(paths)
 			h.moments.noteNew(h.dir, after)
-			h.moments.note(h.dir, union(before, after))
+			h.moments.note(h.dir, union(before, after), between)
 		}()
 	}
 	_ = do() // what the file system refuses does not happen; the states tell
+}
+
+// whileWritten returns what the kernel shows while it writes: first the new time, then the content.
+func whileWritten(before, after State) []State {
+	before.Mtime = after.Mtime
+	return []State{before}
+}
+
+// whileSet returns what the kernel shows while it changes what belongs to a file, truncation
+// included: it sets one after the other, the size before or after the time, and does not keep others
+// from looking meanwhile.
+func whileSet(before, after State) (all []State) {
+	for mix := range 1 << 5 {
+		s := before
+		if mix&1 != 0 {
+			s.Size, s.Content, s.Pages = after.Size, after.Content, after.Pages
+		}
+		if mix&2 != 0 {
+			s.Mtime = after.Mtime
+		}
+		if mix&4 != 0 {
+			s.UID = after.UID
+		}
+		if mix&8 != 0 {
+			s.GID = after.GID
+		}
+		if mix&16 != 0 {
+			s.Mode = after.Mode
+		}
+		all = append(all, s)
+	}
+	return all
 }
 
 // alsoChanged returns the paths, and those that change with them: their folders, what is in them,
@@ -183,12 +237,12 @@ func (h *History) make() {
 	path := h.name()
 	switch h.rng.IntN(10) {
 	case 0, 1:
-		h.step(func() error { return os.Mkdir(path, 0o755) }, path)
+		h.step(nil, func() error { return os.Mkdir(path, 0o755) }, path)
 	case 2:
 		target := []string{"f1", "nowhere", "..", "/etc/passwd", strings.Repeat("t/", 100), "\xff\n"}[h.rng.IntN(6)]
-		h.step(func() error { return os.Symlink(target, path) }, path)
+		h.step(nil, func() error { return os.Symlink(target, path) }, path)
 	case 3:
-		h.step(func() error { return unix.Mkfifo(path, 0o640) }, path)
+		h.step(nil, func() error { return unix.Mkfifo(path, 0o640) }, path)
 	case 4:
 		h.sparse(path)
 	case 5:
@@ -209,7 +263,7 @@ func (h *History) open(path string, flag int) (f *os.File) {
 	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() || path == "" {
 		return nil
 	}
-	h.step(func() (err error) {
+	h.step(whileSet, func() (err error) {
 		f, err = os.OpenFile(path, os.O_WRONLY|unix.O_NOFOLLOW|flag, 0o644)
 		if err != nil {
 			f = nil
@@ -219,25 +273,33 @@ func (h *History) open(path string, flag int) (f *os.File) {
 	return f
 }
 
-// overwrite writes content at off, and closes the file. During a backup it does so page by page,
-// so that a page is the most that changes in one moment.
+// overwrite writes content at off, and closes the file.
 func (h *History) overwrite(f *os.File, path string, content []byte, off int64) {
 	if f == nil {
 		return
 	}
 	defer f.Close()
+	h.put(f, path, content, off)
+}
+
+// pageSize is the most that a file changes by in one moment.
+const pageSize = 4096
+
+// put writes content at off. During a backup it does so page by page, and only the beginning of
+// large content, because notes cost time. Each write is one moment only if it is in one page of the
+// file and comes from one page of memory: if a page of memory is not there when the kernel copies
+// from it, others see what it has copied until then.
+func (h *History) put(f *os.File, path string, content []byte, off int64) {
+	if h.moments != nil {
+		content = content[:min(len(content), 64<<10)]
+	}
 	for len(content) > 0 {
-		n := len(content)
+		part := content
 		if h.moments != nil {
-			// The first and last parts show whether content was read between them. Notes cost
-			// time, so what is between them is written in large steps.
-			n = min(n, 4096-int(off%4096))
-			if len(content) > 64<<10 {
-				content = content[:64<<10]
-			}
+			part = h.page[:copy(h.page[:pageSize-int(off%pageSize)], content)]
 		}
-		h.step(func() error { _, err := f.WriteAt(content[:n], off); return err }, path)
-		content, off = content[n:], off+int64(n)
+		h.step(whileWritten, func() error { _, err := f.WriteAt(part, off); return err }, path)
+		content, off = content[len(part):], off+int64(len(part))
 	}
 }
 
@@ -248,16 +310,16 @@ func (h *History) sparse(path string) {
 	}
 	defer f.Close()
 	size := int64(h.size())
-	h.step(func() error { return f.Truncate(size) }, path)
+	h.step(whileSet, func() error { return f.Truncate(size) }, path)
 	for range h.rng.IntN(3) {
 		off := h.rng.Int64N(size + 1)
-		h.step(func() error { _, err := f.WriteAt(h.content(1+h.rng.IntN(3000)), off); return err }, path)
+		h.put(f, path, h.content(1+h.rng.IntN(3000)), off)
 	}
 }
 
 func (h *History) link(path string) {
 	if from := h.file(); from != "" {
-		h.step(func() error { return os.Link(from, path) }, path, from)
+		h.step(nil, func() error { return os.Link(from, path) }, path, from)
 	}
 }
 
@@ -269,12 +331,16 @@ func (h *History) remove(path string) {
 			h.remove(filepath.Join(path, e.Name()))
 		}
 	}
-	h.step(func() error { return os.Remove(path) }, path)
+	h.step(nil, func() error { return os.Remove(path) }, path)
 }
 
-// setTime sets the time of a path itself.
+// setTime sets the time of a path itself. It leaves those of files alone that have no other: no
+// program could tell then that a file was written to, and none claims to.
 func (h *History) setTime(path string, t unix.Timespec) {
-	h.step(func() error {
+	if info, err := os.Lstat(path); !h.hasChangeTime && err == nil && !info.IsDir() {
+		return
+	}
+	h.step(whileSet, func() error {
 		return unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
 	}, path)
 }
@@ -295,6 +361,34 @@ func sizeOf(path string) int {
 	return int(info.Size())
 }
 
+// Damage removes, cuts, overwrites and changes some of what is in another folder. It makes nothing.
+func (h *History) Damage(dir string) error {
+	d := &History{rng: h.rng, dir: dir, hasChangeTime: true}
+	for range h.rng.IntN(6) {
+		path, file := d.any(), d.file()
+		if path == "" {
+			return nil
+		}
+		switch d.rng.IntN(5) {
+		case 0:
+			d.remove(path)
+		case 1:
+			if err := os.Truncate(file, int64(d.rng.IntN(1+sizeOf(file)))); file != "" && err != nil {
+				return err
+			}
+		case 2: // in place, with the time of before
+			before := mtime(file)
+			d.overwrite(d.open(file, 0), file, fill(make([]byte, sizeOf(file)), d.rng.Uint64()), 0)
+			d.setTime(file, before)
+		case 3:
+			d.setTime(path, unix.NsecToTimespec(d.rng.Int64()))
+		case 4:
+			_ = unix.Lsetxattr(path, "user.0", d.content(d.rng.IntN(3000)), 0) // not every path can have one
+		}
+	}
+	return nil
+}
+
 // event changes one thing.
 func (h *History) event() {
 	path, file := h.any(), h.file()
@@ -307,7 +401,7 @@ func (h *History) event() {
 		h.overwrite(h.open(file, 0), file, h.content(h.size()), int64(sizeOf(file)))
 	case 1: // cut short or made longer
 		size := int64(h.size())
-		h.step(func() error { return os.Truncate(file, size) }, file)
+		h.step(whileSet, func() error { return os.Truncate(file, size) }, file)
 	case 2, 3: // same size, written in place
 		h.overwrite(h.open(file, 0), file, fill(make([]byte, sizeOf(file)), h.rng.Uint64()), 0)
 	case 4: // same size, and the time set back
@@ -320,7 +414,7 @@ func (h *History) event() {
 		if h.rng.IntN(2) == 0 {
 			h.setTime(fresh, mtime(file))
 		}
-		h.step(func() error { return os.Rename(fresh, file) }, fresh, file)
+		h.step(nil, func() error { return os.Rename(fresh, file) }, fresh, file)
 	case 6: // removed and made again, often with the same inode
 		size, before := sizeOf(file), mtime(file)
 		h.remove(file)
@@ -335,7 +429,7 @@ func (h *History) event() {
 		h.remove(path)
 	case 8:
 		to := h.name()
-		h.step(func() error { return os.Rename(path, to) }, path, to)
+		h.step(nil, func() error { return os.Rename(path, to) }, path, to)
 	case 9:
 		h.link(h.name())
 	case 10:
@@ -344,14 +438,14 @@ func (h *History) event() {
 		h.setTime(path, unix.NsecToTimespec(time.Now().UnixNano()))
 	case 12:
 		mode := []uint32{0, 0o400, 0o444, 0o600, 0o755, 0o777, 0o4755, 0o2755, 0o1777}[h.rng.IntN(9)]
-		h.step(func() error { return unix.Fchmodat(unix.AT_FDCWD, path, mode, unix.AT_SYMLINK_NOFOLLOW) }, path)
+		h.step(whileSet, func() error { return unix.Fchmodat(unix.AT_FDCWD, path, mode, unix.AT_SYMLINK_NOFOLLOW) }, path)
 	case 13:
-		h.step(func() error { return os.Lchown(path, 1000+h.rng.IntN(3), 2000+h.rng.IntN(3)) }, path)
+		h.step(whileSet, func() error { return os.Lchown(path, 1000+h.rng.IntN(3), 2000+h.rng.IntN(3)) }, path)
 	case 14:
 		name, value := fmt.Sprintf("user.%d", h.rng.IntN(3)), h.content(h.rng.IntN(3000))
-		h.step(func() error { return unix.Lsetxattr(path, name, value, 0) }, path)
+		h.step(nil, func() error { return unix.Lsetxattr(path, name, value, 0) }, path)
 	case 15:
-		h.step(func() error { return unix.Lremovexattr(path, fmt.Sprintf("user.%d", h.rng.IntN(3))) }, path)
+		h.step(nil, func() error { return unix.Lremovexattr(path, fmt.Sprintf("user.%d", h.rng.IntN(3))) }, path)
 	default:
 		h.make()
 	}

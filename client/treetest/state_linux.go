@@ -1,11 +1,13 @@
 package treetest
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,9 +27,17 @@ type State struct {
 	Mtime    unix.Timespec // zero for a symbolic link, if the file system says nothing of use
 	Size     int64
 	Content  string // a hash, the target of a link, or the number of a device
+	Pages    string // two bytes of a hash for each page of a file
 	Xattrs   string
 	// Unreadable says that this user cannot read it.
 	Unreadable bool
+	id         fileID // only of moments
+}
+
+// same reports whether two states are equal, whatever the file.
+func (s State) same(o State) bool {
+	s.id, o.id = fileID{}, fileID{}
+	return s == o
 }
 
 // HasTime reports whether the time is one that a version can hold, from 1678 to 2262.
@@ -46,6 +56,10 @@ type Tree struct {
 // first change, too.
 type Moments map[string][]State
 
+// isHidden reports whether a path is what FUSE makes of a file that is removed while it is open. It
+// comes and goes with those who have it open, such as a backup.
+func isHidden(path string) bool { return strings.HasPrefix(filepath.Base(path), ".fuse_hidden") }
+
 // TakeTree looks at a folder. Sockets, which a backup leaves out, are left out.
 func TakeTree(dir string) (*Tree, error) {
 	t := &Tree{States: map[string]State{}, Files: map[string][2]uint64{}}
@@ -60,7 +74,7 @@ func TakeTree(dir string) (*Tree, error) {
 			t.States[rel] = s
 			return nil
 		}
-		if s.Type == os.ModeSocket {
+		if s.Type == os.ModeSocket || isHidden(rel) {
 			return nil
 		}
 		t.States[rel] = s
@@ -88,6 +102,7 @@ func stateOf(path string) (s State, id fileID) {
 	case info.Mode().IsRegular():
 		content, err := os.ReadFile(path)
 		s.Size, s.Content, s.Unreadable = int64(len(content)), fmt.Sprintf("%x", hash(content)), err != nil
+		s.Pages = pageHashes(content)
 	case s.Type == os.ModeSymlink:
 		s.Content, err = os.Readlink(path)
 		s.Mode, s.Unreadable = 0, err != nil
@@ -102,6 +117,57 @@ var hashSeed = maphash.MakeSeed()
 
 // hash tells contents apart within this process. It is fast.
 func hash(b []byte) uint64 { return maphash.Bytes(hashSeed, b) }
+
+func pageHashes(content []byte) string {
+	var all []byte
+	for page := range slices.Chunk(content, pageSize) {
+		all = binary.LittleEndian.AppendUint16(all, uint16(hash(page)))
+	}
+	return string(all)
+}
+
+// String shows a state without its pages.
+func (s State) String() string {
+	if (s == State{}) {
+		return "not there"
+	}
+	text := fmt.Sprintf("%s %o %d:%d %d.%09d %d bytes %s", s.Type.String()[:1], s.Mode, s.UID, s.GID, s.Mtime.Sec, s.Mtime.Nsec, s.Size, s.Content)
+	if s.Xattrs != "" {
+		text += " attributes " + s.Xattrs
+	}
+	if s.Unreadable {
+		text += " unreadable"
+	}
+	return text
+}
+
+// differingPages returns the numbers of the pages that differ, or are in one of the states only.
+func differingPages(a, b State) (all []int) {
+	for i := range max(len(a.Pages), len(b.Pages)) / 2 {
+		if min(len(a.Pages), len(b.Pages)) < 2*i+2 || a.Pages[2*i:2*i+2] != b.Pages[2*i:2*i+2] {
+			all = append(all, i)
+		}
+	}
+	return all
+}
+
+// explain shows a state, and of those that are allowed the first, the last, and those that are most
+// like it.
+func explain(s State, allowed []State) string {
+	least := math.MaxInt
+	for _, a := range allowed {
+		least = min(least, len(differingPages(s, a)))
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n\t%v instead of one of %d:", s, len(allowed))
+	for i, a := range allowed {
+		pages := differingPages(s, a)
+		if i == 0 || i == len(allowed)-1 || len(pages) == least || a.Mtime == s.Mtime {
+			fmt.Fprintf(&b, "\n\t%d: %v, differing in pages %v", i, a, pages[:min(len(pages), 20)])
+		}
+	}
+	return b.String()
+}
 
 // xattrText returns the attributes of a path as text.
 func xattrText(path string) string {
@@ -132,17 +198,28 @@ func (m Moments) noteNew(dir string, paths []string) {
 	}
 }
 
-// note appends the current states of paths in dir.
-func (m Moments) note(dir string, paths []string) {
+// note appends the current states of paths in dir. Before a new state it appends those that between,
+// if not nil, returns for the last state and the new one, of a path that was and is there.
+func (m Moments) note(dir string, paths []string, between func(before, after State) []State) {
 	for _, p := range paths {
 		rel, err := filepath.Rel(dir, p)
 		if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
 			continue
 		}
-		s, _ := stateOf(p)
-		if all := m[rel]; len(all) == 0 || all[len(all)-1] != s {
-			m[rel] = append(m[rel], s)
+		s, id := stateOf(p)
+		s.id = id
+		all := m[rel]
+		if len(all) > 0 && all[len(all)-1] == s {
+			continue
 		}
+		if len(all) > 0 && between != nil && all[len(all)-1] != (State{}) && s != (State{}) {
+			for _, b := range between(all[len(all)-1], s) {
+				if !slices.Contains(all, b) {
+					all = append(all, b)
+				}
+			}
+		}
+		m[rel] = append(all, s)
 	}
 }
 
@@ -172,44 +249,45 @@ func (t *Tree) Differences(got *Tree, moments Moments, named map[string]bool) (d
 	paths := union(slices.Collect(maps.Keys(t.States)), slices.Collect(maps.Keys(got.States)))
 	paths = union(paths, slices.Collect(maps.Keys(moments)))
 	for _, p := range paths {
+		if isHidden(p) {
+			continue
+		}
 		allowed := moments[p]
 		if len(allowed) == 0 {
 			allowed = []State{t.States[p]}
 		}
 		s := got.States[p]
-		if moments.moved(p) && (s == State{} || t.hasOrHad(moments, s)) {
+		moved, replaced := moments.moved(p)
+		if moved && s == (State{}) || (moved || replaced) && s != (State{}) && t.hasOrHad(moments, s) {
 			continue
 		}
-		if !isNamed(p) && !slices.Contains(allowed, s) {
-			diffs = append(diffs, fmt.Sprintf("%q is\n\t%+v instead of", p, s))
-			for _, a := range allowed[:min(len(allowed), 6)] {
-				diffs[len(diffs)-1] += fmt.Sprintf("\n\t%+v", a)
-			}
+		if !isNamed(p) && !slices.ContainsFunc(allowed, s.same) {
+			diffs = append(diffs, fmt.Sprintf("%q is %s", p, explain(s, allowed)))
 		}
 	}
 	return append(diffs, t.linkDifferences(got, moments, isNamed)...)
 }
 
-// moved reports whether the path, or a folder above it, came or went. What a program has opened
-// there stays open, wherever it is, and may change under another name.
-func (m Moments) moved(path string) bool {
+// moved reports whether the path, or a folder above it, came or went, or was replaced by another
+// file. What a program has opened there stays open, wherever it is, and may change under another name.
+func (m Moments) moved(path string) (moved, replaced bool) {
 	for ; path != "."; path = filepath.Dir(path) {
-		if slices.Contains(m[path], State{}) {
-			return true
-		}
+		all := m[path]
+		moved = moved || slices.Contains(all, State{})
+		replaced = replaced || slices.ContainsFunc(all, func(s State) bool { return s.id != all[0].id })
 	}
-	return false
+	return moved, replaced
 }
 
 // hasOrHad reports whether some path has a state, or had it at a moment.
 func (t *Tree) hasOrHad(m Moments, s State) bool {
 	for _, states := range m {
-		if slices.Contains(states, s) {
+		if slices.ContainsFunc(states, s.same) {
 			return true
 		}
 	}
 	for _, state := range t.States {
-		if state == s {
+		if state.same(s) {
 			return true
 		}
 	}
@@ -220,7 +298,8 @@ func (t *Tree) hasOrHad(m Moments, s State) bool {
 func (t *Tree) linkDifferences(got *Tree, moments Moments, isNamed func(string) bool) (diffs []string) {
 	var still []string
 	for _, p := range slices.Sorted(maps.Keys(t.Files)) {
-		if _, there := got.Files[p]; there && moments[p] == nil && !moments.moved(p) && !isNamed(p) {
+		moved, replaced := moments.moved(p)
+		if _, there := got.Files[p]; there && moments[p] == nil && !moved && !replaced && !isNamed(p) {
 			still = append(still, p)
 		}
 	}

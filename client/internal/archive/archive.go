@@ -132,6 +132,9 @@ type pendingEntry struct {
 	recheck *tree.Entry
 	ready   chan struct{} // closed when a reader is done with the entry; nil if none is needed
 	drop    bool          // the reader could not read it; belongs to the reader until ready
+	// torn says why the content is not as it was at one moment, Item.Err what else is lacking.
+	// Both belong to the reader until ready.
+	torn error
 }
 
 func newSaver(up Uploader, opt Options) *saver {
@@ -242,6 +245,12 @@ func (s *saver) reportUnreadable(path string, err error) {
 func (s *saver) reportIncomplete(path string, err error) {
 	s.incomplete.Add(1)
 	s.Warn(path, err)
+}
+
+// reportTorn is reportUnreadable for a file that is saved, but not as it was at one moment.
+func (s *saver) reportTorn(p *pendingEntry, err error) {
+	p.torn = err
+	s.reportUnreadable(p.Path, err)
 }
 
 // checkSaved returns an error if there is nothing but failures and folders: as the newest version

@@ -54,7 +54,7 @@ func (s *saver) addToTree(ctx context.Context, w *tree.Writer, p *pendingEntry) 
 	}
 	if p.file != nil && p.file.entry == nil {
 		first := *e
-		p.file.entry = &first
+		p.file.entry, p.file.torn, p.file.lacking = &first, p.torn, p.Err
 	}
 	if e.Type != tree.TypeDir {
 		s.files.Add(1)
@@ -74,6 +74,12 @@ func (s *saver) completeFurther(ctx context.Context, p *pendingEntry) error {
 		return s.readNow(ctx, p)
 	}
 	p.Entry.BecomeNameOf(first)
+	if p.file.torn != nil {
+		s.reportUnreadable(p.Path, p.file.torn)
+	}
+	if p.file.lacking != nil {
+		s.reportIncomplete(p.Path, p.file.lacking)
+	}
 	s.Progress.Bytes.Add(first.Size)
 	if !s.recheck && p.Entry.Equal(p.before) {
 		p.reused = p.at
@@ -88,7 +94,7 @@ func (s *saver) readNow(ctx context.Context, p *pendingEntry) error {
 			p.drop = true
 			return nil
 		}
-		return s.moveXattrs(p.Entry)
+		return s.moveXattrs(p)
 	}
 	r := s.newReader(ctx)
 	defer r.in.Close()

@@ -71,7 +71,7 @@ func (r *reader) readEntries(ctx context.Context, files readGroup) error {
 func (r *reader) readEntry(ctx context.Context, p *pendingEntry) error {
 	s, e := r.s, p.Entry
 	if e.Type != tree.TypeFile {
-		return s.moveXattrs(e)
+		return s.moveXattrs(p)
 	}
 	if s.Roots == nil {
 		return r.readStdin(ctx, e)
@@ -102,7 +102,7 @@ func (r *reader) readEntry(ctx context.Context, p *pendingEntry) error {
 				s.reportIncomplete(e.Path, p.Err)
 				e.Ctime = 0 // so that the next backup tries again
 			}
-			return s.moveXattrs(e)
+			return s.moveXattrs(p)
 		}
 	}
 }
@@ -234,9 +234,9 @@ func (r *reader) checkAfterRead(p *pendingEntry, f *os.File, before os.FileInfo,
 	}
 	switch {
 	case changed:
-		r.s.reportUnreadable(e.Path, errors.New("the file changed while it was read; what was read of it is saved"))
+		r.s.reportTorn(p, errors.New("the file changed while it was read; what was read of it is saved"))
 	case differs:
-		r.s.reportUnreadable(e.Path, fmt.Errorf("the file changed while it was read, or its size is not what the system says: %d bytes were read and are saved, it says %d", size, said))
+		r.s.reportTorn(p, fmt.Errorf("the file changed while it was read, or its size is not what the system says: %d bytes were read and are saved, it says %d", size, said))
 	}
 	e.Size = size
 	if fresh || changed || differs {
@@ -416,13 +416,15 @@ func (s *saver) sendZeros() (schemas.ChunkID, error) {
 }
 
 // moveXattrs moves attributes that are too large for a leaf of the tree into chunks.
-func (s *saver) moveXattrs(e *tree.Entry) error {
+func (s *saver) moveXattrs(p *pendingEntry) error {
+	e := p.Entry
 	if tree.XattrSize(e.Xattrs) <= tree.MaxInlineXattrs {
 		return nil
 	}
 	b, err := tree.EncodeXattrs(e.Xattrs)
 	if err != nil {
-		s.reportIncomplete(e.Path, fmt.Errorf("its extended attributes are left out: %w", err))
+		p.Err = fmt.Errorf("its extended attributes are left out: %w", err)
+		s.reportIncomplete(e.Path, p.Err)
 		e.Xattrs, e.Ctime = nil, 0
 		return nil
 	}

@@ -16,6 +16,8 @@ type sharedFile struct {
 	// entry is that of the first name that is in the tree; nil while there is none. makeTree
 	// alone uses it. It is a copy, because an entry keeps those of its neighbours in memory.
 	entry *tree.Entry
+	// torn and lacking are those of that name: each name is warned of.
+	torn, lacking error
 }
 
 // sharedFiles are the files with several names that the walk has met.

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
+	"servidor-backup/client/internal/clienttest"
 	"servidor-backup/client/internal/scan"
 	"servidor-backup/client/internal/tree"
 )
@@ -135,6 +138,26 @@ func TestNamesOfAFileThatChangesStayTogether(t *testing.T) {
 				t.Errorf("%d paths are counted, with the warnings %q, want %d", v.Unreadable, v.warnings, tc.warnings)
 			}
 		})
+	}
+}
+
+// What is wrong with a file is wrong with each of its names.
+func TestEveryNameOfATornFileIsNamed(t *testing.T) {
+	dir, s := t.TempDir(), newShelf(t)
+	first := filepath.Join(dir, "n")
+	writeFile(t, first, string(clienttest.Noise(1, 2<<20)))
+	link(t, first, filepath.Join(dir, "o"))
+	seconds := time.Unix(1e9, 0)
+	s.onData = func([]byte) { // as long as it is read, it changes
+		seconds = seconds.Add(time.Second)
+		if err := os.Chtimes(first, seconds, seconds); err != nil {
+			t.Error(err)
+		}
+	}
+	v := s.save(t, nil, nil, dir)
+	slices.Sort(v.warnings)
+	if v.Unreadable != 2 || len(v.warnings) != 2 || v.warnings[0][:2] != "n:" || v.warnings[1][:2] != "o:" {
+		t.Errorf("%d paths are counted, with the warnings %q, want n and o", v.Unreadable, v.warnings)
 	}
 }
 

@@ -92,6 +92,7 @@ func (s *saver) readRest(it *scan.Item) bool {
 	case it.Entry == nil:
 		s.reportUnreadable(it.Path, err)
 	case err != nil:
+		it.Err = err
 		s.reportIncomplete(it.Path, err)
 	}
 	return it.Entry != nil
