@@ -48,7 +48,7 @@ func guard(dir string, streams []stream) error {
 			return nil
 		})
 		if errors.Is(err, errNoLinks) {
-			return os.RemoveAll(filepath.Join(dir, secondNames))
+			return RemoveAll(filepath.Join(dir, secondNames))
 		}
 		if err != nil {
 			return fmt.Errorf("keep the streams' files while the server starts: %w", err)
@@ -99,13 +99,13 @@ func bringBackStream(from, to string) error {
 	if err != nil || len(files) > 0 {
 		return err
 	}
-	if err := os.RemoveAll(to); err != nil {
+	if err := RemoveAll(to); err != nil {
 		return err
 	}
 	return os.Rename(from, to)
 }
 
-func dropSecondNames(dir string) error { return os.RemoveAll(filepath.Join(dir, secondNames)) }
+func dropSecondNames(dir string) error { return RemoveAll(filepath.Join(dir, secondNames)) }
 
 // checkRecovered checks that the server has recovered the streams.
 func checkRecovered(ns *server.Server, streams []stream) error {

@@ -39,7 +39,7 @@ func (a *app) startReadOnly(ctx context.Context, dir string) (*roles, error) {
 	r.serverLog, r.readOnly, r.failed = nil, true, a.abandon
 	nats, err := copyToTemp(natsDir(dir))
 	if err == nil {
-		r.onStop(func() error { return os.RemoveAll(nats) })
+		r.onStop(func() error { return embedded.RemoveAll(nats) })
 		err = startOn(ctx, r, nats, nodeDir(dir), upOptions{nodeOptions: nodeOptions{data: nodeDir(dir), keepName: true, settle: a.settle}})
 	}
 	if err != nil {
@@ -60,7 +60,7 @@ func copyToTemp(dir string) (temp string, err error) {
 			if makeErr = copyFiles(made, dir); makeErr == nil {
 				return made, nil
 			}
-			makeErr = errors.Join(makeErr, os.RemoveAll(made))
+			makeErr = errors.Join(makeErr, embedded.RemoveAll(made))
 		}
 		if err == nil {
 			err = makeErr

@@ -31,9 +31,16 @@ func (d *Dir) Lstat(name string) (os.FileInfo, error) {
 		return nil, err
 	}
 	defer d.Release()
-	info, err := d.Root.Lstat(name)
+	info, err := lstat(d, name)
 	return info, WithoutPath(err)
 }
+
+// Remove removes a name in the folder, which must be acquired.
+func (d *Dir) Remove(name string) error { return WithoutPath(remove(d, name, false)) }
+
+// RemoveUnused is Remove, but where the system knows which files are open, as Windows does, it
+// refuses those.
+func (d *Dir) RemoveUnused(name string) error { return WithoutPath(remove(d, name, true)) }
 
 // Subdir returns the folder that has the given name in d now. Anything but a folder, a
 // symbolic link above all, is refused. path names the folder in the error.
@@ -58,7 +65,7 @@ func (d *Dir) Rename(used, name string) error {
 	}
 	err := d.Root.Rename(used, name)
 	// Renaming one name of a file to another name of the same file does nothing.
-	if rmErr := d.Root.Remove(used); err == nil && rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
+	if rmErr := d.Remove(used); err == nil && rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
 		err = rmErr
 	}
 	return WithoutPath(err)

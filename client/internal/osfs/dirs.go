@@ -86,7 +86,7 @@ func (h handle) close() {
 // Which methods and fields may be used depends on the set that the folder is from:
 //
 //	both                Child, Acquire, Release, Path
-//	NewDirs only        Names, Lstat, Subdir, Rename, ReadAt; Root and Self while acquired
+//	NewDirs only        Names, Lstat, Subdir, Rename, Remove, ReadAt; Root and Self while acquired
 //	NewWalkDirs only    List, LstatMeta, Readlink, OpenNoAtime, FileKind, Kind, IsPseudo
 type Dir struct {
 	set    *Dirs

@@ -12,7 +12,7 @@ func renameNew(*Dir, string, string) (done bool, err error) { return false, nil 
 
 func (File) SetTimes(*Dir, string, int64) error { return errors.ErrUnsupported }
 
-// Lock reports true: a file that is open cannot be removed here, so that nothing needs to be locked.
+// Lock reports true: folders cannot be locked here. [Dir.RemoveUnused] has to do.
 func Lock(*os.File) bool { return true }
 
 // InheritsACL reports false: there are no extended attributes here.

@@ -1,6 +1,7 @@
 package osfs
 
 import (
+	"errors"
 	"os"
 	"unsafe"
 
@@ -32,7 +33,7 @@ func Stat(f *os.File) (os.FileInfo, error) {
 
 // lstat looks at a name in the acquired folder.
 func lstat(d *Dir, name string) (os.FileInfo, error) {
-	h, err := d.openHandle(name, windows.FILE_READ_ATTRIBUTES, windows.FILE_OPEN, 0)
+	h, err := openAt(d.Self, name, windows.FILE_READ_ATTRIBUTES, shareAll, windows.FILE_OPEN, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -41,27 +42,43 @@ func lstat(d *Dir, name string) (os.FileInfo, error) {
 	return Stat(f)
 }
 
-// openHandle opens a name in the acquired folder, and follows no link. disposition says what to do
-// if there is no such file, such as windows.FILE_OPEN.
-func (d *Dir) openHandle(name string, access, disposition, options uint32) (windows.Handle, error) {
+// remove removes a name in the acquired folder. If unused, it refuses what any program has open.
+func remove(d *Dir, name string, unused bool) error {
+	if !unused {
+		// Wine, before version 9, answers like this: it lacks the call that package os makes.
+		if err := d.Root.Remove(name); !errors.Is(err, windows.ERROR_INVALID_FUNCTION) {
+			return err
+		}
+	}
+	share := uint32(shareAll)
+	if unused {
+		share = 0
+	}
+	h, err := openAt(d.Self, name, windows.DELETE, share, windows.FILE_OPEN, windows.FILE_DELETE_ON_CLOSE)
+	if err != nil {
+		return err
+	}
+	return windows.CloseHandle(h)
+}
+
+const shareAll = windows.FILE_SHARE_READ | windows.FILE_SHARE_WRITE | windows.FILE_SHARE_DELETE
+
+// openAt opens a name in a folder or, with ":NAME", a stream of a file; at is open. It follows no
+// link. share tells for what others may have the file open, disposition what to do if there is no
+// such file, such as windows.FILE_OPEN.
+func openAt(at *os.File, name string, access, share, disposition, options uint32) (windows.Handle, error) {
 	if name == "." {
 		name = "" // the folder itself
 	}
-	return openAt(windows.Handle(d.Self.Fd()), name, access, disposition, options)
-}
-
-// openAt opens a name relative to an open folder or, with ":NAME", a stream of an open file.
-func openAt(at windows.Handle, name string, access, disposition, options uint32) (windows.Handle, error) {
 	object, err := windows.NewNTUnicodeString(name)
 	if err != nil {
 		return 0, err
 	}
-	attributes := &windows.OBJECT_ATTRIBUTES{RootDirectory: at, ObjectName: object, Attributes: windows.OBJ_CASE_INSENSITIVE}
+	attributes := &windows.OBJECT_ATTRIBUTES{
+		RootDirectory: windows.Handle(at.Fd()), ObjectName: object, Attributes: windows.OBJ_CASE_INSENSITIVE,
+	}
 	attributes.Length = uint32(unsafe.Sizeof(*attributes))
-	const (
-		share = windows.FILE_SHARE_READ | windows.FILE_SHARE_WRITE | windows.FILE_SHARE_DELETE
-		usual = windows.FILE_OPEN_REPARSE_POINT | windows.FILE_OPEN_FOR_BACKUP_INTENT | windows.FILE_SYNCHRONOUS_IO_NONALERT
-	)
+	const usual = windows.FILE_OPEN_REPARSE_POINT | windows.FILE_OPEN_FOR_BACKUP_INTENT | windows.FILE_SYNCHRONOUS_IO_NONALERT
 	var h windows.Handle
 	err = windows.NtCreateFile(&h, access|windows.SYNCHRONIZE, attributes, &windows.IO_STATUS_BLOCK{}, nil,
 		windows.FILE_ATTRIBUTE_NORMAL, share, disposition, usual|options, 0, 0)
@@ -103,8 +120,8 @@ func (i *fileInfo) ask(h windows.Handle) error {
 
 // basicInfo is FILE_BASIC_INFO. Times are in units of 100 ns since 1601.
 type basicInfo struct {
-	created, accessed, written, changed int64
-	attributes                          uint32
+	_, _, _, changed int64
+	attributes       uint32
 }
 
 // epoch is the year 1970 as a time of Windows.

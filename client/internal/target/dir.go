@@ -154,7 +154,7 @@ func (d *Dir) makeWay(name string) (existed bool, err error) {
 	case !d.t.opt.Overwrite:
 		return false, errExists
 	case !info.IsDir():
-		return false, osfs.WithoutPath(d.disk.Root.Remove(name))
+		return false, d.disk.Remove(name)
 	case info.Mode()&0o700 != 0o700:
 		// A read-only folder from an earlier restore; its mode is set again later.
 		err = osfs.WithoutPath(d.disk.Root.Chmod(name, info.Mode()|0o700))
@@ -238,7 +238,7 @@ func (d *Dir) checkMade(name string) error {
 		return nil
 	}
 	return errors.Join(fmt.Errorf("%w: %q (this file system makes %q of it)", ErrName, name, cut),
-		osfs.WithoutPath(d.disk.Root.Remove(name)))
+		d.disk.Remove(name))
 }
 
 // inheritsACL reports whether new files in the folder get an ACL from it. d.disk must be acquired.

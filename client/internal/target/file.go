@@ -109,7 +109,7 @@ func (d *Dir) place(used, name string, replace bool) error {
 	if err == nil {
 		return d.checkMade(name)
 	}
-	return errors.Join(d.explainName(name, err), osfs.WithoutPath(d.disk.Root.Remove(used)))
+	return errors.Join(d.explainName(name, err), d.disk.Remove(used))
 }
 
 // make creates the file under a temporary name.
@@ -205,8 +205,8 @@ func (f *File) remove() error {
 		return fmt.Errorf("remove the unfinished %q: %w", f.entry.Path, err)
 	}
 	defer f.dir.disk.Release()
-	if err := f.dir.disk.Root.Remove(f.used); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the unfinished %q: %w", f.entry.Path, osfs.WithoutPath(err))
+	if err := f.dir.disk.Remove(f.used); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the unfinished %q: %w", f.entry.Path, err)
 	}
 	return nil
 }

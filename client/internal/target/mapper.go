@@ -66,7 +66,7 @@ func (t *Target) takes(name, other string) (bool, error) {
 		info, lookErr := root.Lstat(other)
 		there = lookErr == nil && os.SameFile(made, info)
 	}
-	if rmErr := root.Remove(name); rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
+	if rmErr := t.top.disk.Remove(name); rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
 		err = errors.Join(err, rmErr)
 	}
 	if err != nil {

@@ -287,7 +287,7 @@ func (w *metaWriter) writeNew(d *Dir, name string, e *tree.Entry, content []byte
 		err = closed
 	}
 	if err != nil {
-		return true, errors.Join(err, osfs.WithoutPath(d.disk.Root.Remove(name)))
+		return true, errors.Join(err, d.disk.Remove(name))
 	}
 	return true, nil
 }

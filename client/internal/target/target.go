@@ -161,11 +161,11 @@ func (t *Target) removeLeftover(d *Dir, name string) (removed bool) {
 	if t.lock == nil || !strings.HasPrefix(name, t.leftovers) {
 		return false
 	}
-	info, err := d.disk.Root.Lstat(name)
+	info, err := d.disk.Lstat(name)
 	if err != nil || info.IsDir() || osfs.MetaOf(info).Ctime >= t.started {
 		return false
 	}
-	return d.disk.Root.Remove(name) == nil
+	return d.disk.RemoveUnused(name) == nil
 }
 
 // ErrLeftOut means that an entry could not be made because this user, or this system, may not make

@@ -96,10 +96,13 @@ func TestLeftoversAreRemoved(t *testing.T) {
 	if err := putEntry(killed, &tree.Entry{Path: "d", Type: tree.TypeDir, Mode: 0o755}); err != nil {
 		t.Fatal(err)
 	}
+	var writing []*File
 	for _, path := range []string{"large", "d/large"} {
-		if _, err := killed.Create(&tree.Entry{Path: path, Type: tree.TypeFile, Size: 1}); err != nil {
+		f, err := killed.Create(&tree.Entry{Path: path, Type: tree.TypeFile, Size: 1})
+		if err != nil {
 			t.Fatal(err)
 		}
+		writing = append(writing, f)
 	}
 	mine := []string{leftoverPrefix("letters") + "AAAAAAAA-1", ".restore-notes", "d", "x"}
 	for _, name := range mine {
@@ -121,7 +124,8 @@ func TestLeftoversAreRemoved(t *testing.T) {
 	if left, err := filepath.Glob(filepath.Join(to, "*", ".restore-*")); err != nil || len(left) != 1 {
 		t.Errorf("a file that another restore is writing was removed: %v (%v)", left, err)
 	}
-	if err := killed.unlock(); err != nil { // as when its process ends
+	// As when its process ends.
+	if err := errors.Join(killed.unlock(), writing[0].file.Close(), writing[1].file.Close()); err != nil {
 		t.Fatal(err)
 	}
 	again()
