@@ -36,10 +36,11 @@ bus/kv                    → schemas
 bus/replica               → bus schemas schemas/placement schemas/erasure
 bus/bustest               → bus bus/embedded schemas
 
-storage                   → schemas storage/internal/segment storage/internal/index storage/internal/overlay
+storage                   → schemas storage/internal/segment storage/internal/index storage/internal/overlay storage/internal/filecache
 storage/internal/segment  → schemas
 storage/internal/index    → schemas storage/internal/segment
 storage/internal/overlay  →
+storage/internal/filecache →
 storage/storagetest       → schemas storage
 storage/heal              → bus bus/replica schemas schemas/placement schemas/erasure storage
 storage/node              → bus bus/replica schemas storage storage/heal

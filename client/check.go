@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"servidor-backup/bus/replica"
 	"servidor-backup/client/internal/download"
@@ -45,10 +46,14 @@ type CheckResult struct {
 	Damaged  int64 // calls of Found
 	// Incomplete is how many of the versions were saved incomplete.
 	Incomplete int64
+	// Noted: nodes and coordinators have taken note of everything that was found, so that the
+	// next backup of each record sends again what it has of it, without being told to recheck.
+	Noted bool
 }
 
 // Check proves that versions can be restored with this machine's key from the nodes as they are
-// now. What several versions share is checked once.
+// now. What several versions share is checked once. Nodes take note of parts that do not open, and
+// coordinators of versions that miss something; nothing else is changed.
 func (c *Client) Check(ctx context.Context, opt CheckOptions) (*CheckResult, error) {
 	if opt.Progress == nil {
 		opt.Progress = &Progress{}
@@ -63,8 +68,10 @@ func (c *Client) Check(ctx context.Context, opt CheckOptions) (*CheckResult, err
 	opt.Progress.TotalFiles.Store(int64(len(ids)))
 	opt.Progress.Counted.Store(true)
 	for _, id := range ids {
+		before := ck.out.Damaged
 		v, err := openVersion(ctx, c, id)
 		if err == nil {
+			id = v.ID
 			ck.noteIncomplete(&v.Version)
 			err = ck.checkVersion(ctx, v)
 		}
@@ -79,11 +86,25 @@ func (c *Client) Check(ctx context.Context, opt CheckOptions) (*CheckResult, err
 		if err != nil {
 			return nil, fmt.Errorf("check %s: %w", id, explainUnresponsive(err))
 		}
+		if ck.out.Damaged > before {
+			noted := c.doubt(ctx, id) == nil && (v == nil || v.chunks == nil || v.chunks.Unnoted() == 0)
+			ck.out.Noted = noted && (ck.out.Noted || before == 0)
+		}
 		ck.out.Versions++
 		opt.Progress.Files.Add(1)
 	}
 	return &ck.out, nil
 }
+
+// doubt tells the coordinators that a version misses something.
+func (c *Client) doubt(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, doubtTime)
+	defer cancel()
+	return c.ctl.request(ctx, schemas.SubjectDoubt, &schemas.DoubtRequest{Nickname: c.opt.Nickname, ID: id}, &schemas.DoubtReply{})
+}
+
+// doubtTime bounds the time in which a coordinator takes note of a version.
+const doubtTime = 5 * time.Second
 
 // versionIDs returns the ids of the versions that id means in [CheckOptions].
 func (c *Client) versionIDs(ctx context.Context, id string) (ids []string, err error) {

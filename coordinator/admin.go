@@ -37,6 +37,21 @@ func (c *Coordinator) forget(ctx context.Context, req *schemas.ForgetRequest) (a
 	return rep, err
 }
 
+// doubt answers backup.doubt.
+func (c *Coordinator) doubt(ctx context.Context, req *schemas.DoubtRequest) (any, error) {
+	if err := schemas.CheckNickname(req.Nickname); err != nil {
+		return nil, err
+	}
+	if err := c.copies.checkKnown(ctx); err != nil {
+		return nil, err
+	}
+	record, number, err := schemas.ParseVersionID(req.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &schemas.DoubtReply{Reply: schemas.OK}, c.catalog.Doubt(ctx, req.Nickname, record, number)
+}
+
 // policy answers backup.policy. The policies of a lost catalogue are not known.
 func (c *Coordinator) policy(ctx context.Context, req *schemas.PolicyRequest) (any, error) {
 	if err := c.copies.checkCatalogue(ctx); err != nil {

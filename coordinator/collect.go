@@ -73,6 +73,15 @@ func (c *Coordinator) collectionDeps(grace time.Duration) gc.Deps {
 
 func (c *Coordinator) runCollection(held context.Context, d gc.Deps, begun gc.Result) gc.Result {
 	r := gc.Run(held, d, begun)
+	for _, l := range r.Lost {
+		record, number, err := schemas.ParseVersionID(l.Version)
+		if err == nil {
+			err = c.catalog.Doubt(held, l.Nickname, record, number)
+		}
+		if err != nil && held.Err() == nil {
+			c.opt.Log.Warn("it could not be noted that a version misses chunks", "nickname", l.Nickname, "version", l.Version, "error", err)
+		}
+	}
 	c.catalog.ScanBackup() // for tombstones of versions that were removed
 	c.event(schemas.EventCollected, fmt.Sprint(r.Generation), "", "%s", gc.Summary(&r))
 	return r

@@ -203,6 +203,7 @@ func (c *Coordinator) serve() error {
 		bus.Handle(c.service, "status", schemas.SubjectStatus, c.status),
 		bus.Handle(c.service, "gc", schemas.SubjectCollect, c.collect),
 		bus.Handle(c.service, "forget", schemas.SubjectForget, c.forget),
+		bus.Handle(c.service, "doubt", schemas.SubjectDoubt, c.doubt),
 		bus.Handle(c.service, "policy", schemas.SubjectPolicy, c.policy),
 		bus.Handle(c.service, "nicknames", schemas.SubjectNicknames, c.nicknames),
 		bus.Handle(c.service, "node-state", schemas.SubjectNodeState, c.members.SetState),

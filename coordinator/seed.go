@@ -219,13 +219,25 @@ func (c *Coordinator) download(ctx context.Context, req *schemas.DownloadRequest
 
 // fetchPlain asks a node with {id_arquivo} and returns its conteudo_arquivo.
 func (c *Coordinator) fetchPlain(ctx context.Context, v *schemas.Version, nodes *schemas.NodeMap) (content []byte, err error) {
-	err = replica.NewReader(c.nc, nodes).Fetch(ctx, v.Vault, []schemas.ChunkID{v.Root}, false, func(_ int, chunk *schemas.Chunk) error {
+	reader, bad := replica.NewReader(c.nc, nodes), false
+	matches := func(chunk *schemas.Chunk) error {
 		if schemas.PlainChunkID(v.Vault, chunk.Content) != v.Root {
-			return schemas.Errorf(schemas.Corrupt, "chunk %s does not match its id", v.Root.Short())
+			return replica.BadReplica(schemas.Errorf(schemas.Corrupt, "chunk %s does not match its id", v.Root.Short()))
 		}
-		content = chunk.Content
 		return nil
+	}
+	err = reader.Fetch(ctx, v.Vault, []schemas.ChunkID{v.Root}, false, func(_ int, chunk *schemas.Chunk) error {
+		err := matches(chunk)
+		if err == nil {
+			content = chunk.Content
+		} else {
+			bad = true
+		}
+		return err
 	})
+	if bad { // whoever sends the same content again replaces it
+		reader.Void(ctx, v.Vault, v.Root, matches)
+	}
 	if errors.Is(err, bus.ErrNoResponders) {
 		err = schemas.Errorf(schemas.NoNode, "%v: is the storage node running?", err)
 	}

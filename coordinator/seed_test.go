@@ -255,7 +255,7 @@ func TestDownloadChecksContent(t *testing.T) {
 	// A node holds something else under the id that the catalogue names.
 	vault := schemas.PlainVault(nickname)
 	chunk := w.Data(40)
-	chunk.Kind = schemas.Plain
+	chunk.ID, chunk.Kind = schemas.PlainChunkID(vault, []byte("right")), schemas.Plain
 	chunk.Sum = chunk.Checksum()
 	b := schemas.NewPut(nil, "test", vault)
 	b.Add(&chunk)
@@ -273,6 +273,12 @@ func TestDownloadChecksContent(t *testing.T) {
 	rep := w.ask("backup.download", map[string]any{"apelido": nickname, "id_arquivo": "f"})
 	if fmt.Sprint(rep["status"]) != "906" || rep["code"] != string(schemas.Corrupt) || rep["conteudo_arquivo"] != nil {
 		t.Errorf("the answer is %v", rep)
+	}
+	// Whoever sends the content again replaces it.
+	w.transmit(nickname, "g", "right")
+	rep = w.ask("backup.download", map[string]any{"apelido": nickname, "id_arquivo": "f"})
+	if fmt.Sprint(rep["status"]) != "255" {
+		t.Errorf("after the content was sent again, the answer is %v", rep)
 	}
 }
 

@@ -83,6 +83,18 @@ type ForgetReply struct {
 	Versions []string `msgpack:"versions,omitempty"`
 }
 
+// DoubtRequest says, on backup.doubt, that a client has found a version to miss something. The
+// next backup of the record then takes nothing to be held that it reuses, and asks the nodes.
+type DoubtRequest struct {
+	Nickname string `msgpack:"apelido"`
+	ID       string `msgpack:"id_arquivo"` // NAME@NUMBER
+}
+
+// DoubtReply answers a [DoubtRequest].
+type DoubtReply struct {
+	Reply
+}
+
 // CollectRequest starts a garbage collection, or asks for the result of the last one, on
 // backup.gc.
 type CollectRequest struct {

@@ -94,9 +94,11 @@ var errIDLength = errors.New("an id has the wrong length")
 
 func (id ChunkID) EncodeMsgpack(e *msgpack.Encoder) error   { return e.EncodeBytes(id[:]) }
 func (id VaultID) EncodeMsgpack(e *msgpack.Encoder) error   { return e.EncodeBytes(id[:]) }
+func (s Sum) EncodeMsgpack(e *msgpack.Encoder) error        { return e.EncodeBytes(s[:]) }
 func (id SourceID) EncodeMsgpack(e *msgpack.Encoder) error  { return e.EncodeBytes(id[:]) }
 func (id *ChunkID) DecodeMsgpack(d *msgpack.Decoder) error  { return decodeID(d, id[:]) }
 func (id *VaultID) DecodeMsgpack(d *msgpack.Decoder) error  { return decodeID(d, id[:]) }
+func (s *Sum) DecodeMsgpack(d *msgpack.Decoder) error       { return decodeID(d, s[:]) }
 func (id *SourceID) DecodeMsgpack(d *msgpack.Decoder) error { return decodeID(d, id[:]) }
 
 func decodeID(d *msgpack.Decoder, id []byte) error {

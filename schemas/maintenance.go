@@ -132,6 +132,23 @@ type ChunkIDsReply struct {
 	IDs []byte `msgpack:"id_arquivo"` // 32 bytes each
 }
 
+// VoidRequest tells a node, on storage.void.N, that a part does not open although its checksum is
+// right, as only a client with the vault's key can find out.
+type VoidRequest struct {
+	Vault VaultID `msgpack:"vault"`
+	ID    ChunkID `msgpack:"id"`
+	Part  Part    `msgpack:"part,omitempty"`
+	Sum   Sum     `msgpack:"sum"` // of the part
+}
+
+// VoidReply answers a [VoidRequest].
+type VoidReply struct {
+	Reply
+	// Void: the node has the part with that checksum, and does not hold it any more: the next put
+	// of the part replaces it. Until then its bytes stay, and are given to those who ask for them.
+	Void bool `msgpack:"void"`
+}
+
 // CatalogueEntry is one value of one key of the catalogue. Nodes hold the catalogue backup
 // as plain chunks of such entries, in the vault [CatalogueVault]. Of several entries for
 // one key, the one with the highest revision is valid.

@@ -16,6 +16,7 @@ const (
 	SubjectPolicy    = "backup.policy"
 	SubjectNodeState = "backup.node.state"
 	SubjectForget    = "backup.forget"
+	SubjectDoubt     = "backup.doubt"
 	SubjectNicknames = "backup.nicknames"
 	SubjectCollect   = "backup.gc"
 	SubjectRebuild   = "backup.rebuild"
@@ -39,6 +40,7 @@ const (
 	statusPrefix     = "storage.status."
 	scrubPrefix      = "storage.scrub."
 	chunksPrefix     = "storage.chunks."
+	voidPrefix       = "storage.void."
 	servingPrefix    = "storage.serving."
 )
 
@@ -124,6 +126,9 @@ func ScrubSubject(n NodeID) string { return scrubPrefix + string(n) }
 
 // ChunksSubject is where node n is asked which whole chunks of a vault it holds.
 func ChunksSubject(n NodeID) string { return chunksPrefix + string(n) }
+
+// VoidSubject is where node n is told that a part that it holds does not open.
+func VoidSubject(n NodeID) string { return voidPrefix + string(n) }
 
 // ServingSubject is where processes that serve node n, of which there should be one, tell each
 // other of it.

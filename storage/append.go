@@ -226,6 +226,7 @@ type chunkWrite struct {
 	key        index.Key
 	head       segment.Header // vault and time
 	generation uint32         // of its entry
+	void       bool           // its entry is
 	chunk      *schemas.Chunk
 	skip       bool // the part is held, or comes twice
 }
@@ -370,7 +371,7 @@ func (w *writer) append(writes []chunkWrite, entries *index.Batch) (err error) {
 		r.Head.BatchStart = w.end.Offset
 		w.buf = codec.AppendFront(w.buf, r.At, &r.Head, cw.chunk)
 		e := index.RecordEntry(&r)
-		e.Generation = cw.generation
+		e.Generation, e.Corrupt, e.Void = cw.generation, cw.void, cw.void
 		if err := entries.PutAsIs(cw.key, e); err != nil {
 			return err
 		}

@@ -206,6 +206,7 @@ func (c *check) record(r *segment.Record) error {
 		return c.corrupt(k, &e, "the bytes do not match their checksum")
 	case !e.Corrupt:
 		c.sound++
+	case e.Void: // the bytes are those that were put
 	default: // the disk did not read it before
 		if err := c.s.index.MarkSound(&k, e.Location); err != nil {
 			return err
@@ -234,9 +235,12 @@ func (c *check) deadBytes(r *segment.Record) (int64, error) {
 func (c *check) entries() error {
 	var live int64
 	err := c.eachEntry(func(k index.Key, e index.Entry) error {
-		if e.Corrupt {
+		switch {
+		case e.Void:
+			c.emitPart(k, &e, "a client has found that it does not open, and it was not put again yet")
+		case e.Corrupt:
 			c.emitPart(k, &e, "it is known to be damaged and was not put again yet")
-		} else {
+		default:
 			live++
 		}
 		return nil

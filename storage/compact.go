@@ -242,7 +242,7 @@ func (c *compaction) read(f vfs.File) error {
 }
 
 // add moves a sound record if it is live, together with others. A record that is
-// live, sound and yet known as damaged is moved too.
+// live, sound and yet known as damaged is moved too: a void one stays void.
 func (c *compaction) add(scan *segment.Scanner, r *segment.Record) error {
 	k := index.RecordKey(&r.Head)
 	e, held, err := c.s.index.Get(&k)
@@ -303,7 +303,7 @@ func (w *writer) move(moves []move) (bytes int64, err error) {
 		if !held || e.Location != m.from {
 			continue
 		}
-		cw.generation = e.Generation
+		cw.generation, cw.void = e.Generation, e.Void
 		writes = append(writes, cw)
 		bytes += e.Size()
 	}

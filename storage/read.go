@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -28,6 +29,37 @@ func (s *Store) Edges(vault schemas.VaultID, id schemas.ChunkID) (schemas.Chunk,
 // GetPart is Get for one part of the chunk.
 func (s *Store) GetPart(vault schemas.VaultID, id schemas.ChunkID, part schemas.Part) (schemas.Chunk, error) {
 	return s.getPart(index.NewKey(vault, id, part), true)
+}
+
+// Void notes that a part whose checksum is sum does not open, as a client has found, which has the
+// key of the vault: from then on the part is not held, although its record is sound, and the next
+// Put of it replaces it. Until then it can be read as before. Void reports whether the part is void
+// now: not if it is not there, is damaged, or has another checksum. When the index is rebuilt from
+// the segments, the note is lost, and a part that was not replaced counts as held.
+func (s *Store) Void(ctx context.Context, vault schemas.VaultID, part PartID, sum schemas.Sum) (void bool, err error) {
+	if err := s.gate.enter(); err != nil {
+		return false, err
+	}
+	defer s.gate.leave()
+	k := index.NewKey(vault, part.ID, part.Part)
+	// While the writer rests, no record is replaced or moved.
+	err = s.writer.turn(ctx, func() error {
+		if err := s.health.refusal(); err != nil {
+			return err
+		}
+		c, err := s.getPart(k, true)
+		if err != nil || c.Sum != sum {
+			return err
+		}
+		e, _, err := s.index.Get(&k)
+		void = err == nil
+		return errors.Join(err, s.index.MarkVoid(&k, e.Location))
+	})
+	switch schemas.CodeOf(err) {
+	case schemas.NotHeld, schemas.Corrupt:
+		return false, nil
+	}
+	return void && err == nil, err
 }
 
 func (s *Store) getPart(k index.Key, content bool) (c schemas.Chunk, err error) {
@@ -73,7 +105,8 @@ type reader struct {
 
 // readFound reads the chunk whose entry is e, if it is held. If the record is damaged, or the
 // disk cannot read it, it notes that in the index. A record that is known to be damaged is read
-// all the same: a disk that did not read it once may do so now, and then it is held again.
+// all the same: a disk that did not read it once may do so now, and then it is held again. A void
+// part is read, too: whoever found that it does not open may have been wrong.
 func (r *reader) readFound(k *index.Key, e *index.Entry, held, content bool) (c schemas.Chunk, err error) {
 	switch {
 	case !held:
@@ -87,7 +120,7 @@ func (r *reader) readFound(k *index.Key, e *index.Entry, held, content bool) (c 
 		if !content {
 			c.Content = nil
 		}
-		return c, r.index.MarkSound(k, e.Location)
+		return c, r.index.MarkSound(k, e.Location) // which leaves a void part as it is
 	case err == nil || isPassing(err):
 		return c, err
 	case !errors.Is(err, segment.ErrRecord):

@@ -163,5 +163,5 @@ func (x *scale) get() {
 func (x *scale) crash() {
 	close(x.s.gate.stop)
 	x.s.writing.Wait()
-	x.check(errors.Join(x.s.writer.close(), x.s.index.CloseUnflushed(), x.s.segments.files.close(), x.s.lock.Close()))
+	x.check(errors.Join(x.s.writer.close(), x.s.index.CloseUnflushed(), x.s.segments.files.Close(), x.s.lock.Close()))
 }

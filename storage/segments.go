@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"servidor-backup/schemas"
+	"servidor-backup/storage/internal/filecache"
 	"servidor-backup/storage/internal/segment"
 )
 
@@ -21,7 +22,7 @@ type segments struct {
 	dir   *directory
 	now   func() time.Time
 	codec *segment.Codec
-	files *fileCache
+	files *filecache.Cache
 
 	mu      sync.Mutex
 	removed segment.Removed
@@ -32,9 +33,9 @@ type segments struct {
 
 func newSegments(dir *directory, now func() time.Time) *segments {
 	s := &segments{dir: dir, now: now, codec: segment.NewCodec(dir.identity.Salt)}
-	s.files = &fileCache{files: map[uint32]*cachedFile{}, open: func(n uint32) (vfs.File, error) {
+	s.files = filecache.New(func(n uint32) (vfs.File, error) {
 		return s.open(n, vfs.RandomReadsOption)
-	}}
+	})
 	return s
 }
 
@@ -127,9 +128,9 @@ func fileSize(f segment.File) (int64, error) {
 // readAt fills b from the location on. Its error is [segment.ErrRecord] if the
 // segment ends before b is full.
 func (s *segments) readAt(b []byte, at segment.Location) error {
-	f, err := s.files.acquire(at.Segment)
+	f, err := s.files.Acquire(at.Segment)
 	if err == nil {
-		err = errors.Join(segment.ReadFull(f, b, at.Offset), s.files.release(f))
+		err = errors.Join(segment.ReadFull(f, b, at.Offset), s.files.Release(f))
 	}
 	switch {
 	case err == nil:
@@ -169,7 +170,7 @@ func (s *segments) remove(n uint32) error {
 	// Wait for reads that looked up a location in the segment before.
 	s.reading.Lock()
 	defer s.reading.Unlock()
-	err := errors.Join(s.files.forget(n), s.dir.fs.Remove(s.path(n)))
+	err := errors.Join(s.files.Forget(n), s.dir.fs.Remove(s.path(n)))
 	if err == nil {
 		err = s.dir.sync(s.dir.join(segmentsName))
 	}
@@ -275,9 +276,9 @@ func (f sharedSegment) use(do func(vfs.File) error) error {
 	s := f.segments
 	s.reading.RLock()
 	defer s.reading.RUnlock()
-	file, err := s.files.acquire(f.number)
+	file, err := s.files.Acquire(f.number)
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(file), s.files.release(file))
+	return errors.Join(do(file), s.files.Release(file))
 }

@@ -201,7 +201,7 @@ func (s *Store) release() error {
 		errs = append(errs, s.index.Close())
 	}
 	if s.segments != nil {
-		errs = append(errs, s.segments.files.close())
+		errs = append(errs, s.segments.files.Close())
 	}
 	return errors.Join(append(errs, s.lock.Close())...)
 }

@@ -299,7 +299,7 @@ func (f *fetch) request(node schemas.NodeID, indexes []int, late func()) (*schem
 		f.reader.latencies.shun(node)
 		late()
 	})
-	b, err := f.reader.request(f.ctx, node, subject, &schemas.IDsRequest{Vault: f.vault, IDs: pick(f.ids, indexes)})
+	b, err := f.reader.request(f.ctx, node, subject, (&schemas.IDsRequest{Vault: f.vault, IDs: pick(f.ids, indexes)}).Encode())
 	if timer.Stop() {
 		alarm.Done()
 	}

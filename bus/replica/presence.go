@@ -194,7 +194,7 @@ func (r *Reader) askHave(ctx context.Context, node schemas.NodeID, vault schemas
 	for begin := 0; begin < len(ids); begin += MaxIDs {
 		batch := ids[begin:min(len(ids), begin+MaxIDs)]
 		req := &schemas.IDsRequest{Vault: vault, IDs: batch, Parts: parts, Look: look}
-		b, err := r.request(ctx, node, schemas.HaveSubject(node), req)
+		b, err := r.request(ctx, node, schemas.HaveSubject(node), req.Encode())
 		var rep schemas.HaveReply
 		if err == nil {
 			err = schemas.Unmarshal(b, &rep)

@@ -124,12 +124,12 @@ func (r *Reader) nodeContext(node schemas.NodeID) context.Context {
 
 // request sends a request to a node. It ends after nodeTimeout, or when a newer map says
 // that the node is not reachable.
-func (r *Reader) request(ctx context.Context, node schemas.NodeID, subject string, req *schemas.IDsRequest) ([]byte, error) {
+func (r *Reader) request(ctx context.Context, node schemas.NodeID, subject string, req []byte) ([]byte, error) {
 	bounded, cancel := context.WithTimeout(ctx, nodeTimeout)
 	defer cancel()
 	nodeCtx := r.nodeContext(node)
 	defer context.AfterFunc(nodeCtx, cancel)()
-	b, err := bus.RequestRaw(bounded, r.nc, subject, req.Encode())
+	b, err := bus.RequestRaw(bounded, r.nc, subject, req)
 	if err != nil && ctx.Err() == nil && nodeCtx.Err() != nil {
 		err = fmt.Errorf("%w on %s: the newest map says that the node is not reachable", bus.ErrNoResponders, subject)
 	}

@@ -92,7 +92,11 @@ func runCheck(ctx context.Context, a *app, opt client.CheckOptions) error {
 			"Bytes", a.size(res.Bytes), "Time", a.took(took)))
 	}
 	if err == nil && res.Damaged > 0 {
-		return &failure{exit: exitFailed, code: "damaged", text: a.n("check.damaged", res.Damaged), hint: a.t("check.damaged-hint")}
+		hint := a.t("check.damaged-hint")
+		if res.Noted {
+			hint = a.t("check.noted-hint")
+		}
+		return &failure{exit: exitFailed, code: "damaged", text: a.n("check.damaged", res.Damaged), hint: hint}
 	}
 	return err
 }

@@ -262,7 +262,10 @@ func (c *Catalog) readBackup(ctx context.Context, nodes *schemas.NodeMap, ids []
 	vault, reader := schemas.CatalogueVault(), replica.NewReader(c.nc, nodes)
 	decode := func(_ int, chunk *schemas.Chunk) error {
 		e := new(schemas.CatalogueEntry)
-		if schemas.PlainChunkID(vault, chunk.Content) == chunk.ID && schemas.Unmarshal(chunk.Content, e) == nil && c.isBackedUp(e.Key) {
+		if schemas.PlainChunkID(vault, chunk.Content) != chunk.ID {
+			return replica.BadReplica(schemas.Errorf(schemas.Corrupt, "it does not match its id"))
+		}
+		if schemas.Unmarshal(chunk.Content, e) == nil && c.isBackedUp(e.Key) {
 			visit(e)
 		} else {
 			c.opt.Log.Warn("a chunk in the vault of the catalogue holds no entry of it", "chunk", chunk.ID)

@@ -76,6 +76,42 @@ func (c *Catalog) setForgotten(ctx context.Context, old *schemas.Version, undo b
 	return changed, err
 }
 
+// Doubt notes that something of a version, or of the newest one if number is 0, is lost. From then
+// on nothing of it is taken to be held, and nothing of the record's newest version: it may share
+// what is lost. So the next backup of the record asks the nodes for everything that it reuses.
+func (c *Catalog) Doubt(ctx context.Context, nickname, record string, number uint64) error {
+	v, err := c.Version(ctx, nickname, record, number)
+	if err != nil {
+		return err
+	}
+	h, err := c.Head(ctx, nickname, record)
+	if err != nil {
+		return err
+	}
+	numbers := []uint64{v.Number}
+	if h.Latest != v.Number && h.Latest > 0 {
+		numbers = append(numbers, h.Latest)
+	}
+	for _, n := range numbers {
+		key := versionKey(nickname, record, n)
+		var v schemas.Version
+		written := false
+		_, err := c.catalogue.Edit(ctx, key, &v, func() { v = schemas.Version{} }, func() (bool, error) {
+			// A version that was collected, or has no basis, stays as it is.
+			written = v.Session != "" && v.Root != (schemas.ChunkID{}) && v.Epoch != 0
+			v.Epoch, v.Tolerates, v.Losses = 0, 0, 0
+			return written, nil
+		})
+		if err != nil {
+			return err
+		}
+		if written {
+			c.QueueBackup(key)
+		}
+	}
+	return nil
+}
+
 // forgottenVersion is a version that is to be deleted.
 type forgottenVersion struct {
 	key       string

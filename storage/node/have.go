@@ -54,6 +54,21 @@ func (n *Node) have(ctx context.Context, b, _ []byte) ([]byte, error) {
 	return schemas.Marshal(rep)
 }
 
+// void notes that a part does not open. A node has no key, so it believes any client that knows the
+// part's checksum. So it drops nothing, and gives the part to those who ask for it as before.
+func (n *Node) void(ctx context.Context, req *schemas.VoidRequest) (any, error) {
+	part := storage.PartID{ID: req.ID, Part: req.Part}
+	void, err := n.store.Void(ctx, req.Vault, part, req.Sum)
+	if err != nil {
+		return nil, storageError(err)
+	}
+	if void {
+		n.opt.Log.Error("a client has found that a chunk does not open", "chunk", req.ID, "vault", req.Vault, "part", req.Part)
+		n.readFailed(schemas.Corrupt)
+	}
+	return &schemas.VoidReply{Reply: schemas.OK, Void: void}, nil
+}
+
 // chunks answers which whole chunks of a vault are held, in the order of their ids.
 func (n *Node) chunks(ctx context.Context, req *schemas.ChunksRequest) (any, error) {
 	after := storage.Cursor{Vault: req.Vault}

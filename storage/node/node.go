@@ -83,6 +83,9 @@ type Node struct {
 	sweeper   sweeper
 	// damageTold is when the last event about damage was published, Unix ns.
 	damageTold atomic.Int64
+	// damaged says whether the last card told of damage, and news wakes the one who sends cards.
+	damaged atomic.Bool
+	news    wakeup
 	// heartbeat is how often the card is published, as the coordinator decides.
 	heartbeat time.Duration
 	// started and cards order the node's cards: see schemas.RegisterRequest.
@@ -96,7 +99,7 @@ type Node struct {
 // registered, or ctx ends; it waits for a coordinator that is missing. If another process serves
 // the node, the error is a [RunningError]. The store and the connection stay the caller's.
 func Start(ctx context.Context, nc *nats.Conn, store *storage.Store, opt Options) (*Node, error) {
-	n := &Node{nc: nc, store: store, id: store.NodeID(), opt: opt, claim: newClaim(nc, store.NodeID(), opt.Host)}
+	n := &Node{nc: nc, store: store, id: store.NodeID(), opt: opt, news: newWakeup(), claim: newClaim(nc, store.NodeID(), opt.Host)}
 	n.started = n.claim.began
 	n.setDefaults()
 	n.windows = newWindows(n.opt.Budget)
@@ -196,6 +199,7 @@ func (n *Node) serve() (err error) {
 		bus.Handle(n.service, "status", schemas.StatusSubject(id), n.status),
 		bus.Handle(n.service, "scrub", schemas.ScrubSubject(id), n.scrub),
 		bus.Handle(n.service, "chunks", schemas.ChunksSubject(id), n.chunks),
+		bus.Handle(n.service, "void", schemas.VoidSubject(id), n.void),
 	)
 }
 

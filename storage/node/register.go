@@ -45,6 +45,7 @@ func (n *Node) keepRegistered(run context.Context, first chan struct{}) {
 			registered = false
 		case <-n.claim.again:
 			registered = false
+		case <-n.news:
 		case <-next.C:
 		}
 		wait := n.heartbeat
@@ -132,6 +133,7 @@ func (n *Node) card(state schemas.State) schemas.Node {
 		Version: n.opt.Version, Capacity: int64(s.DiskTotal), Free: int64(s.DiskFree), Chunks: s.Chunks, Bytes: s.Bytes,
 		Damaged: s.Corrupt + s.Damaged + s.Lost,
 	}
+	n.damaged.Store(card.Damaged > 0)
 	switch {
 	case s.Failed != nil:
 		card.Trouble = string(schemas.DiskFailed)

@@ -157,13 +157,16 @@ func (s *scrubber) save(from uint32, ended time.Time) {
 }
 
 // readFailed is called when a chunk could not be read, with the reason. If the chunk is
-// damaged, readFailed wakes the healer and publishes an event, but not more than one in
-// damageEvents.
+// damaged, readFailed wakes the healer, tells the coordinators at once that the node knows of
+// damage, unless they know, and publishes an event, but not more than one in damageEvents.
 func (n *Node) readFailed(why schemas.Code) {
 	if why != schemas.Corrupt {
 		return
 	}
 	n.healer.Wake()
+	if !n.damaged.Load() {
+		n.news.send()
+	}
 	now := time.Now().UnixNano()
 	if last := n.damageTold.Load(); now-last > int64(damageEvents) && n.damageTold.CompareAndSwap(last, now) {
 		n.event(schemas.EventDamageFound, "storage node %s has found damage", n.opt.Name)

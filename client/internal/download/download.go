@@ -9,7 +9,8 @@
 //     have moved it to a node that the map at the start does not have.
 //   - If a node that was reachable at the start no longer is, a chunk that is not found counts
 //     as unreachable, and not as lost: the node may hold it.
-//   - If a replica turns out to be damaged when it is opened, another one is asked for.
+//   - If a replica turns out to be damaged when it is opened, another one is asked for. No node
+//     sees that, as it has no key, so the nodes are told: see [replica.Reader.Void].
 //
 // An error about single chunks satisfies [IsDamage]; all others end the restore, because they
 // would meet every chunk.
@@ -63,6 +64,10 @@ type Reader struct {
 
 	mu      sync.Mutex
 	renewed time.Time // when the newest map was asked for last
+
+	bad     sync.Map     // ids of chunks that did not open, to whether their nodes were told
+	anyBad  atomic.Bool  // something was added to bad
+	unnoted atomic.Int64 // parts that do not open, which their nodes have not noted
 }
 
 // NewReader makes a reader.
@@ -86,6 +91,7 @@ func (r *Reader) Fetch(ctx context.Context, ids []schemas.ChunkID, got func(i in
 	}
 	defer r.opt.Throttle.Leave()
 	f := &fetch{r: r, ids: ids, got: got, done: make([]atomic.Bool, len(ids))}
+	defer r.void(ctx, ids)
 	for start := time.Now(); ; {
 		err := f.try(ctx)
 		if err == nil {
@@ -166,7 +172,7 @@ func (r *Reader) Open(c *schemas.Chunk) (Plaintext, error) {
 	plain, err := r.opt.Keys.OpenData(buf, c.ID, c.Content)
 	if err != nil {
 		chunk.Buffers.Put(buf)
-		return Plaintext{}, otherReplica(err)
+		return Plaintext{}, r.otherReplica(c.ID, err)
 	}
 	return Plaintext{Bytes: plain, buffer: buf}, nil
 }
@@ -197,18 +203,52 @@ func (r *Reader) TreeNodes(ctx context.Context, ids []schemas.ChunkID) ([]tree.N
 	err := r.Fetch(ctx, ids, func(i int, c *schemas.Chunk) error {
 		payload, err := r.opt.Keys.OpenTree(nil, c)
 		nodes[i] = tree.Node{Payload: payload, Trees: c.Trees, Data: c.Data}
-		return otherReplica(err)
+		return r.otherReplica(c.ID, err)
 	})
 	return nodes, err
 }
 
-// otherReplica makes Fetch ask for another replica if err is about a damaged chunk.
-func otherReplica(err error) error {
-	if IsDamage(err) {
-		return replica.BadReplica(err)
+// otherReplica makes Fetch ask for another replica of a chunk if err is about its damage, and have
+// the nodes note it.
+func (r *Reader) otherReplica(id schemas.ChunkID, err error) error {
+	if !IsDamage(err) {
+		return err
 	}
-	return err
+	r.bad.LoadOrStore(id, false)
+	r.anyBad.Store(true)
+	return replica.BadReplica(err)
 }
+
+// void has the nodes note which parts of those chunks among ids do not open that did not, once for
+// each chunk. A backup of the same content then sends them again.
+func (r *Reader) void(ctx context.Context, ids []schemas.ChunkID) {
+	if !r.anyBad.Load() || ctx.Err() != nil {
+		return
+	}
+	opens := func(c *schemas.Chunk) (err error) {
+		buf := chunk.Buffers.Get()
+		defer chunk.Buffers.Put(buf)
+		if c.Kind == schemas.Tree {
+			_, err = r.opt.Keys.OpenTree(buf, c)
+		} else {
+			_, err = r.opt.Keys.OpenData(buf, c.ID, c.Content)
+		}
+		if IsDamage(err) {
+			return replica.BadReplica(err)
+		}
+		return err
+	}
+	for _, id := range ids {
+		if r.bad.CompareAndSwap(id, false, true) {
+			found, noted := r.opt.Replicas.Void(ctx, r.opt.Vault, id, opens)
+			r.unnoted.Add(int64(found - noted))
+		}
+	}
+}
+
+// Unnoted returns how many parts were found not to open whose nodes have not noted it: they did
+// not respond, or cannot write. Such a part counts as held, and a backup does not replace it.
+func (r *Reader) Unnoted() int64 { return r.unnoted.Load() }
 
 // IsDamage reports whether err is about a single chunk, which is damaged, lost, or on a disk that
 // does not give it, and not about the way to it: files without that chunk can still be restored.

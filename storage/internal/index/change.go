@@ -8,21 +8,24 @@ import (
 
 // MarkCorrupt notes that the record of the key is damaged, unless the key's record
 // is no longer the one at the location.
-func (x *Index) MarkCorrupt(k *Key, at segment.Location) error { return x.mark(k, at, true) }
+func (x *Index) MarkCorrupt(k *Key, at segment.Location) error { return x.mark(k, at, true, false) }
+
+// MarkVoid is MarkCorrupt for a record that can be read. MarkSound does not take it back.
+func (x *Index) MarkVoid(k *Key, at segment.Location) error { return x.mark(k, at, true, true) }
 
 // MarkSound takes back what MarkCorrupt noted, because the record could be read after all.
-func (x *Index) MarkSound(k *Key, at segment.Location) error { return x.mark(k, at, false) }
+func (x *Index) MarkSound(k *Key, at segment.Location) error { return x.mark(k, at, false, false) }
 
-func (x *Index) mark(k *Key, at segment.Location, corrupt bool) error {
+func (x *Index) mark(k *Key, at segment.Location, corrupt, void bool) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e, ok, err := x.Get(k)
-	if err != nil || !ok || e.Corrupt == corrupt || e.Location != at {
+	if err != nil || !ok || e.Corrupt == corrupt || e.Void || e.Location != at {
 		return err
 	}
 	state := x.state
 	state.add(&e, -1)
-	e.Corrupt = corrupt
+	e.Corrupt, e.Void = corrupt, void
 	state.add(&e, +1)
 	b := x.db.NewBatch()
 	if err := b.Set(k[:], e.encode(nil), nil); err != nil {
@@ -131,7 +134,7 @@ func (x *Index) Detach(keys []Key, n uint32) error {
 		if err := b.remove(keys[i], e); err != nil {
 			return err
 		}
-		e.Corrupt, e.Location = true, segment.Location{}
+		e.Corrupt, e.Void, e.Location = true, false, segment.Location{}
 		return b.PutAsIs(keys[i], e)
 	})
 }

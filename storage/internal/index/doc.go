@@ -3,7 +3,7 @@
 // position up to which segments are indexed. It is the only package that uses
 // Pebble's database, and it knows nothing of files that hold chunks.
 //
-// Everything in the index can be derived from the segments. Pebble therefore runs
+// Everything in the index, but flag 4 below, can be derived from the segments. Pebble therefore runs
 // without a log of its own: after a crash the index holds a prefix of the batches
 // that were committed, and its position says from where the store must read the
 // segments again.
@@ -25,7 +25,8 @@
 // counts and the generation. 's' is the usage of a segment: the bytes of its live
 // records, to which entries point, and the number of its damaged stretches that
 // name no chunk. 'l' is a segment that was lost, wholly or in part; see [Lost]. Flag 1 says that a
-// record is corrupt, flag 2 that a part is marked.
+// record is corrupt, flag 2 that a part is marked, flag 4 that a corrupt record can be read,
+// but was found not to open by a client, which has its key. Only flag 4 cannot be derived.
 //
 // # Generations
 //

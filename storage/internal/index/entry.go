@@ -24,6 +24,7 @@ const (
 
 	flagCorrupt = 1
 	flagMarked  = 2
+	flagVoid    = 4
 
 	// chunkPrefix is the length of the prefix that the keys of all parts of a
 	// chunk have in common.
@@ -95,6 +96,7 @@ type Entry struct {
 	Edges            uint32 // number
 	Kind             schemas.Kind
 	Corrupt          bool // the record is known to be damaged: the part is not held
+	Void             bool // and corrupt: the record can be read, but its content does not open
 	// Generation is the store's generation when the part was last put, pinned or
 	// marked. Marked is set if the part was marked in that generation.
 	Generation uint32
@@ -128,6 +130,9 @@ func (e *Entry) encode(b []byte) []byte {
 	if e.Marked {
 		flags |= flagMarked
 	}
+	if e.Void {
+		flags |= flagVoid
+	}
 	b = append(b, byte(e.Kind), flags)
 	return binary.LittleEndian.AppendUint32(b, e.Generation)
 }
@@ -141,7 +146,7 @@ func decodeEntry(b []byte) (e Entry, err error) {
 	e.Content = binary.LittleEndian.Uint32(b[12:])
 	e.Edges = binary.LittleEndian.Uint32(b[16:])
 	e.Kind = schemas.Kind(b[20])
-	e.Corrupt, e.Marked = b[21]&flagCorrupt != 0, b[21]&flagMarked != 0
+	e.Corrupt, e.Marked, e.Void = b[21]&flagCorrupt != 0, b[21]&flagMarked != 0, b[21]&flagVoid != 0
 	e.Generation = binary.LittleEndian.Uint32(b[22:])
 	if e.Content > schemas.MaxContent || e.Edges > schemas.MaxEdges {
 		return e, errValue
