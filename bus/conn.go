@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"servidor-backup/schemas"
 )
 
 // ErrNoServer is returned by [Connect] when no server responds at the URL.
@@ -25,9 +27,9 @@ type ConnOptions struct {
 	// Wait makes Connect wait for a server until ctx ends, and report that through
 	// Status, instead of failing when no server responds.
 	Wait bool
-	// Status is called with what the connection waits for, and with "" when it goes on.
+	// Status is called with what the connection waits for, and with no text when it goes on.
 	// It is called from several goroutines; nil discards the texts.
-	Status func(text string)
+	Status func(s schemas.Sentence)
 }
 
 const (
@@ -43,7 +45,7 @@ const (
 func Connect(ctx context.Context, opt ConnOptions) (*nats.Conn, error) {
 	status := opt.Status
 	if status == nil {
-		status = func(string) {}
+		status = func(schemas.Sentence) {}
 	}
 	where := Redact(opt.URL)
 	options := []nats.Option{
@@ -59,10 +61,10 @@ func Connect(ctx context.Context, opt ConnOptions) (*nats.Conn, error) {
 		nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
 			if !nc.IsClosed() {
-				status(fmt.Sprintf("lost the connection to %s, reconnecting", where))
+				status(schemas.Say("connection-lost", "lost the connection to {server}, reconnecting", "server", where))
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { status("") }),
+		nats.ReconnectHandler(func(*nats.Conn) { status(schemas.Sentence{}) }),
 		// The owners of subscriptions see their errors; the default handler prints.
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}
@@ -73,15 +75,14 @@ func Connect(ctx context.Context, opt ConnOptions) (*nats.Conn, error) {
 	for {
 		nc, err := connectParallel(opt.URL, options)
 		if err == nil {
-			status("")
+			status(schemas.Sentence{})
 			return nc, nil
 		}
-		cause := err
-		err = connectError(where, cause)
+		err = connectError(where, err)
 		if !opt.Wait || !errors.Is(err, ErrNoServer) {
 			return nil, err
 		}
-		status(fmt.Sprintf("waiting for %s: %v", where, cause))
+		status(schemas.Say("waiting-for-server", "waiting for {server}", "server", where))
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -100,5 +101,9 @@ func connectError(where string, err error) error {
 	if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
 		return fmt.Errorf("connect to %s: %w", where, err)
 	}
-	return fmt.Errorf("%w at %s (%w)", ErrNoServer, where, err)
+	none := schemas.Explain("", "no-server", "no NATS server answers at {server}", "server", where).WithKind(ErrNoServer)
+	if err == nats.ErrNoServers { // it says the same
+		return none
+	}
+	return none.Because(err)
 }

@@ -60,7 +60,7 @@ func TestConnectWaitsForTheServer(t *testing.T) {
 		}
 		connected <- err
 	}()
-	bustest.Eventually(t, "a status", func() bool { return said.Contains("waiting for nats://" + address + ": nats: ") })
+	bustest.Eventually(t, "a status", func() bool { return said.Contains("waiting for nats://" + address) })
 	s := bustest.StartServer(t, embedded.Options{Dir: t.TempDir(), Listen: address})
 	t.Cleanup(func() { bustest.Shutdown(t, s) })
 	if err := bustest.Receive(t, "the connection", connected); err != nil {

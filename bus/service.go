@@ -134,7 +134,7 @@ func (s *Service) HandleBytes(name, subject string, h func(ctx context.Context, 
 		s.queue.submit(inboxOf(m.reply), len(m.Data), func() {
 			defer s.running.Done()
 			if s.isStopping() { // a request that was still queued has not been answered
-				m.refuse(schemas.Errorf(schemas.Unavailable, "the service at %s is stopping: ask again", subject))
+				m.refuse(schemas.Explain(schemas.Unavailable, "service-stops", "the service at {subject} is stopping: ask again", "subject", subject))
 				return
 			}
 			ctx, cancel := context.WithTimeout(s.ctx, handlerTimeout)
@@ -182,7 +182,7 @@ func (s *Service) HandleStream(name, subject string, shared bool, pending int, h
 	handler := micro.HandlerFunc(func(r micro.Request) {
 		m := &Message{Data: r.Data(), s: s, reply: r.Reply(), failures: failures}
 		if !s.countIn() {
-			m.refuse(schemas.Errorf(schemas.Unavailable, "the service at %s is stopping: ask again", subject))
+			m.refuse(schemas.Explain(schemas.Unavailable, "service-stops", "the service at {subject} is stopping: ask again", "subject", subject))
 			return
 		}
 		defer s.running.Done()

@@ -94,7 +94,7 @@ func (c *Client) Scrub(ctx context.Context, node string) (names []string, err er
 		return node != "" && n.Name != node && string(n.ID) != node
 	})
 	if len(wanted) == 0 && node != "" {
-		return nil, schemas.Errorf(schemas.UnknownNode, "there is no storage node %q", node)
+		return nil, schemas.Explain(schemas.UnknownNode, "no-such-node", "no storage node is called \"{node}\"", "node", node)
 	}
 	for _, n := range wanted {
 		if !n.State.Reachable() && node == "" {
@@ -103,7 +103,7 @@ func (c *Client) Scrub(ctx context.Context, node string) (names []string, err er
 		var rep schemas.ScrubReply
 		if err := bus.Request(ctx, c.ctl.nc, schemas.ScrubSubject(n.ID), &schemas.ScrubRequest{}, &rep); err != nil {
 			if errors.Is(err, bus.ErrNoResponders) {
-				err = fmt.Errorf("it does not answer: is it running? (%w)", err)
+				return names, schemas.Explain("", "node-does-not-answer", "storage node {node} does not answer: is it running?", "node", n.Name).WithKind(err)
 			}
 			return names, fmt.Errorf("storage node %s: %w", n.Name, err)
 		}

@@ -61,9 +61,9 @@ type Options struct {
 	// that is gone, and a backup for storage nodes; 0 means DefaultWait. The end of the context
 	// ends every wait at once.
 	Wait time.Duration
-	// Status is called with what the client waits for, and with "" when it goes on, from
+	// Status is called with what the client waits for, and with no text when it goes on, from
 	// several goroutines. It must not block. nil is allowed.
-	Status func(text string)
+	Status func(s schemas.Sentence)
 }
 
 // Client works with one vault of one system. It is safe for concurrent use.
@@ -96,7 +96,7 @@ func Connect(ctx context.Context, opt Options) (*Client, error) {
 		}
 	}
 	if opt.Status == nil {
-		opt.Status = func(string) {}
+		opt.Status = func(schemas.Sentence) {}
 	}
 	if opt.Wait == 0 {
 		opt.Wait = DefaultWait

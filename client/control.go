@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -34,7 +33,7 @@ const DefaultWait = 15 * time.Minute
 type control struct {
 	nc        *nats.Conn
 	server    string // its URLs; "" for a server of this process
-	status    func(text string)
+	status    func(s schemas.Sentence)
 	wait      time.Duration // Options.Wait
 	responded atomic.Bool   // a coordinator has responded before
 }
@@ -54,11 +53,11 @@ func (ctl *control) request(ctx context.Context, subject string, req any, rep bu
 	case err == nil:
 		ctl.responded.Store(true)
 	case errors.Is(err, bus.ErrNoResponders) && ctl.server == "":
-		return fmt.Errorf("%w in this process", ErrNoCoordinator)
+		return schemas.Explain("", "no-coordinator-here", "no coordinator answers in this process").WithKind(ErrNoCoordinator)
 	case errors.Is(err, bus.ErrNoResponders):
-		return fmt.Errorf("%w at %s", ErrNoCoordinator, ctl.server)
+		return schemas.Explain("", "no-coordinator", "no coordinator answers at {server}", "server", ctl.server).WithKind(ErrNoCoordinator)
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-		return fmt.Errorf("the coordinator at %s did not answer in time: is its NATS server healthy? (%w)", ctl.where(), err)
+		return schemas.Explain("", "coordinator-silent", "the coordinator at {server} did not answer in time: is its NATS server healthy?", "server", ctl.where()).WithKind(err)
 	}
 	return err
 }
@@ -89,7 +88,7 @@ func (ctl *control) retry(ctx context.Context, subject string, req any, rep bus.
 	var since time.Time // of the first attempt that found no coordinator
 	defer func() {
 		if !since.IsZero() {
-			ctl.status("")
+			ctl.status(schemas.Sentence{})
 		}
 	}()
 	for timeout := answerTime; ; {
@@ -109,7 +108,7 @@ func (ctl *control) retry(ctx context.Context, subject string, req any, rep bus.
 			if deadline, limited := ctx.Deadline(); limited && deadline.Before(until) {
 				until = deadline
 			}
-			ctl.status(waitText("a coordinator at "+ctl.where(), since, until))
+			ctl.status(waitSentence("waiting-for-coordinator", "waiting for a coordinator at {server}", ctl.where(), since, until))
 		}
 		if time.Since(since) > ctl.wait {
 			return err
@@ -175,10 +174,10 @@ func (ctl *control) watchServer(ctx context.Context) (context.Context, context.C
 				case ctl.nc.IsConnected():
 					last, waiting = now, false // the connection says that it is back
 				case now.Sub(last) > ctl.wait:
-					cancel(fmt.Errorf("%w at %s for %v: try again; what was stored is not sent twice", bus.ErrNoServer, ctl.where(), ctl.wait))
+					cancel(schemas.Explain("", "server-given-up", "no server answered at {server} for {time}: try again; what was stored is not sent twice", "server", ctl.where(), "time", ctl.wait).WithKind(bus.ErrNoServer))
 				case !waiting:
 					waiting = true
-					ctl.status(waitText("the server "+ctl.where(), last, last.Add(ctl.wait)))
+					ctl.status(waitSentence("waiting-for-the-server", "waiting for the server {server}", ctl.where(), last, last.Add(ctl.wait)))
 				}
 			}
 		}
@@ -186,16 +185,17 @@ func (ctl *control) watchServer(ctx context.Context) (context.Context, context.C
 	return ctx, cancel
 }
 
-// waitText says what is waited for, since when, and until when at most.
-func waitText(what string, since, until time.Time) string {
+// waitSentence adds to what is waited for since when it is silent, and until when at most.
+func waitSentence(reason, what, server string, since, until time.Time) schemas.Sentence {
 	const clock = "15:04"
-	return fmt.Sprintf("waiting for %s, silent since %s (given up at %s)", what, since.Format(clock), until.Format(clock))
+	return schemas.Say(reason, what+", silent since {since} (given up at {until})",
+		"server", server, "since", since.Format(clock), "until", until.Format(clock))
 }
 
 // explainUnresponsive adds to the error of an unresponsive node what the user can do about it.
 func explainUnresponsive(err error) error {
 	if errors.Is(err, bus.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("a storage node that holds the data does not answer; is it running? (%w)", err)
+		return schemas.Explain("", "node-silent", "a storage node that holds the data does not answer; is it running?").WithKind(err)
 	}
 	return err
 }

@@ -27,5 +27,5 @@ func (e *KeyError) Unwrap() error {
 	if e.Missing {
 		return ErrNoKey
 	}
-	return schemas.Errorf(schemas.OtherKey, "this key is not the key of these backups")
+	return schemas.Explain(schemas.OtherKey, "wrong-key", "this key is not the key of these backups")
 }

@@ -207,7 +207,7 @@ func TestABackupWaitsForNodes(t *testing.T) {
 	w, machines := newFleet(t, "1+1", 2)
 	src := manyFiles(t, 4, 12)
 	said := make(chan string, 1000)
-	c := w.client(func(o *client.Options) { o.Status = func(text string) { said <- text } })
+	c := w.client(func(o *client.Options) { o.Status = func(s schemas.Sentence) { said <- s.Text } })
 	var progress transfer.Progress
 	when(t, &progress, 4<<20, machines[1].kill)
 	done := make(chan error, 1)
@@ -215,7 +215,7 @@ func TestABackupWaitsForNodes(t *testing.T) {
 		_, err := c.Backup(t.Context(), client.BackupOptions{Paths: []string{src}, Progress: &progress})
 		done <- err
 	}()
-	for text := ""; !strings.Contains(text, "1 of 2 are up (node1 is down)"); {
+	for text := ""; !strings.Contains(text, "1 of 2 are up (node1: down)"); {
 		text = bustest.Receive(t, "the client says that it waits", said)
 	}
 	n, err := node.Start(t.Context(), bustest.Connect(t, w.server), machines[1].store, node.Options{Name: "node1", Weight: 1})
@@ -335,7 +335,7 @@ func TestABackupWaitsForACoordinator(t *testing.T) {
 	src := filepath.Join(t.TempDir(), "x")
 	write(t, src, []byte("x"))
 	said := make(chan string, 1000)
-	c := w.client(func(o *client.Options) { o.Status = func(text string) { said <- text } })
+	c := w.client(func(o *client.Options) { o.Status = func(s schemas.Sentence) { said <- s.Text } })
 	stranger := w.client()
 	save(t, c, client.BackupOptions{Paths: []string{src}})
 	check(t, old.Stop())

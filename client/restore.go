@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -114,7 +113,7 @@ func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResul
 		return nil, explainUnresponsive(err)
 	}
 	if done.FirstErr != nil && done.Files == 0 {
-		return nil, fmt.Errorf("nothing could be restored to %s: %w", opt.To, done.FirstErr)
+		return nil, schemas.Explain("", "nothing-restored", "nothing could be restored to {path}", "path", opt.To).Because(done.FirstErr)
 	}
 	res := &RestoreResult{
 		Version: v.Version, Files: done.Files, Bytes: done.Bytes, Same: done.Same, Failed: done.Failed, Incomplete: incomplete.Load(), Mapped: mapped, Top: done.Tops,
@@ -170,7 +169,7 @@ func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) (*sche
 	}
 	if v.plain != nil {
 		if inside != "" {
-			return nil, fmt.Errorf("%s is one file, there is no %q inside", v.ID, inside)
+			return nil, schemas.Explain("", "version-is-one-file", "{version} is one file, there is no \"{path}\" inside", "version", v.ID, "path", inside)
 		}
 		_, err := w.Write(*v.plain)
 		return &v.Version, err
@@ -189,7 +188,7 @@ func (c *Client) Cat(ctx context.Context, id, inside string, w io.Writer) (*sche
 func (v *version) parts(ctx context.Context, inside []string) ([]restore.Part, error) {
 	if v.plain != nil {
 		if len(inside) > 0 {
-			return nil, fmt.Errorf("%s is one file, there is no %q inside", v.ID, inside[0])
+			return nil, schemas.Explain("", "version-is-one-file", "{version} is one file, there is no \"{path}\" inside", "version", v.ID, "path", inside[0])
 		}
 		return []restore.Part{{To: v.Record}}, nil
 	}
@@ -208,7 +207,7 @@ func (v *version) parts(ctx context.Context, inside []string) ([]restore.Part, e
 		}
 		for _, other := range parts {
 			if other.To == to {
-				return nil, fmt.Errorf("%q and %q would both appear as %q: %w", other.From, e.Path, to, ErrSameName)
+				return nil, schemas.Explain("", "same-names", "\"{path}\" and \"{other}\" would both appear as \"{name}\": restore paths of the same name one after the other, into different folders", "path", other.From, "other", e.Path, "name", to).WithKind(ErrSameName)
 			}
 		}
 		parts = append(parts, restore.Part{From: e.Path, To: to})
@@ -235,7 +234,7 @@ func (opt *RestoreOptions) checkTops(ctx context.Context, v *version, parts []re
 		for _, name := range names {
 			top := filepath.Join(opt.To, name)
 			if _, err := os.Lstat(top); err == nil {
-				return fmt.Errorf("%s exists already: %w", top, fs.ErrExist)
+				return schemas.Explain("", "exists", "{path} exists already", "path", top).WithKind(fs.ErrExist)
 			}
 		}
 	}

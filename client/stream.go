@@ -7,6 +7,7 @@ import (
 
 	"servidor-backup/client/internal/chunk"
 	"servidor-backup/client/internal/tree"
+	"servidor-backup/schemas"
 )
 
 // catAhead is how many pieces Cat fetches ahead: enough to hide the latency of the nodes.
@@ -25,6 +26,9 @@ func (v *version) file(ctx context.Context, inside string) (e *tree.Entry, err e
 	if err == nil && e.IsBareLink() {
 		e, err = v.entries.Lookup(ctx, e.HardLink)
 	}
+	if err == nil && e.Type == tree.TypeDir {
+		return e, schemas.Explain("", "path-is-folder", "\"{path}\" of {version} is a folder: name one file inside", "path", e.Path, "version", v.ID)
+	}
 	if err == nil && e.Type != tree.TypeFile {
 		err = fmt.Errorf("%s: %q is a %v: name one file inside", v.ID, e.Path, e.Type)
 	}
@@ -39,9 +43,9 @@ func (v *version) onlyTop(ctx context.Context) (string, error) {
 	case err != nil:
 		return "", err
 	case len(tops) == 0:
-		return "", fmt.Errorf("%s is empty", v.ID)
+		return "", schemas.Explain("", "version-is-empty", "{version} is empty", "version", v.ID)
 	case len(tops) > 1:
-		return "", fmt.Errorf("%s holds several files and folders (%q, %q, …): name one file inside", v.ID, tops[0], tops[1])
+		return "", schemas.Explain("", "version-of-several", "{version} holds several files and folders (\"{path}\", \"{other}\", …): name one file inside", "version", v.ID, "path", tops[0], "other", tops[1])
 	case len(v.label.Paths) > 1:
 		return "", fmt.Errorf("%s was made from %d paths, of which only %q is in it: name the file inside", v.ID, len(v.label.Paths), tops[0])
 	}

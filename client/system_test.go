@@ -602,7 +602,7 @@ func TestARestartingNodeIsWaitedFor(t *testing.T) {
 
 	first.Close()
 	said := make(chan string, 100)
-	waiting := w.client(func(o *client.Options) { o.Status = func(text string) { said <- text } })
+	waiting := w.client(func(o *client.Options) { o.Status = func(s schemas.Sentence) { said <- s.Text } })
 	to := t.TempDir()
 	done := make(chan error, 1)
 	go func() {

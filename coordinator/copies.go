@@ -197,7 +197,7 @@ func (p *copies) judge(ctx context.Context, missing *catalog.Missing) (lost, err
 		p.c.opt.Log.Warn("the catalogue begins anew, without what storage nodes know of the one before")
 		return nil, p.c.catalog.BeginAnew(ctx, missing)
 	}
-	return schemas.Errorf(schemas.CatalogueLost, "the catalogue is lost, or an older one has taken its place: storage nodes have copies of one that knows more (%s)", cmp.Or(missing.Key, "which cannot be read")), nil
+	return schemas.Explain(schemas.CatalogueLost, "catalogue-lost", "the catalogue is lost, or an older one has taken its place: storage nodes have copies of one that knows more ({key})", "key", cmp.Or(missing.Key, "?")), nil
 }
 
 // checkCatalogue refuses requests while the catalogue is lost.
@@ -222,5 +222,5 @@ func (p *copies) checkKnown(ctx context.Context) error {
 	if _, failed := p.result(); failed != nil {
 		return failed
 	}
-	return schemas.Errorf(schemas.NoNode, "the catalogue is empty, and no storage node is up that could have a copy of a lost one: start the storage nodes")
+	return schemas.Explain(schemas.NoNode, "catalogue-empty", "the catalogue is empty, and no storage node is up that could have a copy of a lost one: start the storage nodes")
 }

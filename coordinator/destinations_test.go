@@ -31,7 +31,7 @@ func TestSessionNeedsItsNodes(t *testing.T) {
 	w.becomes(id, schemas.Down)
 	err := w.opens("r")
 	wantCode(t, err, schemas.NoNode)
-	for _, says := range []string{"2+1", "needs 3", "2 take", string(id) + " is down"} {
+	for _, says := range []string{"2+1", "needs 3", "2 take", string(id) + ": down"} {
 		if err != nil && !strings.Contains(err.Error(), says) {
 			t.Errorf("%q does not say %q", err, says)
 		}

@@ -39,7 +39,7 @@ func (c *Coordinator) openSession(ctx context.Context, req *schemas.SessionReque
 			return rep, err
 		}
 	}
-	return nil, schemas.Errorf(schemas.Unavailable, "the versions of %q are being collected: try again", req.Record)
+	return nil, schemas.Explain(schemas.Unavailable, "record-in-collection", "the versions of \"{record}\" are being collected: try again", "record", req.Record)
 }
 
 // tryOpenSession opens a session; nil if its parent was collected meanwhile.
@@ -108,7 +108,7 @@ const fingerprintSize = 16
 
 func checkSession(req *schemas.SessionRequest) error {
 	if req.Protocol > schemas.ProtocolVersion {
-		return schemas.Errorf(schemas.TooNew, "the client speaks protocol %d, this coordinator speaks %d: update the coordinator", req.Protocol, schemas.ProtocolVersion)
+		return schemas.Explain(schemas.TooNew, "client-too-new", "the client speaks protocol {protocol}, this coordinator speaks {own}: update the coordinator", "protocol", req.Protocol, "own", schemas.ProtocolVersion)
 	}
 	if err := schemas.CheckNickname(req.Nickname); err != nil {
 		return err
@@ -196,7 +196,7 @@ func (c *Coordinator) commitSession(ctx context.Context, req *schemas.CommitRequ
 		}
 	})
 	if err == nil && s.Reopened != opening || schemas.CodeOf(err) == schemas.UnknownSession && len(req.Token) > 0 {
-		err = schemas.Errorf(schemas.Unavailable, "the session %s lapsed while its version was checked: try again", req.Session)
+		err = schemas.Explain(schemas.Unavailable, "session-lapsed", "the session {session} lapsed while its version was checked: try again", "session", req.Session)
 	}
 	if err != nil {
 		return nil, err
@@ -229,7 +229,7 @@ const maxSealed = 256 << 10
 func checkCommit(req *schemas.CommitRequest) error {
 	switch {
 	case len(req.Sealed) > maxSealed:
-		return schemas.Errorf(schemas.TooLarge, "the sealed part of the version has %d bytes, at most %d are allowed: save fewer paths under one name", len(req.Sealed), maxSealed)
+		return schemas.Explain(schemas.TooLarge, "too-many-paths", "the sealed part of the version has {bytes} bytes, at most {limit-bytes} are allowed: save fewer paths under one name", "bytes", len(req.Sealed), "limit-bytes", maxSealed)
 	case req.Files < 0 || req.Bytes < 0 || req.Stored < 0:
 		return schemas.Errorf(schemas.BadRequest, "a count in the commit is negative")
 	}

@@ -160,7 +160,7 @@ func (v *verifier) proveHeld(ids []schemas.ChunkID) error {
 		}
 		for i, ok := range held {
 			if !ok {
-				return schemas.Errorf(schemas.Incomplete, "too few parts of chunk %s are held to read it: run the backup again, chunks that are stored are not sent twice", batch[i].Short())
+				return schemas.Explain(schemas.Incomplete, "parts-missing", "too few parts of chunk {chunk} are held to read it: run the backup again, chunks that are stored are not sent twice", "chunk", batch[i].Short())
 			}
 		}
 	}

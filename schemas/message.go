@@ -6,11 +6,14 @@ package schemas
 const ProtocolVersion = 1
 
 // Reply is embedded in every answer: the seed's status, and for failures a stable code
-// and a sentence.
+// and a sentence. Reason and Values let a program say the sentence in another language.
 type Reply struct {
 	Status  Status `msgpack:"status"`
 	Code    Code   `msgpack:"code,omitempty"`
 	Message string `msgpack:"message,omitempty"`
+
+	Reason string            `msgpack:"reason,omitempty"`
+	Values map[string]string `msgpack:"values,omitempty"`
 }
 
 // OK is the Reply of success.
@@ -22,7 +25,9 @@ func Fail(err error) Reply {
 	if code == "" {
 		code = Internal
 	}
-	return Reply{Status: code.Status(), Code: code, Message: err.Error()}
+	r := Reply{Status: code.Status(), Code: code, Message: err.Error()}
+	r.Reason, r.Values = sentenceOf(err)
+	return r
 }
 
 // Err is the failure that the reply carries, as *[Error], or nil.
@@ -33,7 +38,7 @@ func (r *Reply) Err() error {
 	case r.Code == "":
 		return Errorf(Internal, "the answer has the failure status %d but no code", r.Status)
 	}
-	return &Error{Code: r.Code, Message: r.Message}
+	return &Error{Code: r.Code, Message: r.Message, Reason: r.Reason, Values: r.Values}
 }
 
 // TransmitRequest is the seed's TRANSMITIR, on backup.transmit: a whole small

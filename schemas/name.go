@@ -21,7 +21,7 @@ func CheckRecord(s string) error {
 		return err
 	}
 	if _, n, ok := splitVersion(s); ok {
-		return Errorf(BadName, "the name %q ends like a version's id (@%d): choose another name", s, n)
+		return Explain(BadName, "name-like-version", "the name \"{name}\" ends like a version's id (@{number}): choose another name", "name", s, "number", n)
 	}
 	return nil
 }
@@ -29,15 +29,15 @@ func CheckRecord(s string) error {
 func checkName(what, s string) error {
 	switch {
 	case s == "":
-		return Errorf(BadName, "the %s is empty", what)
+		return Explain(BadName, "name-empty", "the {what} is empty", "what", what)
 	case len(s) > MaxName:
-		return Errorf(BadName, "the %s has %d bytes, at most %d are allowed", what, len(s), MaxName)
+		return Explain(BadName, "name-long", "the {what} has {bytes} bytes, at most {limit-bytes} are allowed", "what", what, "bytes", len(s), "limit-bytes", MaxName)
 	case !utf8.ValidString(s):
 		return Errorf(BadName, "the %s %q is not valid UTF-8", what, s)
 	case s == "." || s == "..":
-		return Errorf(BadName, "the %s %q is not allowed", what, s)
+		return Explain(BadName, "name-of-dots", "the {what} \"{name}\" is not allowed", "what", what, "name", s)
 	case strings.ContainsRune(s, '/'):
-		return Errorf(BadName, "the %s %q contains %q, which is not allowed", what, s, "/")
+		return Explain(BadName, "name-with-slash", "the {what} \"{name}\" contains \"/\", which is not allowed", "what", what, "name", s)
 	case strings.ContainsFunc(s, unicode.IsControl):
 		return Errorf(BadName, "the %s %q contains a control character, which is not allowed", what, s)
 	}
@@ -56,7 +56,7 @@ func ParseVersionID(s string) (record string, number uint64, err error) {
 	if !ok {
 		record, number = s, 0
 	} else if number == 0 {
-		return "", 0, Errorf(BadName, "%q names version 0: versions begin at 1", s)
+		return "", 0, Explain(BadName, "version-zero", "\"{version}\" names version 0: versions begin at 1", "version", s)
 	}
 	return record, number, CheckRecord(record)
 }

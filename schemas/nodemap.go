@@ -93,7 +93,7 @@ func ParseDurability(s string) (Durability, error) {
 	kn, kerr := strconv.ParseUint(k, 10, 8)
 	mn, merr := strconv.ParseUint(m, 10, 8)
 	if !ok || kerr != nil || merr != nil || kn < 1 {
-		return Durability{}, Errorf(BadRequest, "%q is not a durability: write k+m, as in 1+1 or 4+2", s)
+		return Durability{}, Explain(BadRequest, "not-a-durability", "\"{text}\" is not a durability: write k+m, as in 1+1 or 4+2", "text", s)
 	}
 	return Durability{K: uint8(kn), M: uint8(mn)}, nil
 }

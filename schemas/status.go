@@ -70,6 +70,11 @@ func (c Code) Status() Status {
 type Error struct {
 	Code    Code
 	Message string
+	// Reason and Values are those of the [Sentence] in Message; empty if there is only Message.
+	Reason string
+	Values map[string]string
+
+	kind error // may be nil
 }
 
 // Errorf returns an *[Error] with a formatted sentence.

@@ -214,8 +214,8 @@ func (w *writer) answer(err error) error {
 	case err == nil || schemas.CodeOf(err) == schemas.DiskFull:
 		return err
 	case full:
-		return fmt.Errorf("%w: %w", schemas.Errorf(schemas.DiskFull,
-			"the disk of node %s is full; make room or add a node", w.dir.identity.Node), err)
+		return schemas.Explain(schemas.DiskFull, "disk-is-full",
+			"the disk of node {node} is full; make room or add a node", "node", w.dir.identity.Node).Because(err)
 	}
 	w.health.fail(err)
 	return w.health.refusal()

@@ -213,9 +213,9 @@ func (d *directory) replace(name string, b []byte) error {
 func (d *directory) checkSpace(need, reserve int64) error {
 	free, err := d.free()
 	if err == nil && free < uint64(reserve+need) {
-		err = schemas.Errorf(schemas.DiskFull,
-			"the disk of node %s is full: %d bytes are free, of which %d are reserved for the index; make room or add a node",
-			d.identity.Node, free, reserve)
+		err = schemas.Explain(schemas.DiskFull, "disk-full",
+			"the disk of node {node} is full: {free-bytes} bytes are free, of which {reserved-bytes} are reserved for the index; make room or add a node",
+			"node", d.identity.Node, "free-bytes", free, "reserved-bytes", reserve)
 	}
 	return err
 }
@@ -226,9 +226,9 @@ func (d *directory) checkSpace(need, reserve int64) error {
 func (d *directory) checkSpaceToOpen(reserve int64) error {
 	free, err := d.free()
 	if need := min(reserve/4, 16<<20); err == nil && free < uint64(need) {
-		err = schemas.Errorf(schemas.DiskFull,
-			"the disk of node %s is full: %d bytes are free, and its index needs %d to be opened; make room, and start it again",
-			d.identity.Node, free, need)
+		err = schemas.Explain(schemas.DiskFull, "disk-full-to-open",
+			"the disk of node {node} is full: {free-bytes} bytes are free, and its index needs {needed-bytes} to be opened; make room, and start it again",
+			"node", d.identity.Node, "free-bytes", free, "needed-bytes", need)
 	}
 	return err
 }

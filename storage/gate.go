@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -46,7 +45,7 @@ func (g *gate) stopped() error {
 }
 
 func (g *gate) closedError() error {
-	return schemas.Errorf(schemas.NodeClosed, "node %s is shutting down; ask another one", g.node)
+	return schemas.Explain(schemas.NodeClosed, "node-stops", "node {node} is shutting down; ask another one", "node", g.node)
 }
 
 // beginChore waits until no other check or compaction is under way. endChore must
@@ -103,8 +102,8 @@ func (h *health) failed() error {
 // refusal returns the answer to a put if the store has failed, or nil.
 func (h *health) refusal() error {
 	if cause := h.failed(); cause != nil {
-		return fmt.Errorf("%w: %w", schemas.Errorf(schemas.DiskFailed,
-			"the disk of node %s failed; it takes no puts until it is started again", h.node), cause)
+		return schemas.Explain(schemas.DiskFailed, "disk-failed",
+			"the disk of node {node} failed; it takes no puts until it is started again", "node", h.node).Because(cause)
 	}
 	return nil
 }

@@ -138,8 +138,9 @@ func (s *segments) readAt(b []byte, at segment.Location) error {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return segment.ErrRecord
 	}
-	return fmt.Errorf("%w: %w", schemas.Errorf(schemas.DiskFailed,
-		"node %s cannot read %s at offset %d; check its disk", s.dir.identity.Node, segmentLabel(at.Segment), at.Offset), err)
+	return schemas.Explain(schemas.DiskFailed, "disk-not-read",
+		"node {node} cannot read {file} at offset {offset}; check its disk",
+		"node", s.dir.identity.Node, "file", segmentLabel(at.Segment), "offset", at.Offset).Because(err)
 }
 
 // wasRemoved reports whether a compaction removed the segment.

@@ -79,10 +79,10 @@ type Statuses struct {
 }
 
 // Add is the Status function.
-func (s *Statuses) Add(text string) {
+func (s *Statuses) Add(sentence schemas.Sentence) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.texts = append(s.texts, text)
+	s.texts = append(s.texts, sentence.Text)
 }
 
 // All returns all texts in order.

@@ -60,7 +60,7 @@ func (c *Cluster) Start(indexes ...int) {
 		c.Servers[i] = StartServer(c.T, c.Options[i])
 	}
 	for _, i := range indexes {
-		if err := c.Servers[i].WaitForCluster(Context(c.T), func(string) {}); err != nil {
+		if err := c.Servers[i].WaitForCluster(Context(c.T), func(int, int) {}); err != nil {
 			c.Fatal(err)
 		}
 	}

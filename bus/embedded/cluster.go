@@ -133,12 +133,12 @@ func isOwnAddress(u *url.URL, host string, port int) bool {
 }
 
 // WaitForCluster waits until enough servers of the cluster have found each other to elect a
-// leader. It calls status with what it waits for, and with "" when it goes on. Without a
-// cluster it returns at once.
-func (s *Server) WaitForCluster(ctx context.Context, status func(text string)) error {
+// leader. It calls status with how many servers are there and are expected, and with 0 and 0 when
+// it goes on. Without a cluster it returns at once.
+func (s *Server) WaitForCluster(ctx context.Context, status func(servers, expected int)) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for last := ""; ; {
+	for last := -1; ; {
 		if !s.ns.JetStreamIsClustered() {
 			return nil
 		}
@@ -147,15 +147,14 @@ func (s *Server) WaitForCluster(ctx context.Context, status func(text string)) e
 			return fmt.Errorf("ask the server about its cluster: %w", err)
 		}
 		if info.Meta != nil && info.Meta.Leader != "" {
-			if last != "" {
-				status("")
+			if last >= 0 {
+				status(0, 0)
 			}
 			return nil
 		}
-		now := fmt.Sprintf("waiting for the cluster: %d of %d servers", len(s.ns.ActivePeers()), s.expected)
-		if now != last {
+		if now := len(s.ns.ActivePeers()); now != last {
 			last = now
-			status(last)
+			status(now, s.expected)
 		}
 		select {
 		case <-ctx.Done():

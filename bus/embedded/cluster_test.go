@@ -13,20 +13,27 @@ import (
 func TestWaitForClusterReportsAndEnds(t *testing.T) {
 	c := bustest.PrepareCluster(t, 3)
 	c.Servers[0] = bustest.StartServer(t, c.Options[0])
-	var said bustest.Statuses
+	said := make(chan [2]int, 100)
+	status := func(servers, expected int) { said <- [2]int{servers, expected} }
 	ctx, cancel := context.WithCancel(bustest.Context(t))
 	ended := make(chan error, 1)
-	go func() { ended <- c.Servers[0].WaitForCluster(ctx, said.Add) }()
-	bustest.Eventually(t, "a status", func() bool { return said.Last() == "waiting for the cluster: 1 of 3 servers" })
+	go func() { ended <- c.Servers[0].WaitForCluster(ctx, status) }()
+	if got := bustest.Receive(t, "a status", said); got != [2]int{1, 3} {
+		t.Errorf("%d of %d servers, want 1 of 3", got[0], got[1])
+	}
 	cancel()
 	bustest.WantIs(t, bustest.Receive(t, "the end", ended), context.Canceled)
-	go func() { ended <- c.Servers[0].WaitForCluster(bustest.Context(t), said.Add) }()
+	go func() { ended <- c.Servers[0].WaitForCluster(bustest.Context(t), status) }()
 	c.Start(1, 2)
 	if err := bustest.Receive(t, "the cluster", ended); err != nil {
 		t.Error(err)
 	}
-	if last := said.Last(); last != "" {
-		t.Errorf("the last status is %q, want that it goes on", last)
+	var last [2]int
+	for len(said) > 0 {
+		last = <-said
+	}
+	if last != [2]int{} {
+		t.Errorf("the last status is %v, want that it goes on", last)
 	}
 }
 

@@ -330,9 +330,9 @@ func (b *Bucket) wrap(what, key string, err error) error {
 	case err == nil:
 		return nil
 	case isLost(err):
-		err = fmt.Errorf("%w (%w)", schemas.Errorf(schemas.Unavailable, "the catalogue is lost; a coordinator will make an empty one"), err)
+		err = fmt.Errorf("%w (%w)", schemas.Explain(schemas.Unavailable, "catalogue-is-gone", "the catalogue is lost; a coordinator will make an empty one"), err)
 	case isTransient(err):
-		err = fmt.Errorf("%w (%w)", schemas.Errorf(schemas.Unavailable, "the catalogue does not answer"), err)
+		err = fmt.Errorf("%w (%w)", schemas.Explain(schemas.Unavailable, "catalogue-silent", "the catalogue does not answer"), err)
 	}
 	return fmt.Errorf("%s the key %s of the bucket %s: %w", what, key, b.name, err)
 }

@@ -18,6 +18,7 @@ import (
 	"servidor-backup/bus/bustest"
 	"servidor-backup/bus/embedded"
 	"servidor-backup/bus/kv"
+	"servidor-backup/schemas"
 )
 
 type counter struct {
@@ -280,11 +281,11 @@ func TestWatchSurvivesAReconnect(t *testing.T) {
 		ended <- b.Watch(watching, ">", func(e *kv.Entry) {
 			switch {
 			case e == nil:
-				seen.Add("all")
+				seen.Add(schemas.Sentence{Text: "all"})
 			case e.Deleted:
-				seen.Add("-" + e.Key)
+				seen.Add(schemas.Sentence{Text: "-" + e.Key})
 			default:
-				seen.Add(e.Key)
+				seen.Add(schemas.Sentence{Text: e.Key})
 			}
 		})
 	}()

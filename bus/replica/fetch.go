@@ -437,7 +437,7 @@ func (f *fetch) failure(v *view) error {
 		}
 		err := req.failure
 		if err == nil {
-			err = schemas.Errorf(schemas.NotHeld, "no storage node has it")
+			err = schemas.Explain(schemas.NotHeld, "no-node-has-it", "no storage node has it")
 		}
 		if len(req.shards) > 0 && schemas.CodeOf(err) == schemas.NotHeld {
 			_, err = erasure.Join(req.shards, nil)

@@ -17,7 +17,7 @@ import (
 const settleTime = 5 * time.Minute
 
 // errNoNode is used instead of a node's answer if no node takes data.
-var errNoNode = schemas.Errorf(schemas.NoNode, "no storage node is up")
+var errNoNode = schemas.Explain(schemas.NoNode, "no-node-is-up", "no storage node is up")
 
 // Presence is the parts of one chunk that nodes hold.
 type Presence struct {

@@ -98,7 +98,7 @@ func (w *Writer) unresponsiveNode(m *message, now time.Time) *receiver {
 		}
 		if waited > limit/4 && !w.statusShown {
 			w.statusShown = true
-			w.opt.Status(fmt.Sprintf("waiting for storage node %s", w.nodeName(id)))
+			w.opt.Status(schemas.Say("waiting-for-node", "waiting for storage node {node}", "node", w.nodeName(id)))
 		}
 	}
 	return nil
@@ -118,7 +118,7 @@ func (w *Writer) nodeName(id schemas.NodeID) string {
 func (w *Writer) clearStatus() {
 	if w.statusShown {
 		w.statusShown = false
-		w.opt.Status("")
+		w.opt.Status(schemas.Sentence{})
 	}
 }
 

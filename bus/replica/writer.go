@@ -47,7 +47,7 @@ type WriterOptions struct {
 	// It may wait, and its error ends the Send. nil means no limit.
 	Pace func(ctx context.Context, bytes int) error
 	// Status is called with what the Writer waits for, and with "" when it goes on.
-	Status func(text string)
+	Status func(s schemas.Sentence)
 }
 
 // Writer publishes bulk messages to replica sets, as many at a time as the
@@ -120,7 +120,7 @@ func NewWriter(nc *nats.Conn, opt WriterOptions) (*Writer, error) {
 		opt.Unresponsive = 45 * time.Second
 	}
 	if opt.Status == nil {
-		opt.Status = func(string) {}
+		opt.Status = func(schemas.Sentence) {}
 	}
 	w := &Writer{
 		nc: nc, opt: opt, inbox: nc.NewInbox(),
@@ -144,7 +144,7 @@ func NewWriter(nc *nats.Conn, opt WriterOptions) (*Writer, error) {
 // block and must not call the Writer.
 func (w *Writer) Send(ctx context.Context, set []schemas.NodeID, payload []byte, done func(error)) error {
 	if len(set) == 0 {
-		return schemas.Errorf(schemas.NoNode, "no storage node is up")
+		return schemas.Explain(schemas.NoNode, "no-node-is-up", "no storage node is up")
 	}
 	if w.opt.Pace != nil {
 		if err := w.opt.Pace(ctx, len(payload)); err != nil {

@@ -64,7 +64,7 @@ func TestUnreachablePartIsNamed(t *testing.T) {
 	node.serves()
 	w.transmit(file)
 	node.stop()
-	w.failsSoon([]string{"cellar is down"}, "transmit", file)
+	w.failsSoon([]string{"cellar: down"}, "transmit", file)
 	w.failsSoon(nil, "download", "file", "--to", w.dir())
 	w.expect(exitDone, []string{"file"}, "list")
 }

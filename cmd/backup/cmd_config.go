@@ -100,7 +100,7 @@ func setSettings(a *app, changed func(flag string) bool, unset []string) error {
 		}
 		if s.check != nil {
 			if err := s.check(s.value); err != nil {
-				return a.usage("config.bad-value", "Flag", "--"+s.flag, "Detail", err.Error())
+				return a.usage("config.bad-value", "Flag", "--"+s.flag, "Detail", a.told(err))
 			}
 		}
 		*s.field = s.value

@@ -114,7 +114,7 @@ func lastOf(c *console, reasons []error) error {
 	}
 	last := len(reasons) - 1
 	for _, err := range reasons[:last] {
-		c.notice(err.Error())
+		c.notice(c.told(err))
 	}
 	return reasons[last]
 }

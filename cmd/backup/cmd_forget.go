@@ -66,7 +66,7 @@ func runForget(ctx context.Context, a *app, id string, undo bool) error {
 // checkID checks NAME or NAME@VERSION.
 func checkID(c *console, id string) error {
 	if _, _, err := schemas.ParseVersionID(id); err != nil {
-		return c.usage("error.bad-id", "Detail", err.Error())
+		return c.usage("error.bad-id", "Detail", c.told(err))
 	}
 	return nil
 }

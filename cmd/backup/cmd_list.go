@@ -182,7 +182,7 @@ func listVersions(ctx context.Context, a *app, id string, opt client.ListOptions
 	if number > 0 {
 		versions = onlyVersion(versions, number)
 		if len(versions) == 0 {
-			return schemas.Errorf(schemas.UnknownVersion, "%q has no version %d", name, number)
+			return schemas.Explain(schemas.UnknownVersion, "no-such-version", "\"{record}\" has no version {number}", "record", name, "number", number)
 		}
 	}
 	unreadable := int64(0)

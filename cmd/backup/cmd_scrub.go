@@ -62,7 +62,7 @@ func showScrubs(ctx context.Context, a *app, node string) error {
 		t.add(a.show(n.Node.Name), ended, running, a.number(n.Scrub.Found))
 	}
 	if !found && node != "" {
-		return schemas.Errorf(schemas.UnknownNode, "no storage node that can be reached is called %q", node)
+		return schemas.Explain(schemas.UnknownNode, "no-such-node", "no storage node is called \"{node}\"", "node", node)
 	}
 	if !a.json {
 		t.print(a.row)

@@ -156,7 +156,7 @@ func checkTransmit(c *console, opt client.BackupOptions) error {
 		return nil
 	}
 	if err := schemas.CheckRecord(opt.Name); err != nil {
-		return c.usage("transmit.bad-name", "Detail", err.Error())
+		return c.usage("transmit.bad-name", "Detail", c.told(err))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"servidor-backup/bus"
 	"servidor-backup/client"
+	"servidor-backup/schemas"
 )
 
 // console is everything that a command prints, in the user's language: results on stdout;
@@ -129,10 +130,10 @@ type jsonWarning struct {
 // warn reports a path that failed while the command goes on.
 func (c *console) warn(path string, err error) {
 	if c.json {
-		c.object("warning", jsonWarning{Path: path, Message: bus.RedactText(oneLine(err.Error()))})
+		c.object("warning", jsonWarning{Path: path, Message: bus.RedactText(oneLine(c.told(err)))})
 		return
 	}
-	c.colored(yellow, c.t("console.warning", "Path", quotePath(path), "Text", bus.RedactText(oneLine(err.Error()))))
+	c.colored(yellow, c.t("console.warning", "Path", quotePath(path), "Text", bus.RedactText(oneLine(c.told(err)))))
 }
 
 // notice prints what the user must know, even with --quiet.
@@ -169,6 +170,9 @@ func (c *console) status(text string) {
 		c.line(text)
 	}
 }
+
+// waits is status for what a library waits for.
+func (c *console) waits(s schemas.Sentence) { c.status(c.say(s)) }
 
 // isNews sets the status and reports whether it has to be printed.
 func (c *console) isNews(text string) bool {

@@ -65,7 +65,7 @@ func (x *texts) fail(code string, cause error, key string, args ...any) error {
 // failHint is fail with a hint.
 func (x *texts) failHint(code string, cause error, hint, key string, args ...any) error {
 	if cause != nil {
-		args = append(args, "Detail", cause.Error())
+		args = append(args, "Detail", x.told(cause))
 	}
 	return &failure{exit: exitFailed, code: code, text: x.t(key, args...), hint: hint, err: cause}
 }
@@ -83,14 +83,16 @@ func (x *texts) withHint(err error, hint string) error {
 	return &f
 }
 
-// explain translates any error to the user's language. Errors of client and server keep
-// their own sentence as the detail.
+// explain translates any error to the user's language. An error of client or server whose sentence
+// this program does not know keeps it as the detail.
 func (x *texts) explain(err error) *failure {
 	var f *failure
 	if errors.As(err, &f) {
 		return f
 	}
-	f = &failure{exit: exitFailed, code: "failed", text: err.Error(), err: err}
+	f = &failure{exit: exitFailed, code: "failed", err: err}
+	var known bool
+	f.text, known = x.tell(err)
 	var key *client.KeyError
 	switch {
 	case !errors.As(err, &key):
@@ -105,10 +107,12 @@ func (x *texts) explain(err error) *failure {
 	}
 	if code := schemas.CodeOf(err); code != "" {
 		f.code = string(code)
-		f.text = x.optional("code."+f.code, "Detail", err.Error())
 		f.hint = x.optional("hint." + f.code)
-		if f.text == "" { // a code of a newer server
-			f.text = err.Error()
+		if known {
+			return f
+		}
+		if text := x.optional("code."+f.code, "Detail", f.text); text != "" { // else it is of a newer server
+			f.text = text
 		}
 		return f
 	}
@@ -128,7 +132,10 @@ func (x *texts) explain(err error) *failure {
 	case errors.Is(err, context.Canceled):
 		f.code, f.text = "interrupted", x.t("error.interrupted")
 	case errors.Is(err, client.ErrNoCoordinator):
-		f.code, f.text = "no-coordinator", x.t("error.no-coordinator", "Detail", err.Error())
+		f.code = "no-coordinator"
+		if !known {
+			f.text = x.t("error.no-coordinator", "Detail", f.text)
+		}
 	case errors.Is(err, client.ErrNoKeyFile):
 		f.text, f.hint = x.t("error.no-key-file"), x.t("hint.no-key-file")
 	case errors.Is(err, errNoHome):
@@ -147,7 +154,9 @@ func (x *texts) explain(err error) *failure {
 		f.hint = x.t("hint.catalogue-unreadable")
 	case unreachable(err):
 		f.code = "unreachable"
-		f.text = x.t("error.unreachable", "Detail", err.Error())
+		if !known {
+			f.text = x.t("error.unreachable", "Detail", f.text)
+		}
 		f.hint = x.t("hint.unreachable")
 	}
 	return f

@@ -148,7 +148,7 @@ func TestNoServer(t *testing.T) {
 func TestBadNickname(t *testing.T) {
 	c := newCLI(t)
 	c.expect(t, exitFailed, "list", "--nickname", "a/b", "--lang", "pt")
-	contains(t, c.err.String(), "backup: nome inválido (")
+	contains(t, c.err.String(), "backup: o nome \"a/b\" contém \"/\"")
 }
 
 type brokenPipe struct{}

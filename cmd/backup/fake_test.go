@@ -250,7 +250,7 @@ func (c *cli) environment() environment {
 			if c.connectFails != nil {
 				return nil, c.connectFails
 			}
-			c.backend.options, c.backend.status = opt, opt.Status
+			c.backend.options, c.backend.status = opt, func(text string) { opt.Status(schemas.Sentence{Text: text}) }
 			return c.backend, nil
 		},
 		limitMemory: func(bytes int64) int64 {

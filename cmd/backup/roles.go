@@ -68,12 +68,18 @@ func (r *roles) startServer(ctx context.Context, dir string, opt upOptions) erro
 	}
 	r.server, r.url = server, server.URL()
 	r.onStop(server.Shutdown)
-	return server.WaitForCluster(ctx, r.console.status)
+	return server.WaitForCluster(ctx, func(servers, expected int) {
+		text := ""
+		if expected > 0 {
+			text = r.console.t("up.waiting-cluster", "Here", servers, "Expected", expected)
+		}
+		r.console.status(text)
+	})
 }
 
 // connect connects to the server; it waits until the server answers or ctx ends.
 func (r *roles) connect(ctx context.Context, name string) (*nats.Conn, error) {
-	opt := bus.ConnOptions{URL: r.url, Name: name, Wait: true, Status: r.console.status}
+	opt := bus.ConnOptions{URL: r.url, Name: name, Wait: true, Status: r.console.waits}
 	if r.server != nil { // a nil *embedded.Server in the interface would not be nil
 		opt.InProcess = r.server
 	}
@@ -177,7 +183,7 @@ func (r *roles) startNode(ctx context.Context, nc *nats.Conn, open func() (*stor
 		ScrubPeriod: opt.scrubPeriod,
 		Settle:      opt.settle,
 		Log:         r.log,
-		Status:      r.console.status,
+		Status:      r.console.waits,
 	})
 	if err != nil {
 		return err

@@ -72,7 +72,7 @@ func (a *app) connect(ctx context.Context, create bool) (*session, error) {
 		Server:       s.Server.Value,
 		Nickname:     s.Nickname.Value,
 		KeyFile:      s.KeyFile.Value,
-		Status:       a.status,
+		Status:       a.waits,
 		MemoryBudget: a.memory,
 		Wait:         max(a.flags.wait, 0),
 	}

@@ -188,6 +188,15 @@ func TestTextsAreUsedAsTheyAreWritten(t *testing.T) {
 		if hint, isHint := strings.CutPrefix(key, "hint."); isHint {
 			code, isCode = hint, true
 		}
+		if table, _, _ := strings.Cut(key, "."); table == "reason" {
+			continue // see TestEverySentenceHasATextInEachLanguage
+		}
+		if word, isWord := strings.CutPrefix(key, "word."); isWord && slices.Contains(words, word) {
+			continue
+		}
+		if slices.ContainsFunc(systemErrors, func(s systemError) bool { return s.key == key }) {
+			continue
+		}
 		if !isCode || !slices.Contains(codes, schemas.Code(code)) {
 			t.Errorf("the text %q is never used", key)
 		}
@@ -197,6 +206,12 @@ func TestTextsAreUsedAsTheyAreWritten(t *testing.T) {
 			t.Errorf("code.%s: %s", code, diff)
 		}
 	}
+}
+
+// words are what a value of a sentence may be: states of nodes, and why a node takes no data.
+var words = []string{
+	string(schemas.Up), string(schemas.Draining), string(schemas.Down), string(schemas.Gone), string(schemas.Removed),
+	string(schemas.DiskFull), string(schemas.DiskFailed), "silent",
 }
 
 // codes are all error codes of package schemas.

@@ -59,9 +59,9 @@ func (c *Catalog) setForgotten(ctx context.Context, old *schemas.Version, undo b
 	_, err = c.catalogue.Edit(ctx, key, &v, func() { v = schemas.Version{} }, func() (bool, error) {
 		switch {
 		case v.Number == 0:
-			return false, schemas.Errorf(schemas.UnknownVersion, "the version %s was collected", old.ID)
+			return false, schemas.Explain(schemas.UnknownVersion, "version-collected", "the version {version} was collected", "version", old.ID)
 		case v.Session != old.Session:
-			return false, schemas.Errorf(schemas.Unavailable, "the version %s has just got another number: list the versions and ask again", old.ID)
+			return false, schemas.Explain(schemas.Unavailable, "version-renumbered", "the version {version} has just got another number: list the versions and ask again", "version", old.ID)
 		}
 		if changed = undo == (v.Forgotten > 0); changed {
 			if v.Forgotten = 0; !undo {
@@ -164,7 +164,7 @@ func (c *Catalog) forgottenBefore(ctx context.Context, limit int64) (all []forgo
 			return err
 		}
 		if sessions[v.Session] && v.Session != "" {
-			return schemas.Errorf(schemas.NotNow, "%s of %q is in the catalogue twice, as a rebuild was broken off: rebuild the catalogue again", v.ID, v.Nickname)
+			return schemas.Explain(schemas.NotNow, "version-twice", "{version} of \"{nickname}\" is in the catalogue twice, as a rebuild was broken off: rebuild the catalogue again", "version", v.ID, "nickname", v.Nickname)
 		}
 		sessions[v.Session] = true
 		if v.Forgotten > 0 && v.Forgotten <= limit {

@@ -39,7 +39,7 @@ func (c *Catalog) Rebuild(ctx context.Context) (*schemas.RebuildReply, error) {
 		}
 	}
 	if len(reachable) == 0 {
-		return nil, schemas.Errorf(schemas.NoNode, "no storage node is up: start all of them first")
+		return nil, schemas.Explain(schemas.NoNode, "no-node-to-rebuild", "no storage node is up: start all of them first")
 	}
 	m := newMerge()
 	highestRevision, err := c.mergeBackup(held, m, nodes, reachable)
@@ -77,7 +77,7 @@ func (c *Catalog) mergeUntilDone(ctx context.Context, m *merge, highestRevision 
 			return written, c.continueNumbers(ctx, behind)
 		}
 	}
-	return written, schemas.Errorf(schemas.Unavailable, "the catalogue changes all the time: ask again")
+	return written, schemas.Explain(schemas.Unavailable, "catalogue-changes", "the catalogue changes all the time: ask again")
 }
 
 // mergeBackup adds the backups on nodes to m. It returns the highest revision in them, for

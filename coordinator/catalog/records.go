@@ -65,7 +65,7 @@ func (c *Catalog) EnterVault(ctx context.Context, nickname string, fingerprint [
 			v.Fingerprint = fingerprint
 			return true, nil
 		}
-		return false, schemas.Errorf(schemas.OtherKey, "the vault of %q was made with another key: copy the key file from the machine that made it, or choose another nickname", nickname)
+		return false, schemas.Explain(schemas.OtherKey, "vault-has-other-key", "the vault of \"{nickname}\" was made with another key: copy the key file from the machine that made it, or choose another nickname", "nickname", nickname)
 	})
 	if err == nil && written {
 		c.QueueBackup(vaultKey(nickname))
@@ -77,7 +77,7 @@ func (c *Catalog) EnterVault(ctx context.Context, nickname string, fingerprint [
 func (c *Catalog) Vault(ctx context.Context, nickname string) (v Vault, err error) {
 	_, err = c.catalogue.Get(ctx, vaultKey(nickname), &v)
 	if errors.Is(err, kv.ErrNotFound) {
-		err = schemas.Errorf(schemas.UnknownNickname, "nothing was ever saved under the nickname %q", nickname)
+		err = schemas.Explain(schemas.UnknownNickname, "no-nickname", "nothing was ever saved under the nickname \"{nickname}\"", "nickname", nickname)
 	}
 	return v, err
 }
@@ -122,18 +122,18 @@ func (c *Catalog) Version(ctx context.Context, nickname, record string, number u
 		return nil, err
 	}
 	if h.Latest == 0 {
-		return nil, schemas.Errorf(schemas.UnknownRecord, "%q has no record %q", nickname, record)
+		return nil, schemas.Explain(schemas.UnknownRecord, "no-record", "\"{nickname}\" has no record \"{record}\"", "nickname", nickname, "record", record)
 	}
 	if number == 0 {
 		if h.Versions == 0 {
-			return nil, schemas.Errorf(schemas.UnknownRecord, "all versions of %q were forgotten: take one back, or name one as NAME@NUMBER", record)
+			return nil, schemas.Explain(schemas.UnknownRecord, "all-forgotten", "all versions of \"{record}\" were forgotten: take one back, or name one as NAME@NUMBER", "record", record)
 		}
 		number = h.Latest
 	}
 	v := new(schemas.Version)
 	_, err = c.catalogue.Get(ctx, versionKey(nickname, record, number), v)
 	if errors.Is(err, kv.ErrNotFound) {
-		return nil, schemas.Errorf(schemas.UnknownVersion, "%q has no version %d (its newest is %d)", record, number, h.Latest)
+		return nil, schemas.Explain(schemas.UnknownVersion, "no-version", "\"{record}\" has no version {number} (its newest is {latest})", "record", record, "number", number, "latest", h.Latest)
 	}
 	return v, err
 }
@@ -205,11 +205,11 @@ func CheckSource(h *Head, source schemas.SourceID, sealed, moved bool) error {
 	case h.Latest == 0 || h.Sealed == sealed && (moved || h.Source == source):
 		return nil
 	case h.Sealed != sealed && h.Sealed:
-		return schemas.Errorf(schemas.NameTaken, "the name %q stands for a sealed record of a client: choose another name", h.Name)
+		return schemas.Explain(schemas.NameTaken, "name-is-sealed", "the name \"{name}\" stands for a sealed record of a client: choose another name", "name", h.Name)
 	case h.Sealed != sealed:
-		return schemas.Errorf(schemas.NameTaken, "the name %q stands for a file that was sent unsealed: choose another name", h.Name)
+		return schemas.Explain(schemas.NameTaken, "name-is-plain", "the name \"{name}\" stands for a file that was sent unsealed: choose another name", "name", h.Name)
 	}
-	return schemas.Errorf(schemas.NameTaken, "the name %q stands for another source, on another host or in another folder", h.Name)
+	return schemas.Explain(schemas.NameTaken, "name-has-other-source", "the name \"{name}\" stands for another source, on another host or in another folder", "name", h.Name)
 }
 
 // Commit gives v its number, id and time, creates it, and moves the head. If v's session has

@@ -111,7 +111,7 @@ func (s *State) SaveCollection(ctx context.Context, c *Collection) error {
 	var now Collection
 	_, err := s.bucket.Edit(ctx, collectionKey, &now, func() { now = Collection{} }, func() (bool, error) {
 		if now.Generation > c.Generation {
-			return false, schemas.Errorf(schemas.NotNow, "collection %d has begun", now.Generation)
+			return false, schemas.Explain(schemas.NotNow, "collection-begun", "collection {number} has begun", "number", now.Generation)
 		}
 		now = *c
 		return true, nil

@@ -155,7 +155,7 @@ func collect(ctx context.Context, d *Deps, p *progress) (nodes *nodeSet, err err
 		return nodes, err
 	}
 	if now := d.Map().Epoch; now != nodes.all.Epoch {
-		return nodes, schemas.Errorf(schemas.NotNow, "the nodes or policies changed while chunks were being marked: collect again")
+		return nodes, schemas.Explain(schemas.NotNow, "changed-while-marking", "the nodes or policies changed while chunks were being marked: collect again")
 	}
 	s := &sweep{nodes: nodes, oldest: oldest, stall: d.Hooks.SweepStall}
 	err = s.run(ctx)

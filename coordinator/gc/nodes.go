@@ -60,7 +60,7 @@ func (s *nodeSet) enterGeneration(ctx context.Context) error {
 	}
 	all.Wait()
 	if len(s.takingPart()) == 0 {
-		return schemas.Errorf(schemas.NoNode, "no storage node takes part")
+		return schemas.Explain(schemas.NoNode, "no-node-takes-part", "no storage node takes part")
 	}
 	return nil
 }

@@ -106,9 +106,9 @@ func (c *card) remove(h *heard, force bool) error {
 	switch {
 	case empty || force || c.State == schemas.Gone:
 	case h.responded:
-		return schemas.Errorf(schemas.NotNow, "storage node %s is %s and holds %d chunks: drain it first, or wait until it is gone", c.Name, c.State, h.latest.Chunks)
+		return schemas.Explain(schemas.NotNow, "node-holds-chunks", "storage node {node} is {state} and holds {chunks} chunks: drain it first, or wait until it is gone", "node", c.Name, "state", c.State, "chunks", h.latest.Chunks)
 	default:
-		return schemas.Errorf(schemas.NotNow, "storage node %s is %s, and it is not known what it holds: start it, or wait until it is gone", c.Name, c.State)
+		return schemas.Explain(schemas.NotNow, "node-is-unknown", "storage node {node} is {state}, and it is not known what it holds: start it, or wait until it is gone", "node", c.Name, "state", c.State)
 	}
 	c.Drain, c.Empty = false, empty
 	c.enterState(schemas.Removed)

@@ -2,7 +2,6 @@ package members
 
 import (
 	"fmt"
-	"strings"
 
 	"servidor-backup/schemas"
 )
@@ -36,18 +35,20 @@ func FindDestinations(nodes *schemas.NodeMap, vault schemas.VaultID, plain bool)
 		d.Durability.M = uint8(writable) - d.Durability.K
 		return d, nil
 	case len(nodes.Nodes) == 0:
-		return nil, schemas.Errorf(schemas.NoNode, "no storage node has registered yet")
+		return nil, schemas.Explain(schemas.NoNode, "no-node-yet", "no storage node has registered yet")
 	}
-	code, reasons := whyNotWritable(nodes, needed)
+	code, others := whyNotWritable(nodes, needed)
 	if needed == 1 {
-		return nil, schemas.Errorf(code, "no storage node takes data now%s: start one", reasons)
+		return nil, schemas.Explain(code, "no-node-takes-data", "no storage node takes data now{others}: start one", "others", others)
 	}
-	return nil, schemas.Errorf(code, "the durability %v needs %d storage nodes, %d take data now%s: start more, or let the policy accept less", d.Wanted, needed, writable, reasons)
+	return nil, schemas.Explain(code, "too-few-nodes",
+		"the durability {durability} needs {needed} storage nodes, {ready} take data now{others}: start more, or let the policy accept less",
+		"durability", d.Wanted, "needed", needed, "ready", writable, "others", others)
 }
 
-// whyNotWritable lists the nodes that take no data, in parentheses. The code is the trouble of
-// the nodes that are up, if enough nodes would take data without it.
-func whyNotWritable(nodes *schemas.NodeMap, needed int) (code schemas.Code, reasons string) {
+// whyNotWritable lists the nodes that take no data, each with its state or its trouble. The code
+// is the trouble of the nodes that are up, if enough nodes would take data without it.
+func whyNotWritable(nodes *schemas.NodeMap, needed int) (code schemas.Code, others string) {
 	code = schemas.NoNode
 	up := len(nodes.Writable())
 	var all []string
@@ -58,13 +59,10 @@ func whyNotWritable(nodes *schemas.NodeMap, needed int) (code schemas.Code, reas
 			if up++; up >= needed {
 				code = schemas.Code(n.Trouble)
 			}
-			all = append(all, fmt.Sprintf("%s says %s", n.Name, n.Trouble))
+			all = append(all, n.Name+": "+n.Trouble)
 		default:
-			all = append(all, fmt.Sprintf("%s is %s", n.Name, n.State))
+			all = append(all, fmt.Sprintf("%s: %s", n.Name, n.State))
 		}
 	}
-	if len(all) > 0 {
-		reasons = " (" + strings.Join(all, ", ") + ")"
-	}
-	return code, reasons
+	return code, schemas.SayOthers(all)
 }

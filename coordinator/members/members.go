@@ -223,9 +223,9 @@ func (m *Members) waitFor(ctx context.Context, revision uint64) error {
 		select {
 		case <-changed:
 		case <-m.lost:
-			return schemas.Errorf(schemas.Unavailable, "the catalogue is lost, this coordinator starts over: ask again")
+			return schemas.Explain(schemas.Unavailable, "coordinator-starts-over", "the catalogue is lost, this coordinator starts over: ask again")
 		case <-ctx.Done():
-			return schemas.Errorf(schemas.Unavailable, "the node map does not come up to date: %v", ctx.Err())
+			return schemas.Explain(schemas.Unavailable, "node-map-behind", "the node map does not come up to date").Because(ctx.Err())
 		}
 	}
 }

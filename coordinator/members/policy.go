@@ -128,22 +128,22 @@ func checkPolicy(req *schemas.PolicyRequest) error {
 	if d := p.Durability; d != nil && d.K > 0 {
 		switch {
 		case d.Nodes() > maxNodes:
-			return schemas.Errorf(schemas.BadRequest, "the durability %v takes %d nodes, at most %d are allowed", d, d.Nodes(), maxNodes)
+			return schemas.Explain(schemas.BadRequest, "durability-nodes", "the durability {durability} takes {nodes} nodes, at most {limit} are allowed", "durability", d, "nodes", d.Nodes(), "limit", maxNodes)
 		case d.K == 1 && d.M > maxReplicas:
-			return schemas.Errorf(schemas.BadRequest, "the durability %v makes %d replicas, at most %d are allowed: \"4+%d\" takes less space", d, d.Replicas(), maxReplicas+1, d.M)
+			return schemas.Explain(schemas.BadRequest, "durability-replicas", "the durability {durability} makes {replicas} replicas, at most {limit} are allowed: \"4+{parity}\" takes less space", "durability", d, "replicas", d.Replicas(), "limit", maxReplicas+1, "parity", d.M)
 		}
 	}
 	switch {
 	case req.Nickname == "":
 	case p.Degraded != nil || p.Grace != nil:
-		return schemas.Errorf(schemas.BadRequest, "grace and degraded hold for all nicknames: set them without naming one")
+		return schemas.Explain(schemas.BadRequest, "policy-for-all", "grace and degraded hold for all nicknames: set them without naming one")
 	default:
 		if err := schemas.CheckNickname(req.Nickname); err != nil {
 			return err
 		}
 	}
 	if p.Grace != nil && *p.Grace < 0 {
-		return schemas.Errorf(schemas.BadRequest, "the grace period is negative")
+		return schemas.Explain(schemas.BadRequest, "grace-negative", "the grace period is negative")
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func newStaleError(n *schemas.Node, known cardOrder) error {
 // Register answers storage.register.
 func (m *Members) Register(ctx context.Context, req *schemas.RegisterRequest) (any, error) {
 	if req.Protocol > schemas.ProtocolVersion {
-		return nil, schemas.Errorf(schemas.TooNew, "the node speaks protocol %d, this coordinator speaks %d: update the coordinator", req.Protocol, schemas.ProtocolVersion)
+		return nil, schemas.Explain(schemas.TooNew, "node-too-new", "the node speaks protocol {protocol}, this coordinator speaks {own}: update the coordinator", "protocol", req.Protocol, "own", schemas.ProtocolVersion)
 	}
 	if err := checkCard(&req.Node); err != nil {
 		return nil, err
@@ -51,14 +51,14 @@ func (m *Members) enter(ctx context.Context, req *schemas.RegisterRequest) (epoc
 	back := false
 	revision, err := m.bucket.Edit(ctx, string(n.ID), &c, func() { c = card{} }, func() (bool, error) {
 		if c.State == schemas.Removed {
-			return false, schemas.Errorf(schemas.NotNow, "node %s (%s) was removed: take it back with \"backup node undrain %s\", or give it an empty folder", n.Name, n.ID, n.ID)
+			return false, schemas.Explain(schemas.NotNow, "node-was-removed", "node {node} ({id}) was removed: take it back with \"backup node undrain {id}\", or give it an empty folder", "node", n.Name, "id", n.ID)
 		}
 		if order.before(c.cardOrder) {
 			return false, newStaleError(&n, c.cardOrder)
 		}
 		h, _ := m.heardOf(n.ID)
 		if older = isOlder(&c, &h, req); older && c.State.Reachable() && !h.unresponsiveFor(m.opt.DownAfter, time.Now()) {
-			return false, schemas.Errorf(schemas.NotNow, "node %s (%s) is running already, or was until a moment ago: this folder is a copy of its folder, or an older state of it; give it an empty folder, or stop the other one", n.Name, n.ID)
+			return false, schemas.Explain(schemas.NotNow, "node-is-running", "node {node} ({id}) is running already, or was until a moment ago: this folder is a copy of its folder, or an older state of it; give it an empty folder, or stop the other one", "node", n.Name, "id", n.ID)
 		}
 		back = !c.State.Reachable() || c.ID == ""
 		next := nextCard(&c, req, back)

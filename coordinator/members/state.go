@@ -141,7 +141,7 @@ func (m *Members) SetState(ctx context.Context, req *schemas.NodeStateRequest) (
 		before := c
 		h, known := m.heardOf(id)
 		if !known || c.ID == "" {
-			return false, schemas.Errorf(schemas.UnknownNode, "no storage node is called %q", req.Node)
+			return false, schemas.Explain(schemas.UnknownNode, "no-such-node", "no storage node is called \"{node}\"", "node", req.Node)
 		}
 		switch req.State {
 		case schemas.Draining:
@@ -189,7 +189,7 @@ func (m *Members) resolve(name string, removed bool) (schemas.NodeID, error) {
 	case 1:
 		return schemas.NodeID(found[0]), nil
 	case 0:
-		return "", schemas.Errorf(schemas.UnknownNode, "no storage node is called %q", name)
+		return "", schemas.Explain(schemas.UnknownNode, "no-such-node", "no storage node is called \"{node}\"", "node", name)
 	}
-	return "", schemas.Errorf(schemas.BadRequest, "%d storage nodes are called %q: name one by its id (%s)", len(found), name, strings.Join(found, ", "))
+	return "", schemas.Explain(schemas.BadRequest, "several-nodes", "{count} storage nodes are called \"{node}\": name one by its id ({ids})", "count", len(found), "node", name, "ids", strings.Join(found, ", "))
 }

@@ -61,7 +61,7 @@ type Options struct {
 	// Log takes what an administrator should know; nil discards it.
 	Log *slog.Logger
 	// Status is told what the node waits for, and "" when it goes on.
-	Status func(text string)
+	Status func(s schemas.Sentence)
 }
 
 // Node is one running storage node.
@@ -157,7 +157,7 @@ func (n *Node) setDefaults() {
 		n.opt.Log = slog.New(slog.DiscardHandler)
 	}
 	if n.opt.Status == nil {
-		n.opt.Status = func(string) {}
+		n.opt.Status = func(schemas.Sentence) {}
 	}
 }
 

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -58,7 +57,7 @@ func (n *Node) keepRegistered(run context.Context, first chan struct{}) {
 			registered, wait = true, heartbeat
 			n.heartbeat = heartbeat
 			n.claim.registered(n.started)
-			n.opt.Status("")
+			n.opt.Status(schemas.Sentence{})
 			if first != nil {
 				close(first)
 				first = nil
@@ -73,11 +72,15 @@ func (n *Node) keepRegistered(run context.Context, first chan struct{}) {
 }
 
 // registerStatus says what a node waits for whose registration failed with err.
-func registerStatus(err error) string {
+func registerStatus(err error) schemas.Sentence {
 	if errors.Is(err, bus.ErrNoResponders) {
-		return "waiting for a coordinator to register with"
+		return schemas.Say("waiting-to-register", "waiting for a coordinator to register with")
 	}
-	return fmt.Sprintf("waiting to register: %v", err)
+	var known *schemas.Error
+	if errors.As(err, &known) && known.Reason != "" {
+		return schemas.Sentence{Text: known.Message, Reason: known.Reason, Values: known.Values}
+	}
+	return schemas.Say("not-registered", "waiting to register: {cause}", "cause", err)
 }
 
 // register introduces the node, and returns how often to publish its card, and the epoch of

@@ -2,7 +2,6 @@ package archive
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"runtime"
 	"sync"
@@ -257,7 +256,7 @@ func (s *saver) reportTorn(p *pendingEntry, err error) {
 // of a record, the new one would hide those that have its files.
 func (s *saver) checkSaved() error {
 	if err := s.firstErr.Load(); err != nil && s.files.Load() == 0 {
-		return fmt.Errorf("nothing could be saved, so there is no new version: %w", *err)
+		return schemas.Explain("", "nothing-saved", "nothing could be saved, so there is no new version").Because(*err)
 	}
 	return nil
 }

@@ -234,9 +234,9 @@ func (r *reader) checkAfterRead(p *pendingEntry, f *os.File, before os.FileInfo,
 	}
 	switch {
 	case changed:
-		r.s.reportTorn(p, errors.New("the file changed while it was read; what was read of it is saved"))
+		r.s.reportTorn(p, schemas.Explain("", "file-changed", "the file changed while it was read; what was read of it is saved"))
 	case differs:
-		r.s.reportTorn(p, fmt.Errorf("the file changed while it was read, or its size is not what the system says: %d bytes were read and are saved, it says %d", size, said))
+		r.s.reportTorn(p, schemas.Explain("", "file-size-changed", "the file changed while it was read, or its size is not what the system says: {bytes} bytes were read and are saved, it says {said-bytes}", "bytes", size, "said-bytes", said))
 	}
 	e.Size = size
 	if fresh || changed || differs {

@@ -53,7 +53,7 @@ type Options struct {
 	// Connected reports whether the server is connected; nil stands for always.
 	Connected func() bool
 	// Status is told what the reader waits for, and "" when it goes on.
-	Status func(text string)
+	Status func(s schemas.Sentence)
 }
 
 // Reader reads the chunks of a vault. It is safe for concurrent use.

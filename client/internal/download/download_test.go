@@ -114,7 +114,7 @@ func (n *fakeNode) data(t *testing.T, plain []byte) schemas.ChunkID {
 // reader makes a reader that starts with the map m.
 func (n *fakeNode) reader(m *schemas.NodeMap, newest func(context.Context) (*schemas.NodeMap, error)) *Reader {
 	return NewReader(Options{
-		Keys: n.keys, Replicas: replica.NewReader(n.nc, m), NewestMap: newest, Status: func(string) {},
+		Keys: n.keys, Replicas: replica.NewReader(n.nc, m), NewestMap: newest, Status: func(schemas.Sentence) {},
 	})
 }
 

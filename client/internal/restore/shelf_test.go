@@ -142,7 +142,7 @@ func (s *shelf) version(entries []*tree.Entry) *Source {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	chunks := download.NewReader(download.Options{Keys: s.k, Replicas: replica.NewReader(s.nc, shelfMap()), Status: func(string) {}})
+	chunks := download.NewReader(download.Options{Keys: s.k, Replicas: replica.NewReader(s.nc, shelfMap()), Status: func(schemas.Sentence) {}})
 	return &Source{Chunks: chunks, Entries: tree.NewReader(chunks.TreeNodes, root)}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"servidor-backup/client/internal/osfs"
 	"servidor-backup/client/internal/tree"
+	"servidor-backup/schemas"
 )
 
 // Item is one step of a walk.
@@ -129,7 +130,7 @@ func (it *Item) Open() (*os.File, os.FileInfo, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, nil, fmt.Errorf("open %q: %w", it.Path, osfs.WithoutPath(err))
+		return nil, nil, schemas.Explain("", "not-opened", "open \"{path}\"", "path", it.Path).Because(osfs.WithoutPath(err))
 	}
 	m := osfs.MetaOf(info)
 	it.setMeta(&m)

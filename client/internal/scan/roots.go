@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"servidor-backup/client/internal/osfs"
+	"servidor-backup/schemas"
 )
 
 // Root is a file or folder that a person asked to save.
@@ -30,7 +31,7 @@ type Root struct {
 // are so. Otherwise the walk visits it as an item with an error.
 func NewRoots(paths []string) ([]Root, error) {
 	if len(paths) == 0 {
-		return nil, errors.New("no path to save was given")
+		return nil, schemas.Explain("", "no-path", "no path to save was given")
 	}
 	roots := make([]Root, 0, len(paths))
 	for _, path := range paths {
@@ -50,7 +51,7 @@ func NewRoots(paths []string) ([]Root, error) {
 	slices.SortFunc(roots, func(a, b Root) int { return cmp.Compare(a.Path, b.Path) })
 	for i := 1; i < len(roots); i++ {
 		if a, b := roots[i-1], roots[i]; a.Path == b.Path {
-			return nil, fmt.Errorf("%s and %s would both be saved as %q: save them as two records, or save a folder that holds both", a.Abs, b.Abs, a.Path)
+			return nil, schemas.Explain("", "saved-under-one-name", "{path} and {other} would both be saved as \"{name}\": save them as two records, or save a folder that holds both", "path", a.Abs, "other", b.Abs, "name", a.Path)
 		}
 	}
 	return roots, nil
@@ -71,7 +72,7 @@ func newRoot(path string, alone bool) (Root, error) {
 	}
 	r := Root{Abs: abs, Path: filepath.Base(named), named: named}
 	if err != nil {
-		r.err = fmt.Errorf("save %s: %w", path, osfs.WithoutPath(err))
+		r.err = schemas.Explain("", "not-saved", "save {path}", "path", path).Because(osfs.WithoutPath(err))
 		return r, nil
 	}
 	r.isDir = info.IsDir()
@@ -79,25 +80,24 @@ func newRoot(path string, alone bool) (Root, error) {
 	case alone && r.isDir:
 		r.Path = "."
 	case r.Path == string(filepath.Separator):
-		return Root{}, fmt.Errorf("%s has no name under which it could be saved beside other paths: save it alone", path)
+		return Root{}, schemas.Explain("", "path-without-name", "{path} has no name under which it could be saved beside other paths: save it alone", "path", path)
 	}
 	return r, nil
 }
 
 // hasContent returns why something that a person named has no content to save, or nil.
 func hasContent(mode os.FileMode) error {
-	what := "a socket"
 	switch {
 	case mode.IsRegular() || mode.IsDir():
 		return nil
 	case mode&os.ModeDevice != 0:
-		what = "a device"
+		return schemas.Explain("", "is-device", "it is a device, which has no content to save")
 	case mode&os.ModeNamedPipe != 0:
-		what = "a pipe"
-	case mode&os.ModeSocket == 0:
-		what = "neither a file nor a folder"
+		return schemas.Explain("", "is-pipe", "it is a pipe, which has no content to save")
+	case mode&os.ModeSocket != 0:
+		return schemas.Explain("", "is-socket", "it is a socket, which has no content to save")
 	}
-	return fmt.Errorf("it is %s, which has no content to save", what)
+	return schemas.Explain("", "is-special", "it is neither a file nor a folder, and has no content to save")
 }
 
 // maxLinks is how many symbolic links that lead nowhere may follow each other.

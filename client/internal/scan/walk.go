@@ -2,12 +2,12 @@ package scan
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"runtime"
 
 	"servidor-backup/client/internal/osfs"
 	"servidor-backup/client/internal/tree"
+	"servidor-backup/schemas"
 )
 
 // Walk visits the roots and everything below them in the order of [tree.ComparePath]: depth
@@ -71,7 +71,7 @@ func (w *walker) walkListing(l *listing) error {
 	for ; l != nil; l = l.rest {
 		w.queue.await(l)
 		if l.err != nil {
-			if err := w.visit(Item{Path: l.path, Err: fmt.Errorf("list the folder: %w", l.err)}); err != nil {
+			if err := w.visit(Item{Path: l.path, Err: schemas.Explain("", "folder-not-listed", "list the folder").Because(l.err)}); err != nil {
 				return err
 			}
 		}

@@ -23,9 +23,9 @@ const (
 // lost with the connection, and the node map may be a newer one by then. All questions of a
 // backup or restore share a policy. It is safe for concurrent use.
 type Retry struct {
-	Responded func() bool       // reports whether any storage node has responded so far
-	Limit     time.Duration     // how long a question is repeated
-	Status    func(text string) // is told what the policy waits for, and "" afterwards
+	Responded func() bool              // reports whether any storage node has responded so far
+	Limit     time.Duration            // how long a question is repeated
+	Status    func(s schemas.Sentence) // is told what the policy waits for, and nothing afterwards
 	// Connected reports whether the connection to the server is there. While it is lost, the time
 	// does not count: whoever watches the server ends ctx. nil stands for always.
 	Connected func() bool
@@ -65,13 +65,13 @@ func (p *Retry) Pause(ctx context.Context, start time.Time, err error) error {
 	if !again || ctx.Err() != nil || time.Since(start) > limit {
 		return err
 	}
-	p.Status("waiting for a storage node")
+	p.Status(schemas.Say("waiting-for-some-node", "waiting for a storage node"))
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(retryPause):
 	}
-	p.Status("")
+	p.Status(schemas.Sentence{})
 	return nil
 }
 

@@ -15,7 +15,8 @@ import (
 
 // newRetry makes a policy with a limit of 20 seconds.
 func newRetry(responded bool, status func(string)) *Retry {
-	return &Retry{Responded: func() bool { return responded }, Limit: 20 * time.Second, Status: status}
+	said := func(s schemas.Sentence) { status(s.Text) }
+	return &Retry{Responded: func() bool { return responded }, Limit: 20 * time.Second, Status: said}
 }
 
 // How long a question is repeated depends on the error, and on whether a node has ever

@@ -53,7 +53,7 @@ func (r *Reader) Lookup(ctx context.Context, path string) (*Entry, error) {
 		return nil, err
 	}
 	if !ok || e.Path != path {
-		return nil, fmt.Errorf("%q is not in this version: %w", path, fs.ErrNotExist)
+		return nil, schemas.Explain("", "not-in-version", "\"{path}\" is not in this version", "path", path).WithKind(fs.ErrNotExist)
 	}
 	return e, nil
 }

@@ -3,7 +3,6 @@ package upload
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -30,7 +29,7 @@ const (
 type destinations struct {
 	nodes  nodeInfo
 	vault  schemas.VaultID
-	status func(string)
+	status func(schemas.Sentence)
 	limit  time.Duration // how long to go on without progress
 
 	mu        sync.Mutex
@@ -41,7 +40,7 @@ type destinations struct {
 	fewSince  time.Time // since when there are too few nodes; zero if there are enough
 	failing   time.Time // the first failure since the last progress
 	progress  time.Time // when nodes accepted data last
-	lastText  string    // what status was told last
+	said      string    // what status was told last
 }
 
 // nodeInfo is what a [replica.Reader] knows of the storage nodes.
@@ -61,7 +60,7 @@ type avoided struct {
 	why   error
 }
 
-func newDestinations(nodes nodeInfo, vault schemas.VaultID, status func(string)) *destinations {
+func newDestinations(nodes nodeInfo, vault schemas.VaultID, status func(schemas.Sentence)) *destinations {
 	return &destinations{nodes: nodes, vault: vault, status: status, limit: giveUpAfter, avoided: map[schemas.NodeID]avoided{}}
 }
 
@@ -126,7 +125,7 @@ func (ds *destinations) enough(need func(schemas.Durability) int) (schemas.Durab
 	n := need(d)
 	if ds.placement.Len() >= n {
 		ds.fewSince = time.Time{}
-		ds.setStatus("")
+		ds.setStatus(schemas.Sentence{})
 		return d, ds.placement, n, nil
 	}
 	if ds.fewSince.IsZero() {
@@ -159,7 +158,7 @@ func (ds *destinations) makePlacement(m *schemas.NodeMap, now time.Time) {
 // error if there is no prospect of more: a full disk will not be empty in a minute, and nodes that
 // have not come for a minute may never come.
 func (ds *destinations) checkProspect(n int, now time.Time) error {
-	var reasons []string
+	var others []string   // nodes that are not writable, with the reason
 	var full error        // of a node that has no capacity
 	up, prospects := 0, 0 // nodes that are writable; those, and nodes that may become so
 	for i := range ds.nodeMap.Nodes {
@@ -169,21 +168,23 @@ func (ds *destinations) checkProspect(n int, now time.Time) error {
 		switch {
 		case isAvoided && (code == schemas.DiskFull || code == schemas.DiskFailed):
 			full = a.why
+			others = append(others, fmt.Sprintf("%s: %s", node.Name, code))
 		case node.State == schemas.Up && node.Trouble != "":
-			full = schemas.Errorf(schemas.Code(node.Trouble), "storage node %s accepts no data: %s", node.Name, node.Trouble)
+			full = schemas.Explain(schemas.Code(node.Trouble), "node-in-trouble", "storage node {node} accepts no data: {state}", "node", node.Name, "state", node.Trouble)
+			others = append(others, fmt.Sprintf("%s: %s", node.Name, node.Trouble))
 		case isAvoided: // it is tried again soon, because too few others are left
 			a.until = now.Add(min(a.until.Sub(now), shortAvoidTime))
 			if ds.next.IsZero() || a.until.Before(ds.next) {
 				ds.next = a.until
 			}
 			ds.avoided[node.ID] = a
-			reasons = append(reasons, node.Name+" does not answer")
+			others = append(others, node.Name+": silent")
 			prospects++
 		case node.Writable():
 			up++
 			prospects++
 		default:
-			reasons = append(reasons, fmt.Sprintf("%s is %s", node.Name, node.State))
+			others = append(others, fmt.Sprintf("%s: %s", node.Name, node.State))
 			if node.State == schemas.Down {
 				prospects++
 			}
@@ -192,28 +193,24 @@ func (ds *destinations) checkProspect(n int, now time.Time) error {
 	if full != nil && prospects < n {
 		return full
 	}
-	text := fmt.Sprintf("%d of %d are up", up, n)
-	if full != nil {
-		reasons = append(reasons, full.Error())
-	}
-	if len(reasons) > 0 {
-		text += " (" + strings.Join(reasons, ", ") + ")"
-	}
 	since := ds.fewSince
 	if ds.progress.After(since) {
 		since = ds.progress
 	}
 	if !ds.nodes.Responded() || now.Sub(since) > ds.limit {
-		return schemas.Errorf(schemas.NoNode, "too few storage nodes for this backup: %s: start more and run it again; what is stored already is not sent again", text)
+		return schemas.Explain(schemas.NoNode, "too-few-nodes-now",
+			"too few storage nodes for this backup: {ready} of {needed} are up{others}: start more and run it again; what is stored already is not sent again",
+			"ready", up, "needed", n, "others", schemas.SayOthers(others))
 	}
-	ds.setStatus("waiting for storage nodes: " + text)
+	ds.setStatus(schemas.Say("waiting-for-nodes", "waiting for storage nodes: {ready} of {needed} are up{others}",
+		"ready", up, "needed", n, "others", schemas.SayOthers(others)))
 	return nil
 }
 
 // setStatus tells status what is waited for, if that is not what it was told last.
-func (ds *destinations) setStatus(text string) {
-	if text != ds.lastText {
-		ds.lastText = text
-		ds.status(text)
+func (ds *destinations) setStatus(s schemas.Sentence) {
+	if s.Text != ds.said {
+		ds.said = s.Text
+		ds.status(s)
 	}
 }

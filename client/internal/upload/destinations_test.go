@@ -62,7 +62,7 @@ func chosen(t *testing.T, ds *destinations) []schemas.NodeID {
 func TestRefusingNodeIsAvoided(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nodes := newFakeNodes(2, "a", "b", "c")
-		ds := newDestinations(nodes, schemas.VaultID{}, func(string) {})
+		ds := newDestinations(nodes, schemas.VaultID{}, func(schemas.Sentence) {})
 		refuse := func(id schemas.NodeID) {
 			t.Helper()
 			if err := ds.noteFailure(&replica.PartialFailure{Nodes: []schemas.NodeID{id}, Err: errors.New("x")}); err != nil {
@@ -106,7 +106,7 @@ func TestAvoidedNodeIsTriedSoonIfNeeded(t *testing.T) {
 		if took := time.Since(start); took < shortAvoidTime || took > shortAvoidTime+2*pollTime {
 			t.Errorf("that took %v, want %v", took, shortAvoidTime)
 		}
-		if want := []string{"waiting for storage nodes: 1 of 2 are up (b does not answer)", ""}; !slices.Equal(said.All(), want) {
+		if want := []string{"waiting for storage nodes: 1 of 2 are up (b: silent)", ""}; !slices.Equal(said.All(), want) {
 			t.Errorf("the status was %q, want %q", said.All(), want)
 		}
 	})
@@ -120,7 +120,7 @@ func TestTooFewNodes(t *testing.T) {
 		after  time.Duration
 		text   string
 	}{
-		"a node is down":      {func(f *fakeNodes) { f.set("b", schemas.Down, "") }, schemas.NoNode, giveUpAfter, "b is down"},
+		"a node is down":      {func(f *fakeNodes) { f.set("b", schemas.Down, "") }, schemas.NoNode, giveUpAfter, "b: down"},
 		"a disk is full":      {func(f *fakeNodes) { f.set("b", schemas.Up, string(schemas.DiskFull)) }, schemas.DiskFull, 0, "storage node b"},
 		"no node responded":   {func(f *fakeNodes) { f.replicas, f.responded = 3, false }, schemas.NoNode, 0, "2 of 3 are up"},
 		"too few of them all": {func(f *fakeNodes) { f.replicas = 3 }, schemas.NoNode, giveUpAfter, "2 of 3 are up"},
@@ -130,7 +130,7 @@ func TestTooFewNodes(t *testing.T) {
 				nodes := newFakeNodes(2, "a", "b")
 				tc.change(nodes)
 				start := time.Now()
-				_, _, err := newDestinations(nodes, schemas.VaultID{}, func(string) {}).
+				_, _, err := newDestinations(nodes, schemas.VaultID{}, func(schemas.Sentence) {}).
 					choose(t.Context(), nil, schemas.ChunkID{1}, schemas.Durability.Replicas)
 				took := time.Since(start)
 				if schemas.CodeOf(err) != tc.code || !strings.Contains(err.Error(), tc.text) {
@@ -147,7 +147,7 @@ func TestTooFewNodes(t *testing.T) {
 // Nodes that refuse everything end the upload; nodes that accept something meanwhile do not.
 func TestFailuresWithoutProgressEndUpload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ds := newDestinations(newFakeNodes(1, "a", "b"), schemas.VaultID{}, func(string) {})
+		ds := newDestinations(newFakeNodes(1, "a", "b"), schemas.VaultID{}, func(schemas.Sentence) {})
 		failure := &replica.PartialFailure{Nodes: []schemas.NodeID{"a"}, Err: errors.New("x")}
 		for _, tc := range []struct {
 			pass     time.Duration
@@ -174,7 +174,7 @@ func TestChoosingCanBeInterrupted(t *testing.T) {
 		cause := errors.New("the upload failed")
 		done := make(chan error, 1)
 		go func() {
-			_, _, err := newDestinations(newFakeNodes(2, "a"), schemas.VaultID{}, func(string) {}).
+			_, _, err := newDestinations(newFakeNodes(2, "a"), schemas.VaultID{}, func(schemas.Sentence) {}).
 				choose(ctx, nil, schemas.ChunkID{1}, schemas.Durability.Replicas)
 			done <- err
 		}()

@@ -69,7 +69,7 @@ type Options struct {
 	// data; 0 is a minute.
 	Wait time.Duration
 	// Status is told what the upload waits for, and "" when it goes on.
-	Status func(text string)
+	Status func(s schemas.Sentence)
 }
 
 // Uploader is one upload. Its methods may be called concurrently, except that nothing may be

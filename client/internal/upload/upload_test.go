@@ -26,7 +26,7 @@ func TestFailedQuestionEndsUpload(t *testing.T) {
 	defer writer.Close()
 	k := seal.New(seal.VaultKey{1})
 	noNodes := replica.NewReader(nc, &schemas.NodeMap{Epoch: 1})
-	u := New(bustest.Context(t), Options{Keys: k, Session: "s", Replicas: noNodes, Writer: writer, Status: func(string) {}})
+	u := New(bustest.Context(t), Options{Keys: k, Session: "s", Replicas: noNodes, Writer: writer, Status: func(schemas.Sentence) {}})
 	done := make(chan error, 1)
 	go func() {
 		in := chunk.NewIntake(u.Context(), chunk.NewBlocks(3))
@@ -74,7 +74,7 @@ func TestChangedPlaintextIsFound(t *testing.T) {
 		sealOnce := func() error {
 			u := &Uploader{
 				opt: Options{Keys: k}, ctx: t.Context(), states: newStates(0, 0),
-				destinations: newDestinations(oneNode, schemas.VaultID{}, func(string) {}),
+				destinations: newDestinations(oneNode, schemas.VaultID{}, func(schemas.Sentence) {}),
 			}
 			u.states.queue(p.chunk.ID)
 			u.states.markWanted(p.chunk.ID, false)

@@ -58,7 +58,7 @@ func New(bucket *kv.Bucket, term time.Duration) *Leases {
 }
 
 // ErrHeld says that another coordinator has the lease, or may still have it.
-var ErrHeld = schemas.Errorf(schemas.NotNow, "another coordinator is doing this job")
+var ErrHeld = schemas.Explain(schemas.NotNow, "job-is-taken", "another coordinator is doing this job")
 
 // errLost is the cause of a held context that ends because the lease was lost.
 var errLost = errors.New("the lease was lost: this coordinator could not reach the bucket for too long")

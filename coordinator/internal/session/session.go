@@ -89,7 +89,7 @@ func (s *Store) Get(ctx context.Context, id string) (*Session, uint64, error) {
 	found := new(Session)
 	revision, err := s.bucket.Get(ctx, id, found)
 	if errors.Is(err, kv.ErrNotFound) {
-		err = schemas.Errorf(schemas.UnknownSession, "the session %s has lapsed or never existed: begin again, chunks that are stored are not sent twice", id)
+		err = schemas.Explain(schemas.UnknownSession, "no-session", "the session {session} has lapsed or never existed: begin again, chunks that are stored are not sent twice", "session", id)
 	}
 	return found, revision, err
 }
