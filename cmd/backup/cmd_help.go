@@ -65,6 +65,7 @@ func exitList(x *texts) [][2]string {
 		{strconv.Itoa(exitUsage), x.t("help.exit-usage")},
 		{strconv.Itoa(exitPartial), x.t("help.exit-partial")},
 		{strconv.Itoa(exitEndangered), x.t("help.exit-endangered")},
+		{strconv.Itoa(exitInterrupted), x.t("help.exit-interrupted")},
 	}
 }
 

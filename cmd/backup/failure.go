@@ -26,6 +26,8 @@ const (
 	exitUsage      = 2
 	exitPartial    = 3
 	exitEndangered = 4
+	// exitInterrupted is what shells report for Ctrl-C: 128 and the number of its signal.
+	exitInterrupted = 130
 )
 
 // failure is an error in the user's language.
@@ -48,6 +50,8 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.As(err, &f):
 		return f.exit
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
 	}
 	return exitFailed
 }
@@ -130,7 +134,7 @@ func (x *texts) explain(err error) *failure {
 		f.text = x.t("error.node-running", "ID", string(running.Node), "Host", cmp.Or(running.Host, x.t("error.some-process")),
 			"Since", running.Since.Format(time.DateTime))
 	case errors.Is(err, context.Canceled):
-		f.code, f.text = "interrupted", x.t("error.interrupted")
+		f.exit, f.code, f.text = exitInterrupted, "interrupted", x.t("error.interrupted")
 	case errors.Is(err, client.ErrNoCoordinator):
 		f.code = "no-coordinator"
 		if !known {

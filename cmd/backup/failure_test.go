@@ -27,6 +27,8 @@ func TestExitCodes(t *testing.T) {
 		{x.usage("error.no-command"), 2},
 		{fmt.Errorf("wrapped: %w", x.usage("error.no-command")), 2},
 		{x.partial("transmit.partial", 2), 3},
+		{fmt.Errorf("wrapped: %w", context.Canceled), 130},
+		{x.withHint(context.Canceled, "hint"), 130},
 	} {
 		if got := exitCode(test.err); got != test.want {
 			t.Errorf("%v: %d, want %d", test.err, got, test.want)
@@ -172,7 +174,7 @@ func TestInterrupted(t *testing.T) {
 	c := newCLI(t)
 	c.backend.takes = 1 << 40
 	c.backend.during = func(*client.Progress) { cancel() }
-	if code := c.run(ctx, "transmit", "x"); code != exitFailed {
+	if code := c.run(ctx, "transmit", "x"); code != exitInterrupted {
 		t.Errorf("exit code %d", code)
 	}
 	contains(t, c.err.String(), "backup: interrupted")

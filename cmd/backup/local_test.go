@@ -176,7 +176,7 @@ func TestInterruptedWithoutAServer(t *testing.T) {
 		if err := p.cmd.Process.Signal(signal); err != nil {
 			t.Fatal(err)
 		}
-		if code := p.wait(); signal != os.Kill && (code != exitFailed || !strings.Contains(p.stderr.String(), "interrupted")) {
+		if code := p.wait(); signal != os.Kill && (code != exitInterrupted || !strings.Contains(p.stderr.String(), "interrupted")) {
 			t.Errorf("%v: exit code %d: %s", signal, code, tail(p.stderr.String()))
 		}
 		in.Close()
@@ -200,7 +200,7 @@ func TestLimitedTransfersCanBeInterrupted(t *testing.T) {
 		if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
 			t.Fatal(err)
 		}
-		if code := p.wait(); code != exitFailed || !strings.Contains(p.stderr.String(), "interrupted") {
+		if code := p.wait(); code != exitInterrupted || !strings.Contains(p.stderr.String(), "interrupted") {
 			t.Errorf("%q: exit code %d: %s", args, code, tail(p.stderr.String()))
 		}
 		alone.transmit(src)

@@ -83,7 +83,7 @@ func TestMenuEndsWithASignal(t *testing.T) {
 		}()
 		synctest.Wait()
 		cancel()
-		if got := <-code; got != exitFailed {
+		if got := <-code; got != exitInterrupted {
 			t.Errorf("exit code %d", got)
 		}
 		contains(t, c.err.String(), "backup: interrupted")

@@ -351,7 +351,7 @@ func TestInterruptIsReported(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	if code := p.wait(); code != exitFailed || !strings.Contains(p.stderr.String(), "interrupted") {
+	if code := p.wait(); code != exitInterrupted || !strings.Contains(p.stderr.String(), "interrupted") {
 		t.Errorf("exit %d: %s", code, p.stderr.String())
 	}
 }
