@@ -12,7 +12,7 @@ func Link(from *Dir, oldName string, to *Dir, newName string) error {
 }
 
 // File is a regular file that was just made, open for writing. It is a bare descriptor, which
-// is cheaper than an os.File.
+// is cheaper than an os.File. A file of [CreateUnnamed] has no name yet.
 type File struct{ fd int }
 
 // CreateFile makes a regular file in dir, which must be acquired. The error is fs.ErrExist if

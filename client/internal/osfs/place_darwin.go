@@ -17,5 +17,10 @@ func renameNew(dir *Dir, used, name string) (done bool, err error) {
 	return true, err
 }
 
+// CreateUnnamed makes nothing: every file has a name here.
+func CreateUnnamed(*Dir, uint32) (File, error) { return File{}, errors.ErrUnsupported }
+
+func (File) SetName(*Dir, string) error { return errors.ErrUnsupported }
+
 // SetTimes sets the modification time, as [SetTimes] does for the name of the file.
 func (f File) SetTimes(dir *Dir, name string, mtime int64) error { return SetTimes(dir, name, mtime) }

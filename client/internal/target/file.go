@@ -96,8 +96,13 @@ func (t *Target) putNewFile(e *tree.Entry, content []byte) (made bool, err error
 	if err != nil {
 		return false, err
 	}
+	if !replaces {
+		if made, err = t.meta.writeUnnamed(d, name, e, content); made || err != nil {
+			return made, err
+		}
+	}
 	used := t.temporaryName()
-	if made, err = t.meta.writeNew(d, used, e, content); !made || err != nil {
+	if made, err = t.meta.writeNamed(d, used, e, content); !made || err != nil {
 		return made, err
 	}
 	return true, d.place(used, name, replaces)

@@ -24,10 +24,13 @@ type metaWriter struct {
 	ids *osfs.OwnerIDs
 	// keeps is set when the system has refused to give a file away. It is not asked again.
 	keeps atomic.Bool
+	// named is set when the file system has no files without a name.
+	named      atomic.Bool
+	euid, egid int // of this process
 }
 
 func newMetaWriter(opt *Options) *metaWriter {
-	return &metaWriter{opt: opt, ids: osfs.NewOwnerIDs()}
+	return &metaWriter{opt: opt, ids: osfs.NewOwnerIDs(), euid: os.Geteuid(), egid: os.Getegid()}
 }
 
 // problems gathers what could not be set of an entry.
@@ -89,10 +92,13 @@ const (
 	lastTime  = (1<<31 - 1) * int64(time.Second)
 )
 
+// isUsualTime reports whether every file system has a time.
+func isUsualTime(mtime int64) bool { return mtime >= firstTime && mtime < lastTime }
+
 // checkTime looks at a file's time after it was set, with the result err, if a file system may have
 // made another one of it. Coarser times than the entry's are as good as this file system has them.
 func checkTime(dir *osfs.Dir, name string, e *tree.Entry, err error) error {
-	if err != nil || e.Mtime >= firstTime && e.Mtime < lastTime {
+	if err != nil || isUsualTime(e.Mtime) {
 		return err
 	}
 	if e.Mtime == math.MaxInt64 || e.Mtime == math.MinInt64 {
@@ -259,20 +265,47 @@ func dropXattr(at osfs.Ref, name string, failed *problems) {
 	failed.add(fmt.Sprintf("remove extended attribute %q", name), at.RemoveXattr(name))
 }
 
-// writeNew makes a regular file with the given content and the metadata of e, under a name that
-// nothing has. For the many small files of a usual tree it takes fewer system calls than creating a
-// file, writing to it, and [metaWriter.set]. made is false, and nothing was done, if e has special
-// permissions or attributes. d.disk must be acquired.
-func (w *metaWriter) writeNew(d *Dir, name string, e *tree.Entry, content []byte) (made bool, err error) {
-	if e.Mode&^0o777 != 0 || len(e.Xattrs) > 0 {
+// writeUnnamed makes a regular file with the given content and the metadata of e, which gets the
+// name in d when it is whole. For the many small files of a usual tree it takes fewer system calls
+// than creating a file, writing to it, and [metaWriter.set], and on some file systems, ext4 for one,
+// renaming every file would take longer than all the rest. made is false, and nothing was done, if e
+// has special permissions or attributes, or the file system has no files without a name. d.disk must
+// be acquired.
+func (w *metaWriter) writeUnnamed(d *Dir, name string, e *tree.Entry, content []byte) (made bool, err error) {
+	// What is set by the name, or read by it, needs one.
+	if w.named.Load() || !isPlain(e) || !isUsualTime(e.Mtime) || d.inheritsACL() {
 		return false, nil
 	}
-	// The file has its mode from the start, unless its owner is still to change.
-	mode := e.Mode
-	if uid, gid := w.newOwner(e); uid != os.Geteuid() && !w.keeps.Load() || gid != os.Getegid() {
-		mode = 0o600
+	f, err := osfs.CreateUnnamed(d.disk, w.firstMode(e))
+	if err == nil {
+		if err = f.Write(content); err == nil {
+			w.setNew(d, name, f, e)
+			err = f.SetName(d.disk, name)
+		}
+		// Some file systems report a full disk only here.
+		closed := f.Close()
+		switch {
+		case err == nil && closed != nil:
+			return true, errors.Join(closed, osfs.WithoutPath(d.disk.Root.Remove(name)))
+		case err == nil:
+			return true, d.checkMade(name)
+		}
 	}
-	f, err := osfs.CreateFile(d.disk, name, mode)
+	if errors.Is(err, errors.ErrUnsupported) {
+		w.named.Store(true)
+		return false, nil
+	}
+	return true, d.explainName(name, err)
+}
+
+// writeNamed is writeUnnamed for a file that has its final metadata, but no final name: it is made
+// under a name that nothing has. made is false if e has special permissions or attributes, or if no
+// way is faster on this system.
+func (w *metaWriter) writeNamed(d *Dir, name string, e *tree.Entry, content []byte) (made bool, err error) {
+	if !isPlain(e) {
+		return false, nil
+	}
+	f, err := osfs.CreateFile(d.disk, name, w.firstMode(e))
 	if errors.Is(err, errors.ErrUnsupported) {
 		return false, nil
 	}
@@ -292,15 +325,27 @@ func (w *metaWriter) writeNew(d *Dir, name string, e *tree.Entry, content []byte
 	return true, nil
 }
 
+// isPlain reports whether an entry has neither special permissions nor attributes.
+func isPlain(e *tree.Entry) bool { return e.Mode&^0o777 == 0 && len(e.Xattrs) == 0 }
+
+// firstMode is the mode in which a file is made: its mode from the start, unless its owner is still
+// to change.
+func (w *metaWriter) firstMode(e *tree.Entry) uint32 {
+	if uid, gid := w.newOwner(e); uid != w.euid && !w.keeps.Load() || gid != w.egid {
+		return 0o600
+	}
+	return e.Mode
+}
+
 // newOwner returns the owner that a new file of e must have: this user, unless owners are restored.
 func (w *metaWriter) newOwner(e *tree.Entry) (uid, gid int) {
 	if !w.opt.Owner || !hasOwner(e) {
-		return os.Geteuid(), os.Getegid()
+		return w.euid, w.egid
 	}
 	return w.owner(e)
 }
 
-// setNew is set for a file that writeNew has made. It changes only what is not right from the
+// setNew is set for a file that was just made with firstMode. It changes only what is not right from the
 // start.
 func (w *metaWriter) setNew(d *Dir, name string, f osfs.File, e *tree.Entry) {
 	var failed problems

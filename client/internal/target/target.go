@@ -10,9 +10,9 @@
 // it, so that nothing is merged or replaced that appears meanwhile, or whose name the file system
 // takes for the same.
 //
-// A file appears under its name when it is whole. In this order: it is written under a temporary
-// name in its folder, gets its metadata, is closed, and gets its name in one step, by which it may
-// replace another file. A process that is killed leaves temporary names. They are recognised by
+// A file appears under its name when it is whole. In this order: it is written without a name, or
+// under a temporary name in its folder, gets its metadata, and gets its name in one step, by which
+// it may replace another file. A process that is killed leaves temporary names. They are recognised by
 // [Options].Record, and removed by the next restore of that record into that folder. Nothing
 // is durable before [Target.Sync] has returned: after a power cut, the size or content of a file
 // that is there may be wrong if it was not reached.
