@@ -59,6 +59,7 @@ func (r record) write(dir string) error {
 // must have ended then.
 func recordOf(dir string, last bool) (record, error) {
 	found := record{}
+	var files fileReader
 	err := eachStream(dir, func(path string) error {
 		s := stream{dir: path, name: filepath.Base(path)}
 		if _, err := os.Stat(filepath.Join(path, server.JetStreamMetaFileSum)); errors.Is(err, fs.ErrNotExist) {
@@ -68,7 +69,7 @@ func recordOf(dir string, last bool) (record, error) {
 		if !last {
 			return nil
 		}
-		if err := s.readMeta(); err != nil || !s.keeps() {
+		if err := s.readMeta(&files); err != nil || !s.keeps() {
 			return err
 		}
 		blocks, err := blocksOf(path)
@@ -76,7 +77,7 @@ func recordOf(dir string, last bool) (record, error) {
 			return err
 		}
 		for _, b := range slices.Backward(blocks) { // the last messages are in the last block with any
-			content, err := os.ReadFile(b.path)
+			content, err := files.read(b.path)
 			if err != nil {
 				return err
 			}

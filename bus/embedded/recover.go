@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -19,13 +20,18 @@ import (
 //  1. inspect has found everything in good order.
 //  2. Every file of a stream gets a second name.
 //  3. The server recovers its streams.
-//  4. If each of them is there, the second names go. Otherwise the server ends, its files are
-//     brought back, and Start fails.
+//  4. If each of them is there, the folder of the second names gets another name, from which
+//     nothing is brought back, and is removed while the server serves. Otherwise the server ends,
+//     its files are brought back, and Start fails.
 //
 // After a crash in between, the next start does step 4 first.
 
-// secondNames is the folder, in the server's directory, for second names of files.
-const secondNames = "recovering"
+const (
+	// secondNames is the folder, in the server's directory, for second names of files.
+	secondNames = "recovering"
+	// oldNames is the name of that folder when the streams are there.
+	oldNames = "recovered"
+)
 
 // guard gives the files of the streams second names. On a file system without hard links it
 // does nothing.
@@ -48,7 +54,7 @@ func guard(dir string, streams []stream) error {
 			return nil
 		})
 		if errors.Is(err, errNoLinks) {
-			return RemoveAll(filepath.Join(dir, secondNames))
+			return dropSecondNames(dir)
 		}
 		if err != nil {
 			return fmt.Errorf("keep the streams' files while the server starts: %w", err)
@@ -68,6 +74,9 @@ func secondName(dir, path string) (string, error) {
 // bringBack brings back the files that the server has removed, if there are second names. The
 // server must have ended.
 func bringBack(dir string) error {
+	if err := RemoveAll(filepath.Join(dir, oldNames)); err != nil {
+		return err
+	}
 	root := filepath.Join(dir, secondNames)
 	// A stream whose folder is there was recovered, or is as it was: the server removes all of
 	// a stream's files, or none.
@@ -106,6 +115,22 @@ func bringBackStream(from, to string) error {
 }
 
 func dropSecondNames(dir string) error { return RemoveAll(filepath.Join(dir, secondNames)) }
+
+// release ends the guard when all streams are there. It returns a function that waits until the
+// second names have been removed, as far as the disk lets them be: the next start removes the rest.
+func release(dir string) (wait func(), err error) {
+	old := filepath.Join(dir, oldNames)
+	err = os.Rename(filepath.Join(dir, secondNames), old)
+	if errors.Is(err, fs.ErrNotExist) {
+		return func() {}, nil // there was no stream, or there are no hard links
+	}
+	if err != nil {
+		return nil, err
+	}
+	var removing sync.WaitGroup
+	removing.Go(func() { _ = RemoveAll(old) })
+	return removing.Wait, nil
+}
 
 // checkRecovered checks that the server has recovered the streams.
 func checkRecovered(ns *server.Server, streams []stream) error {

@@ -235,3 +235,24 @@ func TestUnreadableStreamIsAnError(t *testing.T) {
 	}
 	wantValues(t, dir)
 }
+
+// Second names that a server has no need for any more, which a kill has left, are removed, and a
+// stream that was deleted meanwhile does not come back from them.
+func TestDeletedStreamIsNotBroughtBack(t *testing.T) {
+	dir, bucket := filled(t, false)
+	old := filepath.Join(dir, "recovered")
+	streams := filepath.Join(old, "$G", "streams")
+	err := os.MkdirAll(streams, 0o700)
+	if err == nil {
+		err = os.CopyFS(filepath.Join(streams, "KV_deleted"), os.DirFS(bucket))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantValues(t, dir)
+	for _, path := range []string{old, filepath.Join(filepath.Dir(bucket), "KV_deleted")} {
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is there: %v", path, err)
+		}
+	}
+}

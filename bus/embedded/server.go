@@ -46,6 +46,7 @@ type Server struct {
 	clustered bool
 	expected  int // number of servers in the cluster, according to the routes
 	unwatch   func()
+	released  func() // waits for the end of release
 }
 
 // startTimeout bounds the recovery of JetStream's state, which is small: it has the
@@ -71,14 +72,15 @@ func Start(opt Options) (*Server, error) {
 	}
 	o, err := natsOptions(opt)
 	var ns *server.Server
+	var released func()
 	errorLogged := make(chan struct{}, 1)
 	if err == nil {
-		ns, err = startOn(opt.Dir, o, &serverLog{log: opt.Log, errorLogged: errorLogged})
+		ns, released, err = startOn(opt.Dir, o, &serverLog{log: opt.Log, errorLogged: errorLogged})
 	}
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	s := &Server{ns: ns, dir: opt.Dir, lock: lock, clustered: opt.Cluster != nil, expected: len(o.Routes), unwatch: func() {}}
+	s := &Server{ns: ns, dir: opt.Dir, lock: lock, clustered: opt.Cluster != nil, expected: len(o.Routes), unwatch: func() {}, released: released}
 	if opt.Failed != nil && opt.Cluster == nil {
 		stop := make(chan struct{})
 		var watcher sync.WaitGroup
@@ -91,32 +93,34 @@ func Start(opt Options) (*Server, error) {
 	return s, nil
 }
 
-// startOn starts a server that recovers all streams in dir; see guard for the order.
-func startOn(dir string, o *server.Options, log *serverLog) (*server.Server, error) {
+// startOn starts a server that recovers all streams in dir; see guard for the order, and release
+// for the function.
+func startOn(dir string, o *server.Options, log *serverLog) (*server.Server, func(), error) {
 	if err := bringBack(dir); err != nil {
-		return nil, fmt.Errorf("bring back the streams' files: %w", err)
+		return nil, nil, fmt.Errorf("bring back the streams' files: %w", err)
 	}
 	known, err := readRecord(dir)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
 	streams, err := inspect(dir, known)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
 	if err := guard(dir, streams); err != nil {
-		return nil, errors.Join(err, dropSecondNames(dir))
+		return nil, nil, errors.Join(err, dropSecondNames(dir))
 	}
 	ns, err := startNATS(o, log, streams)
 	if err != nil {
-		return nil, errors.Join(err, bringBack(dir))
+		return nil, nil, errors.Join(err, bringBack(dir))
 	}
-	if err := dropSecondNames(dir); err != nil {
+	released, err := release(dir)
+	if err != nil {
 		ns.Shutdown()
 		ns.WaitForShutdown()
-		return nil, err
+		return nil, nil, err
 	}
-	return ns, nil
+	return ns, released, nil
 }
 
 func natsOptions(opt Options) (*server.Options, error) {
@@ -217,5 +221,6 @@ func (s *Server) Shutdown() error {
 	s.unwatch()
 	s.ns.Shutdown()
 	s.ns.WaitForShutdown()
+	s.released()
 	return errors.Join(s.rememberEnd(), s.lock.Close())
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -58,8 +57,9 @@ func (s *stream) keeps() bool { return s.config.MaxAge == 0 && s.config.Replicas
 // are the streams that must be there.
 func inspect(dir string, known record) ([]stream, error) {
 	var streams []stream
+	var files fileReader
 	err := eachStream(dir, func(path string) error {
-		s, err := inspectStream(path, known)
+		s, err := inspectStream(path, known, &files)
 		streams = append(streams, s)
 		return err
 	})
@@ -71,7 +71,7 @@ func inspect(dir string, known record) ([]stream, error) {
 			return nil, fmt.Errorf("the stream %s is missing in %s", name, filepath.Join(dir, server.JetStreamStoreDir))
 		}
 	}
-	return streams, readAll(filepath.Join(dir, server.JetStreamStoreDir))
+	return streams, readAll(filepath.Join(dir, server.JetStreamStoreDir), &files)
 }
 
 // eachStream calls visit with the folder of every stream.
@@ -114,18 +114,14 @@ func readDir(path string) ([]os.DirEntry, error) {
 
 // readAll reads every file below root that inspectStream has not read. The files are opened
 // for writing too, as the server will open them.
-func readAll(root string) error {
+func readAll(root string, files *fileReader) error {
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() || filepath.Ext(path) == blockExt && filepath.Base(filepath.Dir(path)) == messageDir &&
 			filepath.Base(filepath.Dir(filepath.Dir(filepath.Dir(path)))) == streamsDir {
 			return err
 		}
-		f, err := os.OpenFile(path, os.O_RDWR, 0)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(io.Discard, f)
-		return errors.Join(err, f.Close())
+		_, err = files.read(path)
+		return err
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -133,18 +129,22 @@ func readAll(root string) error {
 	return err
 }
 
-// readFile is os.ReadFile for a file that can be written, too.
-func readFile(path string) ([]byte, error) {
+// fileReader reads one file after the other into the same memory.
+type fileReader struct{ content bytes.Buffer }
+
+// read is os.ReadFile for a file that can be written, too. The result is valid until the next call.
+func (r *fileReader) read(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
-	b, err := io.ReadAll(f)
-	return b, errors.Join(err, f.Close())
+	r.content.Reset()
+	_, err = r.content.ReadFrom(f)
+	return r.content.Bytes(), errors.Join(err, f.Close())
 }
 
 // inspectStream checks the stream in the folder path.
-func inspectStream(path string, known record) (stream, error) {
+func inspectStream(path string, known record, files *fileReader) (stream, error) {
 	s := stream{dir: path, name: filepath.Base(path)}
 	must, isKnown := known[s.name]
 	blocks, err := blocksOf(path)
@@ -153,7 +153,7 @@ func inspectStream(path string, known record) (stream, error) {
 	}
 	var end tail
 	for i, b := range blocks {
-		content, err := readFile(b.path)
+		content, err := files.read(b.path)
 		if err != nil {
 			return s, err
 		}
@@ -164,7 +164,7 @@ func inspectStream(path string, known record) (stream, error) {
 			return s, fmt.Errorf("%s is %w at byte %d", b.path, errDamaged, end.offset)
 		}
 	}
-	if err := s.readMeta(); err != nil {
+	if err := s.readMeta(files); err != nil {
 		if isKnown || s.messages || !errors.Is(err, errDamaged) {
 			return s, err
 		}
@@ -181,12 +181,13 @@ func inspectStream(path string, known record) (stream, error) {
 }
 
 // readMeta reads the stream's configuration.
-func (s *stream) readMeta() error {
+func (s *stream) readMeta(files *fileReader) error {
 	path := filepath.Join(s.dir, server.JetStreamMetaFile)
-	meta, err := readFile(path)
+	b, err := files.read(path)
+	meta := bytes.Clone(b)
 	if err == nil {
 		var sum []byte
-		sum, err = readFile(filepath.Join(s.dir, server.JetStreamMetaFileSum))
+		sum, err = files.read(filepath.Join(s.dir, server.JetStreamMetaFileSum))
 		if err == nil && string(sum) != hex.EncodeToString(newHash(s.name)(meta)) {
 			err = fmt.Errorf("%s is %w: its checksum does not match", path, errDamaged)
 		}
@@ -202,15 +203,17 @@ func (s *stream) readMeta() error {
 	return err
 }
 
-// newHash returns the server's checksum under a key.
+// newHash returns the server's checksum under a key. The result is valid until the next call.
 func newHash(key string) func(parts ...[]byte) []byte {
 	k := sha256.Sum256([]byte(key))
+	h, _ := highwayhash.New64(k[:]) // fails only for keys of another size
+	sum := make([]byte, 0, sumSize)
 	return func(parts ...[]byte) []byte {
-		h, _ := highwayhash.New64(k[:]) // fails only for keys of another size
+		h.Reset()
 		for _, p := range parts {
 			_, _ = h.Write(p)
 		}
-		return h.Sum(nil)
+		return h.Sum(sum[:0])
 	}
 }
 
