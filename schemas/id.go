@@ -3,6 +3,7 @@ package schemas
 import (
 	"encoding/hex"
 	"errors"
+	"sync"
 
 	"github.com/vmihailenco/msgpack/v5"
 	"github.com/zeebo/blake3"
@@ -53,7 +54,9 @@ func SealedVault(nickname string) VaultID { return vaultID("sealed", nickname) }
 func PlainVault(nickname string) VaultID { return vaultID("plain", nickname) }
 
 // CatalogueVault is the vault of the catalogue backup that nodes hold.
-func CatalogueVault() VaultID { return vaultID("catalogue", "") }
+func CatalogueVault() VaultID { return catalogueVault() }
+
+var catalogueVault = sync.OnceValue(func() VaultID { return vaultID("catalogue", "") })
 
 func vaultID(kind, nickname string) (id VaultID) {
 	blake3.DeriveKey("servidor-backup 2026 vault id "+kind, []byte(nickname), id[:])
@@ -63,15 +66,34 @@ func vaultID(kind, nickname string) (id VaultID) {
 // PlainChunkID is the id of an unsealed chunk: a BLAKE3 keyed by the vault's
 // id, which is public. It protects the content against damage but hides nothing.
 func PlainChunkID(vault VaultID, content []byte) (id ChunkID) {
+	p, _ := plainHashers.Get().(*plainHasher)
+	if p == nil || p.vault != vault {
+		p = newPlainHasher(vault)
+	}
+	defer plainHashers.Put(p)
+	p.h.Reset()
+	p.h.Write(content)
+	p.h.Sum(id[:0])
+	return id
+}
+
+// plainHasher computes ids of one vault's plain chunks. Making one takes many times as long as
+// hashing an entry of the catalogue, and a coordinator hashes all of them when it starts.
+type plainHasher struct {
+	vault VaultID
+	h     *blake3.Hasher
+}
+
+var plainHashers sync.Pool // of *plainHasher
+
+func newPlainHasher(vault VaultID) *plainHasher {
 	var key [32]byte
 	blake3.DeriveKey("servidor-backup 2026 plain chunk id", vault[:], key[:])
 	h, err := blake3.NewKeyed(key[:])
 	if err != nil {
 		panic(err) // impossible: the key has the right length
 	}
-	h.Write(content)
-	h.Sum(id[:0])
-	return id
+	return &plainHasher{vault, h}
 }
 
 // ValidNodeID reports whether s can be a node's id: 1 to 32 lower-case letters
