@@ -148,9 +148,12 @@ type Run struct {
 	Before []uint64 // the runs before it, the oldest first; at most the last 16
 }
 
-// BeginRun begins a run. When it returns without an error, the run is on stable storage. After an
-// error, which is the disk's, the run is the last one again, and the store serves all the same.
-func (s *Store) BeginRun() (Run, error) {
+// BeginRun begins the run of this store, once: later calls return the same. When it returns without
+// an error, the run is on stable storage. After an error, which is the disk's, the run is the last
+// one again, and the store serves all the same.
+func (s *Store) BeginRun() (Run, error) { return s.run() }
+
+func (s *Store) beginRun() (Run, error) {
 	if err := s.gate.enter(); err != nil {
 		return Run{}, err
 	}

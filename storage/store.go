@@ -110,9 +110,10 @@ type Store struct {
 	reader      *reader
 	writer      *writer
 
-	lost      map[uint32]error // why segments could not be used, or not wholly, at Open
-	reindexed bool             // the index was damaged and was rebuilt when the store opened
-	writing   sync.WaitGroup   // the writer's goroutine
+	run       func() (Run, error) // beginRun, once
+	lost      map[uint32]error    // why segments could not be used, or not wholly, at Open
+	reindexed bool                // the index was damaged and was rebuilt when the store opened
+	writing   sync.WaitGroup      // the writer's goroutine
 	closing   sync.Once
 }
 
@@ -134,6 +135,7 @@ func Open(dir string, opt Options) (s *Store, err error) {
 	if err := opt.FS.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the store's directory: %w", err)
 	}
+	s.run = sync.OnceValues(s.beginRun)
 	s.opt.setSizes(dir)
 	if s.lock, err = s.dir.lock(); err != nil {
 		return nil, err

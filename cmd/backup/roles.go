@@ -30,6 +30,7 @@ type roles struct {
 	coordinator *coordinator.Running
 	memory      float64    // share of the usual memory bounds
 	node        *node.Node // the node, if one runs in this process
+	closeStore  func() error
 	stops       []func() error
 
 	serverLog *slog.Logger // of the NATS server; nil: none
@@ -130,21 +131,27 @@ const (
 // share scales a usual memory bound, in bytes, to the share of the roles.
 func (r *roles) share(usual int64) int64 { return int64(r.memory * float64(usual)) }
 
-// openStore begins to open a store in the background. That takes about as long as a server
-// needs to start, so the caller starts the server meanwhile and calls wait when it needs the
-// store.
+// openStore begins to open a store in the background, and begins its run. That takes about as long
+// as a server needs to start, so the caller starts the server meanwhile and calls wait when it needs
+// the store. The store's closing takes about as long as a server needs to stop, so it begins when
+// the node has stopped.
 func (r *roles) openStore(dir string) (wait func() (*storage.Store, error)) {
 	wait = sync.OnceValues(func() (*storage.Store, error) {
-		return storage.Open(dir, storage.Options{IndexMemory: r.share(indexMemory), ReadOnly: r.readOnly})
+		store, err := storage.Open(dir, storage.Options{IndexMemory: r.share(indexMemory), ReadOnly: r.readOnly})
+		if err == nil {
+			_, _ = store.BeginRun() // the node reports the error
+		}
+		return store, err
 	})
 	go wait()
-	r.onStop(func() error {
+	r.closeStore = sync.OnceValue(func() error {
 		store, err := wait()
 		if err != nil {
 			return nil // startNode has reported it, unless something else failed first
 		}
 		return store.Close()
 	})
+	r.onStop(r.closeStore)
 	return wait
 }
 
@@ -189,7 +196,11 @@ func (r *roles) startNode(ctx context.Context, nc *nats.Conn, open func() (*stor
 		return err
 	}
 	r.node = n
-	r.onStop(n.Stop)
+	r.onStop(func() error {
+		err := n.Stop()
+		go r.closeStore()
+		return err
+	})
 	return nil
 }
 
