@@ -61,7 +61,7 @@ func TestCatWritesOneFileOrNothing(t *testing.T) {
 	}
 }
 
-// A restore without Force makes everything at the top anew, or nothing at all, whatever there is.
+// A restore without Force makes everything at the top itself, or nothing at all, whatever there is.
 func TestRestoreMergesNothing(t *testing.T) {
 	w := newWorld(t, 1)
 	src := t.TempDir()

@@ -20,7 +20,7 @@ const (
 
 // watch calls failed when a stream of a lone server has failed, or JetStream as a whole.
 // JetStream takes no message after the first write that fails, even when the disk is well again;
-// clients then wait for an answer that never comes. Only a server that is started anew writes
+// clients then wait for an answer that never comes. Only a server that is started again writes
 // again. watch ends with stop.
 func watch(ns *server.Server, errorLogged <-chan struct{}, stop <-chan struct{}, failed func(error)) {
 	tick := time.NewTicker(healthEvery)

@@ -32,7 +32,7 @@ type Options struct {
 	// Log receives the server's warnings and errors; nil discards them.
 	Log *slog.Logger
 	// Failed is called at most once, with ErrFailed, when a lone server cannot write its data
-	// any more, until it is started anew. It must not call Shutdown. It may be nil. In a cluster
+	// any more, until it is started again. It must not call Shutdown. It may be nil. In a cluster
 	// the other servers go on, and it is not called.
 	Failed func(error)
 }

@@ -252,7 +252,7 @@ func (h *History) make() {
 	}
 }
 
-// write writes a file, anew if there is one.
+// write writes a file, and replaces one that is there.
 func (h *History) write(path string, content []byte) {
 	f := h.open(path, os.O_CREATE|os.O_TRUNC)
 	h.overwrite(f, path, content, 0)

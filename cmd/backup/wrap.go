@@ -58,7 +58,7 @@ func wrapLine(b *strings.Builder, line string, width, indent int) {
 	}
 }
 
-// reflow joins the lines of each paragraph and wraps them anew. A line that begins with a space
+// reflow joins the lines of each paragraph and wraps them again. A line that begins with a space
 // is an example and stays as it is.
 func reflow(text string, width int) string {
 	var lines []string

@@ -27,7 +27,7 @@ func (r *restorer) keep(job *fileJob) (bool, error) {
 }
 
 // keepOld gives the file that is there its metadata and counts it. It reports false, and the file
-// is written anew, if it cannot be used.
+// is written again, if it cannot be used.
 func (r *restorer) keepOld(job *fileJob) bool {
 	if r.to.Keep(job.entry, job.dir) != nil {
 		return false
