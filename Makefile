@@ -6,6 +6,7 @@
 #                 and the long crash tests, and a backup that is killed and cut off again and again
 # make histories  HISTORIES (200) random histories of trees that change between and during backups,
 #                 with the trees in HISTORIES_DIR, on the file system that is to be tried
+# make refusals   REFUSALS (450) runs of commands of which strace refuses system calls, and a table
 # make wine-test  tests of WINE_PACKAGES for Windows, under Wine; skips where Wine is not installed
 # make fuzz       every fuzz target for FUZZTIME (20000x: 20,000 inputs)
 # make bench      measure this system and others with BENCH_SETS: tables and plots in BENCH_DIR
@@ -25,6 +26,7 @@ WINE_PACKAGES ?= ./client/internal/archive ./client/internal/ignore ./client/int
 FAULTS_TIME ?= 20m
 HISTORIES     ?= 200
 HISTORIES_DIR ?=
+REFUSALS      ?= 450
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  := -s -w $(if $(VERSION),-X main.version=$(VERSION))
 
@@ -43,7 +45,7 @@ SCALE_SCENARIOS ?=
 SCALE_FLAGS     ?=
 comma        := ,
 
-.PHONY: build demo test wine-test check faults histories fuzz bench scale simulate profile bench-stages bench-index bench-program clean
+.PHONY: build demo test wine-test check faults histories refusals fuzz bench scale simulate profile bench-stages bench-index bench-program clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/backup
@@ -71,11 +73,15 @@ check:
 # Each command takes at most 20 minutes. TestFaults starts a history only if time is left.
 faults:
 	BACKUP_LONG=1 BACKUP_FAULTS=$(FAULTS) $(GO) test -timeout $(FAULTS_TIME) -count 1 -v -run '^TestFaults$$' ./cmd/backup
-	BACKUP_LONG=1 $(GO) test -timeout 20m -count 1 -skip '^TestFaults$$' ./cmd/backup ./storage
+	BACKUP_LONG=1 $(GO) test -timeout 20m -count 1 -skip '^(TestFaults|TestRefusedCalls)$$' ./cmd/backup ./storage
 	BACKUP_LONG=1 $(GO) test -timeout 20m -count 1 -v -run '^TestCollectionMemory$$' ./coordinator
 
 histories:
 	BACKUP_LONG=1 BACKUP_HISTORIES=$(HISTORIES) BACKUP_HISTORIES_DIR=$(HISTORIES_DIR) $(GO) test -timeout 0 -count 1 -v -run '^TestHistories$$' ./client
+
+# Without cgo: strace would refuse the calls of the loader of C libraries, too.
+refusals:
+	CGO_ENABLED=0 BACKUP_LONG=1 BACKUP_REFUSALS=$(REFUSALS) $(GO) test -timeout 0 -count 1 -v -run '^TestRefusedCalls$$' ./cmd/backup
 
 # FUZZTIME counts inputs instead of time: before Go 1.27, a run with a time limit may fail at
 # its end without a finding (go.dev/issue/75804).

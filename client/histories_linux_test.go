@@ -111,7 +111,7 @@ func (r *historyRun) run(dir string) {
 		r.errorf("%v", err)
 		return
 	}
-	defer func() { check(r.t, errors.Join(os.RemoveAll(src), os.RemoveAll(to))) }()
+	defer func() { check(r.t, errors.Join(treetest.RemoveAll(src), treetest.RemoveAll(to))) }()
 	r.src, r.to = src, to
 	r.h = treetest.NewHistory(src, r.seed)
 	for range 2 + r.h.Pick(4) {
@@ -159,22 +159,22 @@ func (r *historyRun) save() {
 	res, err := r.c.Backup(r.t.Context(), client.BackupOptions{Paths: []string{r.src}, Warn: warned.warn, Reread: reread})
 	close(done)
 	<-changed
-	if err != nil {
-		if moments == nil { // else all that could be saved may have gone
-			r.errorf("backup: %v", err)
-		}
+	tree, treeErr := treetest.TakeTree(r.src)
+	if treeErr != nil {
+		r.errorf("%v", treeErr)
 		return
 	}
-	tree, err := treetest.TakeTree(r.src)
 	if err != nil {
-		r.errorf("%v", err)
+		if moments == nil && tree.HasReadableFile() { // else all that could be saved may have gone
+			r.errorf("backup: %v", err)
+		}
 		return
 	}
 	if whole := res.Unreadable+res.Incomplete == 0; whole != (len(warned.paths) == 0) {
 		r.errorf("the backup counts %d unreadable and %d incomplete paths, and names %v", res.Unreadable, res.Incomplete, warned.paths)
 	}
 	for p, why := range warned.paths {
-		if s, there := tree.States[p]; moments[p] == nil && there && !s.Unreadable && s.HasTime() {
+		if s, there := tree.States[p]; moments[p] == nil && there && s != (treetest.State{}) && !s.Unreadable && s.HasTime() {
 			r.errorf("%q did not change, and is not saved: %s", p, why)
 		}
 	}
@@ -238,7 +238,7 @@ func (r *historyRun) restore() {
 	if v.named[part] {
 		named["."] = true
 	}
-	for _, d := range v.tree.Part(part).Differences(got, v.moments.Part(part), named) {
+	for _, d := range v.tree.Differences(part, got, v.moments, named) {
 		r.errorf("%s, part %q: %s", v.id, part, d)
 	}
 	if r.h.Pick(3) == 0 {
@@ -249,7 +249,7 @@ func (r *historyRun) restore() {
 // restoreAgain restores what was restored before into the same folder, of which much is damaged
 // meanwhile. Then it is there again, as before.
 func (r *historyRun) restoreAgain(opt client.RestoreOptions, dir string, want *treetest.Tree) {
-	check(r.t, r.h.Damage(dir))
+	r.h.Damage(dir)
 	opt.Force, opt.Verify = true, true
 	opt.Warn = nil // the same as before
 	if _, err := r.c.Restore(r.t.Context(), opt); err != nil {
@@ -261,7 +261,7 @@ func (r *historyRun) restoreAgain(opt client.RestoreOptions, dir string, want *t
 		r.errorf("%v", err)
 		return
 	}
-	for _, d := range want.Differences(got, nil, nil) {
+	for _, d := range want.Differences(".", got, nil, nil) {
 		r.errorf("restored again, %s, part %q: %s", opt.ID, opt.Inside, d)
 	}
 }

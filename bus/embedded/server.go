@@ -195,7 +195,11 @@ func splitListen(listen string) (host string, port int, err error) {
 	if err != nil {
 		return "", 0, err
 	}
-	return host, l.Addr().(*net.TCPAddr).Port, nil
+	addr, ok := l.Addr().(*net.TCPAddr)
+	if !ok { // the system has refused the question
+		return "", 0, fmt.Errorf("cannot listen on %s: the system does not tell the port", listen)
+	}
+	return host, addr.Port, nil
 }
 
 // URL is the address for clients: nats://HOST:PORT, or "" without a listener.

@@ -52,6 +52,16 @@ type Tree struct {
 	Files map[string][2]uint64
 }
 
+// HasReadableFile reports whether there is anything but folders that this user can read.
+func (t *Tree) HasReadableFile() bool {
+	for _, s := range t.States {
+		if s != (State{}) && s.Type != os.ModeDir && !s.Unreadable {
+			return true
+		}
+	}
+	return false
+}
+
 // Moments are the states that paths went through, in their order. Each path has the one before the
 // first change, too.
 type Moments map[string][]State
@@ -234,10 +244,12 @@ func (m Moments) below(dir, path string) (all []string) {
 	return all
 }
 
-// Differences lists what a backup of the tree may not contain, one line for each difference. named
-// are the paths that the program has named as not saved or not restored whole; what is below them
-// counts as named, too.
-func (t *Tree) Differences(got *Tree, moments Moments, named map[string]bool) (diffs []string) {
+// Differences lists what a backup of the tree may not contain at part and below, one line for each
+// difference. got is what was restored of that. named are the paths relative to part that the program
+// has named as not saved or not restored whole; what is below them counts as named, too.
+func (t *Tree) Differences(part string, got *Tree, moments Moments, named map[string]bool) (diffs []string) {
+	whole, ever := t, moments
+	t, moments = t.part(part), moments.part(part)
 	isNamed := func(path string) bool {
 		for ; path != "."; path = filepath.Dir(path) {
 			if named[path] {
@@ -257,8 +269,8 @@ func (t *Tree) Differences(got *Tree, moments Moments, named map[string]bool) (d
 			allowed = []State{t.States[p]}
 		}
 		s := got.States[p]
-		moved, replaced := moments.moved(p)
-		if moved && s == (State{}) || (moved || replaced) && s != (State{}) && t.hasOrHad(moments, s) {
+		moved, replaced := ever.moved(filepath.Join(part, p))
+		if moved && s == (State{}) || (moved || replaced) && s != (State{}) && whole.hasOrHad(ever, s) {
 			continue
 		}
 		if !isNamed(p) && !slices.ContainsFunc(allowed, s.same) {
@@ -314,8 +326,8 @@ func (t *Tree) linkDifferences(got *Tree, moments Moments, isNamed func(string) 
 	return diffs
 }
 
-// Part returns what is at path, and below, with path as ".".
-func (t *Tree) Part(path string) *Tree {
+// part returns what is at path, and below, with path as ".".
+func (t *Tree) part(path string) *Tree {
 	if path == "." {
 		return t
 	}
@@ -333,8 +345,8 @@ func (t *Tree) Part(path string) *Tree {
 	return part
 }
 
-// Part returns the moments of what is at path, and below, with path as ".".
-func (m Moments) Part(path string) Moments {
+// part returns the moments of what is at path, and below, with path as ".".
+func (m Moments) part(path string) Moments {
 	part := Moments{}
 	for p, s := range m {
 		if rel, ok := below(p, path); ok {

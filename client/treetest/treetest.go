@@ -41,6 +41,9 @@ func TempDir(t testing.TB) string {
 	return dir
 }
 
+// RemoveAll removes a folder, whatever modes the folders in it have.
+func RemoveAll(dir string) error { return errors.Join(unlock(dir), os.RemoveAll(dir)) }
+
 // New generates a tree in a new [TempDir].
 func New(t testing.TB, seed int64, size Size) string {
 	t.Helper()
