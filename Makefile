@@ -7,7 +7,9 @@
 # make histories  HISTORIES (200) random histories of trees that change between and during backups,
 #                 with the trees in HISTORIES_DIR, on the file system that is to be tried
 # make refusals   REFUSALS (450) runs of commands of which strace refuses system calls, and a table
-# make wine-test  tests of WINE_PACKAGES for Windows, under Wine; skips where Wine is not installed
+# make wine-test  tests of WINE_PACKAGES for Windows, and those of wine-exe, under Wine
+# make wine-exe   backups, restores and "up" with the program for Windows, under Wine; both skip
+#                 where Wine is not installed
 # make fuzz       every fuzz target for FUZZTIME (20000x: 20,000 inputs)
 # make bench      measure this system and others with BENCH_SETS: tables and plots in BENCH_DIR
 # make scale      measure how this system behaves as things grow: SCALE_SCENARIOS at size SCALE=1
@@ -45,7 +47,7 @@ SCALE_SCENARIOS ?=
 SCALE_FLAGS     ?=
 comma        := ,
 
-.PHONY: build demo test wine-test check faults histories refusals fuzz bench scale simulate profile bench-stages bench-index bench-program clean
+.PHONY: build demo test wine-test wine-exe check faults histories refusals fuzz bench scale simulate profile bench-stages bench-index bench-program clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/backup
@@ -56,9 +58,12 @@ demo: build
 test:
 	$(GO) test -race -timeout 20m ./...
 
-wine-test:
+wine-test: wine-exe
 	scripts/wine/test.sh $(WINE_PACKAGES)
-	scripts/wine/test.sh -run 'Map|Plain|^TestSync' ./client/internal/target
+	scripts/wine/test.sh -run 'Map|Plain|^TestSync|Leftover' ./client/internal/target
+
+wine-exe:
+	scripts/wine/exe.sh
 
 check:
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted by gofmt: $$unformatted"; exit 1; fi

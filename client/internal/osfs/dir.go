@@ -146,3 +146,11 @@ func (d *Dir) Path(name string) string {
 
 // FileKind returns the kind of the file system of an open file, which is on the device dev.
 func (d *Dir) FileKind(f *os.File, dev uint64) Kind { return d.set.kinds.get(dev, int(f.Fd())) }
+
+// ReadXattrs reads the extended attributes of a name in the acquired folder: all that this process
+// may read, ascending by name. A symbolic link is not followed. A file system without attributes
+// has none. An error is returned after visit has been called for those that could be read.
+// The values belong to visit.
+func (d *Dir) ReadXattrs(name string, visit func(name string, value []byte)) error {
+	return readXattrs(d, name, visit)
+}

@@ -85,7 +85,7 @@ func (h handle) close() {
 //
 // Which methods and fields may be used depends on the set that the folder is from:
 //
-//	both                Child, Acquire, Release, Path
+//	both                Child, Acquire, Release, Path, ReadXattrs
 //	NewDirs only        Names, Lstat, Subdir, Rename, Remove, ReadAt; Root and Self while acquired
 //	NewWalkDirs only    List, LstatMeta, Readlink, OpenNoAtime, FileKind, Kind, IsPseudo
 type Dir struct {

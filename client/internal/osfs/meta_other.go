@@ -18,3 +18,6 @@ func fdPath(*os.File) string { return "" }
 
 // nextData takes the whole file for one run of data: holes are not looked for here.
 func nextData(_ *os.File, off, size int64) (from, to int64, err error) { return off, size, nil }
+
+// MayHaveXattrs reports false: there are no extended attributes here.
+func MayHaveXattrs(*os.File) bool { return false }

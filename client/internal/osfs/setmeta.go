@@ -1,10 +1,6 @@
 package osfs
 
-import (
-	"os"
-
-	"github.com/pkg/xattr"
-)
+import "os"
 
 // Ref refers to something in a folder whose metadata is to be set. Its methods do not follow
 // a symbolic link, except for Chmod, which is not for links.
@@ -28,23 +24,4 @@ func (r Ref) Chmod(mode uint32) error {
 		return r.File.Chmod(goMode(mode))
 	}
 	return r.Dir.Root.Chmod(r.Name, goMode(mode))
-}
-
-// CanHaveXattrs reports whether its extended attributes can be reached on this system.
-func (r Ref) CanHaveXattrs() bool { return r.File != nil || fdPath(r.Dir.Self) != "" }
-
-// SetXattr sets an extended attribute.
-func (r Ref) SetXattr(name string, value []byte) error {
-	if r.File != nil {
-		return xattrCause(xattr.FSet(r.File, name, value))
-	}
-	return xattrCause(xattr.LSet(r.Dir.Path(r.Name), name, value))
-}
-
-// RemoveXattr removes an extended attribute.
-func (r Ref) RemoveXattr(name string) error {
-	if r.File != nil {
-		return xattrCause(xattr.FRemove(r.File, name))
-	}
-	return xattrCause(xattr.LRemove(r.Dir.Path(r.Name), name))
 }

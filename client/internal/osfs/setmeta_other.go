@@ -18,8 +18,5 @@ func SetTimes(dir *Dir, name string, mtime int64) error {
 	return dir.Root.Chtimes(name, t, t)
 }
 
-// MayHaveXattrs reports false: there are no extended attributes here.
-func MayHaveXattrs(*os.File) bool { return false }
-
 // IsOwnedBy reports false: owners have no numbers here.
 func IsOwnedBy(*os.File, int, int) bool { return false }

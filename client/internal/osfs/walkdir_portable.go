@@ -56,10 +56,6 @@ func (d *Dir) openFile(name string, flags int) (*os.File, error) {
 	return file, WithoutPath(err)
 }
 
-// hasNoXattrs reports whether a file certainly has no extended attributes. Here it never
-// knows.
-func hasNoXattrs(*os.File) bool { return false }
-
 // Kind returns the kind of the acquired folder's file system.
 func (d *Dir) Kind() Kind { return kindOf(int(d.Self.Fd())) }
 

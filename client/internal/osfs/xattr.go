@@ -1,3 +1,5 @@
+//go:build !windows
+
 package osfs
 
 import (
@@ -11,16 +13,14 @@ import (
 	"github.com/pkg/xattr"
 )
 
-// ReadXattrs reads the extended attributes of the file at path: all that this process may
-// read, ascending by name. A symbolic link is not followed. A file system without attributes
-// has none. An error is returned after visit has been called for those that could be read.
-// The values belong to visit.
-func ReadXattrs(path string, visit func(name string, value []byte)) error {
+// readXattrs is [Dir.ReadXattrs].
+func readXattrs(d *Dir, name string, visit func(name string, value []byte)) error {
+	path := d.Path(name)
 	names, err := xattr.LList(path)
 	return visitXattrs(names, err, visit, func(name string) ([]byte, error) { return xattr.LGet(path, name) })
 }
 
-// ReadFileXattrs is [ReadXattrs] for an open file.
+// ReadFileXattrs is [Dir.ReadXattrs] for an open file.
 func ReadFileXattrs(f *os.File, visit func(name string, value []byte)) error {
 	if hasNoXattrs(f) {
 		return nil
@@ -66,4 +66,23 @@ func xattrCause(err error) error {
 		return e.Err
 	}
 	return err
+}
+
+// CanHaveXattrs reports whether its extended attributes can be reached on this system.
+func (r Ref) CanHaveXattrs() bool { return r.File != nil || fdPath(r.Dir.Self) != "" }
+
+// SetXattr sets an extended attribute.
+func (r Ref) SetXattr(name string, value []byte) error {
+	if r.File != nil {
+		return xattrCause(xattr.FSet(r.File, name, value))
+	}
+	return xattrCause(xattr.LSet(r.Dir.Path(r.Name), name, value))
+}
+
+// RemoveXattr removes an extended attribute.
+func (r Ref) RemoveXattr(name string) error {
+	if r.File != nil {
+		return xattrCause(xattr.FRemove(r.File, name))
+	}
+	return xattrCause(xattr.LRemove(r.Dir.Path(r.Name), name))
 }

@@ -109,7 +109,7 @@ func (it *Item) readTargetAndXattrs() (err error) {
 		}
 	}
 	e.Xattrs = nil
-	return osfs.ReadXattrs(it.dir.Path(it.name), e.AddXattr)
+	return it.dir.ReadXattrs(it.name, e.AddXattr)
 }
 
 // Open opens a regular file for reading. It sets the entry's mode, owner, size, times and

@@ -241,7 +241,7 @@ func (w *metaWriter) setXattrs(at osfs.Ref, e *tree.Entry, failed *problems) {
 	}
 	// Errors of reading are ignored: setting an attribute then reports why.
 	old := map[string]string{}
-	osfs.ReadXattrs(at.Dir.Path(at.Name), func(name string, value []byte) { old[name] = string(value) })
+	at.Dir.ReadXattrs(at.Name, func(name string, value []byte) { old[name] = string(value) })
 	for _, x := range e.Xattrs {
 		value, ok := old[x.Name]
 		delete(old, x.Name)
