@@ -72,7 +72,7 @@ func (d *directory) lock() (io.Closer, error) {
 	case errors.As(err, &file): // the file could not even be made
 		return nil, fmt.Errorf("lock %s: %w", d.path, err)
 	}
-	return nil, fmt.Errorf("%s %w (%v)", d.path, ErrInUse, err)
+	return nil, schemas.Explain("", "folder-in-use", "{path} is in use by another process", "path", d.path).WithKind(ErrInUse)
 }
 
 // openIdentity reads the STORE file, or makes it in an empty directory. With

@@ -71,6 +71,10 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Bucket, error) {
 	if err == nil {
 		b.firstRevision, err = b.readFirstRevision(ctx)
 	}
+	if errors.Is(err, nats.ErrNoResponders) {
+		return nil, schemas.Explain("", "no-jetstream",
+			"the NATS server answers, but its JetStream does not: does its configuration switch it on?").WithKind(err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", cfg.Name, err)
 	}

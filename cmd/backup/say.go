@@ -165,13 +165,10 @@ func (x *texts) system(err error) (text string, known bool) {
 			continue
 		}
 		text = x.t(s.key)
-		var path *fs.PathError
-		if errors.As(err, &path) && x.lang != "en" {
-			text = path.Path + ": " + text
+		if path, alone := err.(*fs.PathError); alone && x.lang != "en" {
+			return path.Path + ": " + text, true
 		}
-		if x.lang != "en" {
-			return text, true
-		}
+		// What stands around it says to what it happened.
 		return strings.Replace(err.Error(), number.Error(), text, 1), true
 	}
 	return err.Error(), false
