@@ -72,6 +72,7 @@ type BackupResult struct {
 	Unreadable int64 // paths whose content could not be saved whole
 	Incomplete int64 // paths that were saved without something that belongs to them
 	LeftOut    LeftOut
+	System     string // the id of the system that has the version; "" if it does not say
 }
 
 // Backup saves paths as a new version of a record. Paths that cannot be read are left out, warned

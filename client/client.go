@@ -55,6 +55,10 @@ type Options struct {
 	// MemoryBudget is how much a backup or restore may hold in memory, as a part of the
 	// usual bounds (some 50 MiB), from 0 to 1; 0 means 1.
 	MemoryBudget float64
+	// System is the id of the system that backups must go to: the BackupResult.System of an earlier
+	// one. If another system answers, a backup fails with the code [schemas.OtherSystem] before it
+	// changes or sends anything. "" is any system.
+	System string
 	// SkipSelfCheck leaves out opening every chunk again after sealing it.
 	SkipSelfCheck bool
 	// Wait is how long a backup or restore that is under way waits for a server or a coordinator

@@ -49,7 +49,7 @@ func openSession(ctx context.Context, c *Client, p *plan) (*session, error) {
 	var rep schemas.SessionReply
 	err = c.ctl.requestOrRetry(ctx, schemas.SubjectSessionOpen, &schemas.SessionRequest{
 		Protocol: schemas.ProtocolVersion, Nickname: c.opt.Nickname, Record: p.Name,
-		Source: p.source, Moved: p.Moved, Fingerprint: fingerprint[:], Recheck: p.Recheck || p.again,
+		Source: p.source, Moved: p.Moved, Fingerprint: fingerprint[:], Recheck: p.Recheck || p.again, System: c.opt.System,
 	}, &rep)
 	if err != nil {
 		return nil, c.checkRefusal(err)
@@ -201,7 +201,8 @@ func (s *session) commit(ctx context.Context, p *plan, done *saved) (*BackupResu
 	}
 	return &BackupResult{
 		Version: *rep.Version, Files: done.Files, Bytes: done.Bytes, Unchanged: done.Unchanged,
-		Read: done.Read, Sent: done.Sent, Chunks: done.Chunks, Unreadable: done.Unreadable, Incomplete: done.Incomplete, LeftOut: p.exclude.LeftOut(),
+		System: s.replicas.Map().System,
+		Read:   done.Read, Sent: done.Sent, Chunks: done.Chunks, Unreadable: done.Unreadable, Incomplete: done.Incomplete, LeftOut: p.exclude.LeftOut(),
 	}, nil
 }
 

@@ -30,6 +30,9 @@ func (c *Coordinator) openSession(ctx context.Context, req *schemas.SessionReque
 	if err := c.copies.checkKnown(ctx); err != nil {
 		return nil, err
 	}
+	if err := checkSystem(c.catalog.SystemID(), req.System); err != nil {
+		return nil, err
+	}
 	if err := c.catalog.EnterVault(ctx, req.Nickname, req.Fingerprint); err != nil {
 		return nil, err
 	}
@@ -40,6 +43,14 @@ func (c *Coordinator) openSession(ctx context.Context, req *schemas.SessionReque
 		}
 	}
 	return nil, schemas.Explain(schemas.Unavailable, "record-in-collection", "the versions of \"{record}\" are being collected: try again", "record", req.Record)
+}
+
+// checkSystem refuses a client that expects another system. One of them may not be known.
+func checkSystem(system, expected string) error {
+	if system == "" || expected == "" || system == expected {
+		return nil
+	}
+	return schemas.Explain(schemas.OtherSystem, "another-system", "this is the system {system}, and not {expected}", "system", system, "expected", expected)
 }
 
 // tryOpenSession opens a session; nil if its parent was collected meanwhile.

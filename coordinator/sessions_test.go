@@ -459,3 +459,20 @@ func TestBadSessions(t *testing.T) {
 	}
 	wantCode(t, w.request(schemas.SubjectList, &schemas.ListRequest{Nickname: nickname}, &schemas.ListReply{}), schemas.UnknownNickname)
 }
+
+// A client that expects another system is refused before anything is changed for it.
+func TestAnotherSystemIsRefused(t *testing.T) {
+	w := newWorld(t, 1, Options{})
+	w.transmit("somebody", "f", "one") // so that the system has its id
+	req := opening("r")
+	req.System = "another"
+	wantCode(t, w.request(schemas.SubjectSessionOpen, req, &schemas.SessionReply{}), schemas.OtherSystem)
+	var names schemas.NicknamesReply
+	if err := w.request(schemas.SubjectNicknames, &schemas.NicknamesRequest{}, &names); err != nil || len(names.Nicknames) != 1 {
+		t.Errorf("the nicknames are %q, %v", names.Nicknames, err)
+	}
+	req.System = w.system()
+	if err := w.request(schemas.SubjectSessionOpen, req, &schemas.SessionReply{}); err != nil {
+		t.Error(err)
+	}
+}

@@ -159,6 +159,9 @@ type SessionRequest struct {
 	Fingerprint []byte `msgpack:"fingerprint"`
 	// Recheck asks that nothing of the parent is taken to be held.
 	Recheck bool `msgpack:"recheck,omitempty"`
+	// System is the id of the system that the client expects, as [NodeMap] has it; empty if it
+	// takes any.
+	System string `msgpack:"system,omitempty"`
 }
 
 // SessionReply answers a [SessionRequest].

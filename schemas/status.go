@@ -33,6 +33,7 @@ const (
 	UnknownSession  Code = "unknown-session"  // the session ended, lapsed or was never opened
 	NameTaken       Code = "name-taken"       // the record stands for another source
 	OtherKey        Code = "other-key"        // the vault was made with another key
+	OtherSystem     Code = "other-system"     // the client expects another system
 	Incomplete      Code = "incomplete"       // a commit names chunks of which too few parts are held to read them
 	Unavailable     Code = "unavailable"      // the catalogue or a node did not answer in time
 	TooNew          Code = "too-new"          // the sender speaks a newer protocol than this program

@@ -61,7 +61,7 @@ func runCheck(ctx context.Context, a *app, opt client.CheckOptions) error {
 			return err
 		}
 	}
-	s, err := a.open(ctx)
+	s, err := a.openToRead(ctx)
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func runDownload(ctx context.Context, a *app, opt client.RestoreOptions) error {
 	if opt.To == "-" && len(opt.Inside) > 1 {
 		return a.usage("download.one-to-stdout")
 	}
-	s, err := a.open(ctx)
+	s, err := a.openToRead(ctx)
 	if err != nil {
 		return err
 	}

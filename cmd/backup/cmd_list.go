@@ -60,7 +60,7 @@ type jsonRecord struct {
 
 // listRecords prints the records of the nickname.
 func listRecords(ctx context.Context, a *app, opt client.ListOptions) error {
-	s, err := a.open(ctx)
+	s, err := a.openToRead(ctx)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ const maxNicknames = 10
 
 // listNicknames prints the nicknames under which something was saved.
 func listNicknames(ctx context.Context, a *app) error {
-	s, err := a.open(ctx)
+	s, err := a.openToRead(ctx)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func listVersions(ctx context.Context, a *app, id string, opt client.ListOptions
 	if err := checkID(a.console, id); err != nil {
 		return err
 	}
-	s, err := a.open(ctx)
+	s, err := a.openToRead(ctx)
 	if err != nil {
 		return err
 	}

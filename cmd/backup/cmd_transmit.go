@@ -97,9 +97,13 @@ func runTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 	if schemas.CodeOf(err) == schemas.BadName {
 		return a.withHint(err, a.t("transmit.name-hint"))
 	}
+	if schemas.CodeOf(err) == schemas.OtherSystem {
+		return a.otherSystem(err, s)
+	}
 	if err != nil {
 		return err
 	}
+	a.config.rememberSystem(&s.settings, res.System)
 	if err := printTransmitted(a.console, res, time.Since(start), s.KeyCreated(), keyFile); err != nil {
 		return err
 	}

@@ -41,6 +41,7 @@ var _ backend = (*client.Client)(nil)
 type session struct {
 	backend
 	settings settings
+	atEnd    func() // nil is nothing
 }
 
 // open connects to the system that the settings name: a server, or a folder (--data) that
@@ -84,6 +85,7 @@ func (a *app) connect(ctx context.Context, create bool) (*session, error) {
 			return nil, err
 		}
 	}
+	a.expect(&s, &opt)
 	a.server = bus.Redact(opt.Server)
 	b, err := a.env.connect(ctx, opt)
 	if err != nil {
@@ -102,7 +104,28 @@ func (a *app) connect(ctx context.Context, create bool) (*session, error) {
 	if a.local != nil && a.local.readOnly {
 		b = readOnly{b, a.readOnlyError(s.Data.Value)}
 	}
-	return &session{b, s}, nil
+	return &session{backend: b, settings: s}, nil
+}
+
+// openToRead is open for a command that reads what was saved. When the session is closed, it tells
+// if another system has answered than the one that the nickname was saved in.
+func (a *app) openToRead(ctx context.Context) (*session, error) {
+	s, err := a.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if k := a.config.knownSystem(&s.settings); k.System != "" {
+		s.atEnd = func() { a.tellOther(ctx, s, &k) }
+	}
+	return s, nil
+}
+
+// Close ends the session.
+func (s *session) Close() {
+	if s.atEnd != nil {
+		s.atEnd()
+	}
+	s.backend.Close()
 }
 
 // latest is what may stand in place of a version's number.

@@ -218,7 +218,7 @@ var words = []string{
 var codes = []schemas.Code{
 	schemas.BadRequest, schemas.BadName, schemas.TooLarge, schemas.NoNode, schemas.UnknownNickname,
 	schemas.UnknownRecord, schemas.UnknownVersion, schemas.UnknownSession, schemas.NameTaken,
-	schemas.OtherKey, schemas.Incomplete, schemas.Unavailable, schemas.TooNew, schemas.Internal, schemas.CatalogueLost,
+	schemas.OtherKey, schemas.OtherSystem, schemas.Incomplete, schemas.Unavailable, schemas.TooNew, schemas.Internal, schemas.CatalogueLost,
 	schemas.BadChunk, schemas.DiskFull, schemas.DiskFailed, schemas.Corrupt, schemas.NotHeld,
 	schemas.NodeClosed, schemas.UnknownNode, schemas.NotNow, schemas.OtherEpoch, schemas.TooEarly,
 }
