@@ -152,13 +152,31 @@ type plan struct {
 }
 
 func (c *Client) plan(ctx context.Context, opt BackupOptions) (*plan, error) {
+	p, err := newPlan(opt, c.host)
+	if err != nil {
+		return nil, err
+	}
+	if p.keys, err = c.keysToSave(ctx); err != nil {
+		return nil, err
+	}
+	p.source = p.sourceFor(c)
+	return p, nil
+}
+
+// sourceFor returns the id of what is saved. The client must have loaded its key.
+func (p *plan) sourceFor(c *Client) schemas.SourceID {
+	return c.key.SourceID(c.host, strings.Join(p.label.Paths, "\x00"))
+}
+
+// newPlan checks the options.
+func newPlan(opt BackupOptions, host string) (*plan, error) {
 	if opt.Progress == nil {
 		opt.Progress = &Progress{}
 	}
 	if opt.Warn == nil {
 		opt.Warn = func(string, error) {}
 	}
-	p := &plan{BackupOptions: opt, label: label{Host: c.host}}
+	p := &plan{BackupOptions: opt, label: label{Host: host}}
 	var err error
 	if slices.Contains(opt.Paths, "-") {
 		err = p.fromStdin()
@@ -174,10 +192,6 @@ func (c *Client) plan(ctx context.Context, opt BackupOptions) (*plan, error) {
 	if err := schemas.CheckRecord(p.Name); err != nil {
 		return nil, err
 	}
-	if p.keys, err = c.keysToSave(ctx); err != nil {
-		return nil, err
-	}
-	p.source = c.key.SourceID(c.host, strings.Join(p.label.Paths, "\x00"))
 	return p, nil
 }
 

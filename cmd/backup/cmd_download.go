@@ -16,6 +16,7 @@ import (
 
 func newDownload(a *app) *cobra.Command {
 	var opt client.RestoreOptions
+	var dry bool
 	cmd := &cobra.Command{
 		Use:     "download " + a.t("download.args"),
 		Aliases: []string{"baixar"},
@@ -24,6 +25,9 @@ func newDownload(a *app) *cobra.Command {
 		Args:    a.takes(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.ID, opt.Inside = args[0], args[1:]
+			if dry {
+				return dryDownload(cmd.Context(), a, opt)
+			}
 			return runDownload(cmd.Context(), a, opt)
 		},
 	}
@@ -34,6 +38,7 @@ func newDownload(a *app) *cobra.Command {
 	f.BoolVar(&opt.Verify, "verify", false, a.t("download.flag-verify"))
 	f.BoolVar(&opt.NumericOwners, "numeric-ids", false, a.t("download.flag-numeric-ids"))
 	f.BoolVar(&opt.MapNames, "map-names", false, a.t("download.flag-map-names"))
+	addDryRunFlag(a, f, &dry)
 	addDownloadFlags(a, f)
 	addWaitFlag(a, f)
 	return cmd

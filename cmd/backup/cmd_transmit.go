@@ -16,7 +16,7 @@ import (
 func newTransmit(a *app) *cobra.Command {
 	var opt client.BackupOptions
 	var leave leaveOutFlags
-	var command bool
+	var command, dry bool
 	cmd := &cobra.Command{
 		Use:     "transmit " + a.t("transmit.args"),
 		Aliases: []string{"transmitir"},
@@ -33,6 +33,9 @@ func newTransmit(a *app) *cobra.Command {
 			if err := leave.apply(a, &opt); err != nil {
 				return err
 			}
+			if dry {
+				return dryTransmit(cmd.Context(), a, opt)
+			}
 			return runTransmit(cmd.Context(), a, opt)
 		},
 	}
@@ -43,6 +46,7 @@ func newTransmit(a *app) *cobra.Command {
 	f.BoolVar(&opt.Reread, "reread", false, a.t("transmit.flag-reread"))
 	f.BoolVar(&opt.Recheck, "recheck", false, a.t("transmit.flag-recheck"))
 	f.BoolVar(&opt.Moved, "moved", false, a.t("transmit.flag-moved"))
+	addDryRunFlag(a, f, &dry)
 	addNewFlag(a, f)
 	addUploadFlags(a, f)
 	addWaitFlag(a, f)
@@ -86,10 +90,6 @@ func runTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 	if errors.As(err, &command) {
 		return &failure{exit: exitFailed, code: "command", text: a.t("transmit.command-failed", "Command", a.show(command.line), "Why", command.err.Error()), err: err}
 	}
-	var pattern *client.PatternError
-	if errors.As(err, &pattern) {
-		return &failure{exit: exitUsage, code: "pattern", text: a.patternError(pattern), hint: a.t("hint.help"), err: err}
-	}
 	var left *client.Unfinished
 	if errors.As(err, &left) {
 		return unfinished(a.console, left)
@@ -101,13 +101,22 @@ func runTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 		return a.otherSystem(err, s)
 	}
 	if err != nil {
-		return err
+		return a.patternFailure(err)
 	}
 	a.config.rememberSystem(&s.settings, res.System)
 	if err := printTransmitted(a.console, res, time.Since(start), s.KeyCreated(), keyFile); err != nil {
 		return err
 	}
 	return incompleteBackup(a.console, res)
+}
+
+// patternFailure explains a pattern that can never match; it returns other errors as they are.
+func (a *app) patternFailure(err error) error {
+	var pattern *client.PatternError
+	if errors.As(err, &pattern) {
+		return &failure{exit: exitUsage, code: "pattern", text: a.patternError(pattern), hint: a.t("hint.help"), err: err}
+	}
+	return err
 }
 
 // incompleteBackup is the failure of a backup that did not save all of it, or nil.

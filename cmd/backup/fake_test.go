@@ -79,6 +79,14 @@ func (f *fake) Restore(ctx context.Context, opt client.RestoreOptions) (*client.
 	return &f.restore, nil
 }
 
+func (f *fake) PreviewBackup(context.Context, client.BackupOptions, func(string, bool, client.Difference)) (*client.BackupPreview, error) {
+	return &client.BackupPreview{}, nil
+}
+
+func (f *fake) PreviewRestore(context.Context, client.RestoreOptions, func(string, bool, client.Difference)) (*client.RestorePreview, error) {
+	return &client.RestorePreview{}, nil
+}
+
 // work is the common part of Backup and Restore.
 func (f *fake) work(ctx context.Context, p *client.Progress, warn func(string, error)) error {
 	for path, err := range f.warns {

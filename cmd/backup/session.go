@@ -16,6 +16,8 @@ type backend interface {
 	Close()
 	KeyCreated() bool
 	Backup(ctx context.Context, opt client.BackupOptions) (*client.BackupResult, error)
+	PreviewBackup(ctx context.Context, opt client.BackupOptions, visit func(path string, isDir bool, d client.Difference)) (*client.BackupPreview, error)
+	PreviewRestore(ctx context.Context, opt client.RestoreOptions, visit func(path string, isDir bool, d client.Difference)) (*client.RestorePreview, error)
 	Records(ctx context.Context, opt client.ListOptions) ([]schemas.Record, error)
 	Versions(ctx context.Context, record string, opt client.ListOptions) ([]client.VersionInfo, error)
 	Tree(ctx context.Context, id, inside string, visit func(*client.Entry) error) error

@@ -14,11 +14,7 @@ import (
 // descendAll descends all parts and dispatches all requests.
 func (r *restorer) descendAll(parts []Part) error {
 	for _, p := range parts {
-		entries := r.src.Entries.Iterate(r.ctx, ".")
-		if p.From != "." {
-			entries = r.src.Entries.Subtree(r.ctx, p.From)
-		}
-		if err := r.descend(&survivor{r: r, part: p, entries: entries}, p); err != nil {
+		if err := r.descend(p.entries(r.ctx, r.src.Entries, r.fail), p); err != nil {
 			return err
 		}
 		r.climb("")
@@ -105,6 +101,15 @@ func (r *restorer) completeLink(e *tree.Entry, first string) error {
 	}
 	e.CompleteLink(file)
 	return nil
+}
+
+// entries iterates over the entries of the part. fail is called with paths that are lost.
+func (p Part) entries(ctx context.Context, r *tree.Reader, fail func(path string, err error)) *survivor {
+	entries := r.Iterate(ctx, ".")
+	if p.From != "." {
+		entries = r.Subtree(ctx, p.From)
+	}
+	return &survivor{part: p, fail: fail, entries: entries}
 }
 
 // path returns the path in the target of an entry of the version, or "" if the entry is neither

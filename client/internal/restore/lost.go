@@ -10,8 +10,8 @@ import (
 // survivor iterates over the entries of a part. It reports a tree chunk that is damaged as lost,
 // and goes on after it.
 type survivor struct {
-	r       *restorer
 	part    Part
+	fail    func(path string, err error)
 	entries *tree.Entries
 }
 
@@ -43,8 +43,8 @@ func (s *survivor) report(lost tree.KeyRange, err error) {
 		to = s.part.path(lost.To)
 	}
 	if to == "" {
-		s.r.fail(from, fmt.Errorf("lost with everything that comes after it: %w", err))
+		s.fail(from, fmt.Errorf("lost with everything that comes after it: %w", err))
 	} else {
-		s.r.fail(from, fmt.Errorf("lost with everything that comes before %q: %w", to, err))
+		s.fail(from, fmt.Errorf("lost with everything that comes before %q: %w", to, err))
 	}
 }

@@ -36,6 +36,23 @@ func (t *Target) Look(e *tree.Entry, dir *Dir) (old Old) {
 	return old
 }
 
+// IsThere reports whether what is at a path, of which Lstat told info, is taken for the entry: a file
+// of its size and time, a link to its target, or anything else of its type.
+func IsThere(e *tree.Entry, path string, info fs.FileInfo) bool {
+	now := osfs.MetaOf(info)
+	if tree.TypeOfMode(now.Mode) != e.Type {
+		return false
+	}
+	switch e.Type {
+	case tree.TypeFile:
+		return now.Size == e.Size && sameTime(now.Mtime, e.Mtime)
+	case tree.TypeSymlink:
+		to, err := os.Readlink(path)
+		return err == nil && to == e.Target
+	}
+	return true
+}
+
 // sameTime reports whether a file with the time got, in nanoseconds since 1970, can be the one that
 // was given the time want. File systems keep times in units of up to two seconds.
 func sameTime(got, want int64) bool {
