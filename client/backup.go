@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 
+	"servidor-backup/client/internal/archive"
 	"servidor-backup/client/internal/scan"
 	"servidor-backup/client/internal/seal"
+	"servidor-backup/client/internal/tree"
 	"servidor-backup/schemas"
 )
 
@@ -99,6 +101,39 @@ func (c *Client) Backup(ctx context.Context, opt BackupOptions) (*BackupResult, 
 		before += sent
 		p.Progress.Restart()
 	}
+}
+
+// PreviewBackup finds out what [Client.Backup] would do now, and changes nothing: it makes no key and
+// opens no session. It opens the files that would be read, but does not read them, so it cannot tell
+// how much of them the nodes hold already. visit is called for each path that would not be as in the
+// version before, in the order of the tree; of a folder only if it is new or gone. A nil client stands
+// for a system that holds nothing yet.
+func (c *Client) PreviewBackup(ctx context.Context, opt BackupOptions, visit func(path string, isDir bool, d Difference)) (*BackupPreview, error) {
+	p, err := newPlan(opt, "")
+	if err != nil {
+		return nil, err
+	}
+	if p.roots == nil {
+		return nil, errors.New("what comes on standard input cannot be looked at before it is saved")
+	}
+	ao := archive.Options{Roots: p.roots, Exclude: p.exclude, Reread: p.Reread, Warn: p.Warn}
+	var v *version
+	if c != nil {
+		if v, err = parentOf(ctx, c, p); err != nil {
+			return nil, err
+		}
+	}
+	res := &BackupPreview{Record: p.Name}
+	if v != nil {
+		res.Parent = v.ID
+		ao.Parent = &archive.Parent{ID: v.ID, Root: v.Root, NewGetter: func() tree.Getter { return v.chunks.TreeNodes }}
+	}
+	seen, err := archive.Compare(ctx, ao, visit)
+	if err != nil {
+		return nil, err
+	}
+	res.Preview, res.LeftOut = *seen, p.exclude.LeftOut()
+	return res, nil
 }
 
 // maxPasses is how often a backup goes over its source at most. It does so again when chunks that

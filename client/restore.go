@@ -15,6 +15,7 @@ import (
 	"servidor-backup/client/internal/restore"
 	"servidor-backup/client/internal/target"
 	"servidor-backup/client/internal/transfer"
+	"servidor-backup/client/internal/tree"
 	"servidor-backup/schemas"
 )
 
@@ -122,6 +123,70 @@ func (c *Client) Restore(ctx context.Context, opt RestoreOptions) (*RestoreResul
 		res.Received = v.chunks.Received()
 	}
 	return res, nil
+}
+
+// PreviewRestore finds out what [Client.Restore] would do now, and changes nothing. It compares the
+// entries of the version with what is in the target folder by type, size and time. visit is called
+// for each entry that would be made or replaced, with its path in the target folder.
+func (c *Client) PreviewRestore(ctx context.Context, opt RestoreOptions, visit func(path string, isDir bool, d Difference)) (*RestorePreview, error) {
+	if opt.To == "" {
+		opt.To = "."
+	}
+	if opt.Warn == nil {
+		opt.Warn = func(string, error) {}
+	}
+	v, err := openVersion(ctx, c, opt.ID)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := v.parts(ctx, opt.Inside)
+	if err == nil {
+		err = opt.checkTops(ctx, v, parts)
+	}
+	if err != nil {
+		return nil, err
+	}
+	res := &RestorePreview{Version: v.Version}
+	see := func(e *tree.Entry, path string) {
+		isDir := e.Type == tree.TypeDir
+		if !isDir {
+			res.Files++
+			res.Bytes += e.Size
+		}
+		at := filepath.Join(opt.To, filepath.FromSlash(path))
+		old, err := os.Lstat(at)
+		if e.HardLink == "" && !isDir {
+			res.Fetch += e.Size
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			visit(path, isDir, New)
+			if !isDir {
+				res.New++
+			}
+		case err == nil && target.IsThere(e, at, old):
+			if e.Type == tree.TypeFile {
+				res.Same++
+			}
+			if e.HardLink == "" && !isDir {
+				res.Fetch -= e.Size
+			}
+		default:
+			visit(path, isDir, Changed)
+			if !isDir {
+				res.Replaced++
+			}
+		}
+	}
+	if v.plain != nil {
+		see(v.plainEntry(), v.Record)
+		return res, nil
+	}
+	err = restore.Entries(ctx, v.entries, parts, see, func(path string, err error) {
+		res.Failed++
+		opt.Warn(path, err)
+	})
+	return res, err
 }
 
 // restore does the work of Restore. It calls incomplete for paths that are restored without something

@@ -101,7 +101,7 @@ func runTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 		return a.otherSystem(err, s)
 	}
 	if err != nil {
-		return a.patternFailure(err)
+		return patternFailure(a, err)
 	}
 	a.config.rememberSystem(&s.settings, res.System)
 	if err := printTransmitted(a.console, res, time.Since(start), s.KeyCreated(), keyFile); err != nil {
@@ -111,7 +111,7 @@ func runTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 }
 
 // patternFailure explains a pattern that can never match; it returns other errors as they are.
-func (a *app) patternFailure(err error) error {
+func patternFailure(a *app, err error) error {
 	var pattern *client.PatternError
 	if errors.As(err, &pattern) {
 		return &failure{exit: exitUsage, code: "pattern", text: a.patternError(pattern), hint: a.t("hint.help"), err: err}

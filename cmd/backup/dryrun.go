@@ -22,8 +22,8 @@ type jsonDifference struct {
 	Difference string `json:"difference"` // new, changed or gone
 }
 
-// difference prints a path that a command would change: + is new, ~ changed, - gone.
-func (c *console) difference(path string, isDir bool, d client.Difference) {
+// printDifference prints a path that a command would change: + is new, ~ changed, - gone.
+func printDifference(c *console, path string, isDir bool, d client.Difference) {
 	name := map[client.Difference][2]string{client.New: {"new", "+ "}, client.Changed: {"changed", "~ "}, client.Gone: {"gone", "- "}}[d]
 	if c.json {
 		_ = c.printJSON(jsonDifference{Path: path, Folder: isDir, Difference: name[0]}) // Flush tells
@@ -48,13 +48,14 @@ func dryTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 		return err
 	}
 	opt.Warn = a.warn
-	first, err := a.holdsNothing()
+	visit := func(path string, isDir bool, d client.Difference) { printDifference(a.console, path, isDir, d) }
+	first, err := holdsNothing(a)
 	if err != nil {
 		return err
 	}
 	var p *client.BackupPreview
 	if first {
-		p, err = (*client.Client)(nil).PreviewBackup(ctx, opt, a.difference)
+		p, err = (*client.Client)(nil).PreviewBackup(ctx, opt, visit)
 	} else {
 		var s *session
 		if s, err = a.open(ctx); err != nil {
@@ -62,10 +63,10 @@ func dryTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 		}
 		defer s.Close()
 		opt.Without = backupFolders(a.config, &s.settings)
-		p, err = s.PreviewBackup(ctx, opt, a.difference)
+		p, err = s.PreviewBackup(ctx, opt, visit)
 	}
 	if err != nil {
-		return a.patternFailure(err)
+		return patternFailure(a, err)
 	}
 	if err := printBackupPreview(a.console, p); err != nil {
 		return err
@@ -77,7 +78,7 @@ func dryTransmit(ctx context.Context, a *app, opt client.BackupOptions) error {
 }
 
 // holdsNothing reports whether the settings name a folder in which a backup would begin a new system.
-func (a *app) holdsNothing() (bool, error) {
+func holdsNothing(a *app) (bool, error) {
 	s, err := a.config.settings()
 	if err != nil || s.Server.Value != "" || s.Data.Value == "" {
 		return false, err
@@ -143,7 +144,9 @@ func dryDownload(ctx context.Context, a *app, opt client.RestoreOptions) error {
 		return err
 	}
 	opt.Warn = a.warn
-	p, err := s.PreviewRestore(ctx, opt, a.difference)
+	p, err := s.PreviewRestore(ctx, opt, func(path string, isDir bool, d client.Difference) {
+		printDifference(a.console, path, isDir, d)
+	})
 	if errors.Is(err, fs.ErrExist) {
 		return a.withHint(err, a.t("download.exists-hint"))
 	}
