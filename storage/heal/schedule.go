@@ -20,7 +20,7 @@ type schedule struct {
 	// recount is when a survey may begin only because other nodes have sent parts.
 	recount time.Time
 	// retry is the pause before the next survey that looks again at what the last one left
-	// unsettled. It doubles each time.
+	// unsettled, or after one that has failed. It doubles each time.
 	retry time.Duration
 	// repeat is set if the next survey is one that looks again.
 	repeat bool
@@ -54,6 +54,9 @@ func (s *schedule) surveyed(now time.Time, took time.Duration, err error, change
 	case errors.Is(err, errMapChanged):
 		pause = s.opt.Settle
 	case err != nil:
+		// Mostly the disk's, which may be full for a moment. Nothing tells when that is over.
+		s.retry = doubled(s.retry, pause)
+		pause = s.retry
 	case changed:
 		pause = s.opt.Settle // so that the counts become those of now
 	case unsettled:

@@ -16,6 +16,8 @@ const (
 	minScrubRate = 64 << 10
 	// scrubLead is how far a round is ahead of its pace, in time, when it pauses.
 	scrubLead = 50 * time.Millisecond
+	// retryScrub is the pause after a round that has failed.
+	retryScrub = time.Hour
 	// damageEvents is the least time between two events about damage.
 	damageEvents = time.Second
 )
@@ -80,7 +82,14 @@ func (s *scrubber) loop(ctx context.Context) {
 			return
 		case err != nil:
 			s.n.opt.Log.Error("the store could not be read back", "error", err)
-			ended = time.Now() // so that the next round does not begin at once
+			// Mostly the disk's, which may be full for a moment: the round goes on soon.
+			if errors.Is(s.wait(ctx, min(retryScrub, s.n.opt.ScrubPeriod/2)), errScrubNow) {
+				from, hurry = 0, true
+				continue
+			}
+			from, ended = s.n.store.ScrubPosition()
+			hurry = false
+			continue
 		default:
 			ended = time.Now()
 			s.report(func(state *schemas.ScrubStatus) { state.Done, state.Ended = 1, ended.UnixNano() })
