@@ -30,7 +30,9 @@ func (c *Coordinator) openSession(ctx context.Context, req *schemas.SessionReque
 	if err := c.copies.checkKnown(ctx); err != nil {
 		return nil, err
 	}
-	if err := checkSystem(c.catalog.SystemID(), req.System); err != nil {
+	// The map is from before the question that may have found out which system this is.
+	destinations.Map.System = c.catalog.SystemID()
+	if err := checkSystem(destinations.Map.System, req.System); err != nil {
 		return nil, err
 	}
 	if err := c.catalog.EnterVault(ctx, req.Nickname, req.Fingerprint); err != nil {

@@ -476,3 +476,16 @@ func TestAnotherSystemIsRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The first session tells the client which system it is in, although the system may get its id only
+// then.
+func TestFirstSessionNamesTheSystem(t *testing.T) {
+	w := newWorld(t, 1, Options{})
+	var rep schemas.SessionReply
+	if err := w.request(schemas.SubjectSessionOpen, opening("r"), &rep); err != nil {
+		t.Fatal(err)
+	}
+	if rep.Map.System == "" || rep.Map.System != w.system() {
+		t.Errorf("the session's map is of the system %q, and the system is %q", rep.Map.System, w.system())
+	}
+}

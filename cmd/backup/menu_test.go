@@ -56,7 +56,7 @@ func TestMenuAsksForSettingsFirst(t *testing.T) {
 	out := c.out.String()
 	contains(t, out, "First the settings", "Language (en, pt) [en]:", "1. uma pasta", "2. um servidor",
 		"Servidor [nats://127.0.0.1:4222]:", "Apelido [ana]:", "1. Transmitir")
-	contains(t, c.err.String(), `language "xx"`, "escolha 1 ou 2", "não é o endereço", "not allowed")
+	contains(t, c.err.String(), `language "xx"`, "escolha 1 ou 2", "não é o endereço", "não é permitido")
 	if s := c.shown(t); s.Server.Value != "nats://box:1" || s.Lang.Value != "pt" {
 		t.Errorf("saved %+v", s)
 	}
