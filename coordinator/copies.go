@@ -53,10 +53,12 @@ func (p *copies) watch() {
 	tick := time.NewTicker(copiesEvery)
 	defer tick.Stop()
 	for {
+		changed := p.c.members.Changed()
 		_ = p.compare(p.c.run) // a request returns the error
 		select {
 		case <-p.c.run.Done():
 			return
+		case <-changed: // so that the next request need not wait for the comparison
 		case <-tick.C:
 			if _, failed := p.result(); failed != nil {
 				p.reset()

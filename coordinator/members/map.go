@@ -46,6 +46,13 @@ func (m *Members) Epoch() uint64 {
 	return m.epoch
 }
 
+// Changed returns a channel that is closed when the epoch is no longer that of now.
+func (m *Members) Changed() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.changed
+}
+
 // Serve answers backup.nodes.
 func (m *Members) Serve(context.Context, *schemas.NodesRequest) (any, error) {
 	return &schemas.NodesReply{Reply: schemas.OK, Map: m.Map()}, nil
