@@ -139,6 +139,9 @@ func (r *fileReader) read(path string) ([]byte, error) {
 		return nil, err
 	}
 	r.content.Reset()
+	if info, err := f.Stat(); err == nil && info.Size() < maxSize {
+		r.content.Grow(int(info.Size()) + bytes.MinRead)
+	}
 	_, err = r.content.ReadFrom(f)
 	return r.content.Bytes(), errors.Join(err, f.Close())
 }
