@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"errors"
 	"testing"
 
 	"servidor-backup/bus/bustest"
@@ -12,7 +13,9 @@ import (
 func TestBackUpBeforeTheEnd(t *testing.T) {
 	w := newWorld(t, 0, Options{CollectEvery: -1})
 	node := w.node()
-	if err := w.c.Stop(); err != nil {
+	// This coordinator writes the system's id.
+	bustest.Eventually(t, "the system has its id", func() bool { return w.c.catalog.SystemID() != "" })
+	if err := errors.Join(w.c.catalog.FlushBackup(bustest.Context(t)), w.c.Stop()); err != nil {
 		t.Fatal(err)
 	}
 	running, err := Run(bustest.Context(t), w.nc, Options{CollectEvery: -1})
