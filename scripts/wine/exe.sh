@@ -71,9 +71,16 @@ rm -f "$work"/out-*/src/{symlink,a%3Ab}
 same "$work/out-exe"
 same "$work/out-mapped"
 echo "== up starts, serves and ends"
-XDG_CONFIG_HOME="$win\\config" XDG_STATE_HOME="$win\\state" \
-  "$here/run.sh" "$work/backup.exe" up --data "$win\\served" --listen 127.0.0.1:0 >"$work/up.out" 2>"$work/up.err" &
-up=$!
+start_up() {
+  XDG_CONFIG_HOME="$win\\config" XDG_STATE_HOME="$win\\state" \
+    "$here/run.sh" "$work/backup.exe" up --data "$win\\served" --listen 127.0.0.1:0 >"$work/up.out" 2>"$work/up.err" &
+  up=$!
+}
+start_up
+# Wine's own server, which ends some seconds after the last program, may be about to end. Then the
+# program ends before it begins, without a word.
+sleep 2
+kill -0 $up 2>/dev/null || [ -s "$work/up.err" ] || start_up
 trap 'kill -KILL $up 2>/dev/null || true; rm -rf "$work"' EXIT
 for _ in {1..120}; do
   ! grep -q '^ready' "$work/up.out" || break
