@@ -149,15 +149,17 @@ func (c *Client) PreviewRestore(ctx context.Context, opt RestoreOptions, visit f
 	res := &RestorePreview{Version: v.Version}
 	see := func(e *tree.Entry, path string) {
 		isDir := e.Type == tree.TypeDir
+		size := e.Size
+		if isDir || e.HardLink != "" { // content belongs to the file, not to its further names
+			size = 0
+		}
 		if !isDir {
 			res.Files++
-			res.Bytes += e.Size
 		}
+		res.Bytes += size
+		res.Fetch += size
 		at := filepath.Join(opt.To, filepath.FromSlash(path))
 		old, err := os.Lstat(at)
-		if e.HardLink == "" && !isDir {
-			res.Fetch += e.Size
-		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			visit(path, isDir, New)
@@ -168,9 +170,7 @@ func (c *Client) PreviewRestore(ctx context.Context, opt RestoreOptions, visit f
 			if e.Type == tree.TypeFile {
 				res.Same++
 			}
-			if e.HardLink == "" && !isDir {
-				res.Fetch -= e.Size
-			}
+			res.Fetch -= size
 		default:
 			visit(path, isDir, Changed)
 			if !isDir {

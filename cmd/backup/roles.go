@@ -28,9 +28,9 @@ type roles struct {
 	url         string           // of the NATS server
 	server      *embedded.Server // the server itself, if it runs in this process
 	coordinator *coordinator.Running
-	memory      float64    // share of the usual memory bounds
-	node        *node.Node // the node, if one runs in this process
-	closeStore  func() error
+	memory      float64      // share of the usual memory bounds
+	node        *node.Node   // the node, if one runs in this process
+	closeStore  func() error // closes the node's store, once; see openStore
 	stops       []func() error
 
 	serverLog *slog.Logger // of the NATS server; nil: none

@@ -28,8 +28,8 @@ type Preview struct {
 
 // Compare goes over the source as [Save] does, and opens what Save would read, but reads no content
 // and saves nothing. It calls visit with each path that differs from the parent, in the order of the
-// tree; of a folder only if it is new or gone. Of opt it uses Roots, Exclude, Parent, Reread and
-// Warn.
+// tree; of a folder only if it is new or gone, and never with the saved folder itself. Of opt it uses
+// Roots, Exclude, Parent, Reread and Warn.
 func Compare(ctx context.Context, opt Options, visit func(path string, isDir bool, d Difference)) (*Preview, error) {
 	c := &comparison{Options: opt, visit: visit, shared: sharedFiles{}}
 	if p := opt.Parent; p != nil {
@@ -110,9 +110,12 @@ func (c *comparison) see(it scan.Item) error {
 	}
 	if !isDir {
 		c.Files++
-		c.Bytes += it.Entry.Size
+		if !further { // as Save counts: content belongs to the file, not to its names
+			c.Bytes += it.Entry.Size
+		}
 	}
 	switch {
+	case before == nil && e.Path == ".":
 	case before == nil:
 		c.visit(e.Path, isDir, New)
 		if !isDir {
