@@ -13,13 +13,7 @@ import (
 
 // forget answers backup.forget: it forgets versions, or takes that back.
 func (c *Coordinator) forget(ctx context.Context, req *schemas.ForgetRequest) (any, error) {
-	if err := schemas.CheckNickname(req.Nickname); err != nil {
-		return nil, err
-	}
-	if err := c.copies.checkKnown(ctx); err != nil {
-		return nil, err
-	}
-	record, number, err := schemas.ParseVersionID(req.ID)
+	record, number, err := c.parseKnown(ctx, req.Nickname, req.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -39,13 +33,7 @@ func (c *Coordinator) forget(ctx context.Context, req *schemas.ForgetRequest) (a
 
 // doubt answers backup.doubt.
 func (c *Coordinator) doubt(ctx context.Context, req *schemas.DoubtRequest) (any, error) {
-	if err := schemas.CheckNickname(req.Nickname); err != nil {
-		return nil, err
-	}
-	if err := c.copies.checkKnown(ctx); err != nil {
-		return nil, err
-	}
-	record, number, err := schemas.ParseVersionID(req.ID)
+	record, number, err := c.parseKnown(ctx, req.Nickname, req.ID)
 	if err != nil {
 		return nil, err
 	}

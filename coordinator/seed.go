@@ -188,16 +188,22 @@ func (c *Coordinator) listVersions(ctx context.Context, req *schemas.ListRequest
 	return rep, nil
 }
 
+// parseKnown splits a version's id, for a request that names one. It fails while the catalogue is
+// lost, because then nothing can be said about a version.
+func (c *Coordinator) parseKnown(ctx context.Context, nickname, id string) (record string, number uint64, err error) {
+	if err := schemas.CheckNickname(nickname); err != nil {
+		return "", 0, err
+	}
+	if err := c.copies.checkKnown(ctx); err != nil {
+		return "", 0, err
+	}
+	return schemas.ParseVersionID(id)
+}
+
 // download answers the seed's BAIXAR: with the content if the version is a plain file, else
 // with what a client needs to fetch and unseal it.
 func (c *Coordinator) download(ctx context.Context, req *schemas.DownloadRequest) (any, error) {
-	if err := schemas.CheckNickname(req.Nickname); err != nil {
-		return nil, err
-	}
-	if err := c.copies.checkKnown(ctx); err != nil {
-		return nil, err
-	}
-	record, number, err := schemas.ParseVersionID(req.ID)
+	record, number, err := c.parseKnown(ctx, req.Nickname, req.ID)
 	if err != nil {
 		return nil, err
 	}
